@@ -1,0 +1,105 @@
+# Everything a person does here, by name: `make help`. The recipes only call the project's own commands.
+# From a bare machine each target brings what it needs; what is done already is not done again.
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-print-directory
+
+# The code runs from the source tree.
+export PYTHONPATH := .:protos/gen
+export PYTHONUNBUFFERED := 1
+
+NAME ?= local
+PORT_OFFSET ?= 0
+CLUSTER := .venv-services/bin/python -m deploy.local --name $(NAME) --port-offset $(PORT_OFFSET)
+INSTALL := sh deploy/local/install.sh
+TIMED := sh deploy/local/timed.sh
+KAFKA_JARS := build/kafka-jars
+INSTALLED := prerequisites .venv/installed .venv-services/installed .venv-triton/installed $(KAFKA_JARS)/fetched
+RELEASE := model_repository/releases/current
+# What an export depends on: weights, contracts, and the code of the models.
+EXPORTED := $(shell find training/weights model_repository/*/config.pbtxt training/models training/family.py \
+    training/export* -type f \
+    -not -name '*.pyc' 2>/dev/null | tr '\n' ' ')
+
+.PHONY: help demo test up down restart status logs setup export lint protos train-tiny clean prerequisites
+
+help: ## this list
+	@echo "PerFusion: personalised fashion pictures, end to end on one machine"
+	@echo
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{printf "%-18s %s\n", $$1, $$2}'
+	@echo
+	@echo "  NAME=local PORT_OFFSET=0 choose another cluster: make up NAME=second PORT_OFFSET=100"
+
+demo: ## set up, export, start, and play the case study into build/demo/
+	@$(TIMED) setup $(MAKE) setup
+	@$(TIMED) export $(MAKE) export
+	@$(TIMED) start $(MAKE) up
+	@.venv/bin/python -m deploy.demo --name $(NAME) --port-offset $(PORT_OFFSET)
+
+test: setup lint ## everything the CI checks: style, types, contracts, tests on the real parts
+	@$(MAKE) export
+	@.venv/bin/python -m pytest
+
+up: setup $(RELEASE) ## start the cluster; returns when every part is healthy
+	@$(CLUSTER) up
+
+down: ## stop the cluster, letting calls in flight finish
+	@if [ -x .venv-services/bin/python ]; then $(CLUSTER) down; fi
+
+restart: setup ## stop and start PART=name, or every part in turn
+	@$(CLUSTER) restart $(PART)
+
+status: setup ## parts, addresses, health
+	@$(CLUSTER) status
+
+logs: setup ## follow the logs, of PART=name or of all
+	@$(CLUSTER) logs $(PART)
+
+setup: $(INSTALLED) ## make the virtual environments, fetch Kafka's jars
+
+export: setup $(RELEASE) ## write the release in service to model_repository/
+
+lint: setup ## ruff, mypy, import-linter, buf, proto drift
+	.venv/bin/ruff check
+	.venv/bin/ruff format --check
+	.venv/bin/mypy
+	.venv/bin/lint-imports --no-logo
+	.venv/bin/buf lint
+	.venv/bin/python protos/generate.py --check
+
+protos: setup ## regenerate protos/gen from protos/perfusion
+	.venv/bin/python protos/generate.py
+
+train-tiny: setup ## train the tiny family from nothing, resumable; hours
+	.venv/bin/python -m training.tiny
+
+clean: down ## remove exports, clusters and demonstrations; environments and training runs stay
+	rm -rf build/local build/test build/demo build/timings build/triton-backends
+	rm -rf $(wildcard model_repository/*/[0-9]*) model_repository/releases
+
+prerequisites:
+	@sh deploy/local/prerequisites.sh
+
+.venv/installed: requirements.lock deploy/local/install.sh | prerequisites
+	@$(INSTALL) .venv $<
+	@touch $@
+
+.venv-services/installed: deploy/images/requirements-services.lock deploy/local/install.sh | prerequisites
+	@$(INSTALL) .venv-services $<
+	@touch $@
+
+.venv-triton/installed: deploy/local/triton/requirements.lock deploy/local/install.sh | prerequisites
+	@$(INSTALL) .venv-triton $<
+	@touch $@
+
+$(KAFKA_JARS)/fetched: deploy/local/kafka/pom.xml | prerequisites
+	@echo "fetching Kafka's jars with Maven"
+	@mvn -q -B -Dstyle.color=never -f $< dependency:copy-dependencies -DincludeScope=runtime -DoutputDirectory=$(CURDIR)/$(KAFKA_JARS)
+	@touch $@
+
+$(RELEASE): $(EXPORTED) | setup
+	@echo "exporting the models to ONNX"
+	@.venv/bin/python -m training.export
+	@touch $@

@@ -1,0 +1,1 @@
+"""How the parts are started and shown: the local cluster, the images, the demonstration."""

@@ -1,0 +1,1 @@
+"""The demonstration: the paper's case study played against the running cluster."""

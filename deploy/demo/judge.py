@@ -1,0 +1,50 @@
+"""What generated pictures are worth: the recogniser reads their attributes, and the market's truth prices them.
+
+Knows pictures, prompts and merchants; not how a picture came about.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from deploy.demo.rounds import Pictures
+from training.market.attributes import Garment
+from training.market.merchants import Merchant
+from training.market.prompts import parse
+from training.market.rounds import choose_one
+from training.market.taste import utility
+from training.recogniser import Recogniser, prompt_accuracy
+
+
+@dataclass(frozen=True)
+class Judge:
+    """One prompt's judge."""
+
+    recogniser: Recogniser
+    asked: dict[str, str]
+
+    @classmethod
+    def load(cls, weights: Path, prompt: str) -> "Judge":
+        asked = parse(prompt)
+        if len(asked) != len(prompt.split(",")):
+            raise ValueError(f"the market understands only {sorted(asked.values())} of {prompt!r}")
+        return cls(Recogniser.load(weights), asked)
+
+    def read(self, pictures: Pictures) -> list[Garment]:
+        return self.recogniser.read(pictures)
+
+    def prompt_accuracy(self, pictures: Pictures) -> float:
+        """Share of the prompted attributes that are present, over all pictures."""
+        return prompt_accuracy(self.asked, self.read(pictures))
+
+    def utility(self, merchant: Merchant, pictures: Pictures) -> float:
+        """Mean true utility of the pictures to this merchant."""
+        return float(self._utilities(merchant, pictures).mean())
+
+    def pick(self, merchant: Merchant, pictures: Pictures, rng: np.random.Generator) -> int:
+        """The picture that the merchant truly chooses of this group."""
+        return choose_one(self._utilities(merchant, pictures), rng)
+
+    def _utilities(self, merchant: Merchant, pictures: Pictures) -> "np.ndarray[tuple[int], np.dtype[np.float64]]":
+        return np.array([utility(merchant, garment, self.asked) for garment in self.read(pictures)])

@@ -1,0 +1,90 @@
+"""A client's side of a local cluster: the four services' stubs, and the events that a topic holds.
+
+Knows the public API and Kafka's consumer; used by the demonstration and the tests, never by a service.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+import grpc
+from google.protobuf.message import Message
+from kafka import KafkaConsumer, TopicPartition
+from perfusion.v1.feedback_service_pb2_grpc import FeedbackServiceStub
+from perfusion.v1.generation_service_pb2_grpc import GenerationServiceStub
+from perfusion.v1.ranking_service_pb2_grpc import RankingServiceStub
+from perfusion.v1.user_embedding_service_pb2_grpc import UserEmbeddingServiceStub
+
+from deploy.local.layout import Layout
+
+MAX_MESSAGE_BYTES = 32 * 2**20
+READ_LIMIT_MS = 10_000
+M = TypeVar("M", bound=Message)
+
+
+@dataclass(frozen=True)
+class Clients:
+    """One stub per service."""
+
+    users: UserEmbeddingServiceStub
+    generation: GenerationServiceStub
+    ranking: RankingServiceStub
+    feedback: FeedbackServiceStub
+
+
+@contextmanager
+def connect(layout: Layout) -> Iterator[Clients]:
+    """Channels that find a restarted service again within a second, closed at the end."""
+    names = ("user_embedding", "generation", "ranking", "feedback")
+    options = [
+        ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+        ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+        ("grpc.max_reconnect_backoff_ms", 500),
+    ]
+    channels = {name: grpc.insecure_channel(layout.address(name), options=options) for name in names}
+    try:
+        yield Clients(
+            users=UserEmbeddingServiceStub(channels["user_embedding"]),
+            generation=GenerationServiceStub(channels["generation"]),
+            ranking=RankingServiceStub(channels["ranking"]),
+            feedback=FeedbackServiceStub(channels["feedback"]),
+        )
+    finally:
+        for channel in channels.values():
+            channel.close()
+
+
+@dataclass(frozen=True)
+class Record(Generic[M]):
+    """One event as it lies in Kafka."""
+
+    key: str
+    headers: dict[str, str]
+    message: M
+
+
+def read_events(layout: Layout, topic: str, kind: type[M], key: str) -> list[Record[M]]:
+    """Everything the topic holds now under this key, oldest first within a partition."""
+    consumer = KafkaConsumer(
+        bootstrap_servers=layout.address("kafka"), enable_auto_commit=False, consumer_timeout_ms=READ_LIMIT_MS
+    )
+    try:
+        partitions = [TopicPartition(topic, p) for p in sorted(consumer.partitions_for_topic(topic) or ())]
+        consumer.assign(partitions)
+        consumer.seek_to_beginning(*partitions)
+        ends = consumer.end_offsets(partitions)
+        records = []
+        while any(consumer.position(p) < ends[p] for p in partitions):
+            for batch in consumer.poll(timeout_ms=1000).values():
+                records += [_record(r, kind) for r in batch if r.key == key.encode()]
+        return records
+    finally:
+        consumer.close()
+
+
+def _record(raw: Any, kind: type[M]) -> Record[M]:
+    message = kind()
+    message.ParseFromString(raw.value)
+    headers = {name: value.decode() for name, value in raw.headers}
+    return Record(raw.key.decode(), headers, message)

@@ -1,0 +1,157 @@
+"""Starting, stopping and looking at a whole cluster.
+
+Knows the order of a stop and the patience of a start; what the parts are stands in parts.py.
+"""
+
+import shutil
+import socket
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from deploy.local.layout import ROOT, Layout
+from deploy.local.parts import PARTS, Part, part
+from deploy.local.process import Process
+
+START_LIMIT_S = 300.0
+POLL_S = 0.15
+LOG_LINES_SHOWN = 25
+
+
+class ClusterError(Exception):
+    """The cluster did not come up; the message is for a person and names the remedy or the log's last lines."""
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """One local cluster. `say` receives each line of progress."""
+
+    layout: Layout
+    say: Callable[[str], None] = field(default=lambda line: None)
+
+    def up(self, names: Iterable[str] = ()) -> None:
+        """Return when every part (or those named) does its work; a running part is left alone."""
+        parts = [part(n) for n in names] or list(PARTS)
+        begin = time.monotonic()
+        self.start(each.name for each in parts)
+        self._wait_until_ready(parts, begin)
+
+    def start(self, names: Iterable[str]) -> None:
+        """Start processes and wait for nothing: parts find each other in any order."""
+        self._check_release()
+        for name in names:
+            self._start(part(name))
+
+    def down(self) -> None:
+        """Services first, so that what they still have in hand finds its dependencies alive."""
+        for each in reversed(PARTS):
+            self.stop(each.name)
+
+    def stop(self, name: str) -> None:
+        each, process = part(name), self.process(name)
+        if process.pid is None:
+            return
+        begin = time.monotonic()
+        how = "stopped" if process.stop(each.drain_s) else f"did not stop in {each.drain_s:.0f} s and was killed"
+        self.say(f"{time.monotonic() - begin:6.1f} s  {name:<15} {how}")
+
+    def kill(self, name: str) -> None:
+        self.process(name).kill()
+
+    def restart(self, name: str) -> None:
+        self.stop(name)
+        self.up([name])
+
+    def process(self, name: str) -> Process:
+        return Process(name, self.layout.pids / f"{name}.pid", self.layout.logs / f"{name}.log")
+
+    def states(self) -> dict[str, str]:
+        return {p.name: self._state(p) for p in PARTS}
+
+    def table(self) -> str:
+        """Part, address, what is behind it, state."""
+        states = self.states()
+        lines = [f"{'part':<15} {'address':<18} {'metrics':<34} state"]
+        for each in PARTS:
+            address = self.layout.address(each.ports[0])
+            lines.append(f"{each.name:<15} {address:<18} {self._metrics(each):<34} {states[each.name]}")
+        return "\n".join(lines)
+
+    def _metrics(self, each: Part) -> str:
+        if each.name == "kafka":
+            return "-"
+        port = self.layout.port("triton_metrics") if each.name == "triton" else self.layout.metrics_port(each.name)
+        return f"http://127.0.0.1:{port}/metrics"
+
+    def _state(self, each: Part) -> str:
+        if self.process(each.name).pid is None:
+            return "stopped"
+        return "serving" if each.is_ready(self.layout) else "not serving"
+
+    def _check_release(self) -> None:
+        try:
+            self.layout.release()
+        except (OSError, ValueError) as error:
+            raise ClusterError("no release is exported yet: run `make export`") from error
+
+    def _start(self, each: Part) -> None:
+        process = self.process(each.name)
+        if process.pid is not None:
+            return
+        for port in self._ports(each):
+            if is_taken(port):
+                raise ClusterError(
+                    f"port {port}, which {each.name} needs, is in use by another program: "
+                    f"stop it (`ss -ltnp 'sport = :{port}'` names it) or choose others: `make up PORT_OFFSET=100`"
+                )
+        each.prepare(self.layout)
+        command = each.command(self.layout)
+        if shutil.which(command[0]) is None:
+            raise ClusterError(f"{each.name} cannot start, {command[0]} is missing: run `make setup`")
+        process.start(command, each.environment(self.layout), ROOT)
+
+    def _ports(self, each: Part) -> list[int]:
+        ports = [self.layout.port(name) for name in each.ports]
+        is_service = each.ports == (each.name,)
+        return [*ports, self.layout.metrics_port(each.name)] if is_service else ports
+
+    def _wait_until_ready(self, parts: list[Part], begin: float) -> None:
+        waiting = list(parts)
+        while waiting:
+            for each in list(waiting):
+                self._check_alive(each)
+                if self._is_ready(each, begin):
+                    self._tell(begin, each, "ready")
+                    waiting.remove(each)
+            if waiting and time.monotonic() - begin > START_LIMIT_S:
+                raise ClusterError(self._obituary(waiting[0], f"was not ready after {START_LIMIT_S:.0f} s"))
+            time.sleep(POLL_S if waiting else 0)
+
+    def _is_ready(self, each: Part, begin: float) -> bool:
+        if not each.is_live(self.layout):
+            return False
+        each.settle(self.layout, lambda line: self._tell(begin, each, line))
+        return each.is_ready(self.layout)
+
+    def _check_alive(self, each: Part) -> None:
+        if self.process(each.name).pid is None:
+            raise ClusterError(self._obituary(each, "died while starting"))
+
+    def _obituary(self, each: Part, what: str) -> str:
+        process = self.process(each.name)
+        lines = "\n".join(f"  | {line}" for line in process.tail(LOG_LINES_SHOWN))
+        return f"{each.name} {what}; the end of {process.log_file.relative_to(ROOT)}:\n{lines}"
+
+    def _tell(self, begin: float, each: Part, line: str) -> None:
+        self.say(f"{time.monotonic() - begin:6.1f} s  {each.name:<15} {line}")
+
+
+def is_taken(port: int) -> bool:
+    """By trying to listen, as the part will."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return True
+    return False

@@ -1,0 +1,72 @@
+"""Where a local cluster keeps its files and on which ports it listens.
+
+Knows names, paths and numbers only; starts nothing and opens nothing.
+"""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+
+PORTS = {
+    "user_embedding": 50051,
+    "generation": 50052,
+    "ranking": 50053,
+    "feedback": 50054,
+    "triton_http": 8000,
+    "triton_grpc": 8001,
+    "triton_metrics": 8002,
+    "kafka": 9092,
+    "kafka_controller": 9093,
+}
+METRICS_OFFSET = 1000  # a service's Prometheus port is its gRPC port plus this
+
+
+@dataclass(frozen=True)
+class Layout:
+    """One cluster: its name gives it files of its own, its port offset a place beside other clusters."""
+
+    name: str = "local"
+    port_offset: int = 0
+    model_repository: Path = ROOT / "model_repository"
+
+    @property
+    def home(self) -> Path:
+        return ROOT / "build" / self.name
+
+    @property
+    def logs(self) -> Path:
+        return self.home / "logs"
+
+    @property
+    def pids(self) -> Path:
+        return self.home / "pids"
+
+    def port(self, name: str) -> int:
+        return PORTS[name] + self.port_offset
+
+    def address(self, name: str) -> str:
+        return f"127.0.0.1:{self.port(name)}"
+
+    def metrics_port(self, service: str) -> int:
+        return self.port(service) + METRICS_OFFSET
+
+    def release(self) -> int:
+        """The release in service, as the export wrote it last."""
+        return int((self.model_repository / "releases" / "current").read_text())
+
+
+def venv(name: str) -> Path:
+    """A virtual environment of the project: "" is the main one, "services" has no torch, "triton" has numpy 1."""
+    return ROOT / (f".venv-{name}" if name else ".venv")
+
+
+def site_packages(name: str) -> Path:
+    return venv(name) / "lib" / "python3.11" / "site-packages"
+
+
+def clean_environment() -> dict[str, str]:
+    """The caller's environment without Python settings meant for another interpreter."""
+    drop = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")
+    return {k: v for k, v in os.environ.items() if k not in drop and not k.startswith("PERFUSION_")}

@@ -1,0 +1,1 @@
+"""Feedback: takes picks, checks them against the group shown, and publishes them."""

@@ -1,0 +1,61 @@
+"""Runs the feedback service: wiring only.
+
+python -m services.feedback
+"""
+
+import asyncio
+from datetime import UTC, datetime
+from functools import partial
+from uuid import uuid4
+
+from perfusion.v1.feedback_service_pb2_grpc import add_FeedbackServiceServicer_to_server
+from prometheus_client import CollectorRegistry
+
+from services.feedback.groups import GrpcGroups
+from services.feedback.publisher import FeedbackPublisher
+from services.feedback.servicer import FeedbackServicer
+from services.feedback.settings import Settings
+from services.feedback.store import METADATA, FeedbackStore
+from services.feedback.submission import Groups, Submissions
+from services.runtime import logs
+from services.runtime.clients import open_channel
+from services.runtime.database import Database
+from services.runtime.events import Events, KafkaEvents
+from services.runtime.health import Dependency
+from services.runtime.server import Server
+
+
+def build(settings: Settings, groups: Groups, events: Events) -> Server:
+    """The service, not yet started."""
+    database = Database(settings.database_url, METADATA, timeout_s=settings.database_timeout_s)
+    submissions = Submissions(
+        groups=groups,
+        records=FeedbackStore(database),
+        publisher=FeedbackPublisher(events, settings.feedback_topic),
+        new_id=lambda: str(uuid4()),
+        now=partial(datetime.now, UTC),
+    )
+    return Server(
+        settings,
+        service="perfusion.v1.FeedbackService",
+        register=partial(add_FeedbackServiceServicer_to_server, FeedbackServicer(submissions)),
+        dependencies=[
+            Dependency("database", database.check),
+            Dependency("kafka", events.check),
+            Dependency("generation service", groups.check),
+        ],
+        registry=CollectorRegistry(),
+        closers=[events.close, database.close],
+    )
+
+
+async def _serve(settings: Settings) -> None:
+    events = KafkaEvents(settings.kafka_bootstrap, (settings.feedback_topic,), timeout_s=settings.kafka_timeout_s)
+    async with open_channel(settings.generation_address, max_message_bytes=settings.max_message_bytes) as channel:
+        await build(settings, GrpcGroups(channel, settings.service_timeout_s), events).run()
+
+
+if __name__ == "__main__":
+    _settings = Settings()
+    logs.configure("feedback", _settings.log_level)
+    asyncio.run(_serve(_settings))

@@ -1,0 +1,1 @@
+"""The generation service: groups of personalised pictures, streamed while they are made, and kept."""

@@ -1,0 +1,93 @@
+"""What a client orders, checked and with every default filled in, and what comes of it: the service's own vocabulary.
+
+Plain data. It knows neither messages nor tables nor models.
+"""
+
+from dataclasses import dataclass
+
+from numpy import float32, uint8
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a group is made; the same fields as the GenerationSettings message."""
+
+    num_steps: int
+    guidance_scale: float
+    adapter_scale: float
+    scheduler: str  # "ddim", "dpmsolver++2m" or "euler"
+    seed: int  # of candidate 0
+    strength: float | None  # None without reference image
+    reference_image_sha256: str  # "" without reference image
+
+
+@dataclass(frozen=True)
+class Order:
+    """One valid GenerateRequest."""
+
+    request_id: str
+    fingerprint: str  # of everything in the request but request_id
+    user_id: str
+    prompt: str
+    negative_prompt: str
+    num_candidates: int
+    settings: Settings
+    reference: NDArray[uint8] | None  # (H, W, 3), of the release's size
+    preview_every_n_steps: int  # 0: none
+
+
+@dataclass(frozen=True)
+class User:
+    """One release's vectors of a user."""
+
+    reward_text: NDArray[float32]  # (d,)
+    reward_image: NDArray[float32]  # (d,)
+    generator: NDArray[float32]  # (d,)
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One picture of a group."""
+
+    image_id: str
+    uri: str
+    seed: int
+    score: float
+    rank: int  # 1 is best
+    png: bytes = b""  # empty when only the record was read
+
+
+@dataclass(frozen=True)
+class Group:
+    """A finished round; the same fields as the Group message."""
+
+    group_id: str
+    request_id: str
+    user_id: str
+    prompt: str
+    negative_prompt: str
+    release: int
+    create_time_us: int  # microseconds since 1970, UTC
+    settings: Settings
+    candidates: tuple[Candidate, ...]  # best first
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """The order is valid and its work begins, or is already done."""
+
+    group_id: str
+    release: int
+
+
+@dataclass(frozen=True)
+class Progress:
+    """One denoising step is done."""
+
+    step: int  # from 1
+    num_steps: int  # that this round runs
+    previews: tuple[bytes, ...]  # PNG, in seed order; empty when none is due
+
+
+Scores = list[tuple[float, int]]  # (score, rank) in the order the pictures were given

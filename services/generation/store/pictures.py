@@ -1,0 +1,57 @@
+"""Pictures in an object store, named by their content: file:// on one machine, s3:// in the cluster, through fsspec.
+
+It knows where bytes lie, not which group a picture belongs to. fsspec blocks, so every call runs in a thread.
+"""
+
+import asyncio
+from typing import Any
+from uuid import uuid4
+
+import fsspec
+
+from services.generation.pictures import object_name
+from services.runtime.errors import Unavailable
+
+
+class PictureStore:
+    """Writing a picture twice is harmless: the same bytes have the same name."""
+
+    def __init__(self, url: str) -> None:
+        self._fs: Any
+        self._fs, root = fsspec.core.url_to_fs(url)
+        self._root = str(root).rstrip("/")
+
+    async def put(self, png: bytes) -> str:
+        """Stores a picture and returns its URI; Unavailable when the store does not take it."""
+        return str(await self._in_thread(self._put, png))
+
+    async def get(self, uri: str) -> bytes:
+        """A stored picture's bytes; Unavailable when the store does not give them."""
+        return bytes(await self._in_thread(self._get, uri))
+
+    async def check(self) -> None:
+        """Returns when the store takes writes."""
+        await self._in_thread(self._check)
+
+    async def _in_thread(self, function: Any, *arguments: Any) -> Any:
+        try:
+            return await asyncio.to_thread(function, *arguments)
+        except Exception as error:  # each back end raises its own kind, and none means a fault of the request
+            raise Unavailable("object store") from error
+
+    def _put(self, png: bytes) -> str:
+        path = f"{self._root}/{object_name(png)}"
+        if not self._fs.exists(path):
+            self._fs.makedirs(path.rpartition("/")[0], exist_ok=True)
+            # A reader must never see half a picture: write beside, then rename (an S3 object appears whole anyway).
+            scratch = f"{path}.{uuid4().hex}"
+            self._fs.pipe_file(scratch, png)
+            self._fs.mv(scratch, path)
+        return str(self._fs.unstrip_protocol(path))
+
+    def _get(self, uri: str) -> bytes:
+        return bytes(self._fs.cat_file(self._fs._strip_protocol(uri)))
+
+    def _check(self) -> None:
+        self._fs.makedirs(self._root, exist_ok=True)
+        self._fs.pipe_file(f"{self._root}/.writable", b"")

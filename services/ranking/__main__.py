@@ -1,0 +1,56 @@
+"""Runs the ranking service: wiring only.
+
+python -m services.ranking
+"""
+
+import asyncio
+from functools import partial
+
+from perfusion.v1.ranking_service_pb2_grpc import add_RankingServiceServicer_to_server
+from prometheus_client import CollectorRegistry
+
+from services.ranking.ranker import Ranker, Users
+from services.ranking.reward import MODELS, TritonRewardModel
+from services.ranking.servicer import RankingServicer
+from services.ranking.settings import Settings
+from services.ranking.users import GrpcUsers
+from services.runtime import logs
+from services.runtime.clients import open_channel
+from services.runtime.health import Dependency
+from services.runtime.images import ImageLimits
+from services.runtime.release import Releases
+from services.runtime.server import Server
+from services.runtime.triton import Models, TritonModels
+
+
+def build(settings: Settings, models: Models, users: Users) -> Server:
+    """The service, not yet started."""
+    releases = Releases(settings.model_repository)
+    ranker = Ranker(users, TritonRewardModel(models, settings.max_batch))
+    limits = ImageLimits(max_bytes=settings.max_image_bytes, max_pixels=settings.max_image_pixels)
+    servicer = RankingServicer(ranker, releases, limits)
+
+    async def towers_compute() -> None:
+        await models.check(MODELS, releases.current().number)
+
+    return Server(
+        settings,
+        service="perfusion.v1.RankingService",
+        register=partial(add_RankingServiceServicer_to_server, servicer),
+        dependencies=[Dependency("triton", towers_compute), Dependency("user embedding service", users.check)],
+        registry=CollectorRegistry(),
+        closers=[models.close],
+    )
+
+
+async def _serve(settings: Settings) -> None:
+    size = settings.max_message_bytes
+    models = TritonModels(settings.triton_address, timeout_s=settings.triton_timeout_s, max_message_bytes=size)
+    async with open_channel(settings.user_embedding_address, max_message_bytes=size) as channel:
+        await build(settings, models, GrpcUsers(channel, settings.service_timeout_s)).run()
+
+
+if __name__ == "__main__":
+    _settings = Settings()
+    logs.configure("ranking", _settings.log_level)
+    asyncio.run(_serve(_settings))

@@ -1,0 +1,43 @@
+"""The user embedding service over gRPC.
+
+Knows its messages; deadlines, traces and errors are the runtime's work. Does not know what the vectors are for.
+"""
+
+from __future__ import annotations
+
+import grpc
+import numpy as np
+from perfusion.v1.user_embedding_service_pb2 import GetUserEmbeddingRequest
+from perfusion.v1.user_embedding_service_pb2_grpc import UserEmbeddingServiceStub
+
+from services.ranking.ranker import RewardUser
+from services.runtime.clients import call, check_serving
+from services.runtime.errors import Unavailable
+
+_NAME = "user embedding service"
+
+
+class GrpcUsers:
+    """Users behind a channel."""
+
+    def __init__(self, channel: grpc.aio.Channel, timeout_s: float) -> None:
+        self._channel = channel
+        self._stub = UserEmbeddingServiceStub(channel)
+        self._timeout_s = timeout_s
+
+    async def of_release(self, user_id: str, release: int) -> RewardUser:
+        """NotFound for a user without profile, FailedPrecondition for a release not loaded."""
+        request = GetUserEmbeddingRequest(user_id=user_id, release=release)
+        answer = await call(self._stub.GetUserEmbedding, request, name=_NAME, timeout_s=self._timeout_s)
+        embedding = answer.embedding
+        if embedding.release != release:  # never mix vectors of one release with models of another
+            raise Unavailable(_NAME, f"answered with release {embedding.release}, not {release}")
+        return RewardUser(
+            text=np.asarray(embedding.reward_text_user, np.float32),
+            image=np.asarray(embedding.reward_image_user, np.float32),
+        )
+
+    async def check(self) -> None:
+        """Returns while the service says that it serves."""
+        service = "perfusion.v1.UserEmbeddingService"
+        await check_serving(self._channel, service, name=_NAME, timeout_s=self._timeout_s)

@@ -1,0 +1,88 @@
+"""Calling another service: channel options, deadline and trace passed on, and its errors understood.
+
+It knows gRPC's client side; not which services there are.
+"""
+
+from collections.abc import Awaitable
+from typing import Protocol, TypeVar
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from services.runtime.deadlines import remaining_s
+from services.runtime.errors import (
+    DeadlineExceeded,
+    FailedPrecondition,
+    InvalidArgument,
+    NotFound,
+    Unavailable,
+)
+from services.runtime.statuses import violations_of
+from services.runtime.tracing import traceparent
+
+Request = TypeVar("Request", contravariant=True)
+Response = TypeVar("Response", covariant=True)
+
+
+class UnaryMethod(Protocol[Request, Response]):
+    """A unary method of an asynchronous stub."""
+
+    def __call__(
+        self, request: Request, *, timeout: float | None = None, metadata: tuple[tuple[str, str], ...] | None = None
+    ) -> Awaitable[Response]: ...
+
+
+def open_channel(address: str, *, max_message_bytes: int) -> grpc.aio.Channel:
+    """A channel that finds a restarted service again within a second or so."""
+    return grpc.aio.insecure_channel(
+        address,
+        options=[
+            ("grpc.max_receive_message_length", max_message_bytes),
+            ("grpc.max_send_message_length", max_message_bytes),
+            ("grpc.initial_reconnect_backoff_ms", 200),
+            ("grpc.max_reconnect_backoff_ms", 1000),
+        ],
+    )
+
+
+async def call(method: "UnaryMethod[Request, Response]", request: Request, *, name: str, timeout_s: float) -> Response:
+    """Calls a method of the dependency `name`; whatever it answers but OK becomes one of our errors.
+
+    INVALID_ARGUMENT, NOT_FOUND and FAILED_PRECONDITION pass through, with the field names that the callee gave, since
+    callers ask for them with the fields of their own request.
+    """
+    limit_s = remaining_s(timeout_s)
+    trace = traceparent()
+    try:
+        return await method(request, timeout=limit_s, metadata=(("traceparent", trace),) if trace else None)
+    except grpc.aio.AioRpcError as error:
+        raise _translated(error, name, out_of_time=limit_s < timeout_s) from error
+
+
+async def check_serving(channel: grpc.aio.Channel, service: str, *, name: str, timeout_s: float) -> None:
+    """Returns when the dependency `name` says that it serves; Unavailable when it does not. For health checks."""
+    check = health_pb2_grpc.HealthStub(channel).Check
+    answer = await call(check, health_pb2.HealthCheckRequest(service=service), name=name, timeout_s=timeout_s)
+    if answer.status != health_pb2.HealthCheckResponse.SERVING:
+        raise Unavailable(name, "is not serving")
+
+
+def _translated(error: grpc.aio.AioRpcError, name: str, *, out_of_time: bool) -> Exception:
+    code, details = error.code(), error.details() or ""
+    retryable = (
+        grpc.StatusCode.UNAVAILABLE,
+        grpc.StatusCode.RESOURCE_EXHAUSTED,
+        grpc.StatusCode.ABORTED,
+        grpc.StatusCode.CANCELLED,
+    )
+    if code == grpc.StatusCode.DEADLINE_EXCEEDED:
+        return DeadlineExceeded() if out_of_time else Unavailable(name, "took too long")
+    if code in retryable:
+        return Unavailable(name, f"is not available: {details}")
+    if code == grpc.StatusCode.INVALID_ARGUMENT and (violations := violations_of(error.trailing_metadata())):
+        return InvalidArgument(*violations)
+    if code == grpc.StatusCode.NOT_FOUND:
+        return NotFound(details)
+    if code == grpc.StatusCode.FAILED_PRECONDITION:
+        return FailedPrecondition(details)
+    return error

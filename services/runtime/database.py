@@ -1,0 +1,98 @@
+"""A service's SQL database: SQLite in a file or PostgreSQL, by URL, with its tables made on first contact.
+
+It knows engines and how their failures read. Tables and queries belong to each service's store/.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import MetaData, Table, event, text
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from services.runtime.errors import Unavailable
+
+_DRIVERS = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+psycopg"}
+
+
+class Database:
+    """One engine and its tables. Nothing is connected before the first use, so the database may start later."""
+
+    def __init__(self, url: str, metadata: MetaData, *, timeout_s: float) -> None:
+        self._engine = _engine(make_url(url), timeout_s)
+        self._metadata = metadata
+        self._ready = False
+        self._creating = asyncio.Lock()
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[AsyncConnection]:
+        """Commits at the end, rolls back on an exception; Unavailable when the database does not answer."""
+        try:
+            await self._ensure_tables()
+            async with self._engine.begin() as connection:
+                yield connection
+        except (OperationalError, InterfaceError, PoolTimeoutError, ConnectionError) as error:
+            raise Unavailable("database") from error
+
+    async def check(self) -> None:
+        """Returns when the database answers and its tables exist."""
+        async with self.transaction() as connection:
+            await connection.execute(text("SELECT 1"))
+
+    async def _ensure_tables(self) -> None:
+        if self._ready:
+            return
+        async with self._creating:
+            if not self._ready:
+                async with self._engine.begin() as connection:
+                    await _lock_schema(connection)
+                    await connection.run_sync(self._metadata.create_all)
+                self._ready = True
+
+    async def close(self) -> None:
+        """Closes the connections."""
+        await self._engine.dispose()
+
+
+def insert_into(connection: AsyncConnection, table: Table) -> postgresql.Insert | sqlite.Insert:
+    """An INSERT that can say ON CONFLICT, which both databases understand and SQLAlchemy spells per dialect."""
+    return postgresql.insert(table) if connection.dialect.name == "postgresql" else sqlite.insert(table)
+
+
+def _engine(url: URL, timeout_s: float) -> AsyncEngine:
+    backend = url.get_backend_name()
+    if backend not in _DRIVERS:
+        raise ValueError(f"database URL must begin with one of {', '.join(_DRIVERS)}, not {backend}")
+    url = url.set(drivername=_DRIVERS[backend])
+    if backend == "postgresql":
+        return create_async_engine(
+            url, pool_timeout=timeout_s, pool_pre_ping=True, connect_args={"connect_timeout": max(2, round(timeout_s))}
+        )
+    if url.database and url.database != ":memory:":
+        Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+    engine = create_async_engine(url, connect_args={"timeout": timeout_s})
+    event.listen(engine.sync_engine, "connect", _set_up_sqlite)
+    return engine
+
+
+def _set_up_sqlite(connection: Any, _record: Any) -> None:
+    """WAL lets readers and one writer work together, also from several processes."""
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA journal_mode=WAL")
+    cursor.execute("PRAGMA synchronous=NORMAL")
+    cursor.execute("PRAGMA foreign_keys=ON")
+    cursor.close()
+
+
+async def _lock_schema(connection: AsyncConnection) -> None:
+    """Replicas that start together must not create the same tables at once."""
+    if connection.dialect.name == "postgresql":
+        await connection.execute(text("SELECT pg_advisory_xact_lock(hashtext('perfusion.schema'))"))
+    else:  # by itself, SQLite's driver would begin a transaction at the first write, after looking what is there
+        await connection.exec_driver_sql("BEGIN IMMEDIATE")

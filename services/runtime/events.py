@@ -1,0 +1,187 @@
+"""Publishing events to Kafka: returns when the brokers have acknowledged, or raises Unavailable in bounded time.
+
+`Events` is what services depend on; `KafkaEvents` is the real one. It knows the envelope (key, headers) and
+kafka-python; not what the events mean.
+"""
+
+import asyncio
+import threading
+from abc import ABC, abstractmethod
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from google.protobuf.message import Message
+from kafka import KafkaAdminClient, KafkaProducer
+from kafka.errors import KafkaError
+from kafka.net.compat import KafkaNetClient
+
+from services.runtime.deadlines import remaining_s
+from services.runtime.errors import DeadlineExceeded, Unavailable
+from services.runtime.tracing import traceparent
+
+CONTENT_TYPE = "application/protobuf"
+
+
+@dataclass(frozen=True)
+class Event:
+    """One record to publish. Sent again, an event has the same `event_id`, so that consumers can drop repeats."""
+
+    topic: str
+    key: str
+    event_id: str
+    message: Message
+
+
+def headers_of(event: Event) -> list[tuple[str, bytes]]:
+    """The envelope that events.proto describes."""
+    headers = {
+        "content-type": CONTENT_TYPE,
+        "event-id": event.event_id,
+        "event-type": event.message.DESCRIPTOR.full_name,
+        "event-time": datetime.now(UTC).isoformat(timespec="milliseconds"),
+    }
+    if trace := traceparent():
+        headers["traceparent"] = trace
+    return [(name, value.encode()) for name, value in headers.items()]
+
+
+class Events(ABC):
+    """Where events go."""
+
+    @abstractmethod
+    async def publish(self, event: Event) -> None:
+        """Returns once the event is acknowledged; Unavailable or DeadlineExceeded when it is not, in bounded time."""
+
+    @abstractmethod
+    async def check(self) -> None:
+        """Returns when every topic this service publishes to can be reached; raises saying what is wrong."""
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Lets go of connections."""
+
+
+class KafkaEvents(Events):
+    """Kafka through kafka-python, whose threads and futures are bridged to asyncio.
+
+    The producer is idempotent with acks=all. It is made on first use, so Kafka may start later than the service, and
+    made anew after a failure, because a producer with lost batches may refuse to go on.
+    """
+
+    def __init__(self, bootstrap: str, topics: tuple[str, ...], *, timeout_s: float) -> None:
+        self._bootstrap = bootstrap.split(",")
+        self._topics = topics
+        self._timeout_s = timeout_s
+        self._producer: Any = None
+        self._admin: Any = None
+        self._lock = threading.Lock()
+        self._senders = ThreadPoolExecutor(4, thread_name_prefix="kafka-send")
+        self._checker = ThreadPoolExecutor(1, thread_name_prefix="kafka-check")
+
+    async def publish(self, event: Event) -> None:
+        limit_s = remaining_s(self._timeout_s)
+        loop = asyncio.get_running_loop()
+        acknowledged: asyncio.Future[None] = loop.create_future()
+        headers = headers_of(event)  # here, because the trace does not follow into the thread
+        try:
+            async with asyncio.timeout(limit_s):
+                await loop.run_in_executor(self._senders, self._send, event, headers, loop, acknowledged)
+                await acknowledged
+        except TimeoutError as error:
+            self._discard_producer()
+            raise (DeadlineExceeded() if limit_s < self._timeout_s else Unavailable("kafka")) from error
+        except KafkaError as error:
+            self._discard_producer()
+            raise Unavailable("kafka", "did not acknowledge the event") from error
+
+    def _send(
+        self,
+        event: Event,
+        headers: list[tuple[str, bytes]],
+        loop: asyncio.AbstractEventLoop,
+        acknowledged: "asyncio.Future[None]",
+    ) -> None:
+        """Runs in a thread: making a producer and fetching metadata block."""
+
+        def settle(error: Exception | None) -> None:
+            if not acknowledged.done():
+                acknowledged.set_exception(error) if error else acknowledged.set_result(None)
+
+        future = self._connected_producer().send(
+            event.topic, value=event.message.SerializeToString(), key=event.key.encode(), headers=headers
+        )
+        future.add_callback(lambda _: loop.call_soon_threadsafe(settle, None))
+        future.add_errback(lambda error: loop.call_soon_threadsafe(settle, error))
+
+    def _connected_producer(self) -> Any:
+        with self._lock:
+            if self._producer is None:
+                limit_ms = round(self._timeout_s * 1000)
+                self._producer = _connected(
+                    KafkaProducer,
+                    bootstrap_servers=self._bootstrap,
+                    acks="all",
+                    enable_idempotence=True,
+                    allow_auto_create_topics=False,
+                    bootstrap_timeout_ms=limit_ms,
+                    max_block_ms=limit_ms,
+                    request_timeout_ms=max(limit_ms // 2, 1),
+                    delivery_timeout_ms=limit_ms,
+                    reconnect_backoff_max_ms=1000,
+                )
+            return self._producer
+
+    def _discard_producer(self) -> None:
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            self._senders.submit(producer.close, timeout=0)
+
+    async def check(self) -> None:
+        await asyncio.get_running_loop().run_in_executor(self._checker, self._describe_topics)
+
+    def _describe_topics(self) -> None:
+        """Runs in a thread. Asks the brokers, since the producer's own metadata outlives them."""
+        try:
+            if self._admin is None:
+                self._admin = _connected(
+                    KafkaAdminClient,
+                    bootstrap_servers=self._bootstrap,
+                    request_timeout_ms=2000,
+                    bootstrap_timeout_ms=2000,
+                    reconnect_backoff_max_ms=1000,
+                )
+            topics = self._admin.describe_topics(list(self._topics))
+            known = {topic["name"] for topic in topics if not topic["error_code"]}
+        except Exception as error:
+            admin, self._admin = self._admin, None
+            if admin is not None:
+                admin.close()
+            raise Unavailable("kafka") from error
+        if missing := set(self._topics) - known:
+            raise Unavailable("kafka", f"has no topic {', '.join(sorted(missing))}")
+
+    async def close(self) -> None:
+        """Waits for nothing: every publish has already waited for its own acknowledgement."""
+        self._discard_producer()
+        if self._admin is not None:
+            self._checker.submit(self._admin.close)
+        self._senders.shutdown(wait=True)
+        self._checker.shutdown(wait=True)
+
+
+def _connected(kind: Any, **config: Any) -> Any:
+    """A Kafka client, connected. One that cannot connect would leave its thread and sockets behind."""
+    made: list[Any] = []
+
+    def network(**network_config: Any) -> Any:
+        made.append(KafkaNetClient(**network_config))
+        return made[-1]
+
+    try:
+        return kind(kafka_client=network, **config)
+    except Exception:
+        for client in made:
+            client.close()
+        raise

@@ -1,0 +1,57 @@
+"""Checks of the request fields that several services share, gathered so that one answer names every wrong field.
+
+It knows the limits that the protos promise. What a field means, and whether what it names exists, others know.
+"""
+
+import re
+
+from services.runtime.errors import InvalidArgument
+
+MAX_USER_ID_CHARS = 128
+MAX_PROMPT_CHARS = 1000
+_MAX_PROBLEMS = 10  # gRPC caps trailers at 8 KiB; the first few are enough to act on
+_UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+
+
+class Fields:
+    """Collects problems; `done` raises InvalidArgument with them, or returns when there are none."""
+
+    def __init__(self) -> None:
+        self._problems: list[tuple[str, str]] = []
+
+    def refuse(self, field: str, problem: str) -> None:
+        """Notes that a field, by its path in the request, is wrong."""
+        self._problems.append((field, problem))
+
+    def require(self, holds: bool, field: str, problem: str) -> None:
+        """Notes a problem unless `holds`."""
+        if not holds:
+            self.refuse(field, problem)
+
+    def user_id(self, value: str, field: str = "user_id") -> str:
+        """1 to 128 characters, any but NUL, which PostgreSQL cannot store."""
+        self.require(0 < len(value) <= MAX_USER_ID_CHARS, field, f"must have 1 to {MAX_USER_ID_CHARS} characters")
+        self.require("\0" not in value, field, "must not contain NUL")
+        return value
+
+    def prompt(self, value: str, field: str = "prompt") -> str:
+        """1 to 1000 characters, any but NUL, and not only blanks."""
+        self.require(len(value) <= MAX_PROMPT_CHARS, field, f"must have at most {MAX_PROMPT_CHARS} characters")
+        self.require(bool(value.strip()), field, "must not be empty or blank")
+        self.require("\0" not in value, field, "must not contain NUL")
+        return value
+
+    def uuid(self, value: str, field: str) -> str:
+        """A UUID in its usual hyphenated form; returned in lower case, so that equal ids are equal strings."""
+        self.require(bool(_UUID.fullmatch(value)), field, "must be a UUID such as 123e4567-e89b-12d3-a456-426614174000")
+        return value.lower()
+
+    def release(self, value: int, field: str = "release") -> int:
+        """0 is the release in service."""
+        self.require(value >= 0, field, "must not be negative")
+        return value
+
+    def done(self) -> None:
+        """Raises InvalidArgument if any field was wrong."""
+        if self._problems:
+            raise InvalidArgument(*self._problems[:_MAX_PROBLEMS])

@@ -1,0 +1,149 @@
+"""Calling models. Every call names the release, so vectors and models of different releases never mix.
+
+`Models` is what logic depends on; `TritonModels` is the real one. It knows Triton's protocol and how its failures read;
+not what any model means.
+"""
+
+import asyncio
+import math
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import grpc
+import numpy as np
+import numpy.typing as npt
+from tritonclient import grpc as triton_messages
+from tritonclient.grpc import aio as triton_aio
+from tritonclient.utils import InferenceServerException, np_to_triton_dtype, triton_to_np_dtype
+
+from services.runtime.deadlines import remaining_s
+from services.runtime.errors import DeadlineExceeded, FailedPrecondition, Unavailable
+from services.runtime.tracing import traceparent
+
+Array = npt.NDArray[Any]
+Tensors = Mapping[str, Array]
+
+
+class Models(ABC):
+    """The models of all loaded releases."""
+
+    @abstractmethod
+    async def infer(self, model: str, inputs: Tensors, release: int) -> dict[str, Array]:
+        """Runs a model on a batch (first dimension). Unavailable, DeadlineExceeded or FailedPrecondition on failure."""
+
+    @abstractmethod
+    async def check(self, models: Sequence[str], release: int) -> None:
+        """Returns when each model really computes; raises Unavailable saying which does not."""
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Lets go of connections."""
+
+
+class TritonModels(Models):
+    """Triton over gRPC. Must be made inside a running event loop."""
+
+    def __init__(
+        self, address: str, *, timeout_s: float, max_message_bytes: int, probe_interval_s: float = 10.0
+    ) -> None:
+        self._timeout_s = timeout_s
+        self._probe_interval_s = probe_interval_s
+        self._proven_at: dict[tuple[str, int], float] = {}
+        self._probes: dict[tuple[str, int], dict[str, Array]] = {}
+        self._client = triton_aio.InferenceServerClient(
+            address,
+            channel_args=[
+                ("grpc.max_receive_message_length", max_message_bytes),
+                ("grpc.max_send_message_length", max_message_bytes),
+                # gRPC's default back-off grows to two minutes; a restarted Triton must be picked up at once.
+                ("grpc.initial_reconnect_backoff_ms", 200),
+                ("grpc.max_reconnect_backoff_ms", 1000),
+                ("grpc.keepalive_time_ms", 10000),
+            ],
+        )
+
+    async def infer(self, model: str, inputs: Tensors, release: int) -> dict[str, Array]:
+        limit_s = remaining_s(self._timeout_s)
+        trace = traceparent()
+        try:
+            result = await self._client.infer(
+                model,
+                [_input(name, array) for name, array in inputs.items()],
+                model_version=str(release),
+                client_timeout=limit_s,
+                headers={"traceparent": trace} if trace else None,
+            )
+        except InferenceServerException as error:
+            raise _translated(error, model, release, out_of_time=limit_s < self._timeout_s) from error
+        return {output.name: _array(result, model, output.name) for output in result.get_response().outputs}
+
+    async def check(self, models: Sequence[str], release: int) -> None:
+        await asyncio.gather(*(self._check_model(model, release) for model in models))
+
+    async def _check_model(self, model: str, release: int) -> None:
+        key = (model, release)
+        if not await self._says_ready(model, release):
+            self._proven_at.pop(key, None)
+            raise Unavailable("triton", f"has not loaded release {release} of {model}")
+        # "Ready" is Triton's own opinion and outlives a wedged model, so now and then it computes a real sample.
+        if time.monotonic() - self._proven_at.get(key, -math.inf) < self._probe_interval_s:
+            return
+        self._proven_at.pop(key, None)
+        if key not in self._probes:
+            self._probes[key] = await self._probe_inputs(model, release)
+        await self.infer(model, self._probes[key], release)
+        self._proven_at[key] = time.monotonic()
+
+    async def _says_ready(self, model: str, release: int) -> bool:
+        try:
+            limit_s = remaining_s(self._timeout_s)
+            return bool(await self._client.is_model_ready(model, str(release), client_timeout=limit_s))
+        except InferenceServerException as error:
+            raise Unavailable("triton") from error
+
+    async def _probe_inputs(self, model: str, release: int) -> dict[str, Array]:
+        """One sample of zeros in each input, by the model's own metadata."""
+        try:
+            metadata = await self._client.get_model_metadata(
+                model, model_version=str(release), client_timeout=remaining_s(self._timeout_s)
+            )
+        except InferenceServerException as error:
+            raise _translated(error, model, release, out_of_time=False) from error
+        return {
+            tensor.name: np.zeros([1, *tensor.shape[1:]], triton_to_np_dtype(tensor.datatype))
+            for tensor in metadata.inputs
+        }
+
+    async def close(self) -> None:
+        await self._client.close()
+
+
+def _input(name: str, array: Array) -> Any:
+    tensor = triton_messages.InferInput(name, list(array.shape), np_to_triton_dtype(array.dtype))
+    tensor.set_data_from_numpy(np.ascontiguousarray(array))
+    return tensor
+
+
+def _array(result: Any, model: str, output: str) -> Array:
+    try:
+        array: Array | None = result.as_numpy(output)
+    except ValueError:  # the shape it claims does not fit the bytes it sent
+        array = None
+    if array is None:  # a backend at odds with its own environment answers so
+        raise Unavailable("triton", f"returned no data for {model} output {output}")
+    return array
+
+
+def _translated(error: InferenceServerException, model: str, release: int, *, out_of_time: bool) -> Exception:
+    status = str(error.status() or "")
+    message = str(error.message() or "")
+    if grpc.StatusCode.DEADLINE_EXCEEDED.name in status:
+        return DeadlineExceeded() if out_of_time else Unavailable("triton", f"took too long for {model}")
+    not_loaded = "unknown model" in message or "not found" in message
+    if grpc.StatusCode.NOT_FOUND.name in status or not_loaded:
+        return FailedPrecondition(f"release {release} of {model} is not loaded")
+    if grpc.StatusCode.INVALID_ARGUMENT.name in status:
+        return RuntimeError(message)  # the request's tensors are ours, so this is our fault: INTERNAL
+    return Unavailable("triton", f"does not answer for {model}")

@@ -1,0 +1,64 @@
+"""User vectors of encoded profiles, remembered so that a merchant's every round does not ask the encoder again.
+
+Knows that the encoder is a pure function of (release, encoded features), so an entry is right for ever and none ever
+needs to be invalidated: a changed profile has other features, a new release another key.
+Does not know users, profiles, or how the encoder is reached.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from services.user_embedding.profiles import Slots
+
+
+@dataclass(frozen=True)
+class UserVectors:
+    """What the user encoder says of one profile; each  # (d,)"""
+
+    reward_text_user: NDArray[np.float32]
+    reward_image_user: NDArray[np.float32]
+    generator_user: NDArray[np.float32]
+
+
+class UserEncoder(Protocol):
+    """The model: many encoded profiles at once."""
+
+    async def encode(self, release: int, rows: Sequence[Slots]) -> list[UserVectors]: ...
+
+
+class Embeddings:
+    """The encoder behind a least-recently-used memory of `capacity` entries."""
+
+    def __init__(self, encoder: UserEncoder, capacity: int) -> None:
+        self._encoder = encoder
+        self._capacity = capacity
+        self._known: OrderedDict[tuple[int, Slots], UserVectors] = OrderedDict()
+
+    async def of(self, release: int, rows: Sequence[Slots]) -> list[UserVectors]:
+        """Vectors in the order asked for; only profiles not met before reach the encoder."""
+        found = {row: vectors for row in rows if (vectors := self._recall(release, row)) is not None}
+        missing = [row for row in dict.fromkeys(rows) if row not in found]
+        if missing:
+            fresh = await self._encoder.encode(release, missing)
+            found.update(zip(missing, fresh, strict=True))
+            self._remember(release, missing, fresh)
+        return [found[row] for row in rows]
+
+    def _recall(self, release: int, row: Slots) -> UserVectors | None:
+        vectors = self._known.get((release, row))
+        if vectors is not None:
+            self._known.move_to_end((release, row))
+        return vectors
+
+    def _remember(self, release: int, rows: Sequence[Slots], fresh: Sequence[UserVectors]) -> None:
+        for row, vectors in zip(rows, fresh, strict=True):
+            self._known[(release, row)] = vectors
+        while len(self._known) > self._capacity:
+            self._known.popitem(last=False)

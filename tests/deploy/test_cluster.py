@@ -1,0 +1,72 @@
+"""What the local cluster says when it cannot start: one clear message each."""
+
+import shutil
+import socket
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from deploy.local.cluster import Cluster, ClusterError
+from deploy.local.layout import ROOT, Layout
+from deploy.local.parts import PARTS
+from tests.ports import free_offset
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    """A model repository with a release number and no models: enough for a part to try to start."""
+    (tmp_path / "releases").mkdir()
+    (tmp_path / "releases" / "current").write_text("1\n")
+    return tmp_path
+
+
+@pytest.fixture
+def cluster(repository: Path) -> Iterator[Cluster]:
+    made = Cluster(Layout("message-test", free_offset(), repository))
+    yield made
+    made.down()
+    shutil.rmtree(made.layout.home, ignore_errors=True)
+
+
+def test_a_port_in_use_is_named_with_its_remedy(cluster: Cluster) -> None:
+    port = cluster.layout.port("ranking")
+    in_use = pytest.raises(ClusterError, match=f"port {port}, which ranking needs, is in use.*PORT_OFFSET")
+    with socket.create_server(("127.0.0.1", port)), in_use:
+        cluster.up(["ranking"])
+
+
+def test_a_missing_release_is_named_with_its_remedy(cluster: Cluster, repository: Path) -> None:
+    (repository / "releases" / "current").unlink()
+    with pytest.raises(ClusterError, match="make export"):
+        cluster.up(["ranking"])
+
+
+def test_a_part_that_dies_at_its_start_shows_its_last_lines(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("JAVA_TOOL_OPTIONS", "-XX:NoSuchOption")
+    home = cluster.layout.home / f"kafka-{cluster.layout.port('kafka')}" / "data"
+    home.mkdir(parents=True)
+    (home / "meta.properties").touch()  # as if formatted before
+    with pytest.raises(ClusterError, match=r"(?s)kafka died while starting.*NoSuchOption"):
+        cluster.up(["kafka"])
+
+
+def test_ports_of_all_parts_differ() -> None:
+    layout = Layout()
+    ports = [layout.port(name) for part in PARTS for name in part.ports]
+    ports += [layout.metrics_port(part.name) for part in PARTS if part.ports == (part.name,)]
+    assert len(set(ports)) == len(ports)
+
+
+def test_missing_prerequisites_are_each_named_with_a_remedy(tmp_path: Path) -> None:
+    """A PATH that has the shell's tools but neither Python, nor Java, nor Maven."""
+    for tool in ("uname", "cut", "sort", "head", "sed", "getconf", "find", "grep"):
+        (tmp_path / tool).symlink_to(shutil.which(tool) or tool)
+    sh = shutil.which("sh") or "/bin/sh"
+    script = str(ROOT / "deploy" / "local" / "prerequisites.sh")
+    answer = subprocess.run([sh, script], env={"PATH": str(tmp_path)}, capture_output=True, text=True, check=False)
+    assert answer.returncode == 1
+    missing = [line.split(";")[0] for line in answer.stderr.splitlines()]
+    assert missing == ["missing: python3.11", "missing: Java 17", "missing: Maven"]
+    assert all("remedy: apt-get install" in line for line in answer.stderr.splitlines())

@@ -1,0 +1,144 @@
+"""Parts that stop, die, start late or are told to stop: what clients hear, and that the rest recovers by itself."""
+
+import threading
+import time
+from collections.abc import Iterator
+
+import grpc
+import pytest
+import tritonclient.grpc as triton
+
+from deploy.local.clients import Clients
+from deploy.local.cluster import Cluster
+from deploy.local.parts import PARTS, SERVICES, is_serving
+from tests.integration.rounds import NOTHING, generate, is_retryable, kept, new_user, pick, request, wait_until
+
+UNAVAILABLE_WITHIN_S = 12.0
+NOTICED_WITHIN_S = 12.0
+RECOVERED_WITHIN_S = 40.0
+
+
+@pytest.fixture
+def user_id(clients: Clients, cluster: Cluster) -> Iterator[str]:
+    """Each of these tests breaks something: the whole cluster must serve before it and is mended after it."""
+    cluster.up()
+    yield new_user(clients, cluster.layout)
+    cluster.up()
+
+
+def refusal(clients: Clients, user_id: str) -> tuple[grpc.RpcError, float]:
+    """The error that a patient client gets, and after how long."""
+    begin = time.monotonic()
+    with pytest.raises(grpc.RpcError) as refused:
+        generate(clients, request(user_id))
+    return refused.value, time.monotonic() - begin
+
+
+def denoiser_rows(cluster: Cluster) -> int:
+    """Samples the denoiser has computed so far, over all callers."""
+    with triton.InferenceServerClient(cluster.layout.address("triton_grpc")) as client:
+        statistics = client.get_inference_statistics("denoiser", str(cluster.layout.release()))
+    return int(sum(m.inference_count for m in statistics.model_stats))
+
+
+def test_a_cancelled_round_stops_within_a_step_and_leaves_nothing(
+    clients: Clients, cluster: Cluster, user_id: str
+) -> None:
+    rows = 16
+    before = denoiser_rows(cluster)
+    stream = clients.generation.Generate(request(user_id, num_candidates=rows, num_steps=100), timeout=60)
+    steps_seen = 0
+    for event in stream:
+        if event.WhichOneof("event") == "progress":
+            steps_seen = event.progress.step
+        if steps_seen == 3:
+            break
+    stream.cancel()
+    time.sleep(1.0)
+    soon = denoiser_rows(cluster)
+    time.sleep(1.0)
+    later = denoiser_rows(cluster)
+    health_probes = rows - 1  # a few single samples; a step of this round would be sixteen
+    assert later - soon <= health_probes
+    # The step in flight and the one that began while the cancellation was on its way.
+    assert soon - before <= (steps_seen + 2) * rows + health_probes
+    assert kept(clients, cluster.layout, user_id) == NOTHING
+
+
+def test_killed_triton_makes_calls_fail_in_time_and_is_picked_up_again(
+    clients: Clients, cluster: Cluster, user_id: str
+) -> None:
+    cluster.kill("triton")
+    error, seconds = refusal(clients, user_id)
+    assert error.code() == grpc.StatusCode.UNAVAILABLE
+    assert is_retryable(error)
+    assert seconds < UNAVAILABLE_WITHIN_S
+    for name in ("generation", "ranking", "user_embedding"):
+        wait_until(lambda name=name: not is_serving(cluster.layout.address(name)), NOTICED_WITHIN_S)
+    cluster.up(["triton"])
+    wait_until(lambda: all(is_serving(cluster.layout.address(name)) for name in SERVICES), RECOVERED_WITHIN_S)
+    assert kept(clients, cluster.layout, user_id) == NOTHING
+    assert generate(clients, request(user_id)).group.candidates
+
+
+def test_without_kafka_nobody_hears_ok(clients: Clients, cluster: Cluster, user_id: str) -> None:
+    group = generate(clients, request(user_id)).group
+    cluster.kill("kafka")
+    with pytest.raises(grpc.RpcError) as refused:
+        clients.feedback.SubmitFeedback(pick(clients, group), timeout=30)
+    assert refused.value.code() == grpc.StatusCode.UNAVAILABLE
+    assert is_retryable(refused.value)
+    asked = request(user_id)
+    with pytest.raises(grpc.RpcError) as unheard:
+        generate(clients, asked)
+    assert unheard.value.code() == grpc.StatusCode.UNAVAILABLE
+    for name in ("generation", "feedback"):
+        wait_until(lambda name=name: not is_serving(cluster.layout.address(name)), NOTICED_WITHIN_S)
+    cluster.up()
+    assert generate(clients, asked).group.candidates  # the same request may be tried again
+    assert kept(clients, cluster.layout, user_id).groups == 2
+
+
+@pytest.mark.parametrize("name", ["user_embedding", "ranking"])
+def test_a_restarted_service_is_picked_up_again(clients: Clients, cluster: Cluster, user_id: str, name: str) -> None:
+    cluster.kill(name)
+    error, seconds = refusal(clients, user_id)
+    assert error.code() == grpc.StatusCode.UNAVAILABLE
+    assert seconds < UNAVAILABLE_WITHIN_S
+    wait_until(lambda: not is_serving(cluster.layout.address("generation")), NOTICED_WITHIN_S)
+    cluster.up([name])
+    wait_until(lambda: is_serving(cluster.layout.address("generation")), RECOVERED_WITHIN_S)
+    assert generate(clients, request(user_id)).group.candidates
+
+
+def test_services_started_before_their_dependencies_wait_for_them(
+    clients: Clients, cluster: Cluster, user_id: str
+) -> None:
+    cluster.down()
+    cluster.start(reversed(SERVICES))
+    time.sleep(5.0)  # long enough for a service that cannot wait to have died
+    states = cluster.states()
+    assert {states[name] for name in SERVICES} == {"not serving"}
+    cluster.up()
+    assert set(cluster.states().values()) == {"serving"}
+    assert generate(clients, request(user_id)).group.candidates
+
+
+def test_a_service_told_to_stop_finishes_the_round_in_flight(clients: Clients, cluster: Cluster, user_id: str) -> None:
+    stream = clients.generation.Generate(request(user_id, num_candidates=4, num_steps=40), timeout=60)
+    next(stream)  # accepted: the round is under way
+    stopping = threading.Thread(target=cluster.stop, args=["generation"])
+    stopping.start()
+    last = [event.WhichOneof("event") for event in stream][-1]
+    stopping.join()
+    assert last == "group"
+    assert cluster.process("generation").pid is None
+
+
+def test_what_was_stored_outlives_a_restart_of_everything(clients: Clients, cluster: Cluster, user_id: str) -> None:
+    asked = request(user_id)
+    first = generate(clients, asked).group
+    for part in PARTS:
+        cluster.kill(part.name)
+    cluster.up()
+    assert generate(clients, asked).group == first

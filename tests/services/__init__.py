@@ -1,0 +1,1 @@
+"""Tests of the services: real gRPC servers and SQL, fakes behind the protocols of other processes."""

@@ -1,0 +1,247 @@
+"""The feedback service over real gRPC and SQLite: checked against the group, OK only when Kafka has it, never twice."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, cast
+from uuid import UUID, uuid4
+
+import grpc
+import pytest
+import pytest_asyncio
+from perfusion.v1.events_pb2 import FeedbackGiven
+from perfusion.v1.feedback_service_pb2 import SubmitFeedbackRequest, SubmitFeedbackResponse
+from perfusion.v1.feedback_service_pb2_grpc import FeedbackServiceStub
+from perfusion.v1.generation_service_pb2_grpc import add_GenerationServiceServicer_to_server
+from prometheus_client import CollectorRegistry
+
+from services.feedback.__main__ import build
+from services.feedback.groups import GrpcGroups
+from services.feedback.settings import Settings
+from services.feedback.store import METADATA, FeedbackStore
+from services.runtime.database import Database
+from services.runtime.server import Server
+from services.runtime.settings import RuntimeSettings
+from tests.services.feedback.fakes import GROUP_ID, IMAGE_IDS, OWNER, RELEASE, FakeKafka, OneGroup
+from tests.services.running import LOCAL, database_threads_ended, failing, running
+
+
+@dataclass
+class Desk:
+    """The running service, its client and its surroundings."""
+
+    generation: OneGroup
+    kafka: FakeKafka
+    generation_server: Server
+    server: Server
+    stub: Any
+    database_url: str
+
+    async def submit(self, timeout: float | None = None, **changes: Any) -> SubmitFeedbackResponse:
+        answer: SubmitFeedbackResponse = await self.stub.SubmitFeedback(pick(**changes), timeout=timeout)
+        return answer
+
+    async def is_recorded(self, request_id: str) -> bool:
+        database = Database(self.database_url, METADATA, timeout_s=5)
+        recorded = await FeedbackStore(database).find(request_id)
+        await database.close()
+        return recorded is not None
+
+
+def pick(**changes: Any) -> SubmitFeedbackRequest:
+    """A good pick, with the changes a test is about."""
+    good = {"request_id": str(uuid4()), "group_id": GROUP_ID, "user_id": OWNER, "selected_image_ids": [IMAGE_IDS[1]]}
+    return SubmitFeedbackRequest(**good | changes)
+
+
+@pytest_asyncio.fixture
+async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
+    generation, kafka = OneGroup(), FakeKafka()
+    register: Any = partial(add_GenerationServiceServicer_to_server, cast(Any, generation))
+    generation_server = Server(
+        RuntimeSettings(**LOCAL),
+        service="perfusion.v1.GenerationService",
+        register=register,
+        dependencies=[],
+        registry=CollectorRegistry(),
+    )
+    database_url = f"sqlite:///{tmp_path}/feedback.sqlite"
+    async with running(generation_server) as generation_channel:
+        server = build(Settings(database_url=database_url, **LOCAL), GrpcGroups(generation_channel, 5), kafka)
+        async with running(server) as channel:
+            yield Desk(generation, kafka, generation_server, server, FeedbackServiceStub(channel), database_url)
+    await database_threads_ended()
+
+
+async def test_a_pick_is_published_with_everything_training_needs(desk: Desk) -> None:
+    request_id = str(uuid4())
+    answer = await desk.submit(request_id=request_id, selected_image_ids=[IMAGE_IDS[3], IMAGE_IDS[0]])
+    [event] = desk.kafka.taken
+    assert (event.topic, event.key, event.event_id) == ("perfusion.feedback.v1", OWNER, answer.event_id)
+    assert UUID(answer.event_id)
+    assert event.message == FeedbackGiven(
+        request_id=request_id,
+        group_id=GROUP_ID,
+        user_id=OWNER,
+        release=RELEASE,
+        selected_image_ids=[IMAGE_IDS[0], IMAGE_IDS[3]],
+        unselected_image_ids=[IMAGE_IDS[1], IMAGE_IDS[2], IMAGE_IDS[4]],
+        feedback_time=answer.feedback_time,
+    )
+
+
+async def test_picking_nothing_is_feedback_too(desk: Desk) -> None:
+    await desk.submit(selected_image_ids=[])
+    [event] = desk.kafka.taken
+    assert isinstance(event.message, FeedbackGiven)
+    assert list(event.message.unselected_image_ids) == IMAGE_IDS
+
+
+async def test_a_repeat_gets_the_same_answer_and_publishes_nothing_more(desk: Desk) -> None:
+    request_id = str(uuid4())
+    both = [IMAGE_IDS[0], IMAGE_IDS[1]]
+    first = await desk.submit(request_id=request_id, selected_image_ids=both)
+    assert await desk.submit(request_id=request_id.upper(), selected_image_ids=both[::-1]) == first
+    assert len(desk.kafka.taken) == 1
+
+
+async def test_a_repeat_is_answered_even_while_the_generation_service_is_away(desk: Desk) -> None:
+    request_id = str(uuid4())
+    first = await desk.submit(request_id=request_id)
+    desk.generation.down = True
+    assert await desk.submit(request_id=request_id) == first
+
+
+async def test_a_second_pick_under_another_request_id_is_another_event(desk: Desk) -> None:
+    first, second = await desk.submit(), await desk.submit(selected_image_ids=[])
+    assert first.event_id != second.event_id
+    assert len(desk.kafka.taken) == 2
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"selected_image_ids": [IMAGE_IDS[2]]}, {"selected_image_ids": []}, {"user_id": "somebody-else"}],
+    ids=["another picture", "nothing", "another user"],
+)
+async def test_a_different_pick_under_the_same_request_id_is_refused(desk: Desk, changes: dict[str, Any]) -> None:
+    request_id = str(uuid4())
+    first = await desk.submit(request_id=request_id)
+    async with failing() as failure:
+        await desk.submit(request_id=request_id, **changes)
+    assert failure.code == grpc.StatusCode.ALREADY_EXISTS and not failure.retryable
+    assert [event.event_id for event in desk.kafka.taken] == [first.event_id]
+    assert await desk.submit(request_id=request_id) == first
+
+
+@pytest.mark.parametrize(
+    ("changes", "fields"),
+    [
+        ({"request_id": ""}, ["request_id"]),
+        ({"request_id": "not-a-uuid"}, ["request_id"]),
+        ({"request_id": "{6f1d9b1e-0000-4000-8000-00000000000a}"}, ["request_id"]),
+        ({"group_id": "../../etc"}, ["group_id"]),
+        ({"user_id": ""}, ["user_id"]),
+        ({"user_id": "x" * 129}, ["user_id"]),
+        ({"selected_image_ids": ["not-a-uuid"]}, ["selected_image_ids[0]"]),
+        ({"selected_image_ids": [IMAGE_IDS[0], str(uuid4())]}, ["selected_image_ids[1]"]),
+        ({"selected_image_ids": [IMAGE_IDS[0], IMAGE_IDS[1], IMAGE_IDS[0].upper()]}, ["selected_image_ids[2]"]),
+        ({"selected_image_ids": [str(uuid4()) for _ in range(65)]}, ["selected_image_ids"]),
+        ({"request_id": "x", "group_id": "y", "user_id": ""}, ["request_id", "group_id", "user_id"]),
+    ],
+)
+async def test_bad_input_is_named_and_records_nothing(desk: Desk, changes: dict[str, Any], fields: list[str]) -> None:
+    request = pick(**changes)
+    async with failing() as failure:
+        await desk.stub.SubmitFeedback(request)
+    assert failure.code == grpc.StatusCode.INVALID_ARGUMENT
+    assert list(failure.fields) == fields
+    assert desk.kafka.taken == []
+    assert not await desk.is_recorded(request.request_id)
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [({"group_id": str(uuid4())}, "NOT_FOUND"), ({"user_id": "somebody-else"}, "PERMISSION_DENIED")],
+)
+async def test_a_group_that_is_unknown_or_anothers_records_nothing(
+    desk: Desk, changes: dict[str, Any], code: str
+) -> None:
+    request = pick(**changes)
+    async with failing() as failure:
+        await desk.stub.SubmitFeedback(request)
+    assert failure.code.name == code and not failure.retryable
+    assert desk.kafka.taken == []
+    assert not await desk.is_recorded(request.request_id)
+
+
+async def test_without_kafka_there_is_no_ok_and_the_repeat_publishes_the_event(desk: Desk) -> None:
+    request_id = str(uuid4())
+    desk.kafka.down = True
+    for _ in range(2):
+        async with failing() as failure:
+            await desk.submit(request_id=request_id)
+        assert failure.code == grpc.StatusCode.UNAVAILABLE and failure.retryable
+    desk.kafka.down = False
+    answer = await desk.submit(request_id=request_id)
+    assert [event.event_id for event in desk.kafka.taken] == [answer.event_id]
+
+
+async def test_after_a_lost_acknowledgement_the_repeat_is_the_same_event(desk: Desk) -> None:
+    request_id = str(uuid4())
+    desk.kafka.deaf = True
+    async with failing() as failure:
+        await desk.submit(request_id=request_id)
+    assert failure.code == grpc.StatusCode.UNAVAILABLE
+    desk.kafka.deaf = False
+    answer = await desk.submit(request_id=request_id)
+    first, second = desk.kafka.taken
+    assert first == second and first.event_id == answer.event_id
+
+
+async def test_a_pick_that_may_be_in_kafka_cannot_be_changed_any_more(desk: Desk) -> None:
+    request_id = str(uuid4())
+    desk.kafka.deaf = True
+    async with failing():
+        await desk.submit(request_id=request_id)
+    desk.kafka.deaf = False
+    async with failing() as failure:
+        await desk.submit(request_id=request_id, selected_image_ids=[])
+    assert failure.code == grpc.StatusCode.ALREADY_EXISTS
+
+
+async def test_repeats_at_once_get_one_answer_and_one_event_id(desk: Desk) -> None:
+    request_id = str(uuid4())
+    answers = await asyncio.gather(*(desk.submit(request_id=request_id) for _ in range(6)))
+    assert len({answer.event_id for answer in answers}) == 1
+    assert {event.event_id for event in desk.kafka.taken} == {answers[0].event_id}
+
+
+async def test_while_the_generation_service_is_away_nothing_is_recorded(desk: Desk) -> None:
+    request = pick()
+    desk.generation.down = True
+    async with failing() as failure:
+        await desk.stub.SubmitFeedback(request)
+    assert failure.code == grpc.StatusCode.UNAVAILABLE and failure.retryable
+    assert not await desk.is_recorded(request.request_id)
+
+
+async def test_a_deadline_that_expires_ends_the_call_and_records_nothing(desk: Desk) -> None:
+    request = pick()
+    desk.generation.hold = asyncio.Event()
+    async with failing() as failure:
+        await desk.stub.SubmitFeedback(request, timeout=0.3)
+    assert failure.code == grpc.StatusCode.DEADLINE_EXCEEDED
+    desk.generation.hold.set()
+    assert not await desk.is_recorded(request.request_id) and desk.kafka.taken == []
+
+
+async def test_health_names_what_is_missing(desk: Desk) -> None:
+    await desk.generation_server.poll_health()
+    assert await desk.server.poll_health() == {}
+    desk.kafka.down = True
+    await desk.generation_server.stop()
+    assert sorted(await desk.server.poll_health()) == ["generation service", "kafka"]

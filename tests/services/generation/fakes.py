@@ -1,0 +1,154 @@
+"""What surrounds the generation service in its tests: models by plain arithmetic, other services, and Kafka."""
+
+import asyncio
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from perfusion.v1.user_pb2 import FeatureValue
+
+from services.generation.orders import Scores, User
+from services.generation.ports import Features, Ranker, Users
+from services.runtime.errors import NotFound, Unavailable
+from services.runtime.events import Event, Events
+from services.runtime.triton import Array, Tensors
+from tests.services.fake_models import FakeModels
+from tests.services.market import IMAGE_SIZE_PX, REWARD_WIDTH, USER_WIDTH, write_release
+
+PHRASES = [
+    {"kind": "sleeve", "phrases": ["sleeveless", "long sleeves", "bell sleeves"]},
+    {"kind": "detail", "phrases": ["sequins", "hand-sewn ruffles"]},
+]
+
+
+def write_market(model_repository: Path) -> None:
+    """Release 1, with phrases to suggest."""
+    write_release(model_repository, 1)
+    (model_repository / "releases" / "1" / "phrases.json").write_text(json.dumps(PHRASES))
+
+
+class PaintingModels(FakeModels):
+    """Each sample's answer depends on that sample alone. `hold`, when set, stops the denoiser until it is released."""
+
+    def __init__(self) -> None:
+        super().__init__([1])
+        self.steps = 0
+        self.fail_at_step: int | None = None
+        self.hold: asyncio.Event | None = None
+        self.stepped = asyncio.Event()
+
+    async def infer(self, model: str, inputs: Tensors, release: int) -> dict[str, Array]:
+        if self.down:
+            raise Unavailable("triton", f"does not answer for {model}")
+        assert release in self.loaded
+        if model == "denoiser":
+            await self._step()
+        self.asked.append((model, release, len(next(iter(inputs.values())))))
+        return getattr(self, f"_{model}")(inputs)
+
+    async def _step(self) -> None:
+        self.steps += 1
+        self.stepped.set()
+        if self.steps == self.fail_at_step:
+            raise Unavailable("triton", "does not answer for denoiser")
+        if self.hold is not None:
+            await self.hold.wait()
+        await asyncio.sleep(0)
+
+    def _text_encoder(self, inputs: Tensors) -> dict[str, Array]:
+        ids = inputs["input_ids"]
+        assert ids.dtype == np.int64
+        return {"hidden": np.repeat(np.sin(ids[..., None]).astype(np.float32), 8, axis=-1)}  # (B, 12, 8)
+
+    def _denoiser(self, inputs: Tensors) -> dict[str, Array]:
+        dtypes = {name: array.dtype for name, array in inputs.items()}
+        assert dtypes.pop("timestep") == np.int64 and set(dtypes.values()) == {np.dtype(np.float32)}
+        text, negative = inputs["text"].mean((1, 2)), inputs["negative_text"].mean((1, 2))
+        condition = text + inputs["adapter_scale"][:, 0] * inputs["user"].mean(1)
+        guided = negative + inputs["guidance"][:, 0] * (condition - negative)  # (B,)
+        return {"noise": np.tanh(inputs["latents"] + guided[:, None, None, None] / 10)}
+
+    def _vae_decoder(self, inputs: Tensors) -> dict[str, Array]:
+        rgb = np.tanh(inputs["latents"][:, :3]).transpose(0, 2, 3, 1) * 127 + 128  # (B, 2, 2, 3)
+        scale = IMAGE_SIZE_PX // 2
+        return {"image": np.kron(rgb, np.ones((1, scale, scale, 1))).round().astype(np.uint8)}
+
+    def _vae_encoder(self, inputs: Tensors) -> dict[str, Array]:
+        image = inputs["image"]
+        assert image.dtype == np.uint8 and image.shape[1:] == (IMAGE_SIZE_PX, IMAGE_SIZE_PX, 3)
+        half = IMAGE_SIZE_PX // 2
+        corners = (image[:, ::half, ::half].astype(np.float32) - 128) / 127.5
+        latents = np.arctanh(np.clip(corners, -0.99, 0.99)).transpose(0, 3, 1, 2)  # (B, 3, 2, 2)
+        return {"latents": np.concatenate([latents, latents[:, :1] * 0], axis=1).astype(np.float32)}
+
+    def _reward_text(self, inputs: Tensors) -> dict[str, Array]:
+        """Texts with the token of "sequins" point the same way as bright pictures, others as dark ones."""
+        assert (inputs["user"] == USER.reward_text).all()
+        bright = (inputs["input_ids"] == 2).sum(1) == 1  # exactly one word the tokenizer does not know
+        return {"embedding": np.where(bright[:, None], _unit(0), _unit(1)).astype(np.float32)}
+
+    def _reward_image(self, inputs: Tensors) -> dict[str, Array]:
+        assert (inputs["user"] == USER.reward_image).all()
+        return {"embedding": np.repeat(_unit(0)[None], len(inputs["image"]), axis=0)}
+
+
+def _unit(axis: int) -> Array:
+    return np.eye(REWARD_WIDTH, dtype=np.float32)[axis]
+
+
+USER = User(
+    reward_text=np.full(USER_WIDTH, 1, np.float32),
+    reward_image=np.full(USER_WIDTH, 2, np.float32),
+    generator=np.full(USER_WIDTH, 3, np.float32),
+)
+PROFILE = {"style": FeatureValue(string_value="luxury")}
+
+
+class KnownUsers(Users):
+    """Knows "ada" and "bob", who have the same profile."""
+
+    async def vectors(self, user_id: str, release: int) -> User:
+        self._find(user_id)
+        return USER
+
+    async def features(self, user_id: str) -> Features:
+        self._find(user_id)
+        return PROFILE
+
+    def _find(self, user_id: str) -> None:
+        if user_id not in ("ada", "bob"):
+            raise NotFound(f"user_id: there is no profile of {user_id!r}", field="user_id")
+
+    async def check(self) -> None:
+        pass
+
+
+class LastIsBest(Ranker):
+    """Scores pictures by their place: the last one given is best."""
+
+    async def rank(self, user_id: str, prompt: str, images: Sequence[bytes], release: int) -> Scores:
+        return [(float(i), len(images) - i) for i in range(len(images))]
+
+    async def check(self) -> None:
+        pass
+
+
+class RecordedEvents(Events):
+    """Kafka that acknowledges at once; `down` makes it acknowledge nothing."""
+
+    def __init__(self) -> None:
+        self.published: list[Event] = []
+        self.down = False
+
+    async def publish(self, event: Event) -> None:
+        if self.down:
+            raise Unavailable("kafka")
+        self.published.append(event)
+
+    async def check(self) -> None:
+        if self.down:
+            raise Unavailable("kafka")
+
+    async def close(self) -> None:
+        pass

@@ -1,0 +1,174 @@
+"""The ranking service over real gRPC, beside the real user embedding service; only the models are arithmetic."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+import pytest_asyncio
+from perfusion.v1 import ranking_service_pb2 as pb
+from perfusion.v1.ranking_service_pb2_grpc import RankingServiceStub
+from perfusion.v1.user_embedding_service_pb2 import PutUserProfileRequest
+from perfusion.v1.user_embedding_service_pb2_grpc import UserEmbeddingServiceStub
+from PIL import Image
+
+from services.ranking.__main__ import build
+from services.ranking.settings import Settings
+from services.ranking.users import GrpcUsers
+from services.runtime.server import Server
+from services.user_embedding.__main__ import build as build_user_embedding
+from services.user_embedding.settings import Settings as UserEmbeddingSettings
+from tests.services.fake_models import FakeModels
+from tests.services.market import IMAGE_SIZE_PX, LOGIT_SCALE, write_release
+from tests.services.running import LOCAL, failing, running
+
+
+@dataclass
+class Judges:
+    """The two running services, a client, and the models they share."""
+
+    models: FakeModels
+    user_embedding: Server
+    ranking: Server
+    stub: Any = field(repr=False)
+
+    async def rank(self, *images: bytes, **changes: Any) -> pb.RankResponse:
+        fields: dict[str, Any] = {"user_id": "u", "prompt": "red dress", "images": images}
+        answer: pb.RankResponse = await self.stub.Rank(pb.RankRequest(**fields | changes))
+        return answer
+
+
+@pytest_asyncio.fixture
+async def judges(tmp_path: Path) -> AsyncIterator[Judges]:
+    for release in (1, 2, 3):
+        write_release(tmp_path, release, current=release == 1)
+    models = FakeModels([1, 2])
+    database_url = f"sqlite:///{tmp_path}/users.sqlite"
+    user_embedding = build_user_embedding(
+        UserEmbeddingSettings(database_url=database_url, model_repository=tmp_path, **LOCAL), models
+    )
+    async with running(user_embedding) as users_channel:
+        users = GrpcUsers(users_channel, timeout_s=5)
+        ranking = build(Settings(model_repository=tmp_path, **LOCAL), models, users)
+        async with running(ranking) as channel:
+            await UserEmbeddingServiceStub(users_channel).PutUserProfile(PutUserProfileRequest(user_id="u"))
+            yield Judges(models, user_embedding, ranking, RankingServiceStub(channel))
+
+
+def picture(red: int, size_px: int = IMAGE_SIZE_PX, kind: str = "PNG") -> bytes:
+    buffer = io.BytesIO()
+    Image.new("RGB", (size_px, size_px), (red, 0, 0)).save(buffer, kind)
+    return buffer.getvalue()
+
+
+GOOD = picture(255)
+
+
+async def test_scores_and_ranks_come_in_the_order_given(judges: Judges) -> None:
+    answer = await judges.rank(picture(51), picture(255), picture(0), picture(102))
+    assert [score.score for score in answer.scores] == pytest.approx([x * LOGIT_SCALE for x in (0.2, 1, 0, 0.4)])
+    assert [score.rank for score in answer.scores] == [3, 1, 4, 2]
+    assert answer.release == 1
+
+
+async def test_equal_pictures_rank_in_the_order_given(judges: Judges) -> None:
+    answer = await judges.rank(GOOD, GOOD, GOOD)
+    assert [score.rank for score in answer.scores] == [1, 2, 3]
+
+
+async def test_a_jpeg_of_another_size_is_fitted(judges: Judges) -> None:
+    answer = await judges.rank(picture(0), picture(255, size_px=200, kind="JPEG"))
+    assert [score.rank for score in answer.scores] == [2, 1]
+
+
+async def test_another_release_is_used_throughout_when_named(judges: Judges) -> None:
+    assert (await judges.rank(GOOD, release=2)).release == 2
+    assert {release for _, release, _ in judges.models.asked} == {2}
+    assert {model for model, _, _ in judges.models.asked} == {"user_encoder", "reward_text", "reward_image"}
+
+
+async def test_the_most_pictures_allowed_are_ranked(judges: Judges) -> None:
+    answer = await judges.rank(*[picture(i) for i in range(64)])
+    assert [score.rank for score in answer.scores] == list(range(64, 0, -1))
+
+
+@pytest.mark.parametrize(
+    ("changes", "field_name"),
+    [
+        ({"images": []}, "images"),
+        ({"images": [GOOD] * 65}, "images"),
+        ({"images": [GOOD, b""]}, "images[1]"),
+        ({"images": [GOOD, b"no picture", GOOD]}, "images[1]"),
+        ({"images": [GOOD[:50]]}, "images[0]"),
+        ({"images": [bytes(11 * 2**20)]}, "images[0]"),
+        ({"prompt": ""}, "prompt"),
+        ({"prompt": " \n\t"}, "prompt"),
+        ({"prompt": "x" * 10_000}, "prompt"),
+        ({"user_id": ""}, "user_id"),
+        ({"user_id": "x" * 129}, "user_id"),
+        ({"release": -1}, "release"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else value,
+)
+async def test_bad_input_is_named_and_reaches_no_model(
+    judges: Judges, changes: dict[str, Any], field_name: str
+) -> None:
+    async with failing() as failure:
+        await judges.rank(**{"images": [GOOD], **changes})
+    assert failure.code == grpc.StatusCode.INVALID_ARGUMENT
+    assert list(failure.fields) == [field_name]
+    assert judges.models.asked == []
+
+
+async def test_a_small_file_that_unfolds_into_a_huge_picture_is_refused(judges: Judges) -> None:
+    buffer = io.BytesIO()
+    Image.new("1", (8000, 8000)).save(buffer, "PNG")
+    async with failing() as failure:
+        await judges.rank(GOOD, buffer.getvalue())
+    assert failure.code == grpc.StatusCode.INVALID_ARGUMENT
+    assert "8000×8000" in failure.fields["images[1]"]
+
+
+async def test_every_broken_picture_is_named(judges: Judges) -> None:
+    async with failing() as failure:
+        await judges.rank(b"x", GOOD, b"y")
+    assert list(failure.fields) == ["images[0]", "images[2]"]
+
+
+async def test_an_unknown_user_is_not_found(judges: Judges) -> None:
+    async with failing() as failure:
+        await judges.rank(GOOD, user_id="nobody")
+    assert failure.code == grpc.StatusCode.NOT_FOUND and "user_id" in failure.message
+
+
+@pytest.mark.parametrize("release", [3, 99])
+async def test_a_release_that_is_not_loaded_is_a_failed_precondition(judges: Judges, release: int) -> None:
+    async with failing() as failure:
+        await judges.rank(GOOD, release=release)
+    assert failure.code == grpc.StatusCode.FAILED_PRECONDITION
+
+
+async def test_while_triton_is_down_calls_are_retryable(judges: Judges) -> None:
+    await judges.rank(GOOD)  # the user's vectors are remembered, so that the ranking's own calls are the ones to fail
+    judges.models.down = True
+    async with failing() as failure:
+        await judges.rank(GOOD)
+    assert failure.code == grpc.StatusCode.UNAVAILABLE and failure.retryable
+    assert list(await judges.ranking.poll_health()) == ["triton"]
+    judges.models.down = False
+    await judges.rank(GOOD)
+
+
+async def test_while_users_are_away_calls_are_retryable_and_health_says_whose_fault_it_is(judges: Judges) -> None:
+    await judges.user_embedding.poll_health()
+    assert await judges.ranking.poll_health() == {}
+    await judges.user_embedding.stop()
+    async with failing() as failure:
+        await judges.rank(GOOD)
+    assert failure.code == grpc.StatusCode.UNAVAILABLE and failure.retryable
+    assert list(await judges.ranking.poll_health()) == ["user embedding service"]

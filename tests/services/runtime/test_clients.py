@@ -1,0 +1,90 @@
+"""Calls to another service: what remains of the deadline and the trace go along; its errors become ours."""
+
+import asyncio
+
+import grpc
+import pytest
+from perfusion.v1 import ranking_service_pb2 as pb
+from perfusion.v1.ranking_service_pb2_grpc import RankingServiceStub
+
+from services.runtime import errors, tracing
+from services.runtime.clients import call, open_channel
+from services.runtime.deadlines import deadline_in, remaining_s
+from tests.services.running import running
+from tests.services.runtime.scripted import Behaviour, server_doing
+
+
+async def answer_of(behaviour: Behaviour, timeout_s: float = 5.0) -> pb.RankResponse:
+    async with running(server_doing(behaviour)) as channel:
+        stub = RankingServiceStub(channel)
+        return await call(stub.Rank, pb.RankRequest(), name="ranking service", timeout_s=timeout_s)
+
+
+@pytest.mark.parametrize(
+    ("raised", "understood"),
+    [
+        (errors.InvalidArgument(("images[2]", "is broken")), errors.InvalidArgument),
+        (errors.NotFound("no such user"), errors.NotFound),
+        (errors.FailedPrecondition("release 9 is not loaded"), errors.FailedPrecondition),
+        (errors.Unavailable("triton"), errors.Unavailable),
+        (errors.ResourceExhausted("full"), errors.Unavailable),
+        (RuntimeError("their fault"), grpc.aio.AioRpcError),
+    ],
+)
+async def test_their_errors_become_ours(raised: Exception, understood: type[Exception]) -> None:
+    async def fail() -> None:
+        raise raised
+
+    with pytest.raises(understood) as caught:
+        await answer_of(fail)
+    if isinstance(caught.value, errors.InvalidArgument):
+        assert caught.value.violations == (("images[2]", "is broken"),)
+
+
+async def test_deadline_and_trace_go_along() -> None:
+    seen: list[tuple[float, str]] = []
+
+    async def look() -> None:
+        seen.append((remaining_s(60), tracing.trace_id()))
+
+    tracing.begin(None)
+    with deadline_in(3.0):
+        await answer_of(look, timeout_s=50.0)
+    [(left_s, trace)] = seen
+    assert left_s <= 3.0 and trace == tracing.trace_id()
+
+
+async def slow() -> None:
+    await asyncio.sleep(30)
+
+
+async def test_our_callers_time_running_out_is_not_the_dependencys_fault() -> None:
+    with deadline_in(0.2), pytest.raises(errors.DeadlineExceeded):
+        await answer_of(slow)
+
+
+async def test_a_dependency_slower_than_its_limit_is_unavailable() -> None:
+    with pytest.raises(errors.Unavailable, match="took too long"):
+        await answer_of(slow, timeout_s=0.2)
+
+
+async def test_a_restarted_service_is_found_again() -> None:
+    async def nothing() -> None:
+        pass
+
+    first = server_doing(nothing)
+    await first.start()
+    async with open_channel(f"127.0.0.1:{first.port}", max_message_bytes=2**20) as channel:
+        stub = RankingServiceStub(channel)
+        await call(stub.Rank, pb.RankRequest(), name="ranking service", timeout_s=5)
+        await first.stop()
+        with pytest.raises(errors.Unavailable):
+            await call(stub.Rank, pb.RankRequest(), name="ranking service", timeout_s=5)
+        async with running(server_doing(nothing, port=first.port)):
+            for _ in range(50):
+                try:
+                    await call(stub.Rank, pb.RankRequest(), name="ranking service", timeout_s=5)
+                    return
+                except errors.Unavailable:
+                    await asyncio.sleep(0.1)
+    pytest.fail("the restarted service was not found within 5 s")

@@ -1,0 +1,37 @@
+"""What remains of a call's time."""
+
+import asyncio
+
+import pytest
+
+from services.runtime.deadlines import deadline_in, remaining_s
+from services.runtime.errors import DeadlineExceeded
+
+
+def test_without_a_deadline_the_limit_is_what_remains() -> None:
+    assert remaining_s(3.0) == 3.0
+
+
+def test_the_nearer_of_two_deadlines_counts() -> None:
+    with deadline_in(1.0):
+        with deadline_in(10.0):
+            assert remaining_s(60.0) <= 1.0
+        with deadline_in(0.5):
+            assert remaining_s(60.0) <= 0.5
+        assert 0.5 < remaining_s(60.0) <= 1.0
+    assert remaining_s(60.0) == 60.0
+
+
+def test_a_passed_deadline_raises() -> None:
+    with deadline_in(0.0), pytest.raises(DeadlineExceeded):
+        remaining_s(1.0)
+
+
+async def test_tasks_have_their_own_deadlines() -> None:
+    async def inside(seconds: float) -> float:
+        with deadline_in(seconds):
+            await asyncio.sleep(0.01)
+            return remaining_s(60.0)
+
+    short, long = await asyncio.gather(inside(1.0), inside(30.0))
+    assert short <= 1.0 < 29.0 < long

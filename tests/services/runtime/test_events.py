@@ -1,0 +1,65 @@
+"""Events without a broker: no acknowledgement means an error in bounded time. With a broker: tests/integration."""
+
+import gc
+import logging
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+from perfusion.v1.events_pb2 import GroupGenerated
+
+from services.runtime import tracing
+from services.runtime.deadlines import deadline_in
+from services.runtime.errors import DeadlineExceeded, Unavailable
+from services.runtime.events import Event, KafkaEvents, headers_of
+
+EVENT = Event("perfusion.groups.v1", "ada", "7d9d5c3e-0000-4000-8000-000000000000", GroupGenerated(user_id="ada"))
+# kafka-python leaves the socket of a refused connection to the garbage collector, which is called here so that no other
+# test is blamed for it.
+pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
+
+
+@pytest.fixture(autouse=True)
+def collected(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    caplog.set_level(logging.CRITICAL, logger="kafka")  # captured records would keep the sockets in their tracebacks
+    yield
+    gc.collect()
+
+
+def test_the_headers_say_what_the_record_is() -> None:
+    tracing.begin(None)
+    headers = {name: value.decode() for name, value in headers_of(EVENT)}
+    assert headers["content-type"] == "application/protobuf"
+    assert headers["event-id"] == EVENT.event_id
+    assert headers["event-type"] == "perfusion.v1.GroupGenerated"
+    assert headers["event-time"].endswith("+00:00")
+    assert tracing.trace_id() in headers["traceparent"]
+
+
+async def test_without_a_broker_it_gives_up_in_time() -> None:
+    events = KafkaEvents("127.0.0.1:1", (EVENT.topic,), timeout_s=0.5)
+    begin = time.monotonic()
+    with pytest.raises(Unavailable, match="kafka"):
+        await events.publish(EVENT)
+    assert time.monotonic() - begin < 3
+    with deadline_in(0.2), pytest.raises((DeadlineExceeded, Unavailable)):
+        await events.publish(EVENT)
+    with pytest.raises(Unavailable, match="kafka"):
+        await events.check()
+    await events.close()
+
+
+async def test_a_long_outage_piles_up_nothing() -> None:
+    events = KafkaEvents("127.0.0.1:1", (EVENT.topic,), timeout_s=0.1)
+    for _ in range(2):
+        with pytest.raises(Unavailable):
+            await events.check()
+    before = threading.active_count()
+    for _ in range(3):
+        with pytest.raises(Unavailable):
+            await events.check()
+        with pytest.raises(Unavailable):
+            await events.publish(EVENT)
+    assert threading.active_count() <= before + 4  # the senders, made once
+    await events.close()

@@ -1,0 +1,136 @@
+"""What wraps every RPC: errors to statuses, the concurrency limit, deadlines, traces, metrics and logs."""
+
+import asyncio
+import json
+import logging
+
+import grpc
+import pytest
+from perfusion.v1 import ranking_service_pb2 as pb
+from perfusion.v1.ranking_service_pb2_grpc import RankingServiceStub
+
+from services.runtime import errors, tracing
+from services.runtime.deadlines import remaining_s
+from services.runtime.interceptor import INTERNAL_MESSAGE
+from services.runtime.logs import JsonFormatter
+from tests.services.running import failing, running
+from tests.services.runtime.scripted import server_doing
+
+ASKED = pb.RankRequest()
+ERRORS: list[tuple[errors.ServiceError, grpc.StatusCode, bool]] = [
+    (errors.NotFound("no such user", field="user_id"), grpc.StatusCode.NOT_FOUND, False),
+    (errors.AlreadyExists("used before"), grpc.StatusCode.ALREADY_EXISTS, False),
+    (errors.PermissionDenied("not yours"), grpc.StatusCode.PERMISSION_DENIED, False),
+    (errors.FailedPrecondition("release 9 is not loaded"), grpc.StatusCode.FAILED_PRECONDITION, False),
+    (errors.Unavailable("triton"), grpc.StatusCode.UNAVAILABLE, True),
+    (errors.ResourceExhausted("full"), grpc.StatusCode.RESOURCE_EXHAUSTED, True),
+    (errors.DeadlineExceeded(), grpc.StatusCode.DEADLINE_EXCEEDED, False),
+]
+
+
+@pytest.mark.parametrize(("error", "code", "retryable"), ERRORS, ids=[type(e[0]).__name__ for e in ERRORS])
+async def test_an_error_reaches_the_caller_with_its_status(
+    error: errors.ServiceError, code: grpc.StatusCode, retryable: bool
+) -> None:
+    async def fail() -> None:
+        raise error
+
+    async with running(server_doing(fail)) as channel, failing() as failure:
+        await RankingServiceStub(channel).Rank(ASKED)
+    assert (failure.code, failure.message, failure.retryable) == (code, error.message, retryable)
+    assert failure.reason == error.reason
+
+
+async def test_an_invalid_argument_names_every_field() -> None:
+    async def fail() -> None:
+        raise errors.InvalidArgument(("prompt", "must not be empty"), ("images[0]", "is broken"))
+
+    async with running(server_doing(fail)) as channel, failing() as failure:
+        await RankingServiceStub(channel).Rank(ASKED)
+    assert failure.code == grpc.StatusCode.INVALID_ARGUMENT
+    assert failure.fields == {"prompt": "must not be empty", "images[0]": "is broken"}
+
+
+async def test_a_fault_of_ours_says_nothing_but_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    async def fail() -> None:
+        raise RuntimeError("password=hunter2")
+
+    async with running(server_doing(fail)) as channel, failing() as failure:
+        await RankingServiceStub(channel).Rank(ASKED)
+    assert (failure.code, failure.message) == (grpc.StatusCode.INTERNAL, INTERNAL_MESSAGE)
+    assert "hunter2" in caplog.text
+
+
+async def test_one_call_too_many_is_told_to_come_back() -> None:
+    entered, go_on = asyncio.Event(), asyncio.Event()
+
+    async def wait() -> None:
+        entered.set()
+        await go_on.wait()
+
+    async with running(server_doing(wait, max_concurrent_calls=1)) as channel:
+        stub = RankingServiceStub(channel)
+        first = stub.Rank(ASKED)
+        await entered.wait()
+        async with failing() as failure:
+            await stub.Rank(ASKED)
+        assert failure.code == grpc.StatusCode.RESOURCE_EXHAUSTED and failure.retryable
+        go_on.set()
+        assert (await first).release == 1
+        assert (await stub.Rank(ASKED)).release == 1  # the place is free again
+
+
+async def test_the_callers_deadline_is_what_remains() -> None:
+    seen: list[float] = []
+
+    async def look() -> None:
+        seen.append(remaining_s(60.0))
+
+    async with running(server_doing(look, default_deadline_s=30.0)) as channel:
+        stub = RankingServiceStub(channel)
+        await stub.Rank(ASKED, timeout=5.0)
+        await stub.Rank(ASKED)
+    assert 0 < seen[0] <= 5.0 < 25.0 < seen[1] <= 30.0
+
+
+async def test_the_callers_trace_is_taken_over() -> None:
+    seen: list[str] = []
+
+    async def look() -> None:
+        seen.append(tracing.trace_id())
+
+    theirs = "4bf92f3577b34da6a3ce929d0e0e4736"
+    async with running(server_doing(look)) as channel:
+        stub = RankingServiceStub(channel)
+        await stub.Rank(ASKED, metadata=(("traceparent", f"00-{theirs}-00f067aa0ba902b7-01"),))
+        await stub.Rank(ASKED, metadata=(("traceparent", "garbage"),))
+        await stub.Rank(ASKED)
+    assert seen[0] == theirs
+    assert len(set(seen)) == 3 and all(len(trace) == 32 for trace in seen)
+
+
+async def test_cancelling_reaches_the_work() -> None:
+    entered, cancelled = asyncio.Event(), asyncio.Event()
+
+    async def wait() -> None:
+        entered.set()
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            cancelled.set()
+            raise
+
+    async with running(server_doing(wait)) as channel:
+        call = RankingServiceStub(channel).Rank(ASKED)
+        await entered.wait()
+        call.cancel()
+        await asyncio.wait_for(cancelled.wait(), 5)
+
+
+async def test_a_log_line_is_json_with_the_trace_id() -> None:
+    tracing.begin((("traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"),))
+    record = logging.makeLogRecord({"msg": "made %s", "args": ("a group",), "levelname": "INFO", "name": "here"})
+    record.latency_s = 0.5
+    line = json.loads(JsonFormatter("generation").format(record))
+    assert line["message"] == "made a group" and line["service"] == "generation" and line["latency_s"] == 0.5
+    assert line["trace_id"] == "4bf92f3577b34da6a3ce929d0e0e4736"

@@ -1,0 +1,56 @@
+"""Releases read from disk as the export writes them."""
+
+from pathlib import Path
+
+import pytest
+
+from services.runtime.errors import FailedPrecondition, Unavailable
+from services.runtime.release import Releases
+from tests.services.market import IMAGE_SIZE_PX, TEXT_TOKENS, USER_WIDTH, write_release
+
+
+@pytest.fixture
+def releases(tmp_path: Path) -> Releases:
+    write_release(tmp_path, 1)
+    return Releases(tmp_path)
+
+
+def test_the_manifest_the_schema_and_the_phrases_are_read(releases: Releases) -> None:
+    release = releases.current()
+    assert (release.number, release.image_size_px, release.text_tokens) == (1, IMAGE_SIZE_PX, TEXT_TOKENS)
+    assert release.user_width == USER_WIDTH and release.scheduler.beta_schedule == "scaled_linear"
+    assert [feature.name for feature in release.feature_schema.features] == ["style", "audience", "years_open"]
+    assert release.feature_schema.slots == 5
+    assert release.phrases[0].kind == "sleeve" and release.tokenizer_file.exists()
+
+
+def test_a_switch_is_seen_at_once(releases: Releases, tmp_path: Path) -> None:
+    assert releases.current().number == 1
+    write_release(tmp_path, 2)
+    assert releases.current().number == 2
+    assert releases.get(1).number == 1 and releases.get(0).number == 2
+
+
+def test_a_release_that_is_not_there_is_a_failed_precondition(releases: Releases) -> None:
+    with pytest.raises(FailedPrecondition, match="release 7"):
+        releases.get(7)
+
+
+@pytest.mark.parametrize("broken", ["", "one", "9"])
+def test_without_a_readable_release_in_service_it_is_unavailable(
+    releases: Releases, tmp_path: Path, broken: str
+) -> None:
+    (tmp_path / "releases" / "current").write_text(broken)
+    with pytest.raises(Unavailable, match="release"):
+        releases.current()
+
+
+@pytest.mark.parametrize("file", ["manifest.json", "feature_schema.json", "phrases.json"])
+def test_a_malformed_file_is_unavailable_and_can_be_mended(releases: Releases, tmp_path: Path, file: str) -> None:
+    path = tmp_path / "releases" / "1" / file
+    good = path.read_text()
+    path.write_text("[{}]")
+    with pytest.raises(Unavailable):
+        releases.current()
+    path.write_text(good)
+    assert releases.current().number == 1

@@ -1,0 +1,168 @@
+"""The Triton client against a real gRPC server that speaks Triton's protocol in this process."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+import pytest_asyncio
+from tritonclient.grpc import service_pb2, service_pb2_grpc
+
+from services.runtime import tracing
+from services.runtime.deadlines import deadline_in
+from services.runtime.errors import DeadlineExceeded, FailedPrecondition, Unavailable
+from services.runtime.triton import TritonModels
+
+INPUT = {"x": np.array([[1.0, 2.0]], np.float32)}
+
+
+class Doubling(service_pb2_grpc.GRPCInferenceServiceServicer):
+    """Holds release 1 of a model that doubles x. `state` makes it hang, answer nothing, or refuse."""
+
+    def __init__(self) -> None:
+        self.state = "works"
+        self.versions: list[str] = []
+        self.traces: list[str] = []
+        self.batches: list[int] = []
+
+    async def ModelReady(self, request: Any, context: Any) -> Any:
+        return service_pb2.ModelReadyResponse(ready=request.version == "1")
+
+    async def ModelMetadata(self, request: Any, context: Any) -> Any:
+        tensor = service_pb2.ModelMetadataResponse.TensorMetadata(name="x", datatype="FP32", shape=[-1, 2])
+        return service_pb2.ModelMetadataResponse(name=request.name, inputs=[tensor])
+
+    async def ModelInfer(self, request: Any, context: Any) -> Any:
+        self.versions.append(request.model_version)
+        self.traces += [value for key, value in context.invocation_metadata() if key == "traceparent"]
+        if self.state == "hangs":
+            await asyncio.sleep(60)
+        if request.model_version != "1":
+            message = f"Request for unknown model: 'double' version {request.model_version} is not found"
+            await context.abort(grpc.StatusCode.NOT_FOUND, message)
+        if self.state == "refuses":
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "unexpected shape for input 'x'")
+        x = np.frombuffer(request.raw_input_contents[0], np.float32)
+        self.batches.append(request.inputs[0].shape[0])
+        output = service_pb2.ModelInferResponse.InferOutputTensor(
+            name="y", datatype="FP32", shape=request.inputs[0].shape
+        )
+        if self.state == "empty":
+            return service_pb2.ModelInferResponse(outputs=[output])
+        return service_pb2.ModelInferResponse(outputs=[output], raw_output_contents=[(2 * x).tobytes()])
+
+
+async def serve(servicer: Doubling, port: int = 0) -> tuple[grpc.aio.Server, int]:
+    server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
+    service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(servicer, server)
+    port = server.add_insecure_port(f"127.0.0.1:{port}")
+    await server.start()
+    return server, port
+
+
+@pytest.fixture
+def triton() -> Doubling:
+    return Doubling()
+
+
+@pytest_asyncio.fixture
+async def models(triton: Doubling) -> AsyncIterator[TritonModels]:
+    server, port = await serve(triton)
+    client = TritonModels(f"127.0.0.1:{port}", timeout_s=5.0, max_message_bytes=2**20, probe_interval_s=0.0)
+    yield client
+    await client.close()
+    await server.stop(0)
+
+
+async def test_it_computes_on_the_release_named(models: TritonModels, triton: Doubling) -> None:
+    tracing.begin(None)
+    outputs = await models.infer("double", INPUT, 1)
+    np.testing.assert_array_equal(outputs["y"], [[2.0, 4.0]])
+    assert triton.versions == ["1"]
+    assert tracing.trace_id() in triton.traces[0]
+
+
+async def test_a_release_not_loaded_is_a_failed_precondition(models: TritonModels) -> None:
+    with pytest.raises(FailedPrecondition, match="release 2"):
+        await models.infer("double", INPUT, 2)
+
+
+async def test_tensors_it_refuses_are_our_fault(models: TritonModels, triton: Doubling) -> None:
+    triton.state = "refuses"
+    with pytest.raises(RuntimeError, match="unexpected shape"):
+        await models.infer("double", INPUT, 1)
+
+
+async def test_an_output_without_data_is_unavailable(models: TritonModels, triton: Doubling) -> None:
+    triton.state = "empty"
+    with pytest.raises(Unavailable, match="no data"):
+        await models.infer("double", INPUT, 1)
+
+
+async def test_the_callers_deadline_bounds_a_hanging_model(models: TritonModels, triton: Doubling) -> None:
+    triton.state = "hangs"
+    begin = time.monotonic()
+    with deadline_in(0.3), pytest.raises(DeadlineExceeded):
+        await models.infer("double", INPUT, 1)
+    assert time.monotonic() - begin < 2
+
+
+async def test_the_clients_own_limit_bounds_a_hanging_model(triton: Doubling) -> None:
+    triton.state = "hangs"
+    server, port = await serve(triton)
+    models = TritonModels(f"127.0.0.1:{port}", timeout_s=0.3, max_message_bytes=2**20)
+    with pytest.raises(Unavailable, match="too long"):
+        await models.infer("double", INPUT, 1)
+    await models.close()
+    await server.stop(0)
+
+
+async def test_nobody_listening_is_unavailable_at_once() -> None:
+    models = TritonModels("127.0.0.1:1", timeout_s=20.0, max_message_bytes=2**20)
+    begin = time.monotonic()
+    with pytest.raises(Unavailable, match="triton"):
+        await models.infer("double", INPUT, 1)
+    with pytest.raises(Unavailable, match="triton"):
+        await models.check(["double"], 1)
+    assert time.monotonic() - begin < 5
+    await models.close()
+
+
+async def test_a_restarted_triton_is_found_again(triton: Doubling) -> None:
+    server, port = await serve(triton)
+    models = TritonModels(f"127.0.0.1:{port}", timeout_s=5.0, max_message_bytes=2**20)
+    await models.infer("double", INPUT, 1)
+    await server.stop(0)
+    with pytest.raises(Unavailable):
+        await models.infer("double", INPUT, 1)
+    server, _ = await serve(triton, port)
+    for attempt in range(50):
+        try:
+            await models.infer("double", INPUT, 1)
+            break
+        except Unavailable:
+            assert attempt < 49, "not found again within 5 s"
+            await asyncio.sleep(0.1)
+    await models.close()
+    await server.stop(0)
+
+
+async def test_the_check_computes_one_real_sample(models: TritonModels, triton: Doubling) -> None:
+    await models.check(["double"], 1)
+    assert triton.batches == [1]
+
+
+async def test_a_model_that_says_ready_but_hangs_fails_the_check(models: TritonModels, triton: Doubling) -> None:
+    await models.check(["double"], 1)
+    triton.state = "hangs"
+    with pytest.raises((Unavailable, TimeoutError)):
+        async with asyncio.timeout(0.5):
+            await models.check(["double"], 1)
+
+
+async def test_the_check_wants_the_release_itself(models: TritonModels) -> None:
+    with pytest.raises(Unavailable, match="release 2"):
+        await models.check(["double"], 2)

@@ -1,0 +1,72 @@
+"""Groups as tensors: their file format, what they refuse, and the order they are trained in."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from training.data.groups import EpochSampler, GroupError, GroupTensors
+from training.models.feature_schema import FeatureSchema
+
+
+def groups(schema: FeatureSchema, **changes: object) -> GroupTensors:
+    arrays: dict[str, object] = {
+        "features": np.ones((4, 4), np.int64),
+        "selected": np.array([[1, 0], [0, 0], [1, 1], [0, 1]], bool),
+        "input_ids": np.zeros((4, 3, 77), np.int64),
+        "latents": np.zeros((4, 2, 4, 8, 8), np.float16),
+    }
+    return GroupTensors(schema, **(arrays | changes))  # type: ignore[arg-type]
+
+
+def test_they_survive_their_directory(schema: FeatureSchema, tmp_path: Path) -> None:
+    groups(schema).save(tmp_path)
+    loaded = GroupTensors.load(tmp_path)
+    assert loaded.schema == schema and loaded.images is None
+    np.testing.assert_array_equal(loaded.selected, groups(schema).selected)
+
+
+def test_only_groups_that_teach_something_are_used(schema: FeatureSchema) -> None:
+    assert groups(schema).rows_with(negatives=True).tolist() == [0, 3]
+    assert groups(schema).rows_with(negatives=False).tolist() == [0, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"latents": np.zeros((4, 2, 4, 8, 8), np.float32)}, "latents is float32"),
+        ({"latents": np.zeros((4, 3, 4, 8, 8), np.float16)}, "latents has 3 candidates"),
+        ({"input_ids": np.zeros((3, 3, 77), np.int64)}, "input_ids is int64"),
+        ({"features": np.ones((4, 5), np.int64)}, "5 slots, the schema 4"),
+        ({"features": np.full((4, 4), 9)}, "'style' has codes outside"),
+    ],
+)
+def test_what_does_not_fit_is_refused_by_name(schema: FeatureSchema, changes: dict[str, object], message: str) -> None:
+    with pytest.raises(GroupError, match=message):
+        groups(schema, **changes)
+
+
+def test_another_directory_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(GroupError, match=r"no features\.npy, selected\.npy, input_ids\.npy"):
+        GroupTensors.load(tmp_path)
+
+
+def test_a_split_keeps_the_last_groups_apart(schema: FeatureSchema) -> None:
+    training, held_out = groups(schema).split(1)
+    assert (len(training), len(held_out)) == (3, 1)
+    with pytest.raises(GroupError, match="hold out 4 of 4"):
+        groups(schema).split(4)
+
+
+def test_each_group_comes_once_an_epoch_in_an_order_that_depends_on_the_step_alone() -> None:
+    rows = np.array([3, 5, 7, 11, 13])
+    sampler = EpochSampler(rows, batch_size=2, seed=1)
+    seen = np.concatenate([sampler.batch(n) for n in range(5)])
+    assert sorted(seen[:5]) == rows.tolist() and sorted(seen[5:]) == rows.tolist()
+    assert seen[:5].tolist() != seen[5:].tolist()
+    np.testing.assert_array_equal(EpochSampler(rows, 2, seed=1).batch(3), seen[6:8])
+
+
+def test_nothing_to_train_on_is_an_error() -> None:
+    with pytest.raises(GroupError, match="no group"):
+        EpochSampler(np.array([], int), 2, seed=0)

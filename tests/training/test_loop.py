@@ -1,0 +1,62 @@
+"""The training loop: a killed run resumes to the very same weights, and a diverged one stops."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from training.loop import Diverged, fit, warmup_cosine
+
+
+class Killed(Exception):
+    """Stands for a process that dies in the middle of a step."""
+
+
+def training(run_dir: Path, steps: int, die_at: int | None = None) -> nn.Linear:
+    torch.manual_seed(0)
+    model = nn.Linear(4, 1)
+    optimizer = torch.optim.AdamW(model.parameters(), 1e-2)
+    schedule = warmup_cosine(optimizer, 3, steps)
+
+    def step(n: int) -> dict[str, float]:
+        if n == die_at:
+            raise Killed
+        x = torch.randn(8, 4, generator=torch.Generator().manual_seed(n))
+        loss = (model(x) - x.sum(1, keepdim=True)).square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+        return {"loss": loss.item()}
+
+    state = {"model": model, "optimizer": optimizer, "schedule": schedule}
+    fit(run_dir, steps, step, state, save_every_s=0.0, log_every=5)
+    return model
+
+
+def test_a_killed_run_resumes_bit_exactly(tmp_path: Path) -> None:
+    whole = training(tmp_path / "whole", 30)
+    with pytest.raises(Killed):
+        training(tmp_path / "killed", 30, die_at=17)
+    resumed = training(tmp_path / "killed", 30)
+    assert torch.equal(whole.weight, resumed.weight)
+    assert torch.equal(whole.bias, resumed.bias)
+
+
+def test_the_log_has_each_step_once_after_a_kill(tmp_path: Path) -> None:
+    with pytest.raises(Killed):
+        training(tmp_path, 30, die_at=17)
+    training(tmp_path, 30)
+    steps = [json.loads(line)["step"] for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert steps == sorted(set(steps))
+    assert steps[-1] == 30
+    assert (tmp_path / "log.png").stat().st_size > 0
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_names_it(tmp_path: Path) -> None:
+    values: Callable[[int], dict[str, float]] = lambda n: {"loss": float("nan") if n == 7 else 1.0}  # noqa: E731
+    with pytest.raises(Diverged, match="loss is not finite"):
+        fit(tmp_path, 20, values, {}, log_every=1)

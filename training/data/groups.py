@@ -1,0 +1,118 @@
+"""The groups that training reads: candidates as tensors, with what the user selected among them.
+
+A directory of .npy files (memory-mapped when read) and the feature schema that encoded the
+profiles. Fill only what a training needs: `latents` for the generator, `images` for the reward
+model. Knows nothing about where groups come from.
+
+    features.npy    int64   (N, F)             encoded profiles, see training.models.feature_schema
+    selected.npy    bool    (N, K)
+    input_ids.npy   int64   (N, V, 77)         V wordings of each prompt (phrases shuffled)
+    latents.npy     float16 (N, K, C, S, S)    at the U-Net's scale; optional
+    images.npy      uint8   (N, K, H, W, 3)    optional
+    feature_schema.json
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from training.models.errors import ModelError
+from training.models.feature_schema import FeatureSchema
+
+REQUIRED = {"features": ("int64", 2), "selected": ("bool", 2), "input_ids": ("int64", 3)}
+OPTIONAL = {"latents": ("float16", 5), "images": ("uint8", 5)}
+
+
+class GroupError(ModelError):
+    """Groups that cannot be trained on; says which array and why."""
+
+
+@dataclass(frozen=True, eq=False)
+class GroupTensors:
+    """N groups of K candidates; see the module for shapes."""
+
+    schema: FeatureSchema
+    features: np.ndarray
+    selected: np.ndarray
+    input_ids: np.ndarray
+    latents: np.ndarray | None = None
+    images: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        n, k = self.selected.shape
+        for name, (dtype, ndim) in (REQUIRED | OPTIONAL).items():
+            array = getattr(self, name)
+            if array is None and name in OPTIONAL:
+                continue
+            if array.dtype != dtype or array.ndim != ndim or len(array) != n:
+                raise GroupError(f"{name} is {array.dtype}{array.shape}, expected {dtype} of {ndim} axes, {n} groups")
+            if name in OPTIONAL and array.shape[1] != k:
+                raise GroupError(f"{name} has {array.shape[1]} candidates a group, selected has {k}")
+        self._check_features()
+
+    def _check_features(self) -> None:
+        if self.features.shape[1] != self.schema.n_slots:
+            raise GroupError(f"features have {self.features.shape[1]} slots, the schema {self.schema.n_slots}")
+        for feature, where in zip(self.schema.features, self.schema.slices, strict=True):
+            column = self.features[:, where]
+            if len(column) and not (column.min() >= 0 and column.max() < feature.n_rows):
+                raise GroupError(f"feature {feature.name!r} has codes outside 0…{feature.n_rows - 1}")
+
+    def __len__(self) -> int:
+        return len(self.selected)
+
+    def rows_with(self, *, negatives: bool) -> np.ndarray:
+        """The groups that teach something: with a positive, and a negative where one is needed."""
+        usable = self.selected.any(1)
+        return np.flatnonzero(usable & ~self.selected.all(1) if negatives else usable)
+
+    def split(self, n_last: int) -> tuple["GroupTensors", "GroupTensors"]:
+        """All but the last n groups, and those."""
+        if not 0 <= n_last < len(self):
+            raise GroupError(f"cannot hold out {n_last} of {len(self)} groups")
+        return self._rows(slice(0, len(self) - n_last)), self._rows(slice(len(self) - n_last, None))
+
+    def _rows(self, rows: slice) -> "GroupTensors":
+        arrays = {name: getattr(self, name) for name in (*REQUIRED, *OPTIONAL)}
+        return GroupTensors(self.schema, **{n: None if a is None else a[rows] for n, a in arrays.items()})
+
+    def save(self, directory: Path) -> None:
+        directory.mkdir(parents=True, exist_ok=True)
+        for name in (*REQUIRED, *OPTIONAL):
+            array = getattr(self, name)
+            if array is not None:
+                np.save(directory / f"{name}.npy", array)
+        self.schema.write(directory / "feature_schema.json")
+
+    @classmethod
+    def load(cls, directory: Path) -> "GroupTensors":
+        missing = [f"{name}.npy" for name in REQUIRED if not (directory / f"{name}.npy").is_file()]
+        if missing or not (directory / "feature_schema.json").is_file():
+            raise GroupError(f"{directory} is not a directory of groups: no {', '.join(missing) or 'schema'}")
+        present = [name for name in (*REQUIRED, *OPTIONAL) if (directory / f"{name}.npy").is_file()]
+        arrays = {name: np.load(directory / f"{name}.npy", mmap_mode="r") for name in present}
+        return cls(FeatureSchema.read(directory / "feature_schema.json"), **arrays)
+
+
+class EpochSampler:
+    """Which groups make up the batch of step n: every group once an epoch, in a new order.
+
+    A function of (seed, n) alone, so a resumed training sees what it would have seen.
+    """
+
+    def __init__(self, rows: np.ndarray, batch_size: int, seed: int) -> None:
+        if len(rows) == 0:
+            raise GroupError("no group has both a selected candidate and whatever else the objective needs")
+        self.rows, self.batch_size, self.seed = rows, batch_size, seed
+        self._epoch, self._order = -1, rows
+
+    def batch(self, n: int) -> np.ndarray:
+        positions = range(n * self.batch_size, (n + 1) * self.batch_size)
+        return np.array([self._at(*divmod(position, len(self.rows))) for position in positions])
+
+    def _at(self, epoch: int, index: int) -> int:
+        if epoch != self._epoch:
+            self._order = np.random.default_rng((self.seed, 17, epoch)).permutation(self.rows)
+            self._epoch = epoch
+        return int(self._order[index])

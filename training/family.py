@@ -1,0 +1,147 @@
+"""A family of models on disk: where each part lies, and reading the parts in their standard formats.
+
+The tiny family in training/weights/tiny is one; Stable Diffusion 1.5 and PickScore directories with
+an adapter and plug-ins trained on them are another. Knows nothing about training or exporting.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from diffusers.utils import logging as diffusers_logging
+from transformers import CLIPModel, CLIPTextModel, CLIPTokenizer
+from transformers.utils import logging as transformers_logging
+
+from training.models.adaptive_network import PersonalisedAdaptiveNetwork
+from training.models.errors import WeightsError
+from training.models.feature_schema import FeatureSchema
+from training.models.frozen_unet import load_unet
+from training.models.preprocess import Preprocess
+from training.models.reward_model import PerFusionRM
+
+TINY = Path("training/weights/tiny")
+M = TypeVar("M", bound=torch.nn.Module)
+Phrases = Sequence[dict[str, Any]]  # [{"kind": "sleeve", "phrases": ["sleeveless", …]}, …]
+
+
+@dataclass(frozen=True)
+class FamilyPaths:
+    """Where the parts lie; each may be anywhere, `under` gives the usual places."""
+
+    pipeline: Path  # diffusers StableDiffusionPipeline directory
+    reward: Path  # transformers CLIPModel directory with tokenizer/ (or tokenizer files beside it)
+    perfusion_rm: Path  # plug-ins for `reward`
+    adapter: Path  # personalised adaptive network for pipeline/unet
+    feature_schema: Path  # feature_schema.json that both were trained with
+    phrases: Path  # phrases.json, the professional vocabulary
+    defaults: Path  # defaults.json, what a request that leaves a setting out gets; may be absent
+
+    @classmethod
+    def under(cls, root: Path) -> "FamilyPaths":
+        return cls(
+            pipeline=root / "pipeline",
+            reward=root / "reward",
+            perfusion_rm=root / "perfusion_rm",
+            adapter=root / "adapter",
+            feature_schema=root / "feature_schema.json",
+            phrases=root / "phrases.json",
+            defaults=root / "defaults.json",
+        )
+
+    def schema(self) -> FeatureSchema:
+        return FeatureSchema.read(self._present(self.feature_schema))
+
+    def unet(self) -> UNet2DConditionModel:
+        return load_unet(self.pipeline / "unet")
+
+    def vae(self) -> AutoencoderKL:
+        where = self._present(self.pipeline / "vae")
+        return _frozen(AutoencoderKL.from_pretrained(where, torch_dtype=torch.float32, low_cpu_mem_usage=False))
+
+    def text_encoder(self) -> CLIPTextModel:
+        where = self._present(self.pipeline / "text_encoder")
+        return _frozen(CLIPTextModel.from_pretrained(where, dtype=torch.float32))
+
+    def tokenizer(self) -> CLIPTokenizer:
+        return CLIPTokenizer.from_pretrained(self._present(self.pipeline / "tokenizer"))
+
+    def noise_scheduler(self) -> DDIMScheduler:
+        return DDIMScheduler.from_pretrained(self._present(self.pipeline / "scheduler"))
+
+    def clip(self) -> CLIPModel:
+        return _frozen(CLIPModel.from_pretrained(self._present(self.reward), dtype=torch.float32))
+
+    def reward_tokenizer(self) -> CLIPTokenizer:
+        inside = self.reward / "tokenizer"
+        return CLIPTokenizer.from_pretrained(inside if inside.is_dir() else self._present(self.reward))
+
+    def preprocess(self, clip: CLIPModel) -> Preprocess:
+        path = self._present(self.reward / "preprocessor_config.json")
+        return Preprocess(json.loads(path.read_text()), clip.config.vision_config.image_size)
+
+    def perfusion(self, unet: UNet2DConditionModel) -> PersonalisedAdaptiveNetwork:
+        network = PersonalisedAdaptiveNetwork.load(self.adapter, unet, self.schema())
+        return _frozen(network)
+
+    def reward_model(self) -> PerFusionRM:
+        return _frozen(PerFusionRM.load(self.perfusion_rm, self.clip(), self.schema()))
+
+    @staticmethod
+    def _present(path: Path) -> Path:
+        if not path.exists():
+            raise WeightsError(f"{path} is missing")
+        return path
+
+
+def hush_libraries() -> None:
+    """No progress bars for loading a few megabytes; a program's main calls this, no import does."""
+    transformers_logging.disable_progress_bar()
+    diffusers_logging.disable_progress_bar()
+
+
+def save_pipeline(
+    directory: Path,
+    unet: UNet2DConditionModel,
+    vae: AutoencoderKL,
+    text_encoder: CLIPTextModel,
+    tokenizer: CLIPTokenizer,
+    scheduler: DDIMScheduler,
+) -> None:
+    """A diffusers StableDiffusionPipeline directory with fp16 weights."""
+    pipeline = StableDiffusionPipeline(
+        vae=vae.half(),
+        text_encoder=text_encoder.half(),
+        tokenizer=tokenizer,
+        unet=unet.half(),
+        scheduler=scheduler,
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+    pipeline.save_pretrained(directory)
+
+
+def save_reward_backbone(
+    directory: Path, clip: CLIPModel, tokenizer: CLIPTokenizer, mean: Sequence[float], std: Sequence[float]
+) -> None:
+    """A transformers CLIPModel directory with fp16 weights, its tokenizer and preprocessing."""
+    clip.half().save_pretrained(directory)
+    tokenizer.save_pretrained(directory / "tokenizer")
+    size_px = clip.config.vision_config.image_size
+    preprocessing = {
+        "image_processor_type": "CLIPImageProcessor",
+        "do_resize": True, "size": {"shortest_edge": size_px}, "resample": 3,
+        "do_center_crop": True, "crop_size": {"height": size_px, "width": size_px},
+        "do_rescale": True, "rescale_factor": 1 / 255,
+        "do_normalize": True, "image_mean": list(mean), "image_std": list(std),
+        "do_convert_rgb": True,
+    }  # fmt: skip
+    (directory / "preprocessor_config.json").write_text(json.dumps(preprocessing, indent=1) + "\n")
+
+
+def _frozen(module: M) -> M:
+    return module.eval().requires_grad_(False)

@@ -1,0 +1,54 @@
+"""How the personalised adaptive network is trained: every number, and the recipes that work.
+
+A recipe is a function that returns a frozen GeneratorRecipe. Two stages: `sft` teaches the
+adapter to use the user at all (Eq. 1 on picked images); `group` then optimises the group-level
+preference (Eq. 13/18). From a zero start alone the group objective stalls at |P|·ln(1 + |N|).
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from training.objectives import Reduction
+
+Objective = Literal["sft", "group", "set_plackett_luce"]
+
+
+@dataclass(frozen=True)
+class GeneratorRecipe:
+    """One stage of training; units in the comments."""
+
+    objective: Objective  # sft: Eq. 1 on picked images; group: Eq. 13/18; set_plackett_luce: exact
+    steps: int  # optimizer steps
+    lr: float  # of AdamW after warm-up, not scaled by the batch
+    user_lr_factor: float = 4.0  # times lr for the user's way into the copy, which starts behind a zero convolution
+    groups_per_batch: int = 16  # distinct groups in a step
+    noise_levels: int = 1  # draws of (t, ε) for each group of a step
+    kappa: float = 200.0  # κ, multiplies d directly: β/2 of the public Diffusion-DPO code
+    reduction: Reduction = "sum"  # over a group's positives
+    warmup_steps: int = 100
+    weight_decay: float = 1e-2
+    t_min: int = 0  # noise levels are uniform in [t_min, t_max)
+    t_max: int = 1000
+    prompt_dropout: float = 0.0  # the adapter acts on the conditional half only: no need to drop
+    feature_dropout: float = 0.05  # so that "unknown" is a trained value
+    embed_dim: int = 8  # width of one feature's embedding
+    n_cross_layers: int = 2
+    max_grad_norm: float = 1.0
+    ema: float = 0.99  # of the weights that are saved; 0 saves the last ones
+    bf16: bool = False  # autocast; errors and losses stay in fp32
+    divergence: float = 1.5  # stop when m_θ of held-out winners exceeds this times m_ref
+    held_out: int = 256  # last groups of the data, for the log only
+    seed: int = 0
+
+
+def sft() -> GeneratorRecipe:
+    """Stage 1: Eq. 1 on picked images, with the user."""
+    return GeneratorRecipe("sft", steps=450, lr=5e-4, groups_per_batch=64)
+
+
+def group() -> GeneratorRecipe:
+    """Stage 2: the group-level preference objective, from stage 1."""
+    return GeneratorRecipe("group", steps=4_000, lr=7e-5)
+
+
+RECIPES = {"sft": sft, "group": group}

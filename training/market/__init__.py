@@ -1,0 +1,5 @@
+"""The simulated fashion market: garments, prompts, merchants, choices and their true utility.
+
+It exists so that learning can be measured against a known truth. Nothing in here knows about
+models: it draws pictures, samples merchants and says what a merchant would choose, and why.
+"""

@@ -1,0 +1,53 @@
+"""Saving a module's own weights beside its configuration: config.json + one fp16 safetensors file.
+
+Which tensors belong to the module is decided by the caller. Loading is strict: a missing,
+superfluous or misshapen tensor is an error that names it, never a silent default.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from training.models.errors import WeightsError
+
+CONFIG_FILE = "config.json"
+
+
+def save_weights(directory: Path, filename: str, config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
+    """Write both files; half precision on disk, so that the tiny family fits in the repository."""
+    for name, tensor in tensors.items():
+        if not torch.isfinite(tensor).all():
+            raise WeightsError(f"refusing to save {directory}: {name} is not finite")
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / CONFIG_FILE).write_text(json.dumps(config, indent=1) + "\n")
+    half = {name: t.detach().to("cpu", torch.float16).contiguous() for name, t in tensors.items()}
+    save_file(half, directory / filename)
+
+
+def read_config(directory: Path) -> dict[str, Any]:
+    path = directory / CONFIG_FILE
+    if not path.is_file():
+        raise WeightsError(f"{path} is missing")
+    config: dict[str, Any] = json.loads(path.read_text())
+    return config
+
+
+def load_weights(module: nn.Module, names: set[str], path: Path) -> None:
+    """Fill the parameters `names` of the module from a file that holds exactly those."""
+    if not path.is_file():
+        raise WeightsError(f"{path} is missing")
+    tensors = load_file(path)
+    if tensors.keys() != names:
+        odd = sorted(tensors.keys() ^ names)
+        raise WeightsError(f"{path} does not hold this model's parameters; differing: {odd[:3]}")
+    target = module.state_dict()
+    for name, tensor in tensors.items():
+        if tensor.shape != target[name].shape:
+            wanted = tuple(target[name].shape)
+            raise WeightsError(f"{path}: {name} is {tuple(tensor.shape)}, expected {wanted}")
+        target[name].copy_(tensor)

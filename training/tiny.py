@@ -1,0 +1,211 @@
+"""Trains the whole tiny family from nothing, stage by stage, and publishes its weights.
+
+    python -m training.tiny                 everything that is not done yet (hours on two cores)
+    python -m training.tiny --until vae     only up to that stage
+
+Each stage keeps its checkpoints, log.jsonl and log.png under --work and resumes where it was
+killed; a finished stage is skipped. The VAE must pass its gate (the judge reads every attribute
+kind of reconstructions almost as well as of drawings) before a U-Net is trained on its latents.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from diffusers import AutoencoderKL, UNet2DConditionModel
+from transformers import CLIPTextModel, CLIPTokenizer
+
+from training.data.groups import GroupTensors
+from training.data.market_groups import MarketGroups, MarketRecipe, market_groups
+from training.family import TINY, FamilyPaths, hush_libraries, save_pipeline, save_reward_backbone
+from training.generator_recipes import group, sft
+from training.loop import Diverged
+from training.market.attributes import ATTRIBUTES
+from training.market.merchants import FEATURE_SCHEMA
+from training.market.prompts import shuffle
+from training.models.errors import ModelError
+from training.models.feature_schema import FeatureSchema
+from training.pretraining import train_clip, train_diffusion, train_recogniser, train_tokenizer, train_vae
+from training.recogniser import Recogniser
+from training.sampling import noise_schedule
+from training.train_generator import train_stage
+from training.train_reward import paper
+from training.train_reward import train as train_reward
+
+GATE = 0.97  # the judge's accuracy on reconstructions, for every attribute kind
+WORDINGS = 4  # shuffled wordings of each group's prompt
+MARKET = MarketRecipe(groups=8_000)
+
+
+class GateError(RuntimeError):
+    """The VAE loses what taste is about: no generator is trained on its latents."""
+
+
+@dataclass
+class Workshop:
+    """The stages, in order; each method trains one and leaves its result under `work`."""
+
+    work: Path
+    family: FamilyPaths
+    root: Path
+    below_gate: bool = False  # whether a VAE that misses the gate is used all the same
+
+    # ---- the stages ------------------------------------------------------------------------
+
+    def tokenizer(self) -> None:
+        """The byte-pair tokenizer."""
+        train_tokenizer.train().save_pretrained(self.work / "tokenizer")
+
+    def judge(self) -> None:
+        """The attribute recogniser, and the perceptual network of the VAE's loss."""
+        train_recogniser.train(train_recogniser.perceptual(), self.work / "perceptual", self.data)
+        judge = train_recogniser.train(train_recogniser.judge(), self.work / "judge", self.data)
+        judge.save(self.root / "recogniser")
+        accuracy = (self.work / "judge" / "accuracy.json").read_text()
+        (self.root / "recogniser" / "accuracy.json").write_text(accuracy)
+
+    def vae(self) -> None:
+        """The VAE in two phases, and its gate."""
+        perceptual = train_recogniser.train(train_recogniser.perceptual(), self.work / "perceptual", self.data).net
+        sketch = train_vae.train(train_vae.sketch(), perceptual, self.work / "vae", self.data)
+        sketch.save_pretrained(self.work / "vae" / "model")
+        vae = train_vae.train(train_vae.polish(), perceptual, self.work / "vae-polish", self.data, sketch)
+        accuracy = train_vae.gate(vae, self.trained_judge, self.work / "vae-polish", self.data)
+        vae.save_pretrained(self.work / "vae-polish" / "model")
+        low = {kind: round(share, 3) for kind, share in accuracy.items() if share < GATE}
+        if low and not self.below_gate:
+            raise GateError(f"the judge reads reconstructions below {GATE}: {low}; --below-gate goes on all the same")
+
+    def diffusion(self) -> None:
+        """The U-Net and the text encoder."""
+        model = train_diffusion.train(
+            train_diffusion.DiffusionRecipe(), self.trained_tokenizer, self.trained_vae,
+            self.trained_judge, self.work / "diffusion", self.data,
+        )  # fmt: skip
+        model.unet.save_pretrained(self.work / "diffusion" / "unet")
+        model.text_encoder.save_pretrained(self.work / "diffusion" / "text_encoder")
+        save_pipeline(
+            self.family.pipeline,
+            UNet2DConditionModel.from_pretrained(self.work / "diffusion" / "unet"),
+            self.trained_vae,
+            CLIPTextModel.from_pretrained(self.work / "diffusion" / "text_encoder"),
+            self.trained_tokenizer,
+            noise_schedule(),
+        )
+        self.schema.write(self.family.feature_schema)
+        vocabulary = [{"kind": a.kind, "phrases": list(a.phrases)} for a in ATTRIBUTES]
+        self.family.phrases.write_text(json.dumps(vocabulary, indent=1) + "\n")
+
+    def generator(self) -> None:
+        """The personalised adaptive network: Eq. 1 on picks, then the group-level objective."""
+        groups = self._groups_with_latents()
+        first = train_stage(sft(), groups, self.family, self.work / "generator-sft")
+        second = replace(group(), steps=100)
+        adapter = train_stage(second, groups, self.family, self.work / "generator-group", first)
+        _copy_files(adapter, self.family.adapter)
+
+    def clip(self) -> None:
+        """The CLIP model in PickScore's place."""
+        clip = train_clip.train(train_clip.ClipRecipe(), self.trained_tokenizer, self.work / "clip", self.data)
+        mean, std = train_clip.IMAGE_MEAN, train_clip.IMAGE_STD
+        clip.save_pretrained(self.work / "clip" / "model")
+        save_reward_backbone(self.family.reward, clip, self.trained_tokenizer, mean, std)
+
+    def reward(self) -> None:
+        """PerFusionRM's plug-ins."""
+        played = self.played
+        groups = GroupTensors(self.schema, images=played.images, **self._tensors(played))
+        recipe = replace(paper(), steps=1_500, groups_per_batch=32, warmup_steps=100)
+        train_reward(recipe, groups, self.family, self.work / "reward")
+        _copy_files(self.work / "reward" / "perfusion_rm", self.family.perfusion_rm)
+
+    # ---- what earlier stages left ----------------------------------------------------------
+
+    @property
+    def data(self) -> Path:
+        return self.work / "data"
+
+    @property
+    def schema(self) -> FeatureSchema:
+        return FeatureSchema.from_json(FEATURE_SCHEMA)
+
+    @property
+    def trained_tokenizer(self) -> CLIPTokenizer:
+        return CLIPTokenizer.from_pretrained(self.work / "tokenizer")
+
+    @property
+    def trained_judge(self) -> Recogniser:
+        return Recogniser.load(self.root / "recogniser")
+
+    @property
+    def trained_vae(self) -> AutoencoderKL:
+        return AutoencoderKL.from_pretrained(self.work / "vae-polish" / "model").eval()
+
+    @cached_property
+    def played(self) -> MarketGroups:
+        return market_groups(self.data, MARKET)
+
+    def _tensors(self, played: MarketGroups) -> dict[str, np.ndarray]:
+        schema, tokenizer = self.schema, self.trained_tokenizer
+        rng = np.random.default_rng(MARKET.seed)
+        worded = [shuffle(prompt, rng) for prompt in played.prompts for _ in range(WORDINGS)]
+        ids = train_tokenizer.encode(tokenizer, worded).reshape(len(played), WORDINGS, -1)
+        features = np.array([schema.encode(profile) for profile in played.profiles], dtype=np.int64)
+        return {"features": features, "selected": played.selected, "input_ids": ids}
+
+    def _groups_with_latents(self) -> GroupTensors:
+        played = self.played
+        flat = played.images.reshape(-1, *played.images.shape[2:])
+        vae = self.family.vae()  # as published: what the latents will be decoded with
+        means, _ = train_diffusion.latents_of(vae, flat, self.work / "generator-latents.pt")
+        latents = means.numpy().reshape(*played.selected.shape, *means.shape[1:])
+        return GroupTensors(self.schema, latents=latents, **self._tensors(played))
+
+
+STAGES = ("tokenizer", "judge", "vae", "diffusion", "generator", "clip", "reward")
+
+
+def _copy_files(source: Path, target: Path) -> None:
+    target.mkdir(parents=True, exist_ok=True)
+    for path in source.iterdir():
+        (target / path.name).write_bytes(path.read_bytes())
+
+
+def run(workshop: Workshop, until: str) -> None:
+    """Runs the stages up to and including `until` that are not marked as done."""
+    for number, name in enumerate(STAGES[: STAGES.index(until) + 1], start=1):
+        done = workshop.work / f"{name}.done"
+        stage: Callable[[], None] = getattr(workshop, name)
+        if done.exists():
+            print(f"[{number}/{len(STAGES)}] {name}: done before")
+            continue
+        print(f"[{number}/{len(STAGES)}] {name}: {stage.__doc__}", flush=True)
+        stage()
+        done.touch()
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--work", type=Path, default=Path("build/tiny"), help="checkpoints and logs (%(default)s)")
+    parser.add_argument("--out", type=Path, default=TINY, help="where the weights are published (%(default)s)")
+    parser.add_argument("--until", choices=STAGES, default=STAGES[-1], help="the last stage to run")
+    parser.add_argument("--below-gate", action="store_true", help="use a VAE that misses its gate (release 1 does)")
+    arguments = parser.parse_args()
+    hush_libraries()
+    arguments.work.mkdir(parents=True, exist_ok=True)
+    workshop = Workshop(arguments.work, FamilyPaths.under(arguments.out), arguments.out, arguments.below_gate)
+    try:
+        run(workshop, arguments.until)
+    except (GateError, ModelError, Diverged) as error:
+        print(f"training stopped: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

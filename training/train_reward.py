@@ -1,0 +1,171 @@
+"""Trains PerFusionRM's plug-ins on groups of pictures, the CLIP backbone frozen (Eq. 7–9).
+
+Example, on the tiny family's backbone (resumes where it stopped):
+
+    python -m training.train_reward --data build/reward_groups --out build/reward
+
+`--data` is a directory of groups (training.data.groups) with images; the prompts' token ids are
+those of the reward model's tokenizer. `--out` gets checkpoint.pt, log.jsonl, log.png,
+perfusion_rm/ in the family's format, and result.json with MAP and GAUC on the held-out groups.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from training.data.groups import EpochSampler, GroupError, GroupTensors
+from training.family import TINY, FamilyPaths, hush_libraries
+from training.loop import Diverged, fit
+from training.metrics import Ranking, rank_metrics
+from training.models.errors import ModelError
+from training.models.feature_crossing import drop_features
+from training.models.plugin import PluginShape
+from training.models.reward_model import VARIANTS, PerFusionRM, RewardConfig, Variant
+from training.objectives import reward_cross_entropy
+
+
+@dataclass(frozen=True)
+class RewardRecipe:
+    """How the plug-ins are trained (B.4); units in the comments."""
+
+    variant: Variant = "full"
+    steps: int = 1_500  # optimizer steps
+    groups_per_batch: int = 128
+    lr: float = 1e-3  # of AdamW after warm-up
+    warmup_steps: int = 500
+    weight_decay: float = 1e-2
+    feature_dropout: float = 0.05  # so that "unknown" is a trained value
+    embed_dim: int = 8  # width of one feature's embedding
+    n_cross_layers: int = 2
+    adaptive_hidden: int = 32  # width inside an adaptive network
+    max_grad_norm: float = 1.0
+    bf16: bool = False  # autocast; scores and losses stay in fp32
+    held_out: int = 512  # last groups of the data, never trained on
+    seed: int = 0
+
+    def config(self) -> RewardConfig:
+        shape = PluginShape(self.embed_dim, self.n_cross_layers, self.adaptive_hidden)
+        return RewardConfig(self.variant, shape)
+
+
+def paper() -> RewardRecipe:
+    """Appendix B.4: AdamW, batch 128, lr 1e-3, 500 warm-up steps, weight decay 1e-2."""
+    return RewardRecipe()
+
+
+class RewardTraining:
+    """The model, its optimizer, and the batches of step n, which depend on the seed and n alone."""
+
+    def __init__(self, recipe: RewardRecipe, groups: GroupTensors, family: FamilyPaths) -> None:
+        if groups.images is None:
+            raise GroupError("the reward model trains on images; these groups have none")
+        self.recipe, self.device = recipe, torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.training, self.held_out = groups.split(min(recipe.held_out, len(groups) // 5))
+        clip = family.clip()
+        self.preprocess = family.preprocess(clip).to(self.device)
+        torch.manual_seed(recipe.seed)
+        self.model = PerFusionRM(clip, groups.schema, recipe.config()).to(self.device)
+        self.parameters = list(self.model.plugins.parameters())
+        self.optimizer = torch.optim.AdamW(self.parameters, recipe.lr, weight_decay=recipe.weight_decay)
+        self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, self._warmup)
+        self.rows = self.training.rows_with(negatives=True)
+        self.sampler = EpochSampler(self.rows, recipe.groups_per_batch, recipe.seed)
+
+    def _warmup(self, step: int) -> float:
+        return min(1.0, (step + 1) / max(1, self.recipe.warmup_steps))
+
+    def step(self, n: int) -> dict[str, float]:
+        generator = torch.Generator().manual_seed(self.recipe.seed * 1_000_003 + n)
+        rows = self.sampler.batch(n)
+        features = torch.from_numpy(self.training.features[rows])
+        dropped = drop_features(features, self.training.schema, self.recipe.feature_dropout, generator)
+        wordings = torch.randint(self.training.input_ids.shape[1], (len(rows),), generator=generator)
+        scores = self.scores(self.training, rows, wordings.numpy(), dropped)  # (B, K)
+        selected = torch.from_numpy(self.training.selected[rows]).to(self.device)
+        loss = reward_cross_entropy(scores, selected).mean()
+        self.optimizer.zero_grad()
+        loss.backward()
+        norm = torch.nn.utils.clip_grad_norm_(self.parameters, self.recipe.max_grad_norm)
+        self.optimizer.step()
+        self.schedule.step()
+        hit = selected.gather(1, scores.argmax(1, keepdim=True)).float().mean()  # best-scored was selected
+        return {"loss": loss.item(), "top_1": hit.item(), "grad_norm": norm.item()}
+
+    def scores(self, groups: GroupTensors, rows: np.ndarray, wordings: np.ndarray, features: Tensor) -> Tensor:
+        """exp(logit_scale)·cos of every candidate (B, K), fp32."""
+        assert groups.images is not None  # checked when this object was made
+        images = torch.from_numpy(groups.images[rows]).to(self.device)  # (B, K, H, W, 3)
+        pixels = self.preprocess(images.flatten(0, 1)).unflatten(0, images.shape[:2])
+        ids = torch.from_numpy(groups.input_ids[rows, wordings]).to(self.device)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.bf16):
+            scores: Tensor = self.model(pixels, ids, features.to(self.device))
+        return scores.float()
+
+    @torch.no_grad()
+    def evaluate(self, groups: GroupTensors) -> Ranking:
+        """MAP and GAUC with everybody's own features."""
+        parts = np.array_split(np.arange(len(groups)), -(-len(groups) // 64))
+        scores = [
+            self.scores(groups, rows, np.zeros(len(rows), int), torch.from_numpy(groups.features[rows]))
+            for rows in parts
+        ]
+        return rank_metrics(torch.cat(scores).cpu().numpy(), np.asarray(groups.selected))
+
+    def measure(self, n: int) -> Mapping[str, float]:
+        """On the held-out groups every 100 steps."""
+        if (n + 1) % 100 and n + 1 != self.recipe.steps:
+            return {}
+        ranking = self.evaluate(self.held_out)
+        return {"held_out_map": ranking.map, "held_out_gauc": ranking.gauc}
+
+
+def train(recipe: RewardRecipe, groups: GroupTensors, family: FamilyPaths, out: Path) -> Ranking:
+    """Trains (or resumes), saves the plug-ins, and returns the held-out ranking."""
+    run = RewardTraining(recipe, groups, family)
+    dropped = len(run.training) - len(run.rows)
+    print(f"{len(run.rows)} groups to train on, {dropped} of one class dropped, {len(run.held_out)} held out")
+    state = {"plugins": run.model.plugins, "optimizer": run.optimizer, "schedule": run.schedule}
+    fit(out, recipe.steps, run.step, state, on_log=run.measure)
+    run.model.save(out / "perfusion_rm")
+    ranking = run.evaluate(run.held_out)
+    result = {"recipe": asdict(recipe), "held_out": asdict(ranking)}
+    (out / "result.json").write_text(json.dumps(result, indent=1) + "\n")
+    return ranking
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="directory of groups with images")
+    parser.add_argument("--out", type=Path, required=True, help="where the run is kept; the same again resumes")
+    parser.add_argument("--weights", type=Path, default=TINY, help="family with reward/ (default: %(default)s)")
+    parser.add_argument("--variant", choices=VARIANTS, help="which towers get a plug-in (default: full)")
+    for name, kind in (("steps", int), ("lr", float), ("seed", int), ("groups-per-batch", int), ("held-out", int)):
+        parser.add_argument(f"--{name}", type=kind, help="instead of the recipe's")
+    parser.add_argument("--bf16", action="store_true", default=None, help="bfloat16 autocast")
+    return parser.parse_args()
+
+
+def main() -> int:
+    arguments = parse_arguments()
+    hush_libraries()
+    names = ("variant", "steps", "lr", "seed", "groups_per_batch", "held_out", "bf16")
+    changed = {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
+    try:
+        groups = GroupTensors.load(arguments.data)
+        ranking = train(replace(paper(), **changed), groups, FamilyPaths.under(arguments.weights), arguments.out)
+    except (ModelError, Diverged) as error:
+        print(f"training stopped: {error}", file=sys.stderr)
+        return 1
+    print(f"held out: MAP {ranking.map:.4f}, GAUC {ranking.gauc:.4f} over {ranking.groups} groups")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
