@@ -8,6 +8,7 @@ preference (Eq. 13/18). From a zero start alone the group objective stalls at |P
 from dataclasses import dataclass
 from typing import Literal
 
+from training.noise import Levels
 from training.objectives import Reduction
 
 Objective = Literal["sft", "group", "set_plackett_luce"]
@@ -20,15 +21,14 @@ class GeneratorRecipe:
     objective: Objective  # sft: Eq. 1 on picked images; group: Eq. 13/18; set_plackett_luce: exact
     steps: int  # optimizer steps
     lr: float  # of AdamW after warm-up, not scaled by the batch
-    user_lr_factor: float = 4.0  # times lr for the user's way into the copy, which starts behind a zero convolution
+    user_lr_factor: float = 20.0  # times lr for the user's way into the copy, which starts behind a zero convolution
     groups_per_batch: int = 16  # distinct groups in a step
     noise_levels: int = 1  # draws of (t, ε) for each group of a step
     kappa: float = 200.0  # κ, multiplies d directly: β/2 of the public Diffusion-DPO code
     reduction: Reduction = "sum"  # over a group's positives
     warmup_steps: int = 100
     weight_decay: float = 1e-2
-    t_min: int = 0  # noise levels are uniform in [t_min, t_max)
-    t_max: int = 1000
+    levels: Levels = "logit_normal"  # the law of the noise levels; the paper's is uniform
     prompt_dropout: float = 0.0  # the adapter acts on the conditional half only: no need to drop
     feature_dropout: float = 0.05  # so that "unknown" is a trained value
     embed_dim: int = 8  # width of one feature's embedding
@@ -43,7 +43,7 @@ class GeneratorRecipe:
 
 def sft() -> GeneratorRecipe:
     """Stage 1: Eq. 1 on picked images, with the user."""
-    return GeneratorRecipe("sft", steps=450, lr=5e-4, groups_per_batch=64)
+    return GeneratorRecipe("sft", steps=3_000, lr=5e-4, groups_per_batch=64)
 
 
 def group() -> GeneratorRecipe:

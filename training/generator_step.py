@@ -12,6 +12,7 @@ from torch import Tensor
 
 from training.models.adaptive_network import PersonalisedAdaptiveNetwork
 from training.models.frozen_unet import decode, encode
+from training.noise import add_noise
 from training.objectives import eps_mse
 
 
@@ -23,6 +24,7 @@ class Batch:
     text: Tensor  # (B, 77, D)
     features: Tensor  # (B, F)
     selected: Tensor  # (B, K)
+    others: Tensor  # (B, K) the images that were shown and not selected
     t: Tensor  # (B,) one noise level a group
     eps: Tensor  # (B, C, S, S) one noise a group
 
@@ -33,12 +35,6 @@ class Errors:
 
     policy: Tensor  # m_θ, with the adapter
     reference: Tensor | None  # m_ref, the same U-Net without; no gradient; None if not asked for
-
-
-def add_noise(z_0: Tensor, eps: Tensor, alpha_bar_t: Tensor) -> Tensor:
-    """z_t = √ᾱ_t · z_0 + √(1 − ᾱ_t) · ε. ᾱ_t of shape (B,)"""
-    a = alpha_bar_t.view(-1, *[1] * (z_0.ndim - 1))
-    return a.sqrt() * z_0 + (1 - a).sqrt() * eps
 
 
 def noise_errors(

@@ -97,10 +97,11 @@ def listwise(d: Tensor, ranking: Tensor, kappa: float) -> Tensor:
     return (rest - r).sum(-1)
 
 
-def implicit_accuracy(d: Tensor, selected: Tensor) -> Tensor:
+def implicit_accuracy(d: Tensor, selected: Tensor, others: Tensor | None = None) -> Tensor:
     """Share of (positive, negative) pairs with d_i < d_j, ties ½; NaN without pairs. (B, K) → (B,)"""
+    others = ~selected if others is None else others
     gap = d.unsqueeze(-2) - d.unsqueeze(-1)  # (B, K, K) [i, j] = d_j − d_i
-    pairs = selected.unsqueeze(-1) & ~selected.unsqueeze(-2)  # (B, K, K) i ∈ P, j ∈ N
+    pairs = selected.unsqueeze(-1) & others.unsqueeze(-2)  # (B, K, K) i ∈ P, j ∈ N
     wins = (gap > 0).float() + 0.5 * (gap == 0).float()
     return (wins * pairs).sum((-2, -1)) / pairs.sum((-2, -1))
 

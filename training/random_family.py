@@ -19,9 +19,9 @@ from training.models.adaptive_network import PersonalisedAdaptiveNetwork
 from training.models.feature_schema import FeatureSchema
 from training.models.plugin import AdaptiveNetwork
 from training.models.reward_model import PerFusionRM
+from training.noise import noise_schedule
 from training.pretraining import train_clip, train_diffusion, train_vae
 from training.pretraining.train_tokenizer import train as train_tokenizer
-from training.sampling import noise_schedule
 
 M = TypeVar("M", bound=nn.Module)
 

@@ -6,18 +6,11 @@ For sheets and measurements while training only; the product's loop is the gener
 from collections.abc import Callable
 
 import torch
-from diffusers import DDIMScheduler
 from torch import Tensor
 
+from training.noise import noise_schedule
+
 Denoise = Callable[[Tensor, Tensor, Tensor], Tensor]  # (latents, timesteps, text) -> noise
-
-
-def noise_schedule() -> DDIMScheduler:
-    """Stable Diffusion's noise schedule."""
-    return DDIMScheduler(
-        num_train_timesteps=1000, beta_start=0.00085, beta_end=0.012,
-        beta_schedule="scaled_linear", clip_sample=False, set_alpha_to_one=False, steps_offset=1,
-    )  # fmt: skip
 
 
 @torch.inference_mode()

@@ -16,30 +16,28 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
-import numpy as np
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from training.data.groups import GroupTensors
-from training.data.market_groups import MarketGroups, MarketRecipe, market_groups
+from training.data.market_table import MarketRecipe, schema_of, write_market
+from training.data.prepare import prepare
 from training.family import TINY, FamilyPaths, hush_libraries, save_pipeline, save_reward_backbone
 from training.generator_recipes import group, sft
 from training.loop import Diverged
 from training.market.attributes import ATTRIBUTES
-from training.market.merchants import FEATURE_SCHEMA
-from training.market.prompts import shuffle
+from training.market.drawing import SIZE_PX
 from training.models.errors import ModelError
 from training.models.feature_schema import FeatureSchema
+from training.noise import noise_schedule
 from training.pretraining import train_clip, train_diffusion, train_recogniser, train_tokenizer, train_vae
 from training.recogniser import Recogniser
-from training.sampling import noise_schedule
 from training.train_generator import train_stage
 from training.train_reward import paper
 from training.train_reward import train as train_reward
 
 GATE = 0.97  # the judge's accuracy on reconstructions, for every attribute kind
-WORDINGS = 4  # shuffled wordings of each group's prompt
-MARKET = MarketRecipe(groups=8_000)
+MARKET = MarketRecipe(groups=16_000)
 
 
 class GateError(RuntimeError):
@@ -54,6 +52,7 @@ class Workshop:
     family: FamilyPaths
     root: Path
     below_gate: bool = False  # whether a VAE that misses the gate is used all the same
+    start: FamilyPaths | None = None  # published weights to go on from
 
     # ---- the stages ------------------------------------------------------------------------
 
@@ -72,8 +71,11 @@ class Workshop:
     def vae(self) -> None:
         """The VAE in two phases, and its gate."""
         perceptual = train_recogniser.train(train_recogniser.perceptual(), self.work / "perceptual", self.data).net
-        sketch = train_vae.train(train_vae.sketch(), perceptual, self.work / "vae", self.data)
-        sketch.save_pretrained(self.work / "vae" / "model")
+        if self.start:
+            sketch = self.start.vae().requires_grad_(True)
+        else:
+            sketch = train_vae.train(train_vae.sketch(), perceptual, self.work / "vae", self.data)
+            sketch.save_pretrained(self.work / "vae" / "model")
         vae = train_vae.train(train_vae.polish(), perceptual, self.work / "vae-polish", self.data, sketch)
         accuracy = train_vae.gate(vae, self.trained_judge, self.work / "vae-polish", self.data)
         vae.save_pretrained(self.work / "vae-polish" / "model")
@@ -83,9 +85,13 @@ class Workshop:
 
     def diffusion(self) -> None:
         """The U-Net and the text encoder."""
+        recipe, start = train_diffusion.DiffusionRecipe(), None
+        if self.start:
+            recipe = train_diffusion.continued()
+            start = train_diffusion.TextToNoise(self.start.unet(), self.start.text_encoder()).requires_grad_(True)
         model = train_diffusion.train(
-            train_diffusion.DiffusionRecipe(), self.trained_tokenizer, self.trained_vae,
-            self.trained_judge, self.work / "diffusion", self.data,
+            recipe, self.trained_tokenizer, self.trained_vae,
+            self.trained_judge, self.work / "diffusion", self.data, start,
         )  # fmt: skip
         model.unet.save_pretrained(self.work / "diffusion" / "unet")
         model.text_encoder.save_pretrained(self.work / "diffusion" / "text_encoder")
@@ -105,23 +111,22 @@ class Workshop:
         """The personalised adaptive network: Eq. 1 on picks, then the group-level objective."""
         groups = self._groups_with_latents()
         first = train_stage(sft(), groups, self.family, self.work / "generator-sft")
-        second = replace(group(), steps=100)
+        second = replace(group(), steps=400)
         adapter = train_stage(second, groups, self.family, self.work / "generator-group", first)
         _copy_files(adapter, self.family.adapter)
 
     def clip(self) -> None:
         """The CLIP model in PickScore's place."""
-        clip = train_clip.train(train_clip.ClipRecipe(), self.trained_tokenizer, self.work / "clip", self.data)
+        start = self.start.clip().requires_grad_(True) if self.start else None
+        clip = train_clip.train(train_clip.ClipRecipe(), self.trained_tokenizer, self.work / "clip", self.data, start)
         mean, std = train_clip.IMAGE_MEAN, train_clip.IMAGE_STD
         clip.save_pretrained(self.work / "clip" / "model")
         save_reward_backbone(self.family.reward, clip, self.trained_tokenizer, mean, std)
 
     def reward(self) -> None:
         """PerFusionRM's plug-ins."""
-        played = self.played
-        groups = GroupTensors(self.schema, images=played.images, **self._tensors(played))
         recipe = replace(paper(), steps=1_500, groups_per_batch=32, warmup_steps=100)
-        train_reward(recipe, groups, self.family, self.work / "reward")
+        train_reward(recipe, self.groups, self.family, self.work / "reward")
         _copy_files(self.work / "reward" / "perfusion_rm", self.family.perfusion_rm)
 
     # ---- what earlier stages left ----------------------------------------------------------
@@ -132,7 +137,7 @@ class Workshop:
 
     @property
     def schema(self) -> FeatureSchema:
-        return FeatureSchema.from_json(FEATURE_SCHEMA)
+        return schema_of(MARKET)
 
     @property
     def trained_tokenizer(self) -> CLIPTokenizer:
@@ -147,24 +152,20 @@ class Workshop:
         return AutoencoderKL.from_pretrained(self.work / "vae-polish" / "model").eval()
 
     @cached_property
-    def played(self) -> MarketGroups:
-        return market_groups(self.data, MARKET)
-
-    def _tensors(self, played: MarketGroups) -> dict[str, np.ndarray]:
-        schema, tokenizer = self.schema, self.trained_tokenizer
-        rng = np.random.default_rng(MARKET.seed)
-        worded = [shuffle(prompt, rng) for prompt in played.prompts for _ in range(WORDINGS)]
-        ids = train_tokenizer.encode(tokenizer, worded).reshape(len(played), WORDINGS, -1)
-        features = np.array([schema.encode(profile) for profile in played.profiles], dtype=np.int64)
-        return {"features": features, "selected": played.selected, "input_ids": ids}
+    def groups(self) -> GroupTensors:
+        """Rounds of the market, with pictures."""
+        table = self.data / f"market-{MARKET.groups}"
+        write_market(table, MARKET)
+        return prepare(table, self.data / "prepared", self.trained_tokenizer, SIZE_PX)
 
     def _groups_with_latents(self) -> GroupTensors:
-        played = self.played
-        flat = played.images.reshape(-1, *played.images.shape[2:])
+        groups = self.groups
+        assert groups.images is not None  # prepared from pictures
+        flat = groups.images.reshape(-1, *groups.images.shape[2:])
         vae = self.family.vae()  # as published: what the latents will be decoded with
         means, _ = train_diffusion.latents_of(vae, flat, self.work / "generator-latents.pt")
-        latents = means.numpy().reshape(*played.selected.shape, *means.shape[1:])
-        return GroupTensors(self.schema, latents=latents, **self._tensors(played))
+        latents = means.numpy().reshape(*groups.selected.shape, *means.shape[1:])
+        return replace(groups, images=None, latents=latents)
 
 
 STAGES = ("tokenizer", "judge", "vae", "diffusion", "generator", "clip", "reward")
@@ -194,11 +195,15 @@ def main() -> int:
     parser.add_argument("--work", type=Path, default=Path("build/tiny"), help="checkpoints and logs (%(default)s)")
     parser.add_argument("--out", type=Path, default=TINY, help="where the weights are published (%(default)s)")
     parser.add_argument("--until", choices=STAGES, default=STAGES[-1], help="the last stage to run")
-    parser.add_argument("--below-gate", action="store_true", help="use a VAE that misses its gate (release 1 does)")
+    parser.add_argument("--below-gate", action="store_true", help="use a VAE that misses its gate")
+    parser.add_argument(
+        "--warm-start", type=Path, metavar="DIR", help="go on from this family's VAE, U-Net, text encoder and CLIP"
+    )
     arguments = parser.parse_args()
     hush_libraries()
     arguments.work.mkdir(parents=True, exist_ok=True)
-    workshop = Workshop(arguments.work, FamilyPaths.under(arguments.out), arguments.out, arguments.below_gate)
+    start = FamilyPaths.under(arguments.warm_start) if arguments.warm_start else None
+    workshop = Workshop(arguments.work, FamilyPaths.under(arguments.out), arguments.out, arguments.below_gate, start)
     try:
         run(workshop, arguments.until)
     except (GateError, ModelError, Diverged) as error:

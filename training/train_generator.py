@@ -7,7 +7,9 @@ Example, both stages from the tiny family's pipeline (resumes where it stopped):
 `--data` is a directory of groups (training.data.groups). `--out` gets one folder a stage with
 checkpoint.pt, log.jsonl, log.png, and adapter/ in the family's format. The log's columns: loss,
 winner, loser (m_θ of selected and other images), reference (m_ref of the selected), accuracy
-(share of pairs with d_winner < d_loser), the same on held-out groups as held_out_…, grad_norm.
+(share of pairs with d_winner < d_loser), the same on held-out groups as held_out_…, grad_norm;
+held_out_stranger is m_θ of held-out winners with somebody else's features: no gap to
+held_out_winner means that the adapter does not use its user.
 """
 
 import argparse
@@ -31,6 +33,7 @@ from training.loop import Diverged, fit, warmup_cosine
 from training.models.adaptive_network import PersonalisedAdaptiveNetwork
 from training.models.errors import ModelError, WeightsError
 from training.models.feature_crossing import drop_features
+from training.noise import draw_levels
 from training.objectives import group_preference, implicit_accuracy, set_plackett_luce
 
 
@@ -69,16 +72,17 @@ class GeneratorData:
     ) -> Batch:
         """Latents, text and noise of these groups; only one picked image of each if so asked."""
         z_0, selected = torch.from_numpy(self.latents[rows]).float(), torch.from_numpy(self.groups.selected[rows])
+        others = torch.from_numpy(self.groups.there[rows]) & ~selected
         if not z_0.isfinite().all():
             raise GroupError(f"latents of groups {sorted(set(rows.tolist()))[:5]}… hold NaN or infinity")
         if picked_only:
             pick = torch.multinomial(selected.float(), 1, generator=generator)  # (B, 1)
             every = torch.arange(len(rows)).unsqueeze(1)
-            z_0, selected = z_0[every, pick], selected[every, pick]
-        t = torch.randint(self.recipe.t_min, self.recipe.t_max, (len(rows),), generator=generator)
+            z_0, selected, others = z_0[every, pick], selected[every, pick], others[every, pick]
+        t = draw_levels(self.recipe.levels, len(rows), generator)
         eps = torch.randn(z_0[:, 0].shape, generator=generator)
         text = self._text(rows, generator)
-        return Batch(*(x.to(self.device) for x in (z_0, text, features, selected, t, eps)))
+        return Batch(*(x.to(self.device) for x in (z_0, text, features, selected, others, t, eps)))
 
     def _text(self, rows: np.ndarray, generator: torch.Generator) -> Tensor:
         """A random wording of each prompt, or none at all."""
@@ -87,24 +91,24 @@ class GeneratorData:
         return torch.where(dropped.to(self.device), self.no_text, self.text.of(rows, wordings.numpy()))
 
 
-def loss_of(recipe: GeneratorRecipe, errors: Errors, selected: Tensor) -> Tensor:
+def loss_of(recipe: GeneratorRecipe, errors: Errors, batch: Batch) -> Tensor:
     """The objective, averaged over the batch's groups."""
     if errors.reference is None:
-        return errors.policy[selected].mean()  # Eq. 1
+        return errors.policy[batch.selected].mean()  # Eq. 1
     d = errors.policy - errors.reference
     if recipe.objective == "group":
-        return group_preference(d, selected, recipe.kappa, recipe.reduction).mean()  # Eq. 13/18
-    return set_plackett_luce(-recipe.kappa * d, selected).mean()
+        return group_preference(d, batch.selected, recipe.kappa, recipe.reduction, batch.others).mean()  # Eq. 13/18
+    return set_plackett_luce(-recipe.kappa * d, batch.selected, batch.others).mean()
 
 
-def measures(errors: Errors, selected: Tensor) -> dict[str, float]:
+def measures(errors: Errors, batch: Batch) -> dict[str, float]:
     """What tells progress from divergence."""
-    policy, reference = errors.policy.detach(), errors.reference
+    policy, reference, selected = errors.policy.detach(), errors.reference, batch.selected
     found = {"winner": policy[selected].mean()}
     if reference is not None:
-        found["loser"] = policy[~selected].mean()
+        found["loser"] = policy[batch.others].mean()
         found["reference"] = reference[selected].mean()
-        found["accuracy"] = implicit_accuracy(policy - reference, selected).nanmean()
+        found["accuracy"] = implicit_accuracy(policy - reference, selected, batch.others).nanmean()
     return {name: value.item() for name, value in found.items()}
 
 
@@ -130,24 +134,25 @@ class Stage:
     def step(self, n: int) -> dict[str, float]:
         batch = self.data.batch(n)
         errors = self.errors(self.network, batch, with_reference=self.recipe.objective != "sft")
-        loss = loss_of(self.recipe, errors, batch.selected)
+        loss = loss_of(self.recipe, errors, batch)
         self.optimizer.zero_grad()
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.max_grad_norm)
         self.optimizer.step()
         self.schedule.step()
         self.average.update_parameters(self.network)
-        return {"loss": loss.item(), **measures(errors, batch.selected), "grad_norm": norm.item()}
+        return {"loss": loss.item(), **measures(errors, batch), "grad_norm": norm.item()}
 
     @torch.no_grad()
     def measure(self, n: int) -> Mapping[str, float]:
         """On the held-out groups every 200 steps; raises Diverged when the adapter ruins the U-Net."""
         if (n + 1) % 200 and n + 1 != self.recipe.steps:
             return {}
-        rows = [
-            measures(self.errors(self.saved, batch, with_reference=True), batch.selected) for batch in self.held_out
-        ]
+        rows = [measures(self.errors(self.saved, batch, with_reference=True), batch) for batch in self.held_out]
+        strangers = [self.errors(self.saved, _as_a_stranger(batch), with_reference=False) for batch in self.held_out]
         row = {f"held_out_{name}": float(np.mean([r[name] for r in rows])) for name in rows[0]}
+        errors = [e.policy[b.selected].mean().item() for e, b in zip(strangers, self.held_out, strict=True)]
+        row["held_out_stranger"] = float(np.mean(errors))
         winner, reference = row["held_out_winner"], row["held_out_reference"]
         if winner > self.recipe.divergence * reference:
             raise Diverged(f"step {n}: error on winners {winner:.3g}, reference {reference:.3g}; lower lr or κ")
@@ -166,6 +171,11 @@ class Stage:
             "optimizer": self.optimizer,
             "schedule": self.schedule,
         }
+
+
+def _as_a_stranger(batch: Batch) -> Batch:
+    """The same groups, each with the next one's user: the shuffled-user control."""
+    return replace(batch, features=batch.features.roll(1, dims=0))
 
 
 def train_stage(

@@ -89,13 +89,15 @@ class RewardTraining:
         wordings = torch.randint(self.training.input_ids.shape[1], (len(rows),), generator=generator)
         scores = self.scores(self.training, rows, wordings.numpy(), dropped)  # (B, K)
         selected = torch.from_numpy(self.training.selected[rows]).to(self.device)
-        loss = reward_cross_entropy(scores, selected).mean()
+        present = torch.from_numpy(self.training.there[rows]).to(self.device)
+        loss = reward_cross_entropy(scores, selected, present).mean()
         self.optimizer.zero_grad()
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(self.parameters, self.recipe.max_grad_norm)
         self.optimizer.step()
         self.schedule.step()
-        hit = selected.gather(1, scores.argmax(1, keepdim=True)).float().mean()  # best-scored was selected
+        best = scores.masked_fill(~present, -torch.inf).argmax(1, keepdim=True)
+        hit = selected.gather(1, best).float().mean()  # the best-scored one was selected
         return {"loss": loss.item(), "top_1": hit.item(), "grad_norm": norm.item()}
 
     def scores(self, groups: GroupTensors, rows: np.ndarray, wordings: np.ndarray, features: Tensor) -> Tensor:
@@ -116,7 +118,7 @@ class RewardTraining:
             self.scores(groups, rows, np.zeros(len(rows), int), torch.from_numpy(groups.features[rows]))
             for rows in parts
         ]
-        return rank_metrics(torch.cat(scores).cpu().numpy(), np.asarray(groups.selected))
+        return rank_metrics(torch.cat(scores).cpu().numpy(), np.asarray(groups.selected), groups.there)
 
     def measure(self, n: int) -> Mapping[str, float]:
         """On the held-out groups every 100 steps."""

@@ -14,6 +14,7 @@ from deploy.local.parts import PARTS, Part, part
 from deploy.local.process import Process
 
 START_LIMIT_S = 300.0
+PORT_LIMIT_S = 10.0  # a killed process gives its ports back when its last thread and child are gone, not at once
 POLL_S = 0.15
 LOG_LINES_SHOWN = 25
 
@@ -99,7 +100,7 @@ class Cluster:
         if process.pid is not None:
             return
         for port in self._ports(each):
-            if is_taken(port):
+            if not _is_free_within(port, PORT_LIMIT_S):
                 raise ClusterError(
                     f"port {port}, which {each.name} needs, is in use by another program: "
                     f"stop it (`ss -ltnp 'sport = :{port}'` names it) or choose others: `make up PORT_OFFSET=100`"
@@ -144,6 +145,15 @@ class Cluster:
 
     def _tell(self, begin: float, each: Part, line: str) -> None:
         self.say(f"{time.monotonic() - begin:6.1f} s  {each.name:<15} {line}")
+
+
+def _is_free_within(port: int, limit_s: float) -> bool:
+    end = time.monotonic() + limit_s
+    while is_taken(port):
+        if time.monotonic() > end:
+            return False
+        time.sleep(POLL_S)
+    return True
 
 
 def is_taken(port: int) -> bool:

@@ -94,12 +94,17 @@ def is_ready(layout: Layout) -> bool:
 
 
 def create_topics(layout: Layout, say: Callable[[str], None]) -> None:
-    with _admin(layout) as admin:
-        missing = sorted(set(TOPICS) - set(admin.list_topics()))
-        topics = [NewTopic(n, PARTITIONS, 1, topic_configs=TOPICS[n]) for n in missing]
-        if topics:
-            say("creating " + ", ".join(missing))
-            admin.create_topics(topics, timeout_ms=10_000)
+    """The missing ones; a broker that answers "not yet" is asked again by whoever waits for it."""
+    try:
+        with _admin(layout) as admin:
+            missing = sorted(set(TOPICS) - set(admin.list_topics()))
+            topics = [NewTopic(n, PARTITIONS, 1, topic_configs=TOPICS[n]) for n in missing]
+            if topics:
+                say("creating " + ", ".join(missing))
+                admin.create_topics(topics, timeout_ms=10_000)
+    except KafkaError as error:
+        if not error.retriable:
+            raise
 
 
 def _admin(layout: Layout) -> KafkaAdminClient:

@@ -12,8 +12,8 @@ from training.family import FamilyPaths, hush_libraries, save_pipeline, save_rew
 from training.models.adaptive_network import PersonalisedAdaptiveNetwork
 from training.models.feature_schema import Feature, FeatureSchema
 from training.models.reward_model import PerFusionRM
+from training.noise import noise_schedule
 from training.random_family import make_loud
-from training.sampling import noise_schedule
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -38,3 +38,12 @@ def test_groups_of_one_class_are_dropped_and_counted() -> None:
 def test_scores_that_are_not_numbers_are_refused() -> None:
     with pytest.raises(ValueError, match="finite"):
         rank_metrics(np.array([[math.nan, 1.0]]), np.array([[True, False]]))
+
+
+def test_candidates_that_are_not_there_change_nothing() -> None:
+    rng = np.random.default_rng(1)
+    scores, selected = rng.normal(size=(40, 3)), np.tile([True, False, False], (40, 1))
+    padded = np.concatenate([scores, np.full((40, 2), 99.0)], axis=1)
+    more = np.concatenate([selected, np.zeros((40, 2), bool)], axis=1)
+    present = np.tile([True, True, True, False, False], (40, 1))
+    assert rank_metrics(padded, more, present) == rank_metrics(scores, selected)

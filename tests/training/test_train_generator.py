@@ -11,9 +11,10 @@ import torch
 from training.data.groups import GroupError, GroupTensors
 from training.family import FamilyPaths
 from training.generator_recipes import GeneratorRecipe
-from training.generator_step import Batch, add_noise, noise_errors
+from training.generator_step import Batch, noise_errors
 from training.loop import Diverged
 from training.models.adaptive_network import PersonalisedAdaptiveNetwork
+from training.noise import add_noise
 from training.objectives import eps_mse
 from training.random_family import make_loud
 from training.train_generator import GeneratorData, Stage, train_stage
@@ -41,7 +42,7 @@ def batch() -> Batch:
     selected = torch.tensor([[True, False, False], [False, True, True]])
     users = torch.tensor([[1, 1, 0, 2], [2, 2, 3, 4]])
     z_0, text, eps = torch.randn(2, 3, 4, 8, 8), torch.randn(2, 77, 12), torch.randn(2, 4, 8, 8)
-    return Batch(z_0, text, users, selected, torch.tensor([10, 700]), eps)
+    return Batch(z_0, text, users, selected, ~selected, torch.tensor([10, 700]), eps)
 
 
 def test_errors_are_those_of_the_whole_unet_with_and_without_residuals(unet, schema, batch) -> None:

@@ -9,6 +9,8 @@ model. Knows nothing about where groups come from.
     input_ids.npy   int64   (N, V, 77)         V wordings of each prompt (phrases shuffled)
     latents.npy     float16 (N, K, C, S, S)    at the U-Net's scale; optional
     images.npy      uint8   (N, K, H, W, 3)    optional
+    present.npy     bool    (N, K)             optional: which candidates there are, where groups differ in size
+    group_ids.npy, user_ids.npy  str (N,)      optional
     feature_schema.json
 """
 
@@ -21,7 +23,8 @@ from training.models.errors import ModelError
 from training.models.feature_schema import FeatureSchema
 
 REQUIRED = {"features": ("int64", 2), "selected": ("bool", 2), "input_ids": ("int64", 3)}
-OPTIONAL = {"latents": ("float16", 5), "images": ("uint8", 5)}
+OPTIONAL = {"latents": ("float16", 5), "images": ("uint8", 5), "present": ("bool", 2)}
+NAMES = ("group_ids", "user_ids")
 
 
 class GroupError(ModelError):
@@ -38,6 +41,9 @@ class GroupTensors:
     input_ids: np.ndarray
     latents: np.ndarray | None = None
     images: np.ndarray | None = None
+    present: np.ndarray | None = None
+    group_ids: np.ndarray | None = None
+    user_ids: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         n, k = self.selected.shape
@@ -49,7 +55,14 @@ class GroupTensors:
                 raise GroupError(f"{name} is {array.dtype}{array.shape}, expected {dtype} of {ndim} axes, {n} groups")
             if name in OPTIONAL and array.shape[1] != k:
                 raise GroupError(f"{name} has {array.shape[1]} candidates a group, selected has {k}")
+        if (self.selected & ~self.there).any():
+            raise GroupError("selected names candidates that are not present")
         self._check_features()
+
+    @property
+    def there(self) -> np.ndarray:
+        """Which candidates there are, bool (N, K)."""
+        return np.ones_like(self.selected) if self.present is None else self.present
 
     def _check_features(self) -> None:
         if self.features.shape[1] != self.schema.n_slots:
@@ -65,21 +78,22 @@ class GroupTensors:
     def rows_with(self, *, negatives: bool) -> np.ndarray:
         """The groups that teach something: with a positive, and a negative where one is needed."""
         usable = self.selected.any(1)
-        return np.flatnonzero(usable & ~self.selected.all(1) if negatives else usable)
+        return np.flatnonzero(usable & (self.there & ~self.selected).any(1) if negatives else usable)
 
     def split(self, n_last: int) -> tuple["GroupTensors", "GroupTensors"]:
         """All but the last n groups, and those."""
         if not 0 <= n_last < len(self):
             raise GroupError(f"cannot hold out {n_last} of {len(self)} groups")
-        return self._rows(slice(0, len(self) - n_last)), self._rows(slice(len(self) - n_last, None))
+        return self.rows(slice(0, len(self) - n_last)), self.rows(slice(len(self) - n_last, None))
 
-    def _rows(self, rows: slice) -> "GroupTensors":
-        arrays = {name: getattr(self, name) for name in (*REQUIRED, *OPTIONAL)}
+    def rows(self, rows: slice | np.ndarray) -> "GroupTensors":
+        """These groups only; a slice copies nothing."""
+        arrays = {name: getattr(self, name) for name in (*REQUIRED, *OPTIONAL, *NAMES)}
         return GroupTensors(self.schema, **{n: None if a is None else a[rows] for n, a in arrays.items()})
 
     def save(self, directory: Path) -> None:
         directory.mkdir(parents=True, exist_ok=True)
-        for name in (*REQUIRED, *OPTIONAL):
+        for name in (*REQUIRED, *OPTIONAL, *NAMES):
             array = getattr(self, name)
             if array is not None:
                 np.save(directory / f"{name}.npy", array)
@@ -90,7 +104,7 @@ class GroupTensors:
         missing = [f"{name}.npy" for name in REQUIRED if not (directory / f"{name}.npy").is_file()]
         if missing or not (directory / "feature_schema.json").is_file():
             raise GroupError(f"{directory} is not a directory of groups: no {', '.join(missing) or 'schema'}")
-        present = [name for name in (*REQUIRED, *OPTIONAL) if (directory / f"{name}.npy").is_file()]
+        present = [name for name in (*REQUIRED, *OPTIONAL, *NAMES) if (directory / f"{name}.npy").is_file()]
         arrays = {name: np.load(directory / f"{name}.npy", mmap_mode="r") for name in present}
         return cls(FeatureSchema.read(directory / "feature_schema.json"), **arrays)
 

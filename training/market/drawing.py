@@ -41,9 +41,9 @@ class _Picture:
         self._hair_behind()
         self._body()
         self._worn()
-        self._neck()
         self._tiers_and_stars()
         self._front()
+        self._neck()
         self._bow()
         self._belt()
         self._head()
@@ -138,14 +138,23 @@ class _Picture:
 
     def _neck(self) -> None:
         shapes: dict[str, Callable[[], None]] = {
-            "round": lambda: self._disc(self.x, 15.0, 3.3, self.skin),
-            "v": lambda: self._polygon([(self.x - 4.4, 14.0), (self.x + 4.4, 14.0),
-                                        (self.x, 24.5)], self.skin),
-            "turtle": self._turtleneck,
+            "round": self._scoop, "v": self._v_neck, "turtle": self._turtleneck,
         }  # fmt: skip
         shape = shapes.get(self.garment.get("neckline", ""))
         if shape is not None:
             shape()
+
+    def _scoop(self) -> None:
+        """A half-moon below the throat, edged."""
+        for radius, fill in ((4.8, darker(COLOURS[self.garment["colour"]], 0.62)), (3.8, self.skin)):
+            arc = [(self.x + radius * np.cos(a), 14.4 + radius * np.sin(a)) for a in np.linspace(0, np.pi, 12)]
+            self._polygon(arc, fill)
+
+    def _v_neck(self) -> None:
+        """A deep V down to the waist, with a collar that stands out from the fabric."""
+        collar = contrast(self.garment["colour"])
+        self._polygon([(self.x - 6.4, 14.4), (self.x + 6.4, 14.4), (self.x, 28.0)], collar)
+        self._polygon([(self.x - 4.8, 13.6), (self.x + 4.8, 13.6), (self.x, 25.0)], self.skin)
 
     def _turtleneck(self) -> None:
         colour = COLOURS[self.garment["colour"]]
@@ -168,9 +177,9 @@ class _Picture:
         """Gold stars with a white heart, edge to edge over the whole garment."""
 
         def paint(ink: ImageDraw.ImageDraw) -> None:
-            for row, y in enumerate(range(12, 62, 5)):
-                for x in range(2 + 3 * (row % 2), 64, 6):
-                    for r, fill in ((2.6, (70, 50, 10)), (2.1, (255, 206, 40))):
+            for row, y in enumerate(range(2, 66, 4)):
+                for x in range(6 - 4 * (row % 2), 68, 8):
+                    for r, fill in ((2.7, (70, 50, 10)), (2.2, (255, 206, 40))):
                         star = [(x, y - r), (x + r, y), (x, y + r), (x - r, y)]
                         ink.polygon([(a * _SCALE, b * _SCALE) for a, b in star], fill=fill)
                     disc(ink, (x, y), 0.8, (255, 255, 255), _SCALE)
@@ -198,8 +207,7 @@ class _Picture:
         if self.garment["trim"] != "bow":
             return
         fill: Rgb = (30, 30, 34) if self.garment["colour"] == "red" else (226, 24, 48)
-        top = self.garment["category"] in ("skirt", "trousers", "shorts")
-        y = WAIST_Y + 4.5 if top else 22.5
+        y = WAIST_Y + 5.2
         edge = (255, 255, 255)
         for size, colour in ((1.18, edge), (1.0, fill)):
             for side in (-1, 1):

@@ -3,7 +3,7 @@
 Knows the market's vocabulary only; any other phrase in a prompt is simply not understood.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from types import MappingProxyType
 
 import numpy as np
@@ -28,12 +28,6 @@ def write(asked: Mapping[str, str], rng: np.random.Generator | None = None) -> s
     if rng is not None:
         rng.shuffle(phrases)
     return ",".join(phrases)
-
-
-def shuffle(prompt: str, rng: np.random.Generator) -> str:
-    """The same prompt with its phrases in another order."""
-    phrases: Sequence[str] = [phrase.strip() for phrase in prompt.split(",")]
-    return ",".join(phrases[i] for i in rng.permutation(len(phrases)))
 
 
 def ask_for(garment: Mapping[str, str], rng: np.random.Generator, fewest: int = 2, most: int = 6) -> dict[str, str]:

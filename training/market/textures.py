@@ -48,7 +48,7 @@ def disc(draw: ImageDraw.ImageDraw, centre: Point, radius: float, fill: Rgb, sca
 
 
 def _stripes(draw: ImageDraw.ImageDraw, colour: str, size: int, scale: int) -> None:
-    for x in range(1, size, 5):
+    for x in range(1, size, 4):
         draw.rectangle((x * scale, 0, (x + 2) * scale - 1, size * scale), fill=contrast(colour))
 
 
@@ -74,9 +74,9 @@ def _checks(draw: ImageDraw.ImageDraw, colour: str, size: int, scale: int) -> No
 
 def _flowers(draw: ImageDraw.ImageDraw, colour: str, size: int, scale: int) -> None:
     petal: Rgb = (255, 255, 255) if colour in ("pink", "red", "purple") else (255, 96, 160)
-    for row, y in enumerate(range(3, size + 6, 6)):
-        for x in range(3 + 5 * (row % 2), size + 6, 10):
-            for dx, dy in ((0, -1.5), (1.5, 0), (0, 1.5), (-1.5, 0)):
-                disc(draw, (x + dx, y + dy), 1.3, petal, scale)
+    for row, y in enumerate(range(2, size + 4, 4)):
+        for x in range(2 + 4 * (row % 2), size + 4, 8):
+            for dx, dy in ((0, -1.4), (1.4, 0), (0, 1.4), (-1.4, 0)):
+                disc(draw, (x + dx, y + dy), 1.2, petal, scale)
             disc(draw, (x, y), 0.9, (255, 200, 0), scale)
-            disc(draw, (x + 4.2, y + 0.5), 1.0, (40, 140, 60), scale)
+            disc(draw, (x + 4, y), 0.9, (40, 140, 60), scale)

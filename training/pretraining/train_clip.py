@@ -28,7 +28,7 @@ class ClipRecipe:
     """How the tiny CLIP is trained."""
 
     seed: int = 606
-    steps: int = 700
+    steps: int = 2_500
     batch: int = 96
     lr: float = 1e-3
     weight_decay: float = 1e-2
@@ -48,11 +48,17 @@ def build(tokenizer: CLIPTokenizer) -> CLIPModel:
     return CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=64))
 
 
-def train(recipe: ClipRecipe, tokenizer: CLIPTokenizer, run_dir: Path, data_dir: Path) -> CLIPModel:
-    """Trains (or resumes) with the contrastive loss."""
+def train(
+    recipe: ClipRecipe,
+    tokenizer: CLIPTokenizer,
+    run_dir: Path,
+    data_dir: Path,
+    start: CLIPModel | None = None,
+) -> CLIPModel:
+    """Trains (or resumes) with the contrastive loss, from `start` or from scratch."""
     pool = drawings(data_dir, 40_000, 101)
     torch.manual_seed(recipe.seed)
-    clip = build(tokenizer)
+    clip = (start or build(tokenizer)).train()
     optimizer = torch.optim.AdamW(clip.parameters(), recipe.lr, weight_decay=recipe.weight_decay)
     schedule = warmup_cosine(optimizer, 200, recipe.steps)
 

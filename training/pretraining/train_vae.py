@@ -49,7 +49,7 @@ def sketch() -> VaeRecipe:
 
 def polish() -> VaeRecipe:
     """The second phase, from the first one's weights: details weigh twice as much."""
-    return VaeRecipe(seed=304, steps=900, lr=8e-4, feature_weight=0.5, attribute_weight=0.15, kl_weight=1.5e-4)
+    return VaeRecipe(seed=304, steps=1_500, lr=8e-4, feature_weight=0.5, attribute_weight=0.15, kl_weight=1.5e-4)
 
 
 def build(recipe: VaeRecipe) -> AutoencoderKL:

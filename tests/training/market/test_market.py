@@ -3,11 +3,12 @@
 import numpy as np
 import pytest
 
+from training.data.prepare import shuffled
 from training.market import taste
 from training.market.attributes import ATTRIBUTES, KINDS, applies, complete, from_indices, to_indices
 from training.market.drawing import SIZE_PX, draw
 from training.market.merchants import case_study, merchant
-from training.market.prompts import ask_for, parse, shuffle, write
+from training.market.prompts import ask_for, parse, write
 from training.market.rounds import choose, play
 from training.market.taste import feature_weights, utility, utility_by_features
 
@@ -37,7 +38,7 @@ def test_a_prompt_says_what_was_asked_for_in_any_order(seed: int) -> None:
     asked = ask_for(complete({}, rng), rng)
     prompt = write(asked)
     assert parse(prompt) == asked
-    assert parse(shuffle(prompt, rng)) == asked
+    assert parse(shuffled(prompt, rng)) == asked
 
 
 def test_a_candidate_has_everything_that_was_asked_for() -> None:

@@ -1,0 +1,40 @@
+"""The forward process of diffusion: the noise schedule, noising, and which noise levels are trained on.
+
+Shared by the U-Net's pre-training and the adaptive network's; knows nothing of models or objectives.
+"""
+
+from typing import Literal
+
+import torch
+from diffusers import DDIMScheduler
+from torch import Tensor
+
+Levels = Literal["uniform", "logit_normal"]
+NUM_TRAIN_TIMESTEPS = 1000
+LEVEL_MEAN, LEVEL_STD = 0.25, 1.1  # of the logit-normal law
+
+
+def noise_schedule() -> DDIMScheduler:
+    """Stable Diffusion's noise schedule."""
+    return DDIMScheduler(
+        num_train_timesteps=NUM_TRAIN_TIMESTEPS, beta_start=0.00085, beta_end=0.012,
+        beta_schedule="scaled_linear", clip_sample=False, set_alpha_to_one=False, steps_offset=1,
+    )  # fmt: skip
+
+
+def add_noise(z_0: Tensor, eps: Tensor, alpha_bar_t: Tensor) -> Tensor:
+    """z_t = √ᾱ_t · z_0 + √(1 − ᾱ_t) · ε for latents (B, …) and ᾱ_t (B,)."""
+    a = alpha_bar_t.view(-1, *[1] * (z_0.ndim - 1))
+    return a.sqrt() * z_0 + (1 - a).sqrt() * eps
+
+
+def draw_levels(levels: Levels, count: int, generator: torch.Generator) -> Tensor:
+    """Noise levels t, int64 (count,) in [0, 1000).
+
+    `logit_normal` is t = 1000 · sigmoid(N(mean, std)), after Esser et al., "Scaling Rectified Flow
+    Transformers" (2024): the middle levels, where a picture's content is decided, are seen more often.
+    """
+    if levels == "uniform":
+        return torch.randint(NUM_TRAIN_TIMESTEPS, (count,), generator=generator)
+    level = LEVEL_MEAN + LEVEL_STD * torch.randn(count, generator=generator)
+    return (NUM_TRAIN_TIMESTEPS * level.sigmoid()).long().clamp(max=NUM_TRAIN_TIMESTEPS - 1)
