@@ -3,6 +3,7 @@
 Knows the public API and Kafka's consumer; used by the demonstration and the tests, never by a service.
 """
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -75,7 +76,10 @@ def read_events(layout: Layout, topic: str, kind: type[M], key: str) -> list[Rec
         consumer.seek_to_beginning(*partitions)
         ends = consumer.end_offsets(partitions)
         records = []
+        give_up = time.monotonic() + READ_LIMIT_MS / 1000
         while any(consumer.position(p) < ends[p] for p in partitions):
+            if time.monotonic() > give_up:
+                raise TimeoutError(f"Kafka did not give the events of {topic} in {READ_LIMIT_MS / 1000:.0f} s")
             for batch in consumer.poll(timeout_ms=1000).values():
                 records += [_record(r, kind) for r in batch if r.key == key.encode()]
         return records

@@ -67,6 +67,7 @@ def site_packages(name: str) -> Path:
 
 
 def clean_environment() -> dict[str, str]:
-    """The caller's environment without Python settings meant for another interpreter."""
+    """The caller's environment without what is meant for another interpreter or cluster; the log level passes."""
     drop = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")
-    return {k: v for k, v in os.environ.items() if k not in drop and not k.startswith("PERFUSION_")}
+    own = {k for k in os.environ if k.startswith("PERFUSION_") and k != "PERFUSION_LOG_LEVEL"}
+    return {k: v for k, v in os.environ.items() if k not in drop and k not in own}

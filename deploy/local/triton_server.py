@@ -76,11 +76,18 @@ def load_release(layout: Layout, say: Callable[[str], None]) -> None:
     release = str(layout.release())
     with triton.InferenceServerClient(layout.address("triton_grpc")) as client:
         for model in models(layout.model_repository):
-            if not client.is_model_ready(model, release):
+            if not _has(client, model, release):
                 say(f"loading {model} release {release}")
                 _load(client, model)
-            if not client.is_model_ready(model, release):
+            if not _has(client, model, release):
                 raise RuntimeError(f"Triton loaded {model} but not its release {release}")
+
+
+def _has(client: triton.InferenceServerClient, model: str, release: str) -> bool:
+    try:
+        return bool(client.is_model_ready(model, release, client_timeout=10.0))
+    except triton.InferenceServerException as error:
+        raise RuntimeError(f"Triton stopped answering: {error.message()}") from error
 
 
 def _load(client: triton.InferenceServerClient, model: str) -> None:

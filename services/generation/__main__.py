@@ -17,7 +17,7 @@ from services.generation.metrics import GenerationMetrics
 from services.generation.painting import Painter
 from services.generation.ports import Ranker, Users
 from services.generation.rounds import Rounds
-from services.generation.servicer import GenerationServicer
+from services.generation.servicer import GenerationServicer, Places
 from services.generation.settings import Settings
 from services.generation.store.groups import GroupStore
 from services.generation.store.pictures import PictureStore
@@ -47,7 +47,7 @@ def build(settings: Settings, models: Models, users: Users, ranker: Ranker, even
     metrics = GenerationMetrics(registry)
     releases, tokenizers = Releases(settings.model_repository), Tokenizers()
     database = Database(settings.database_url, METADATA, timeout_s=settings.database_timeout_s)
-    pictures = PictureStore(settings.object_store_url)
+    pictures = PictureStore(settings.object_store_url, timeout_s=settings.object_store_timeout_s)
     round_store = RoundStore(database, now_us, settings.round_lease_s)
     groups = GroupStore(database, round_store)
     rounds = Rounds(
@@ -65,7 +65,7 @@ def build(settings: Settings, models: Models, users: Users, ranker: Ranker, even
     )
     limits = ImageLimits(max_bytes=settings.max_image_bytes, max_pixels=settings.max_image_pixels)
     suggester = Suggester(models, tokenizers, users, groups, pictures, settings.max_batch)
-    servicer = GenerationServicer(releases, rounds, suggester, limits)
+    servicer = GenerationServicer(releases, rounds, suggester, limits, Places(settings.max_concurrent_rounds))
 
     async def models_compute() -> None:
         await models.check([*painting.MODELS, *suggestions.MODELS], releases.current().number)
@@ -83,7 +83,7 @@ def build(settings: Settings, models: Models, users: Users, ranker: Ranker, even
             Dependency("ranking service", ranker.check),
         ],
         registry=registry,
-        closers=[events.close, models.close, database.close],
+        closers=[events.close, models.close, database.close, pictures.close],
     )
 
 

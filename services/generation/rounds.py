@@ -26,7 +26,7 @@ from services.generation.store.groups import GroupStore
 from services.generation.store.pictures import PictureStore
 from services.generation.store.rounds import Busy, Claim, Finished, RoundStore
 from services.runtime.deadlines import remaining_s
-from services.runtime.errors import NotFound
+from services.runtime.errors import NotFound, PermanentError
 from services.runtime.events import Event, Events
 from services.runtime.release import Release
 
@@ -101,8 +101,7 @@ class Rounds:
         try:
             yield
         except BaseException as error:
-            outcome = "failed" if isinstance(error, Exception) else "cancelled"
-            self.metrics.groups.labels(outcome, claim.release).inc()
+            self.metrics.groups.labels(_outcome(error), claim.release).inc()
             renewing.cancel()
             await asyncio.shield(self._abandon(claim))
             raise
@@ -169,6 +168,13 @@ class Rounds:
         event_id = str(uuid5(UUID(claim.group_id), "GroupGenerated"))
         await self.events.publish(Event(self.topic, message.user_id, event_id, message))
         await self.rounds.finish(claim)
+
+
+def _outcome(error: BaseException) -> str:
+    """For the metrics: an alert on "failed" must not ring because a client asked for what does not exist."""
+    if isinstance(error, PermanentError):
+        return "refused"
+    return "failed" if isinstance(error, Exception) else "cancelled"
 
 
 def _serialized(group: Group, features: Features) -> bytes:

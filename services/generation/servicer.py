@@ -1,8 +1,8 @@
 """GenerationService: requests checked and turned into work, and the outcome back into messages. Nothing else."""
 
 import asyncio
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,12 +14,32 @@ from services.generation.messages import group_message, response_of
 from services.generation.rounds import Rounds
 from services.generation.suggestions import Suggester
 from services.generation.validation import order_of, page_of, suggestion_query_of
+from services.runtime.errors import ResourceExhausted
 from services.runtime.fields import Fields
 from services.runtime.images import ImageLimits
 from services.runtime.release import Releases
 
 if TYPE_CHECKING:
     Context = grpc.aio.ServicerContext[Any, Any]
+
+
+@dataclass
+class Places:
+    """How many rounds run at once. Their own limit, so that a full house can still look at its groups and pick."""
+
+    limit: int
+    used: int = 0
+
+    @contextmanager
+    def taken(self) -> Iterator[None]:
+        """One place while inside; ResourceExhausted when there is none."""
+        if self.used >= self.limit:
+            raise ResourceExhausted(f"more than {self.limit} rounds in flight")
+        self.used += 1
+        try:
+            yield
+        finally:
+            self.used -= 1
 
 
 @dataclass(frozen=True)
@@ -30,8 +50,15 @@ class GenerationServicer(GenerationServiceServicer):
     rounds: Rounds
     suggester: Suggester
     limits: ImageLimits
+    places: "Places"
 
     async def Generate(self, request: pb.GenerateRequest, context: "Context") -> AsyncGenerator[pb.GenerateResponse]:
+        with self.places.taken():
+            async with aclosing(self._generate(request)) as responses:
+                async for response in responses:
+                    yield response
+
+    async def _generate(self, request: pb.GenerateRequest) -> AsyncGenerator[pb.GenerateResponse]:
         release = self.releases.current()
         # In a thread, because decoding a large reference image would hold up every other round.
         order = await asyncio.to_thread(order_of, request, release, self.limits)

@@ -10,11 +10,16 @@ class Settings(RuntimeSettings, TritonSettings, KafkaSettings, DatabaseSettings)
 
     port: int = Field(default=50052, ge=0, le=65535, description="gRPC port; 0 lets the system choose.")
     metrics_port: int = Field(default=51052, ge=0, le=65535, description="Prometheus port; 0 lets the system choose.")
-    max_concurrent_calls: int = Field(default=16, ge=1, description="Calls in flight; one more is RESOURCE_EXHAUSTED.")
+    max_concurrent_rounds: int = Field(
+        default=16, ge=1, description="Generate calls in flight; one more is RESOURCE_EXHAUSTED."
+    )
     database_url: str = Field(
         default="sqlite:///build/local/generation.sqlite", description="SQLAlchemy URL of the groups' database."
     )
     object_store_url: str = Field(default="file://build/local/objects", description="fsspec URL of the pictures.")
+    object_store_timeout_s: float = Field(
+        default=10.0, gt=0, description="Longest wait for one picture to be stored or read, seconds."
+    )
     groups_topic: str = Field(default="perfusion.groups.v1", description="Kafka topic of GroupGenerated.")
     user_embedding_address: str = Field(default="localhost:50051", description="User embedding service, host:port.")
     ranking_address: str = Field(default="localhost:50053", description="Ranking service, host:port.")

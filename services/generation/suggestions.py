@@ -55,7 +55,7 @@ class Suggester:
         uris = await self.groups.recent_best(user_id, NUM_PICTURES) or await self.groups.recent_best(None, NUM_PICTURES)
         pngs = await asyncio.gather(*(self.pictures.get(uri) for uri in uris))
         size = (release.image_size_px, release.image_size_px)
-        return np.stack([_decoded(png, size) for png in pngs]) if pngs else None
+        return await asyncio.to_thread(_all_decoded, pngs, size) if pngs else None
 
     async def _texts(self, texts: Sequence[str], user: User, release: Release) -> NDArray[np.float32]:
         ids = self.tokenizers.reward_ids(release, list(texts))  # (P, 77)
@@ -75,6 +75,10 @@ class Suggester:
             batch = {name: part, "user": np.repeat(user[np.newaxis], len(part), axis=0)}
             parts.append((await self.models.infer(model, batch, release.number))["embedding"])
         return np.concatenate(parts)
+
+
+def _all_decoded(pngs: Sequence[bytes], size: tuple[int, int]) -> NDArray[np.uint8]:
+    return np.stack([_decoded(png, size) for png in pngs])  # (N, H, W, 3)
 
 
 def _decoded(png: bytes, size: tuple[int, int]) -> NDArray[np.uint8]:

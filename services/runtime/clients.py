@@ -78,7 +78,7 @@ def _translated(error: grpc.aio.AioRpcError, name: str, *, out_of_time: bool) ->
     if code == grpc.StatusCode.DEADLINE_EXCEEDED:
         return DeadlineExceeded() if out_of_time else Unavailable(name, "took too long")
     if code in retryable:
-        return Unavailable(name, f"is not available: {details}")
+        return Unavailable(name)  # the details name addresses, which are not the caller's business; the log has them
     if code == grpc.StatusCode.INVALID_ARGUMENT and (violations := violations_of(error.trailing_metadata())):
         return InvalidArgument(*violations)
     if code == grpc.StatusCode.NOT_FOUND:

@@ -9,10 +9,10 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import MetaData, Table, event, text
+from sqlalchemy import MetaData, Table, event, literal, select, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import InterfaceError, OperationalError, ProgrammingError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
@@ -41,9 +41,21 @@ class Database:
             raise Unavailable("database") from error
 
     async def check(self) -> None:
-        """Returns when the database answers and its tables exist."""
-        async with self.transaction() as connection:
-            await connection.execute(text("SELECT 1"))
+        """Returns when the database answers, takes writes and has our tables."""
+        try:
+            async with self.transaction() as connection:
+                for table in self._metadata.sorted_tables:
+                    await connection.execute(select(literal(1)).select_from(table).limit(1))
+                if connection.dialect.name == "postgresql":
+                    is_replica = (await connection.execute(text("SELECT pg_is_in_recovery()"))).scalar()
+                    if is_replica:
+                        raise Unavailable("database", "is a replica and takes no writes")
+        except Unavailable:
+            self._ready = False  # it may come back empty: then our tables are made again
+            raise
+        except ProgrammingError as error:
+            self._ready = False
+            raise Unavailable("database", "has lost our tables") from error
 
     async def _ensure_tables(self) -> None:
         if self._ready:
@@ -70,13 +82,21 @@ def _engine(url: URL, timeout_s: float) -> AsyncEngine:
     if backend not in _DRIVERS:
         raise ValueError(f"database URL must begin with one of {', '.join(_DRIVERS)}, not {backend}")
     url = url.set(drivername=_DRIVERS[backend])
+    limit_ms = max(1, round(timeout_s * 1000))
     if backend == "postgresql":
         return create_async_engine(
-            url, pool_timeout=timeout_s, pool_pre_ping=True, connect_args={"connect_timeout": max(2, round(timeout_s))}
+            url,
+            pool_timeout=timeout_s,
+            pool_pre_ping=True,
+            connect_args={
+                "connect_timeout": max(2, round(timeout_s)),
+                "options": f"{url.query.get('options', '')} -c lock_timeout={limit_ms} -c statement_timeout={limit_ms}",
+            },
         )
     if url.database and url.database != ":memory:":
         Path(url.database).parent.mkdir(parents=True, exist_ok=True)
-    engine = create_async_engine(url, connect_args={"timeout": timeout_s})
+    pool = {} if url.database in (None, "", ":memory:") else {"pool_timeout": timeout_s}
+    engine = create_async_engine(url, connect_args={"timeout": timeout_s}, **pool)
     event.listen(engine.sync_engine, "connect", _set_up_sqlite)
     return engine
 

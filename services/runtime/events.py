@@ -85,16 +85,21 @@ class KafkaEvents(Events):
         loop = asyncio.get_running_loop()
         acknowledged: asyncio.Future[None] = loop.create_future()
         headers = headers_of(event)  # here, because the trace does not follow into the thread
+        used: list[Any] = []  # the producer that took the event, once one did
         try:
             async with asyncio.timeout(limit_s):
-                await loop.run_in_executor(self._senders, self._send, event, headers, loop, acknowledged)
+                await loop.run_in_executor(self._senders, self._send, event, headers, loop, acknowledged, used)
                 await acknowledged
         except TimeoutError as error:
-            self._discard_producer()
-            raise (DeadlineExceeded() if limit_s < self._timeout_s else Unavailable("kafka")) from error
+            if limit_s < self._timeout_s:  # the caller was in a hurry: that says nothing of the producer
+                raise DeadlineExceeded from error
+            self._discard(used)
+            raise Unavailable("kafka") from error
         except KafkaError as error:
-            self._discard_producer()
+            self._discard(used)
             raise Unavailable("kafka", "did not acknowledge the event") from error
+        finally:
+            acknowledged.cancel()  # whoever still waits for the lock in a thread need not send any more
 
     def _send(
         self,
@@ -102,14 +107,21 @@ class KafkaEvents(Events):
         headers: list[tuple[str, bytes]],
         loop: asyncio.AbstractEventLoop,
         acknowledged: "asyncio.Future[None]",
+        used: list[Any],
     ) -> None:
         """Runs in a thread: making a producer and fetching metadata block."""
+        if acknowledged.done():
+            return
 
         def settle(error: Exception | None) -> None:
             if not acknowledged.done():
                 acknowledged.set_exception(error) if error else acknowledged.set_result(None)
 
-        future = self._connected_producer().send(
+        producer = self._connected_producer()
+        used.append(producer)
+        if acknowledged.done():
+            return
+        future = producer.send(
             event.topic, value=event.message.SerializeToString(), key=event.key.encode(), headers=headers
         )
         future.add_callback(lambda _: loop.call_soon_threadsafe(settle, None))
@@ -133,10 +145,12 @@ class KafkaEvents(Events):
                 )
             return self._producer
 
-    def _discard_producer(self) -> None:
-        producer, self._producer = self._producer, None
-        if producer is not None:
-            self._senders.submit(producer.close, timeout=0)
+    def _discard(self, used: list[Any]) -> None:
+        """Lets go of a producer that failed; one that was made since is somebody else's."""
+        for producer in used:
+            if self._producer is producer:
+                self._producer = None
+            self._senders.submit(_close_at_once, producer)
 
     async def check(self) -> None:
         await asyncio.get_running_loop().run_in_executor(self._checker, self._describe_topics)
@@ -164,11 +178,20 @@ class KafkaEvents(Events):
 
     async def close(self) -> None:
         """Waits for nothing: every publish has already waited for its own acknowledgement."""
-        self._discard_producer()
+        if self._producer is not None:
+            self._discard([self._producer])
         if self._admin is not None:
             self._checker.submit(self._admin.close)
         self._senders.shutdown(wait=True)
         self._checker.shutdown(wait=True)
+
+
+def _close_at_once(producer: Any) -> None:
+    """Closing flushes first, and with a batch still owed that raises instead of closing."""
+    try:
+        producer.close(timeout=0)
+    except KafkaError:
+        producer._sender.force_close()
 
 
 def _connected(kind: Any, **config: Any) -> Any:

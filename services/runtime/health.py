@@ -65,7 +65,10 @@ class HealthMonitor:
         self._stopping.set()
 
     async def poll(self) -> dict[str, str]:
-        """Checks every dependency once, together. Returns the problems by name; none means SERVING."""
+        """Checks every dependency once, together. Returns the problems by name; none means SERVING.
+
+        A problem names its cause, for the log alone: health's clients hear only whether we serve.
+        """
         async with self._polling:
             return await self._poll()
 
@@ -91,7 +94,8 @@ class HealthMonitor:
         except TimeoutError:
             return f"no answer in {self._timeout_s} s"
         except Exception as error:  # whatever a dependency's client raises, it means: does not work
-            return str(error) or type(error).__name__
+            cause = f" ({error.__cause__!r})" if error.__cause__ is not None else ""
+            return (str(error) or type(error).__name__) + cause
         return None
 
     async def _report(self, *, serving: bool) -> None:

@@ -87,7 +87,9 @@ class ServiceInterceptor(_Interceptor):
             with deadline_in(self._default_deadline_s if left is None else left):
                 yield
         except (asyncio.CancelledError, GeneratorExit):
-            code = grpc.StatusCode.CANCELLED
+            # gRPC cancels a call whose deadline has passed; who reads the metrics wants to know which it was.
+            late = left is not None and time.monotonic() - started >= left
+            code = grpc.StatusCode.DEADLINE_EXCEEDED if late else grpc.StatusCode.CANCELLED
             raise
         except ServiceError as error:
             code = error.code

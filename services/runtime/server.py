@@ -92,9 +92,10 @@ class Server:
         return await self._monitor.poll()
 
     async def stop(self) -> None:
-        """Reports NOT_SERVING, takes no new call, lets those in flight finish within the drain, closes clients."""
+        """Reports NOT_SERVING, then takes no new call, lets those in flight finish within the drain, closes clients."""
         await self._health.enter_graceful_shutdown()
         self._monitor.stop()
+        await asyncio.sleep(self._settings.lame_duck_s)  # balancers need to hear of it before calls are refused
         await self._grpc.stop(self._settings.drain_s)
         if self._polling is not None:
             await self._polling

@@ -31,6 +31,11 @@ class RuntimeSettings(BaseSettings):
         default=60.0, gt=0, description="Deadline of a call whose caller gave none, seconds."
     )
     drain_s: float = Field(default=20.0, ge=0, description="Time that calls in flight get after SIGTERM, seconds.")
+    lame_duck_s: float = Field(
+        default=0.0,
+        ge=0,
+        description="After SIGTERM, how long NOT_SERVING is shown while new calls are still taken, seconds.",
+    )
     health_interval_s: float = Field(
         default=2.0, gt=0, description="Pause between two polls of the dependencies, seconds."
     )
@@ -68,4 +73,6 @@ class DatabaseSettings(BaseSettings):
         default="sqlite:///build/local/perfusion.sqlite",
         description="SQLAlchemy URL, sqlite:///FILE or postgresql://…; the asynchronous driver is added here.",
     )
-    database_timeout_s: float = Field(default=5.0, gt=0, description="Longest wait for a connection or lock, seconds.")
+    database_timeout_s: float = Field(
+        default=5.0, gt=0, description="Longest wait for a connection, lock or statement, seconds."
+    )

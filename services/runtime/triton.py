@@ -19,7 +19,7 @@ from tritonclient.grpc import aio as triton_aio
 from tritonclient.utils import InferenceServerException, np_to_triton_dtype, triton_to_np_dtype
 
 from services.runtime.deadlines import remaining_s
-from services.runtime.errors import DeadlineExceeded, FailedPrecondition, Unavailable
+from services.runtime.errors import DeadlineExceeded, Unavailable
 from services.runtime.tracing import traceparent
 
 Array = npt.NDArray[Any]
@@ -31,7 +31,7 @@ class Models(ABC):
 
     @abstractmethod
     async def infer(self, model: str, inputs: Tensors, release: int) -> dict[str, Array]:
-        """Runs a model on a batch (first dimension). Unavailable, DeadlineExceeded or FailedPrecondition on failure."""
+        """Runs a model on a batch (first dimension). Unavailable or DeadlineExceeded on failure."""
 
     @abstractmethod
     async def check(self, models: Sequence[str], release: int) -> None:
@@ -142,8 +142,8 @@ def _translated(error: InferenceServerException, model: str, release: int, *, ou
     if grpc.StatusCode.DEADLINE_EXCEEDED.name in status:
         return DeadlineExceeded() if out_of_time else Unavailable("triton", f"took too long for {model}")
     not_loaded = "unknown model" in message or "not found" in message
-    if grpc.StatusCode.NOT_FOUND.name in status or not_loaded:
-        return FailedPrecondition(f"release {release} of {model} is not loaded")
+    if grpc.StatusCode.NOT_FOUND.name in status or not_loaded:  # a server that restarted loads its models one by one
+        return Unavailable("triton", f"has not loaded release {release} of {model}")
     if grpc.StatusCode.INVALID_ARGUMENT.name in status:
         return RuntimeError(message)  # the request's tensors are ours, so this is our fault: INTERNAL
     return Unavailable("triton", f"does not answer for {model}")

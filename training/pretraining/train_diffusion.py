@@ -46,7 +46,7 @@ class DiffusionRecipe:
 
 def continued() -> DiffusionRecipe:
     """From published weights: the recipe when a market's drawings changed, not its words."""
-    return DiffusionRecipe(seed=515, steps=5_500)
+    return DiffusionRecipe(seed=515, steps=3_500)
 
 
 class TextToNoise(torch.nn.Module):

@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
+from uuid import UUID
 
 from sqlalchemy import Row, Select, insert, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -104,8 +105,10 @@ def _token(last: Group) -> str:
 def _position(token: str, user_id: str) -> tuple[int, str]:
     try:
         of_user, create_time_us, group_id = json.loads(base64.urlsafe_b64decode(token.encode("ascii")))
-        position = int(create_time_us), str(group_id)
-    except (ValueError, TypeError, binascii.Error) as error:
+        position = int(create_time_us), str(UUID(group_id))
+        if not 0 <= position[0] < 2**63:
+            raise ValueError(position)
+    except (ValueError, TypeError, AttributeError, OverflowError, binascii.Error) as error:
         raise InvalidArgument(("page_token", "was not given by this service")) from error
     if of_user != user_id:
         raise InvalidArgument(("page_token", "belongs to another user's list"))

@@ -1,22 +1,28 @@
 """Pictures in an object store, named by their content: file:// on one machine, s3:// in the cluster, through fsspec.
 
-It knows where bytes lie, not which group a picture belongs to. fsspec blocks, so every call runs in a thread.
+It knows where bytes lie, not which group a picture belongs to. fsspec blocks, so every call runs in a thread, and
+whoever waits for it does so for a bounded time.
 """
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from uuid import uuid4
 
 import fsspec
 
 from services.generation.pictures import object_name
-from services.runtime.errors import Unavailable
+from services.runtime.deadlines import remaining_s
+from services.runtime.errors import DeadlineExceeded, Unavailable
 
 
 class PictureStore:
     """Writing a picture twice is harmless: the same bytes have the same name."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, timeout_s: float) -> None:
+        self._timeout_s = timeout_s
+        # Threads of its own: a store that hangs must not hold up whoever else needs a thread.
+        self._threads = ThreadPoolExecutor(8, thread_name_prefix="object-store")
         self._fs: Any
         self._fs, root = fsspec.core.url_to_fs(url)
         self._root = str(root).rstrip("/")
@@ -33,9 +39,17 @@ class PictureStore:
         """Returns when the store takes writes."""
         await self._in_thread(self._check)
 
+    async def close(self) -> None:
+        """Lets go of the threads, without waiting for one that hangs."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
     async def _in_thread(self, function: Any, *arguments: Any) -> Any:
+        limit_s = remaining_s(self._timeout_s)
         try:
-            return await asyncio.to_thread(function, *arguments)
+            async with asyncio.timeout(limit_s):
+                return await asyncio.get_running_loop().run_in_executor(self._threads, function, *arguments)
+        except TimeoutError as error:
+            raise (DeadlineExceeded() if limit_s < self._timeout_s else Unavailable("object store")) from error
         except Exception as error:  # each back end raises its own kind, and none means a fault of the request
             raise Unavailable("object store") from error
 

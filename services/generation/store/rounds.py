@@ -65,6 +65,8 @@ class RoundStore:
             # The insert comes first: it takes SQLite's write lock, so two claims never upgrade from reading at once.
             await connection.execute(insert_into(connection, rounds).values(row).on_conflict_do_nothing())
             found = await self._take_over(connection, row)
+        if found is None:  # given up between our insert and our look
+            return Busy()
         if found.fingerprint != fingerprint:
             raise AlreadyExists(f"request_id {request_id} was used before with a different request")
         if found.state == "done":
@@ -73,15 +75,15 @@ class RoundStore:
             return Busy()
         return Claim(request_id, found.group_id, found.release, owner, found.event)
 
-    async def _take_over(self, connection: AsyncConnection, row: Mapping[str, Any]) -> Row[Any]:
-        """Takes a round whose lease ran out. Returns the row as it is now."""
+    async def _take_over(self, connection: AsyncConnection, row: Mapping[str, Any]) -> Row[Any] | None:
+        """Takes a round whose lease ran out. Returns the row as it is now, if it is still there."""
         this = rounds.c.request_id == row["request_id"]
         expired = this & (rounds.c.lease_until_us < self._now_us()) & (rounds.c.state != "done")
         # What was only running begins anew, on the release in service; what is stored keeps the one that made it.
         release = case((rounds.c.state == "running", row["release"]), else_=rounds.c.release)
         lease = {"owner": row["owner"], "lease_until_us": row["lease_until_us"]}
         await connection.execute(update(rounds).where(expired).values(release=release, **lease))
-        return (await connection.execute(select(rounds).where(this))).one()
+        return (await connection.execute(select(rounds).where(this))).one_or_none()
 
     async def renew(self, claim: Claim) -> None:
         """Holds the claim for another lease; Unavailable when it was lost to somebody else."""

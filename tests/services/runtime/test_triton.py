@@ -13,7 +13,7 @@ from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from services.runtime import tracing
 from services.runtime.deadlines import deadline_in
-from services.runtime.errors import DeadlineExceeded, FailedPrecondition, Unavailable
+from services.runtime.errors import DeadlineExceeded, Unavailable
 from services.runtime.triton import TritonModels
 
 INPUT = {"x": np.array([[1.0, 2.0]], np.float32)}
@@ -85,8 +85,8 @@ async def test_it_computes_on_the_release_named(models: TritonModels, triton: Do
     assert tracing.trace_id() in triton.traces[0]
 
 
-async def test_a_release_not_loaded_is_a_failed_precondition(models: TritonModels) -> None:
-    with pytest.raises(FailedPrecondition, match="release 2"):
+async def test_a_release_not_loaded_yet_may_be_asked_for_again(models: TritonModels) -> None:
+    with pytest.raises(Unavailable, match="release 2"):
         await models.infer("double", INPUT, 2)
 
 

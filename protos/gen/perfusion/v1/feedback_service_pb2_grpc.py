@@ -52,8 +52,9 @@ class FeedbackServiceServicer:
         PERMISSION_DENIED for another user's group; ALREADY_EXISTS when request_id was used with a different payload;
         UNAVAILABLE with google.rpc.RetryInfo while Kafka, the database or the generation service does not answer;
         RESOURCE_EXHAUSTED with RetryInfo when full; DEADLINE_EXCEEDED when the caller's deadline runs out; INTERNAL with a
-        fixed message for a fault of the service. Nothing is recorded unless OK, except that an event may already be in
-        Kafka when the call fails after sending; trying again with the same request_id repeats that event with the same id.
+        fixed message for a fault of the service. A refused pick leaves nothing. A pick that was believed but could not be
+        announced (UNAVAILABLE, DEADLINE_EXCEEDED) keeps its request_id: trying again with the same one publishes the event
+        with the same id, also if it had already reached Kafka; a corrected pick needs a new one.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

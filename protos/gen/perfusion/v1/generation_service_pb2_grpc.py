@@ -30,7 +30,7 @@ class GenerationServiceStub:
 
     Every method: INVALID_ARGUMENT with google.rpc.BadRequest naming the field, and nothing recorded; UNAVAILABLE with
     google.rpc.RetryInfo while a part it needs (Triton, Kafka, the database, another service) does not answer;
-    RESOURCE_EXHAUSTED with RetryInfo when too many calls are in flight; DEADLINE_EXCEEDED when the caller's deadline
+    RESOURCE_EXHAUSTED with RetryInfo when too many calls, or rounds, are in flight; DEADLINE_EXCEEDED when the caller's deadline
     runs out; INTERNAL with a fixed message for a fault of the service.
     """
 
@@ -67,13 +67,14 @@ class GenerationServiceServicer:
 
     Every method: INVALID_ARGUMENT with google.rpc.BadRequest naming the field, and nothing recorded; UNAVAILABLE with
     google.rpc.RetryInfo while a part it needs (Triton, Kafka, the database, another service) does not answer;
-    RESOURCE_EXHAUSTED with RetryInfo when too many calls are in flight; DEADLINE_EXCEEDED when the caller's deadline
+    RESOURCE_EXHAUSTED with RetryInfo when too many calls, or rounds, are in flight; DEADLINE_EXCEEDED when the caller's deadline
     runs out; INTERNAL with a fixed message for a fault of the service.
     """
 
     def Generate(self, request, context):
         """Makes a group. The stream is `accepted`, then `progress` per step, then `group`, and ends OK only after the group is
-        stored and its event acknowledged by Kafka. Cancelling stops the work within one step and records no group.
+        stored and its event acknowledged by Kafka. Cancelling stops the work within one step; until OK, no client sees the
+        group. Cut off after it was stored, it stays hidden, and trying again with the same request_id delivers it.
         NOT_FOUND for a user without profile. ALREADY_EXISTS when request_id was used with a different payload.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -138,7 +139,7 @@ class GenerationService:
 
     Every method: INVALID_ARGUMENT with google.rpc.BadRequest naming the field, and nothing recorded; UNAVAILABLE with
     google.rpc.RetryInfo while a part it needs (Triton, Kafka, the database, another service) does not answer;
-    RESOURCE_EXHAUSTED with RetryInfo when too many calls are in flight; DEADLINE_EXCEEDED when the caller's deadline
+    RESOURCE_EXHAUSTED with RetryInfo when too many calls, or rounds, are in flight; DEADLINE_EXCEEDED when the caller's deadline
     runs out; INTERNAL with a fixed message for a fault of the service.
     """
 

@@ -31,7 +31,7 @@ class GenerationServiceStub:
 
     Every method: INVALID_ARGUMENT with google.rpc.BadRequest naming the field, and nothing recorded; UNAVAILABLE with
     google.rpc.RetryInfo while a part it needs (Triton, Kafka, the database, another service) does not answer;
-    RESOURCE_EXHAUSTED with RetryInfo when too many calls are in flight; DEADLINE_EXCEEDED when the caller's deadline
+    RESOURCE_EXHAUSTED with RetryInfo when too many calls, or rounds, are in flight; DEADLINE_EXCEEDED when the caller's deadline
     runs out; INTERNAL with a fixed message for a fault of the service.
     """
 
@@ -41,7 +41,8 @@ class GenerationServiceStub:
     def __new__(cls, channel: _aio.Channel) -> GenerationServiceAsyncStub: ...
     Generate: _grpc.UnaryStreamMultiCallable[_generation_service_pb2.GenerateRequest, _generation_service_pb2.GenerateResponse]
     """Makes a group. The stream is `accepted`, then `progress` per step, then `group`, and ends OK only after the group is
-    stored and its event acknowledged by Kafka. Cancelling stops the work within one step and records no group.
+    stored and its event acknowledged by Kafka. Cancelling stops the work within one step; until OK, no client sees the
+    group. Cut off after it was stored, it stays hidden, and trying again with the same request_id delivers it.
     NOT_FOUND for a user without profile. ALREADY_EXISTS when request_id was used with a different payload.
     """
     GetGroup: _grpc.UnaryUnaryMultiCallable[_generation_service_pb2.GetGroupRequest, _generation_service_pb2.GetGroupResponse]
@@ -59,14 +60,15 @@ class GenerationServiceAsyncStub(GenerationServiceStub):
 
     Every method: INVALID_ARGUMENT with google.rpc.BadRequest naming the field, and nothing recorded; UNAVAILABLE with
     google.rpc.RetryInfo while a part it needs (Triton, Kafka, the database, another service) does not answer;
-    RESOURCE_EXHAUSTED with RetryInfo when too many calls are in flight; DEADLINE_EXCEEDED when the caller's deadline
+    RESOURCE_EXHAUSTED with RetryInfo when too many calls, or rounds, are in flight; DEADLINE_EXCEEDED when the caller's deadline
     runs out; INTERNAL with a fixed message for a fault of the service.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     Generate: _aio.UnaryStreamMultiCallable[_generation_service_pb2.GenerateRequest, _generation_service_pb2.GenerateResponse]  # type: ignore[assignment]
     """Makes a group. The stream is `accepted`, then `progress` per step, then `group`, and ends OK only after the group is
-    stored and its event acknowledged by Kafka. Cancelling stops the work within one step and records no group.
+    stored and its event acknowledged by Kafka. Cancelling stops the work within one step; until OK, no client sees the
+    group. Cut off after it was stored, it stays hidden, and trying again with the same request_id delivers it.
     NOT_FOUND for a user without profile. ALREADY_EXISTS when request_id was used with a different payload.
     """
     GetGroup: _aio.UnaryUnaryMultiCallable[_generation_service_pb2.GetGroupRequest, _generation_service_pb2.GetGroupResponse]  # type: ignore[assignment]
@@ -83,7 +85,7 @@ class GenerationServiceServicer(metaclass=_abc_1.ABCMeta):
 
     Every method: INVALID_ARGUMENT with google.rpc.BadRequest naming the field, and nothing recorded; UNAVAILABLE with
     google.rpc.RetryInfo while a part it needs (Triton, Kafka, the database, another service) does not answer;
-    RESOURCE_EXHAUSTED with RetryInfo when too many calls are in flight; DEADLINE_EXCEEDED when the caller's deadline
+    RESOURCE_EXHAUSTED with RetryInfo when too many calls, or rounds, are in flight; DEADLINE_EXCEEDED when the caller's deadline
     runs out; INTERNAL with a fixed message for a fault of the service.
     """
 
@@ -94,7 +96,8 @@ class GenerationServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_generation_service_pb2.GenerateResponse], _abc.AsyncIterator[_generation_service_pb2.GenerateResponse]]:
         """Makes a group. The stream is `accepted`, then `progress` per step, then `group`, and ends OK only after the group is
-        stored and its event acknowledged by Kafka. Cancelling stops the work within one step and records no group.
+        stored and its event acknowledged by Kafka. Cancelling stops the work within one step; until OK, no client sees the
+        group. Cut off after it was stored, it stays hidden, and trying again with the same request_id delivers it.
         NOT_FOUND for a user without profile. ALREADY_EXISTS when request_id was used with a different payload.
         """
 

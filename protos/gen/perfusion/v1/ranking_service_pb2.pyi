@@ -36,7 +36,8 @@ class RankRequest(_message.Message):
     """The release whose reward model to use; unset or 0 is the one in service."""
     @_builtins.property
     def images(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
-        """1 to 64 pictures, PNG or JPEG, each up to 10 MiB; any that is not of the release's size is cropped to its central
+        """1 to 64 pictures, PNG or JPEG, each up to 10 MiB and all together within gRPC's message limit (32 MiB unless the
+        operator says otherwise: above it RESOURCE_EXHAUSTED from gRPC itself); any that is not of the release's size is cropped to its central
         square and resized. INVALID_ARGUMENT naming `images[<index>]` for one that cannot be read.
         """
 

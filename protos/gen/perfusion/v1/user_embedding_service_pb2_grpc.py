@@ -30,7 +30,7 @@ class UserEmbeddingServiceStub:
 
     Every method: INVALID_ARGUMENT (google.rpc.BadRequest names the field) for a user_id that is empty or longer than
     128 characters; UNAVAILABLE (retryable) while the database or Triton does not answer; DEADLINE_EXCEEDED when the
-    caller's deadline runs out; INTERNAL with a fixed message for a fault of the service.
+    caller's deadline runs out; RESOURCE_EXHAUSTED with RetryInfo when full; INTERNAL with a fixed message for a fault of the service.
     """
 
     def __init__(self, channel):
@@ -66,7 +66,7 @@ class UserEmbeddingServiceServicer:
 
     Every method: INVALID_ARGUMENT (google.rpc.BadRequest names the field) for a user_id that is empty or longer than
     128 characters; UNAVAILABLE (retryable) while the database or Triton does not answer; DEADLINE_EXCEEDED when the
-    caller's deadline runs out; INTERNAL with a fixed message for a fault of the service.
+    caller's deadline runs out; RESOURCE_EXHAUSTED with RetryInfo when full; INTERNAL with a fixed message for a fault of the service.
     """
 
     def PutUserProfile(self, request, context):
@@ -86,7 +86,7 @@ class UserEmbeddingServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetUserEmbedding(self, request, context):
-        """Encodes one user's profile. NOT_FOUND for a user never put; FAILED_PRECONDITION for a release not loaded.
+        """Encodes one user's profile. NOT_FOUND for a user never put; FAILED_PRECONDITION for a release that is not there.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -135,7 +135,7 @@ class UserEmbeddingService:
 
     Every method: INVALID_ARGUMENT (google.rpc.BadRequest names the field) for a user_id that is empty or longer than
     128 characters; UNAVAILABLE (retryable) while the database or Triton does not answer; DEADLINE_EXCEEDED when the
-    caller's deadline runs out; INTERNAL with a fixed message for a fault of the service.
+    caller's deadline runs out; RESOURCE_EXHAUSTED with RetryInfo when full; INTERNAL with a fixed message for a fault of the service.
     """
 
     @staticmethod

@@ -31,7 +31,7 @@ class UserEmbeddingServiceStub:
 
     Every method: INVALID_ARGUMENT (google.rpc.BadRequest names the field) for a user_id that is empty or longer than
     128 characters; UNAVAILABLE (retryable) while the database or Triton does not answer; DEADLINE_EXCEEDED when the
-    caller's deadline runs out; INTERNAL with a fixed message for a fault of the service.
+    caller's deadline runs out; RESOURCE_EXHAUSTED with RetryInfo when full; INTERNAL with a fixed message for a fault of the service.
     """
 
     @_typing.overload
@@ -46,7 +46,7 @@ class UserEmbeddingServiceStub:
     GetUserProfile: _grpc.UnaryUnaryMultiCallable[_user_embedding_service_pb2.GetUserProfileRequest, _user_embedding_service_pb2.GetUserProfileResponse]
     """Reads a profile. NOT_FOUND for a user never put."""
     GetUserEmbedding: _grpc.UnaryUnaryMultiCallable[_user_embedding_service_pb2.GetUserEmbeddingRequest, _user_embedding_service_pb2.GetUserEmbeddingResponse]
-    """Encodes one user's profile. NOT_FOUND for a user never put; FAILED_PRECONDITION for a release not loaded."""
+    """Encodes one user's profile. NOT_FOUND for a user never put; FAILED_PRECONDITION for a release that is not there."""
     BatchGetUserEmbeddings: _grpc.UnaryUnaryMultiCallable[_user_embedding_service_pb2.BatchGetUserEmbeddingsRequest, _user_embedding_service_pb2.BatchGetUserEmbeddingsResponse]
     """Encodes many users at once, all or none: NOT_FOUND naming `user_ids[<index>]` when any was never put."""
 
@@ -56,7 +56,7 @@ class UserEmbeddingServiceAsyncStub(UserEmbeddingServiceStub):
 
     Every method: INVALID_ARGUMENT (google.rpc.BadRequest names the field) for a user_id that is empty or longer than
     128 characters; UNAVAILABLE (retryable) while the database or Triton does not answer; DEADLINE_EXCEEDED when the
-    caller's deadline runs out; INTERNAL with a fixed message for a fault of the service.
+    caller's deadline runs out; RESOURCE_EXHAUSTED with RetryInfo when full; INTERNAL with a fixed message for a fault of the service.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -68,7 +68,7 @@ class UserEmbeddingServiceAsyncStub(UserEmbeddingServiceStub):
     GetUserProfile: _aio.UnaryUnaryMultiCallable[_user_embedding_service_pb2.GetUserProfileRequest, _user_embedding_service_pb2.GetUserProfileResponse]  # type: ignore[assignment]
     """Reads a profile. NOT_FOUND for a user never put."""
     GetUserEmbedding: _aio.UnaryUnaryMultiCallable[_user_embedding_service_pb2.GetUserEmbeddingRequest, _user_embedding_service_pb2.GetUserEmbeddingResponse]  # type: ignore[assignment]
-    """Encodes one user's profile. NOT_FOUND for a user never put; FAILED_PRECONDITION for a release not loaded."""
+    """Encodes one user's profile. NOT_FOUND for a user never put; FAILED_PRECONDITION for a release that is not there."""
     BatchGetUserEmbeddings: _aio.UnaryUnaryMultiCallable[_user_embedding_service_pb2.BatchGetUserEmbeddingsRequest, _user_embedding_service_pb2.BatchGetUserEmbeddingsResponse]  # type: ignore[assignment]
     """Encodes many users at once, all or none: NOT_FOUND naming `user_ids[<index>]` when any was never put."""
 
@@ -77,7 +77,7 @@ class UserEmbeddingServiceServicer(metaclass=_abc_1.ABCMeta):
 
     Every method: INVALID_ARGUMENT (google.rpc.BadRequest names the field) for a user_id that is empty or longer than
     128 characters; UNAVAILABLE (retryable) while the database or Triton does not answer; DEADLINE_EXCEEDED when the
-    caller's deadline runs out; INTERNAL with a fixed message for a fault of the service.
+    caller's deadline runs out; RESOURCE_EXHAUSTED with RetryInfo when full; INTERNAL with a fixed message for a fault of the service.
     """
 
     @_abc_1.abstractmethod
@@ -105,7 +105,7 @@ class UserEmbeddingServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _user_embedding_service_pb2.GetUserEmbeddingRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_user_embedding_service_pb2.GetUserEmbeddingResponse, _abc.Awaitable[_user_embedding_service_pb2.GetUserEmbeddingResponse]]:
-        """Encodes one user's profile. NOT_FOUND for a user never put; FAILED_PRECONDITION for a release not loaded."""
+        """Encodes one user's profile. NOT_FOUND for a user never put; FAILED_PRECONDITION for a release that is not there."""
 
     @_abc_1.abstractmethod
     def BatchGetUserEmbeddings(
