@@ -20,6 +20,7 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from training.data.groups import GroupTensors
+from training.data.load import with_latents
 from training.data.market_table import MarketRecipe, schema_of, write_market
 from training.data.prepare import prepare
 from training.family import TINY, FamilyPaths, hush_libraries, save_pipeline, save_reward_backbone
@@ -109,7 +110,7 @@ class Workshop:
 
     def generator(self) -> None:
         """The personalised adaptive network: Eq. 1 on picks, then the group-level objective."""
-        groups = self._groups_with_latents()
+        groups = with_latents(self.groups, self.family.vae(), self.data / "prepared")  # the VAE as published
         first = train_stage(sft(), groups, self.family, self.work / "generator-sft")
         second = replace(group(), steps=400)
         adapter = train_stage(second, groups, self.family, self.work / "generator-group", first)
@@ -157,15 +158,6 @@ class Workshop:
         table = self.data / f"market-{MARKET.groups}"
         write_market(table, MARKET)
         return prepare(table, self.data / "prepared", self.trained_tokenizer, SIZE_PX)
-
-    def _groups_with_latents(self) -> GroupTensors:
-        groups = self.groups
-        assert groups.images is not None  # prepared from pictures
-        flat = groups.images.reshape(-1, *groups.images.shape[2:])
-        vae = self.family.vae()  # as published: what the latents will be decoded with
-        means, _ = train_diffusion.latents_of(vae, flat, self.work / "generator-latents.pt")
-        latents = means.numpy().reshape(*groups.selected.shape, *means.shape[1:])
-        return replace(groups, images=None, latents=latents)
 
 
 STAGES = ("tokenizer", "judge", "vae", "diffusion", "generator", "clip", "reward")

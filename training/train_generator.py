@@ -4,7 +4,8 @@ Example, both stages from the tiny family's pipeline (resumes where it stopped):
 
     python -m training.train_generator --data build/groups --out build/generator
 
-`--data` is a directory of groups (training.data.groups). `--out` gets one folder a stage with
+`--data` is a Parquet table of groups (training.data.table), decoded, tokenised and encoded once and
+kept in build/prepared, or a directory of arrays (training.data.groups). `--out` gets one folder a stage with
 checkpoint.pt, log.jsonl, log.png, and adapter/ in the family's format. The log's columns: loss,
 winner, loser (m_θ of selected and other images), reference (m_ref of the selected), accuracy
 (share of pairs with d_winner < d_loser), the same on held-out groups as held_out_…, grad_norm;
@@ -25,6 +26,7 @@ from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from training.data.groups import EpochSampler, GroupError, GroupTensors
+from training.data.load import generator_groups
 from training.data.text_states import TextStates
 from training.family import TINY, FamilyPaths, hush_libraries
 from training.generator_recipes import RECIPES, GeneratorRecipe
@@ -208,7 +210,7 @@ def _rates(network: PersonalisedAdaptiveNetwork, recipe: GeneratorRecipe) -> lis
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True, help="directory of groups with latents")
+    parser.add_argument("--data", type=Path, required=True, help="table of groups, or arrays with latents")
     parser.add_argument("--out", type=Path, required=True, help="where runs are kept; the same again resumes")
     parser.add_argument("--weights", type=Path, default=TINY, help="family with pipeline/ (default: %(default)s)")
     parser.add_argument("--stages", nargs="+", choices=RECIPES, default=list(RECIPES), help="default: %(default)s")
@@ -226,7 +228,7 @@ def main() -> int:
     changed = {name: value for name, value in overrides.items() if value is not None}
     adapter, family = arguments.start, FamilyPaths.under(arguments.weights)
     try:
-        groups = GroupTensors.load(arguments.data)
+        groups = generator_groups(arguments.data, family)
         for name in arguments.stages:
             recipe = replace(RECIPES[name](), **changed)
             adapter = train_stage(recipe, groups, family, arguments.out / name, adapter)

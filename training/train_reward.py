@@ -4,8 +4,8 @@ Example, on the tiny family's backbone (resumes where it stopped):
 
     python -m training.train_reward --data build/reward_groups --out build/reward
 
-`--data` is a directory of groups (training.data.groups) with images; the prompts' token ids are
-those of the reward model's tokenizer. `--out` gets checkpoint.pt, log.jsonl, log.png,
+`--data` is a Parquet table of groups (training.data.table), decoded and tokenised once and kept in
+build/prepared, or a directory of arrays (training.data.groups). `--out` gets checkpoint.pt, log.jsonl, log.png,
 perfusion_rm/ in the family's format, and result.json with MAP and GAUC on the held-out groups.
 """
 
@@ -18,9 +18,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from training.data.groups import EpochSampler, GroupError, GroupTensors
+from training.data.load import reward_groups
 from training.family import TINY, FamilyPaths, hush_libraries
 from training.loop import Diverged, fit
 from training.metrics import Ranking, rank_metrics
@@ -29,6 +29,7 @@ from training.models.feature_crossing import drop_features
 from training.models.plugin import PluginShape
 from training.models.reward_model import VARIANTS, PerFusionRM, RewardConfig, Variant
 from training.objectives import reward_cross_entropy
+from training.reward_scores import RewardScorer
 
 
 @dataclass(frozen=True)
@@ -69,9 +70,9 @@ class RewardTraining:
         self.recipe, self.device = recipe, torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.training, self.held_out = groups.split(min(recipe.held_out, len(groups) // 5))
         clip = family.clip()
-        self.preprocess = family.preprocess(clip).to(self.device)
         torch.manual_seed(recipe.seed)
         self.model = PerFusionRM(clip, groups.schema, recipe.config()).to(self.device)
+        self.scorer = RewardScorer(self.model, family.preprocess(clip).to(self.device), self.device, recipe.bf16)
         self.parameters = list(self.model.plugins.parameters())
         self.optimizer = torch.optim.AdamW(self.parameters, recipe.lr, weight_decay=recipe.weight_decay)
         self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, self._warmup)
@@ -87,7 +88,7 @@ class RewardTraining:
         features = torch.from_numpy(self.training.features[rows])
         dropped = drop_features(features, self.training.schema, self.recipe.feature_dropout, generator)
         wordings = torch.randint(self.training.input_ids.shape[1], (len(rows),), generator=generator)
-        scores = self.scores(self.training, rows, wordings.numpy(), dropped)  # (B, K)
+        scores = self.scorer.batch(self.training, rows, wordings.numpy(), dropped)  # (B, K)
         selected = torch.from_numpy(self.training.selected[rows]).to(self.device)
         present = torch.from_numpy(self.training.there[rows]).to(self.device)
         loss = reward_cross_entropy(scores, selected, present).mean()
@@ -100,25 +101,9 @@ class RewardTraining:
         hit = selected.gather(1, best).float().mean()  # the best-scored one was selected
         return {"loss": loss.item(), "top_1": hit.item(), "grad_norm": norm.item()}
 
-    def scores(self, groups: GroupTensors, rows: np.ndarray, wordings: np.ndarray, features: Tensor) -> Tensor:
-        """exp(logit_scale)·cos of every candidate (B, K), fp32."""
-        assert groups.images is not None  # checked when this object was made
-        images = torch.from_numpy(groups.images[rows]).to(self.device)  # (B, K, H, W, 3)
-        pixels = self.preprocess(images.flatten(0, 1)).unflatten(0, images.shape[:2])
-        ids = torch.from_numpy(groups.input_ids[rows, wordings]).to(self.device)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.bf16):
-            scores: Tensor = self.model(pixels, ids, features.to(self.device))
-        return scores.float()
-
-    @torch.no_grad()
     def evaluate(self, groups: GroupTensors) -> Ranking:
         """MAP and GAUC with everybody's own features."""
-        parts = np.array_split(np.arange(len(groups)), -(-len(groups) // 64))
-        scores = [
-            self.scores(groups, rows, np.zeros(len(rows), int), torch.from_numpy(groups.features[rows]))
-            for rows in parts
-        ]
-        return rank_metrics(torch.cat(scores).cpu().numpy(), np.asarray(groups.selected), groups.there)
+        return rank_metrics(self.scorer.all(groups), np.asarray(groups.selected), groups.there)
 
     def measure(self, n: int) -> Mapping[str, float]:
         """On the held-out groups every 100 steps."""
@@ -144,7 +129,7 @@ def train(recipe: RewardRecipe, groups: GroupTensors, family: FamilyPaths, out: 
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True, help="directory of groups with images")
+    parser.add_argument("--data", type=Path, required=True, help="table of groups, or arrays with images")
     parser.add_argument("--out", type=Path, required=True, help="where the run is kept; the same again resumes")
     parser.add_argument("--weights", type=Path, default=TINY, help="family with reward/ (default: %(default)s)")
     parser.add_argument("--variant", choices=VARIANTS, help="which towers get a plug-in (default: full)")
@@ -160,8 +145,9 @@ def main() -> int:
     names = ("variant", "steps", "lr", "seed", "groups_per_batch", "held_out", "bf16")
     changed = {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
     try:
-        groups = GroupTensors.load(arguments.data)
-        ranking = train(replace(paper(), **changed), groups, FamilyPaths.under(arguments.weights), arguments.out)
+        family = FamilyPaths.under(arguments.weights)
+        groups = reward_groups(arguments.data, family)
+        ranking = train(replace(paper(), **changed), groups, family, arguments.out)
     except (ModelError, Diverged) as error:
         print(f"training stopped: {error}", file=sys.stderr)
         return 1

@@ -26,7 +26,7 @@ class GrpcUsers:
         self._timeout_s = timeout_s
 
     async def of_release(self, user_id: str, release: int) -> RewardUser:
-        """NotFound for a user without profile, FailedPrecondition for a release not loaded."""
+        """NotFound for a user without profile, FailedPrecondition for a release that is not there."""
         request = GetUserEmbeddingRequest(user_id=user_id, release=release)
         answer = await call(self._stub.GetUserEmbedding, request, name=_NAME, timeout_s=self._timeout_s)
         embedding = answer.embedding

@@ -81,7 +81,7 @@ class PermissionDenied(PermanentError):
 
 
 class FailedPrecondition(PermanentError):
-    """The state of the system does not allow the call, such as a release that is not loaded."""
+    """The state of the system does not allow the call, such as a release that is not there."""
 
     code = grpc.StatusCode.FAILED_PRECONDITION
     reason = "FAILED_PRECONDITION"

@@ -11,7 +11,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import fsspec
@@ -74,7 +74,7 @@ def prepare(table: Path, cache: Path, tokenizer: CLIPTokenizer, size_px: int, se
         groups, report = _read_all(table, schema, size_px, folder / "images.npy")
         ids = _tokenise([group.prompt for group in groups], tokenizer, seed)
         _stack(groups, ids, schema).save(folder)
-        (folder / "report.json").write_text(json.dumps(asdict(report), indent=1) + "\n")  # last: all is there
+        (folder / "report.json").write_text(json.dumps(vars(report), indent=1) + "\n")  # last: all is there
     report = Report(**json.loads((folder / "report.json").read_text()))
     print("\n".join(f"{table}: {line}" for line in report.lines()))
     return GroupTensors.load(folder)

@@ -1,5 +1,6 @@
 """Groups read back, listed by pages, and phrases suggested."""
 
+import base64
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,16 @@ async def test_a_token_of_another_users_list_is_refused(studio: Studio) -> None:
     page = await studio.stub.ListGroups(pb.ListGroupsRequest(user_id="ada", page_size=1))
     async with failing() as failure:
         await studio.stub.ListGroups(pb.ListGroupsRequest(user_id="bob", page_token=page.next_page_token))
+    assert failure.code == grpc.StatusCode.INVALID_ARGUMENT and set(failure.fields) == {"page_token"}
+
+
+@pytest.mark.parametrize(
+    "position", ['["ada", Infinity, "g"]', '["ada", 1e30, "g"]', '["ada", 5, "\\u0000"]', "[1]", "{"]
+)
+async def test_a_made_up_token_is_refused(studio: Studio, position: str) -> None:
+    token = base64.urlsafe_b64encode(position.encode()).decode()
+    async with failing() as failure:
+        await studio.stub.ListGroups(pb.ListGroupsRequest(user_id="ada", page_token=token))
     assert failure.code == grpc.StatusCode.INVALID_ARGUMENT and set(failure.fields) == {"page_token"}
 
 

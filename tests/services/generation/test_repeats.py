@@ -1,6 +1,7 @@
 """One request_id, one group: repeats, races, cancellations, failures on the way and crashes."""
 
 import asyncio
+import time
 from pathlib import Path
 
 import grpc
@@ -8,6 +9,7 @@ import pytest
 from perfusion.v1 import generation_service_pb2 as pb
 
 from services.generation.settings import Settings
+from services.generation.store.pictures import PictureStore
 from tests.services.generation.conftest import Studio, request
 from tests.services.running import failing, running
 
@@ -162,3 +164,35 @@ async def test_groups_outlive_the_process(settings: Settings, tmp_path: Path) ->
         after.models.down = True
         assert (await after.group(asked)) == group
         assert (await after.stub.GetGroup(pb.GetGroupRequest(group_id=group.group_id))).group == group
+
+
+async def test_a_full_house_can_still_look_at_its_groups(settings: Settings) -> None:
+    studio = Studio(settings.model_copy(update={"max_concurrent_rounds": 1}))
+    studio.models.hold = asyncio.Event()
+    async with running(studio.server) as channel:
+        studio.connect(channel)
+        first = asyncio.create_task(studio.group(request()))
+        await studio.models.stepped.wait()
+        async with failing() as failure:
+            await studio.stream(request())
+        assert failure.code == grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert await studio.groups_of("ada") == []
+        studio.models.hold.set()
+        group = await first
+        assert [g.group_id for g in await studio.groups_of("ada")] == [group.group_id]
+        studio.models.hold = None
+        await studio.group(request())  # the place is free again
+
+
+async def test_a_store_that_hangs_is_waited_for_in_bounded_time(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    studio = Studio(settings.model_copy(update={"object_store_timeout_s": 0.3}))
+    monkeypatch.setattr(PictureStore, "_put", lambda self, png: time.sleep(2.0))
+    async with running(studio.server) as channel:
+        studio.connect(channel)
+        begin = time.monotonic()
+        async with failing() as failure:
+            await studio.stream(request())
+        assert failure.code == grpc.StatusCode.UNAVAILABLE and time.monotonic() - begin < 2.0
+        assert await studio.groups_of("ada") == []

@@ -146,11 +146,16 @@ async def test_an_unknown_user_is_not_found(judges: Judges) -> None:
     assert failure.code == grpc.StatusCode.NOT_FOUND and "user_id" in failure.message
 
 
-@pytest.mark.parametrize("release", [3, 99])
-async def test_a_release_that_is_not_loaded_is_a_failed_precondition(judges: Judges, release: int) -> None:
+async def test_a_release_that_is_not_there_is_a_failed_precondition(judges: Judges) -> None:
     async with failing() as failure:
-        await judges.rank(GOOD, release=release)
+        await judges.rank(GOOD, release=99)
     assert failure.code == grpc.StatusCode.FAILED_PRECONDITION
+
+
+async def test_a_release_that_triton_has_not_loaded_yet_may_be_asked_for_again(judges: Judges) -> None:
+    async with failing() as failure:
+        await judges.rank(GOOD, release=3)
+    assert failure.code == grpc.StatusCode.UNAVAILABLE and failure.retryable
 
 
 async def test_while_triton_is_down_calls_are_retryable(judges: Judges) -> None:

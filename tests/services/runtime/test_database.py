@@ -87,3 +87,15 @@ async def test_a_database_locked_for_too_long_is_unavailable(url: str) -> None:
 def test_an_unknown_kind_of_database_is_refused() -> None:
     with pytest.raises(ValueError, match="sqlite, postgresql"):
         Database("mysql+pymysql://localhost/db", METADATA, timeout_s=1)
+
+
+async def test_tables_that_were_lost_are_made_again(url: str) -> None:
+    database = Database(url, METADATA, timeout_s=5)
+    await database.check()
+    async with database.transaction() as connection:
+        await connection.execute(text("DROP TABLE things"))
+    with pytest.raises(Unavailable):
+        await database.check()
+    await database.check()
+    assert await count(database) == 0
+    await database.close()

@@ -112,6 +112,17 @@ async def test_a_stop_lets_the_call_in_flight_finish() -> None:
         await stopping
 
 
+async def test_a_lame_duck_says_so_and_still_serves() -> None:
+    server = server_doing(lame_duck_s=0.5)
+    async with running(server) as channel:
+        await server.poll_health()
+        stopping = asyncio.create_task(server.stop())
+        await asyncio.sleep(0.1)
+        assert await status(channel, SERVICE) == NOT_SERVING
+        await RankingServiceStub(channel).Rank(pb.RankRequest())
+        await stopping
+
+
 async def test_a_port_in_use_is_refused() -> None:
     first = server_doing()
     async with running(first):

@@ -177,7 +177,7 @@ async def test_a_batch_has_bounds(stub: UserEmbeddingServiceAsyncStub, count: in
 
 async def test_releases_that_cannot_serve_are_told_apart(stub: UserEmbeddingServiceAsyncStub) -> None:
     await put(stub, "u")
-    for release, code in [(-1, "INVALID_ARGUMENT"), (99, "FAILED_PRECONDITION"), (3, "FAILED_PRECONDITION")]:
+    for release, code in [(-1, "INVALID_ARGUMENT"), (99, "FAILED_PRECONDITION"), (3, "UNAVAILABLE")]:
         async with failing() as failure:
             await stub.GetUserEmbedding(pb.GetUserEmbeddingRequest(user_id="u", release=release))
         assert failure.code.name == code, release

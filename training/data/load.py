@@ -1,0 +1,80 @@
+"""Groups for a training or an evaluation, from wherever they lie: a Parquet table, or arrays prepared before.
+
+Knows the two forms on disk and which of a family's parts they need; nothing about objectives.
+"""
+
+import hashlib
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL
+from tqdm import tqdm
+
+from training.data.groups import GroupError, GroupTensors
+from training.data.prepare import prepare
+from training.family import FamilyPaths
+
+CACHE = Path("build/prepared")  # what is prepared once, from tables
+
+
+def reward_groups(data: Path, family: FamilyPaths, cache: Path = CACHE) -> GroupTensors:
+    """Groups with pictures of the reward model's size, prompts in its tokens."""
+    if not _is_table(data):
+        return GroupTensors.load(data)
+    size_px = family.clip().config.vision_config.image_size
+    return prepare(data, cache, family.reward_tokenizer(), size_px)
+
+
+def generator_groups(data: Path, family: FamilyPaths, cache: Path = CACHE) -> GroupTensors:
+    """Groups with latents of the family's VAE, prompts in its text encoder's tokens."""
+    if not _is_table(data):
+        return GroupTensors.load(data)
+    groups = prepare(data, cache, family.tokenizer(), family.vae().config.sample_size)
+    return with_latents(groups, family.vae(), cache)
+
+
+def with_latents(groups: GroupTensors, vae: AutoencoderKL, cache: Path) -> GroupTensors:
+    """The groups with latents in the pictures' place: posterior means at the U-Net's scale, kept in `cache`."""
+    if groups.images is None:
+        raise GroupError("latents are made from images; these groups have none")
+    path = cache / f"latents-{_fingerprint(groups, vae)}.npy"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        flat = groups.images.reshape(-1, *groups.images.shape[2:])
+        latents = encode_latents(vae, flat).reshape(*groups.selected.shape, -1, *_latent_size(vae, flat))
+        np.save(path.with_suffix(".new.npy"), latents)
+        path.with_suffix(".new.npy").replace(path)
+    return replace(groups, images=None, latents=np.load(path, mmap_mode="r"))
+
+
+@torch.inference_mode()
+def encode_latents(vae: AutoencoderKL, images: np.ndarray, batch_size: int = 100) -> np.ndarray:
+    """Posterior means of uint8 (N, H, W, 3), scaled, float16 (N, C, S, S)."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    vae = vae.to(device)
+    parts = []
+    for at in tqdm(range(0, len(images), batch_size), desc="encoding latents"):
+        pixels = torch.tensor(images[at : at + batch_size], device=device).permute(0, 3, 1, 2).float() / 127.5 - 1
+        parts.append((vae.encode(pixels).latent_dist.mean * vae.config.scaling_factor).half().cpu().numpy())
+    return np.concatenate(parts)
+
+
+def _fingerprint(groups: GroupTensors, vae: AutoencoderKL) -> str:
+    """Of these pictures through these weights."""
+    digest = hashlib.sha256(repr((groups.selected.shape, vae.config.scaling_factor)).encode())
+    if groups.images is not None:
+        digest.update(np.ascontiguousarray(groups.images[:: max(1, len(groups) // 64)]).data)
+    for weight in vae.state_dict().values():
+        digest.update(np.ascontiguousarray(weight.float().cpu().numpy()).data)
+    return digest.hexdigest()[:16]
+
+
+def _latent_size(vae: AutoencoderKL, images: np.ndarray) -> tuple[int, int]:
+    factor = 2 ** (len(vae.config.block_out_channels) - 1)
+    return images.shape[1] // factor, images.shape[2] // factor
+
+
+def _is_table(data: Path) -> bool:
+    return any(data.glob("groups-*.parquet"))

@@ -1,0 +1,54 @@
+"""What a reward model gives every candidate of every group.
+
+Knows the model and the groups; nothing about losses, optimizers or metrics.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from training.data.groups import GroupError, GroupTensors
+from training.family import FamilyPaths
+from training.models.preprocess import Preprocess
+from training.models.reward_model import PerFusionRM
+
+
+@dataclass(frozen=True)
+class RewardScorer:
+    """A reward model with its preprocessing, on a device."""
+
+    model: PerFusionRM
+    preprocess: Preprocess
+    device: torch.device
+    bf16: bool = False  # autocast; scores stay in fp32
+
+    @classmethod
+    def of(cls, family: FamilyPaths) -> "RewardScorer":
+        """The family's trained PerFusionRM."""
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        preprocess = family.preprocess(family.clip())
+        return cls(family.reward_model().to(device), preprocess.to(device), device)
+
+    def batch(self, groups: GroupTensors, rows: np.ndarray, wordings: np.ndarray, features: Tensor) -> Tensor:
+        """exp(logit_scale)·cos of every candidate (B, K), fp32, for encoded profiles (B, F)."""
+        if groups.images is None:
+            raise GroupError("a reward model reads images; these groups have none")
+        images = torch.tensor(groups.images[rows], device=self.device)  # (B, K, H, W, 3)
+        pixels = self.preprocess(images.flatten(0, 1)).unflatten(0, images.shape[:2])
+        ids = torch.tensor(groups.input_ids[rows, wordings], device=self.device)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
+            scores: Tensor = self.model(pixels, ids, features.to(self.device))
+        return scores.float()
+
+    @torch.no_grad()
+    def all(self, groups: GroupTensors, features: np.ndarray | None = None, batch_size: int = 64) -> np.ndarray:
+        """Scores (N, K) with prompts as written and everybody's own features, or with these (N, F)."""
+        features = groups.features if features is None else features
+        parts = np.array_split(np.arange(len(groups)), -(-len(groups) // batch_size))
+        scores = [
+            self.batch(groups, rows, np.zeros(len(rows), int), torch.tensor(features[rows])).cpu().numpy()
+            for rows in parts
+        ]
+        return np.concatenate(scores)
