@@ -43,7 +43,7 @@ class GeneratorRecipe:
 
 def sft() -> GeneratorRecipe:
     """Stage 1: Eq. 1 on picked images, with the user."""
-    return GeneratorRecipe("sft", steps=3_000, lr=5e-4, groups_per_batch=64)
+    return GeneratorRecipe("sft", steps=2_500, lr=5e-4, groups_per_batch=64)
 
 
 def group() -> GeneratorRecipe:

@@ -112,7 +112,7 @@ class Workshop:
         """The personalised adaptive network: Eq. 1 on picks, then the group-level objective."""
         groups = with_latents(self.groups, self.family.vae(), self.data / "prepared")  # the VAE as published
         first = train_stage(sft(), groups, self.family, self.work / "generator-sft")
-        second = replace(group(), steps=400)
+        second = replace(group(), steps=300)
         adapter = train_stage(second, groups, self.family, self.work / "generator-group", first)
         _copy_files(adapter, self.family.adapter)
 
