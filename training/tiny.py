@@ -85,7 +85,7 @@ class Workshop:
             raise GateError(f"the judge reads reconstructions below {GATE}: {low}; --below-gate goes on all the same")
 
     def diffusion(self) -> None:
-        """The U-Net and the text encoder."""
+        """The U-Net and the text encoder, in two phases."""
         recipe, start = train_diffusion.DiffusionRecipe(), None
         if self.start:
             recipe = train_diffusion.continued()
@@ -93,6 +93,10 @@ class Workshop:
         model = train_diffusion.train(
             recipe, self.trained_tokenizer, self.trained_vae,
             self.trained_judge, self.work / "diffusion", self.data, start,
+        )  # fmt: skip
+        model = train_diffusion.train(
+            train_diffusion.details(), self.trained_tokenizer, self.trained_vae,
+            self.trained_judge, self.work / "diffusion-details", self.data, model,
         )  # fmt: skip
         model.unet.save_pretrained(self.work / "diffusion" / "unet")
         model.text_encoder.save_pretrained(self.work / "diffusion" / "text_encoder")
