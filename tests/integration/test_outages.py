@@ -8,6 +8,7 @@ import grpc
 import pytest
 import tritonclient.grpc as triton
 
+from deploy.local import triton_server
 from deploy.local.clients import Clients
 from deploy.local.cluster import Cluster
 from deploy.local.parts import PARTS, SERVICES, is_serving
@@ -78,6 +79,21 @@ def test_killed_triton_makes_calls_fail_in_time_and_is_picked_up_again(
     cluster.up(["triton"])
     wait_until(lambda: all(is_serving(cluster.layout.address(name)) for name in SERVICES), RECOVERED_WITHIN_S)
     assert kept(clients, cluster.layout, user_id) == NOTHING
+    assert generate(clients, request(user_id)).group.candidates
+
+
+def test_a_triton_that_has_loaded_nothing_yet_may_be_asked_again(
+    clients: Clients, cluster: Cluster, user_id: str
+) -> None:
+    cluster.kill("triton")
+    cluster.start(["triton"])
+    wait_until(lambda: triton_server.is_live(cluster.layout), RECOVERED_WITHIN_S)
+    error, seconds = refusal(clients, user_id)
+    assert error.code() == grpc.StatusCode.UNAVAILABLE
+    assert is_retryable(error)
+    assert seconds < UNAVAILABLE_WITHIN_S
+    cluster.up(["triton"])
+    wait_until(lambda: is_serving(cluster.layout.address("generation")), RECOVERED_WITHIN_S)
     assert generate(clients, request(user_id)).group.candidates
 
 

@@ -11,7 +11,7 @@ from training.data.groups import GroupError, GroupTensors
 from training.family import FamilyPaths
 from training.loop import fit
 from training.models.reward_model import PerFusionRM
-from training.train_reward import RewardRecipe, RewardTraining, train
+from training.train_reward import Best, RewardRecipe, RewardTraining, train
 
 RECIPE = RewardRecipe(steps=6, groups_per_batch=8, warmup_steps=2, held_out=16, lr=3e-3)
 
@@ -44,7 +44,6 @@ def test_an_interrupted_training_ends_in_the_same_weights(
 ) -> None:
     train(RECIPE, groups, family, tmp_path / "whole")
     run = RewardTraining(RECIPE, groups, family)
-    state = {"plugins": run.model.plugins, "optimizer": run.optimizer, "schedule": run.schedule}
 
     def step(n: int) -> dict[str, float]:
         if n == 3:
@@ -52,7 +51,7 @@ def test_an_interrupted_training_ends_in_the_same_weights(
         return run.step(n)
 
     with pytest.raises(KeyboardInterrupt):
-        fit(tmp_path / "halves", RECIPE.steps, step, state, save_every_s=0.0)
+        fit(tmp_path / "halves", RECIPE.steps, step, run.state(), save_every_s=0.0)
     train(RECIPE, groups, family, tmp_path / "halves")
     whole, halves = (
         PerFusionRM.load(tmp_path / name / "perfusion_rm", family.clip()).plugins.state_dict()
@@ -74,3 +73,17 @@ def test_groups_without_images_are_refused(family: FamilyPaths, groups: GroupTen
     bare = GroupTensors(groups.schema, groups.features, groups.selected, groups.input_ids)
     with pytest.raises(GroupError, match="these groups have none"):
         RewardTraining(RECIPE, bare, family)
+
+
+def test_the_best_plugins_are_kept_over_a_resumption() -> None:
+    layer = torch.nn.Linear(2, 2)
+    best = Best()
+    best.offer(0.7, 100, layer)
+    kept = layer.weight.detach().clone()
+    with torch.no_grad():
+        layer.weight.add_(1.0)
+    best.offer(0.6, 200, layer)
+    resumed = Best()
+    resumed.load_state_dict(best.state_dict())
+    assert (resumed.gauc, resumed.step) == (0.7, 100)
+    assert torch.equal(resumed.weights["weight"], kept)
