@@ -11,17 +11,19 @@ from typing import Literal
 from training.noise import Levels
 from training.objectives import Reduction
 
-Objective = Literal["sft", "group", "set_plackett_luce"]
+Objective = Literal["distil", "sft", "group", "set_plackett_luce"]
 
 
 @dataclass(frozen=True)
 class GeneratorRecipe:
     """One stage of training; units in the comments."""
 
-    objective: Objective  # sft: Eq. 1 on picked images; group: Eq. 13/18; set_plackett_luce: exact
+    objective: Objective  # distil: towards the U-Net with wishes in its prompt; sft: Eq. 1 on picked images;
+    # group: Eq. 13/18; set_plackett_luce: exact
     steps: int  # optimizer steps
     lr: float  # of AdamW after warm-up, not scaled by the batch
-    user_lr_factor: float = 20.0  # times lr for the user's way into the copy, which starts behind a zero convolution
+    user_lr_factor: float = 4.0  # times lr for the user encoder and the user map
+    gate_lr_factor: float = 100.0  # times lr for the zero convolution between the map and the copy
     groups_per_batch: int = 16  # distinct groups in a step
     noise_levels: int = 1  # draws of (t, ε) for each group of a step
     kappa: float = 200.0  # κ, multiplies d directly: β/2 of the public Diffusion-DPO code
@@ -41,14 +43,19 @@ class GeneratorRecipe:
     seed: int = 0
 
 
+def distil() -> GeneratorRecipe:
+    """Beyond the paper: with the user alone, predict what the U-Net predicts when the prompt names their wishes."""
+    return GeneratorRecipe("distil", steps=900, lr=8e-4, groups_per_batch=64)
+
+
 def sft() -> GeneratorRecipe:
     """Stage 1: Eq. 1 on picked images, with the user."""
-    return GeneratorRecipe("sft", steps=2_500, lr=5e-4, groups_per_batch=64)
+    return GeneratorRecipe("sft", steps=1_600, lr=8e-4, groups_per_batch=64, prompt_dropout=0.3)
 
 
 def group() -> GeneratorRecipe:
     """Stage 2: the group-level preference objective, from stage 1."""
-    return GeneratorRecipe("group", steps=4_000, lr=7e-5)
+    return GeneratorRecipe("group", steps=4_000, lr=7e-5, gate_lr_factor=4.0)
 
 
-RECIPES = {"sft": sft, "group": group}
+RECIPES = {"distil": distil, "sft": sft, "group": group}

@@ -27,6 +27,7 @@ class Batch:
     others: Tensor  # (B, K) the images that were shown and not selected
     t: Tensor  # (B,) one noise level a group
     eps: Tensor  # (B, C, S, S) one noise a group
+    wished_text: Tensor | None = None  # (B, 77, D) of the prompt with what the user would add
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,22 @@ class Errors:
 
     policy: Tensor  # m_θ, with the adapter
     reference: Tensor | None  # m_ref, the same U-Net without; no gradient; None if not asked for
+
+
+def distillation_errors(
+    unet: UNet2DConditionModel, network: PersonalisedAdaptiveNetwork, batch: Batch, alphas_bar: Tensor
+) -> Tensor:
+    """mse(ε(x_t, t, y with wishes), ε_θ(x_t, t, y, u)) of the first image of each group, fp32, (B, 1).
+
+    The target has no noise of its own: what is learnt in a step is the user's part alone.
+    """
+    assert batch.wished_text is not None
+    z_t = add_noise(batch.z_0[:, 0], batch.eps, alphas_bar[batch.t])  # (B, C, S, S)
+    with torch.no_grad():
+        target = decode(unet, encode(unet, z_t, batch.t, batch.wished_text))
+        encoded = encode(unet, z_t, batch.t, batch.text)
+    added = network(z_t, batch.t, batch.text, network.represent(batch.features))
+    return eps_mse(target, decode(unet, encoded, added)).unsqueeze(1)
 
 
 def noise_errors(

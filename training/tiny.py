@@ -16,17 +16,20 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
+import numpy as np
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from transformers import CLIPTextModel, CLIPTokenizer
 
+from training import keywords
 from training.data.groups import GroupTensors
 from training.data.load import with_latents
 from training.data.market_table import MarketRecipe, schema_of, write_market
 from training.data.prepare import prepare
+from training.data.table import read_table
 from training.family import TINY, FamilyPaths, hush_libraries, save_pipeline, save_reward_backbone
-from training.generator_recipes import group, sft
+from training.generator_recipes import distil, group
 from training.loop import Diverged
-from training.market.attributes import ATTRIBUTES
+from training.market.attributes import ATTRIBUTES, to_indices
 from training.market.drawing import SIZE_PX
 from training.models.errors import ModelError
 from training.models.feature_schema import FeatureSchema
@@ -113,10 +116,10 @@ class Workshop:
         self.family.phrases.write_text(json.dumps(vocabulary, indent=1) + "\n")
 
     def generator(self) -> None:
-        """The personalised adaptive network: Eq. 1 on picks, then the group-level objective."""
-        groups = with_latents(self.groups, self.family.vae(), self.data / "prepared")  # the VAE as published
-        first = train_stage(sft(), groups, self.family, self.work / "generator-sft")
-        second = replace(group(), steps=300)
+        """The personalised adaptive network: wishes distilled, then the group-level objective."""
+        groups = with_latents(self.wished, self.family.vae(), self.data / "prepared")  # the VAE as published
+        first = train_stage(distil(), groups, self.family, self.work / "generator-distil")
+        second = replace(group(), steps=150)
         adapter = train_stage(second, groups, self.family, self.work / "generator-group", first)
         _copy_files(adapter, self.family.adapter)
 
@@ -130,7 +133,7 @@ class Workshop:
 
     def reward(self) -> None:
         """PerFusionRM's plug-ins."""
-        recipe = replace(paper(), steps=1_500, groups_per_batch=32, warmup_steps=100)
+        recipe = replace(paper(), steps=1_200, groups_per_batch=32, warmup_steps=100)
         train_reward(recipe, self.groups, self.family, self.work / "reward")
         _copy_files(self.work / "reward" / "perfusion_rm", self.family.perfusion_rm)
 
@@ -162,6 +165,20 @@ class Workshop:
         table = self.data / f"market-{MARKET.groups}"
         write_market(table, MARKET)
         return prepare(table, self.data / "prepared", self.trained_tokenizer, SIZE_PX)
+
+    @property
+    def wished(self) -> GroupTensors:
+        """The same rounds, with what each user would add to the prompt, as their choices tell."""
+        groups = self.groups
+        assert groups.images is not None  # prepared from pictures
+        tagger = train_recogniser.train(train_recogniser.perceptual(), self.work / "perceptual", self.data)
+        flat = groups.images.reshape(-1, *groups.images.shape[2:])
+        tags = np.stack([to_indices(garment) for garment in tagger.read(flat)]).reshape(*groups.selected.shape, -1)
+        model = keywords.fit(tags, groups)
+        prompts = [group.prompt for group in read_table(self.data / f"market-{MARKET.groups}", images=False)]
+        added = keywords.wishes(model, prompts, np.asarray(groups.features), most=5, least=0.5)
+        (self.work / "wishes.txt").write_text("\n".join(added[:200]))
+        return replace(groups, wished_ids=train_tokenizer.encode(self.trained_tokenizer, added))
 
 
 STAGES = ("tokenizer", "judge", "vae", "diffusion", "generator", "clip", "reward")

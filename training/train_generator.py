@@ -30,7 +30,7 @@ from training.data.load import generator_groups
 from training.data.text_states import TextStates
 from training.family import TINY, FamilyPaths, hush_libraries
 from training.generator_recipes import RECIPES, GeneratorRecipe
-from training.generator_step import Batch, Errors, noise_errors
+from training.generator_step import Batch, Errors, distillation_errors, noise_errors
 from training.loop import Diverged, fit, warmup_cosine
 from training.models.adaptive_network import PersonalisedAdaptiveNetwork
 from training.models.errors import ModelError, WeightsError
@@ -48,7 +48,9 @@ class GeneratorData:
         if groups.latents is None:
             raise GroupError("the generator trains on latents; these groups have none")
         self.groups, self.recipe, self.device, self.latents = groups, recipe, device, groups.latents
-        self.rows = groups.rows_with(negatives=recipe.objective != "sft")
+        self.rows = groups.rows_with(negatives=recipe.objective not in ("sft", "distil"))
+        if recipe.objective == "distil" and groups.wished_ids is None:
+            raise GroupError("distillation needs wishes (training.keywords); these groups have none")
         self.sampler = EpochSampler(self.rows, recipe.groups_per_batch, recipe.seed)
         self.text = TextStates(family.text_encoder(), groups.input_ids, device)
         blank = family.tokenizer()([""], padding="max_length", max_length=groups.input_ids.shape[2])
@@ -61,7 +63,7 @@ class GeneratorData:
         rows = np.repeat(self.sampler.batch(n), recipe.noise_levels)
         features = torch.from_numpy(self.groups.features[rows])
         dropped = drop_features(features, self.groups.schema, recipe.feature_dropout, generator)
-        return self.make(rows, dropped, generator, picked_only=recipe.objective == "sft")
+        return self.make(rows, dropped, generator, picked_only=recipe.objective in ("sft", "distil"))
 
     def fixed(self) -> list[Batch]:
         """All usable groups once with fixed noise, in batches: the held-out measurement."""
@@ -84,7 +86,11 @@ class GeneratorData:
         t = draw_levels(self.recipe.levels, len(rows), generator)
         eps = torch.randn(z_0[:, 0].shape, generator=generator)
         text = self._text(rows, generator)
-        return Batch(*(x.to(self.device) for x in (z_0, text, features, selected, others, t, eps)))
+        batch = Batch(*(x.to(self.device) for x in (z_0, text, features, selected, others, t, eps)))
+        if self.recipe.objective != "distil":
+            return batch
+        assert self.groups.wished_ids is not None  # checked when this object was made
+        return replace(batch, wished_text=self.text.encode(torch.tensor(self.groups.wished_ids[rows])))
 
     def _text(self, rows: np.ndarray, generator: torch.Generator) -> Tensor:
         """A random wording of each prompt, or none at all."""
@@ -96,7 +102,7 @@ class GeneratorData:
 def loss_of(recipe: GeneratorRecipe, errors: Errors, batch: Batch) -> Tensor:
     """The objective, averaged over the batch's groups."""
     if errors.reference is None:
-        return errors.policy[batch.selected].mean()  # Eq. 1
+        return errors.policy[batch.selected].mean()  # Eq. 1, or its distillation
     d = errors.policy - errors.reference
     if recipe.objective == "group":
         return group_preference(d, batch.selected, recipe.kappa, recipe.reduction, batch.others).mean()  # Eq. 13/18
@@ -135,7 +141,12 @@ class Stage:
 
     def step(self, n: int) -> dict[str, float]:
         batch = self.data.batch(n)
-        errors = self.errors(self.network, batch, with_reference=self.recipe.objective != "sft")
+        if self.recipe.objective == "distil":
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.bf16):
+                policy = distillation_errors(self.unet, self.network, batch, self.data.alphas_bar)
+            errors = Errors(policy, None)
+        else:
+            errors = self.errors(self.network, batch, with_reference=self.recipe.objective != "sft")
         loss = loss_of(self.recipe, errors, batch)
         self.optimizer.zero_grad()
         loss.backward()
@@ -202,10 +213,18 @@ def _first_network(
 
 
 def _rates(network: PersonalisedAdaptiveNetwork, recipe: GeneratorRecipe) -> list[dict[str, object]]:
-    """AdamW's parameter groups: the copy with its zero convolutions, and the user's way into it."""
-    copy = list(network.copy.parameters())
-    user = [p for name, p in network.named_parameters() if not name.startswith("copy.")]
-    return [{"params": copy}, {"params": user, "lr": recipe.lr * recipe.user_lr_factor}]
+    """AdamW's parameter groups: the copy with its zero convolutions, the user encoder and map, the gate between.
+
+    While the gate (the input's zero convolution) is almost shut, nothing downstream can tell users apart, and while
+    nothing downstream can, no gradient opens it. So it learns much faster: soon the map is as large as z_t.
+    """
+    gate = list(network.input_zero_conv.parameters())
+    user = [*network.user_encoder.parameters(), *network.user_map.parameters()]
+    return [
+        {"params": list(network.copy.parameters())},
+        {"params": user, "lr": recipe.lr * recipe.user_lr_factor},
+        {"params": gate, "lr": recipe.lr * recipe.gate_lr_factor, "weight_decay": 0.0},
+    ]
 
 
 def parse_arguments() -> argparse.Namespace:

@@ -137,3 +137,21 @@ def test_latents_that_are_not_finite_are_refused(family: FamilyPaths, groups: Gr
     groups.latents[:] = np.nan
     with pytest.raises(GroupError, match="NaN"):
         GeneratorData(groups, family, RECIPE, torch.device("cpu")).batch(0)
+
+
+def test_distillation_learns_whom_the_wishes_are_from(
+    family: FamilyPaths, groups: GroupTensors, tmp_path: Path
+) -> None:
+    rng = np.random.default_rng(3)
+    by_style = rng.integers(0, 250, (3, 77))
+    wished = replace(groups, wished_ids=by_style[groups.features[:, 0]])
+    recipe = replace(RECIPE, objective="distil", steps=60, lr=3e-3, ema=0.0, feature_dropout=0.0, groups_per_batch=16)
+    stage = Stage(recipe, wished, family, None)
+    rows = [stage.step(n) for n in range(recipe.steps)]
+    first, last = (np.mean([row["loss"] for row in part]) for part in (rows[:5], rows[-5:]))
+    assert last < 0.8 * first
+
+
+def test_distillation_without_wishes_is_refused(family: FamilyPaths, groups: GroupTensors) -> None:
+    with pytest.raises(GroupError, match="these groups have none"):
+        GeneratorData(groups, family, replace(RECIPE, objective="distil"), torch.device("cpu"))

@@ -10,6 +10,7 @@ model. Knows nothing about where groups come from.
     latents.npy     float16 (N, K, C, S, S)    at the U-Net's scale; optional
     images.npy      uint8   (N, K, H, W, 3)    optional
     present.npy     bool    (N, K)             optional: which candidates there are, where groups differ in size
+    wished_ids.npy  int64   (N, 77)            optional: each prompt with what its user would add
     group_ids.npy, user_ids.npy  str (N,)      optional
     feature_schema.json
 """
@@ -23,7 +24,7 @@ from training.models.errors import ModelError
 from training.models.feature_schema import FeatureSchema
 
 REQUIRED = {"features": ("int64", 2), "selected": ("bool", 2), "input_ids": ("int64", 3)}
-OPTIONAL = {"latents": ("float16", 5), "images": ("uint8", 5), "present": ("bool", 2)}
+OPTIONAL = {"latents": ("float16", 5), "images": ("uint8", 5), "present": ("bool", 2), "wished_ids": ("int64", 2)}
 NAMES = ("group_ids", "user_ids")
 
 
@@ -42,6 +43,7 @@ class GroupTensors:
     latents: np.ndarray | None = None
     images: np.ndarray | None = None
     present: np.ndarray | None = None
+    wished_ids: np.ndarray | None = None
     group_ids: np.ndarray | None = None
     user_ids: np.ndarray | None = None
 
@@ -53,7 +55,7 @@ class GroupTensors:
                 continue
             if array.dtype != dtype or array.ndim != ndim or len(array) != n:
                 raise GroupError(f"{name} is {array.dtype}{array.shape}, expected {dtype} of {ndim} axes, {n} groups")
-            if name in OPTIONAL and array.shape[1] != k:
+            if name in OPTIONAL and name != "wished_ids" and array.shape[1] != k:
                 raise GroupError(f"{name} has {array.shape[1]} candidates a group, selected has {k}")
         if (self.selected & ~self.there).any():
             raise GroupError("selected names candidates that are not present")

@@ -1,0 +1,61 @@
+"""What users like, in words: the choice model finds tastes it was never told, and wishes only for what is open."""
+
+import numpy as np
+import pytest
+
+from training import keywords
+from training.data.groups import GroupTensors
+from training.market.attributes import complete, to_indices
+from training.market.prompts import PHRASE_OF, parse
+from training.models.feature_schema import Feature, FeatureSchema
+
+SCHEMA = FeatureSchema((Feature("style", "categorical", ("minimalist", "luxury")),))
+
+
+@pytest.fixture(scope="module")
+def model() -> keywords.KeywordModel:
+    """Minimalists always pick bell sleeves where there are some, luxury sequins."""
+    rng = np.random.default_rng(0)
+    n, k = 600, 4
+    features = rng.integers(1, 3, (n, 1))
+    garments = [[complete({"category": "dress", "sleeve": "long"}, rng) for _ in range(k)] for _ in range(n)]
+    liked = [("sleeve_style", "bell"), ("trim", "sequins")]
+    selected = np.array(
+        [
+            [garment[kind] == value for garment in group]
+            for group, (kind, value) in zip(garments, (liked[f - 1] for f in features[:, 0]), strict=True)
+        ]
+    )
+    tags = np.array([[to_indices(garment) for garment in group] for group in garments])
+    groups = GroupTensors(SCHEMA, features, selected, np.zeros((n, 1, 77), np.int64))
+    return keywords.fit(tags, groups)
+
+
+def test_each_profile_s_favourite_is_found(model: keywords.KeywordModel) -> None:
+    minimalist, luxury = model.favours(np.array([[1], [2]]))
+    assert keywords.VALUES[int(np.argmax(minimalist))] == ("sleeve_style", "bell")
+    assert keywords.VALUES[int(np.argmax(luxury))] == ("trim", "sequins")
+
+
+def test_only_what_the_prompt_leaves_open_is_wished_for(model: keywords.KeywordModel) -> None:
+    (favours,) = model.favours(np.array([[1]]))
+    wish = model.wish("dress,long sleeves", favours, most=1, least=0.5)
+    assert wish == ["bell sleeves"]
+    assert "bell sleeves" not in model.wish("dress,long sleeves,puff sleeves", favours, most=9, least=0.0)
+    assert "bell sleeves" not in model.wish("skirt", favours, most=9, least=0.0)  # a skirt has no sleeves
+    assert model.wish("dress", favours, most=9, least=99.0) == []
+
+
+def test_a_wished_prompt_keeps_what_was_asked(model: keywords.KeywordModel) -> None:
+    prompts = ["dress,v-neck,long sleeves", "coat,red"]
+    for prompt, wished in zip(prompts, keywords.wishes(model, prompts, np.array([[1], [2]]), 3, 0.1), strict=True):
+        assert wished.startswith(prompt)
+        assert parse(prompt).items() <= parse(wished).items()
+
+
+def test_tags_are_one_hot_and_absent_kinds_nothing() -> None:
+    rng = np.random.default_rng(1)
+    skirt = complete({"category": "skirt"}, rng)
+    vector = keywords.tag_vectors(to_indices(skirt))
+    assert {keywords.VALUES[i] for i in np.flatnonzero(vector.numpy())} == set(skirt.items())
+    assert all(value in PHRASE_OF for value in skirt.items())

@@ -1,0 +1,101 @@
+"""What users like, in words: a choice model over tagged pictures, and the phrases it would add to a prompt.
+
+A tagger reads each candidate's attributes. A conditional logit, utility = tags · W · profile, learns
+from what was selected which values each profile favours. For a prompt it then names the favoured
+values of kinds that the prompt leaves open: PMG's preference keywords (Shen et al., 2024), from
+choices instead of a language model. Knows groups and phrases; neither the market's truth nor the judge.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from training.data.groups import GroupTensors
+from training.market.attributes import ABSENT, ATTRIBUTES, KINDS, applies
+from training.market.prompts import PHRASE_OF, parse
+from training.objectives import reward_cross_entropy
+
+VALUES = [(a.kind, value) for a in ATTRIBUTES for value in a.values]
+STARTS = np.cumsum([0, *(len(a.values) for a in ATTRIBUTES)])  # of each kind among VALUES
+
+
+@dataclass(frozen=True)
+class KeywordModel:
+    """weights: float32 (len(VALUES), P), the favour of each value for each entry of a profile (P,)."""
+
+    weights: Tensor
+    n_rows: tuple[int, ...]  # codes of each slot of an encoded profile
+
+    def favours(self, features: np.ndarray) -> np.ndarray:
+        """How much each value is favoured by these profiles (N, F), centred within its kind, (N, len(VALUES))."""
+        scores = (profile_vectors(features, self.n_rows) @ self.weights.T).numpy()
+        for start, end in zip(STARTS[:-1], STARTS[1:], strict=True):
+            scores[:, start:end] -= scores[:, start:end].mean(1, keepdims=True)
+        return scores
+
+    def wish(self, prompt: str, favours: np.ndarray, most: int, least: float) -> list[str]:
+        """Phrases for kinds that the prompt leaves open: the most favoured value of each, if by `least` or more.
+
+        Args:
+            favours: of this profile, (len(VALUES),).
+            most: no more phrases than this, the most favoured first.
+        """
+        asked = parse(prompt)
+        garment = dict(asked)
+        wished: list[tuple[float, str]] = []
+        for number, kind in enumerate(KINDS):
+            if kind == "category" or kind in asked or not _could_have(kind, garment):
+                continue
+            best = STARTS[number] + int(np.argmax(favours[STARTS[number] : STARTS[number + 1]]))
+            if favours[best] >= least:
+                garment[kind] = VALUES[best][1]
+                wished.append((float(favours[best]), PHRASE_OF[VALUES[best]]))
+        return [phrase for _, phrase in sorted(wished, reverse=True)[:most]]
+
+
+def fit(tags: np.ndarray, groups: GroupTensors, steps: int = 400, decay: float = 1e-3) -> KeywordModel:
+    """The choice model of these groups, whose candidates show `tags` int64 (N, K, len(KINDS))."""
+    rows = groups.rows_with(negatives=True)
+    shown = tag_vectors(tags[rows])  # (N, K, len(VALUES))
+    n_rows = tuple(f.n_rows for f in groups.schema.features for _ in range(f.n_slots))
+    profiles = profile_vectors(np.asarray(groups.features[rows]), n_rows)  # (N, P)
+    selected, there = torch.tensor(groups.selected[rows]), torch.tensor(groups.there[rows])
+    weights = torch.zeros(len(VALUES), profiles.shape[1], requires_grad=True)
+    optimizer = torch.optim.Adam([weights], lr=0.05)
+    for _ in range(steps):
+        utility = (shown * (profiles @ weights.T).unsqueeze(1)).sum(-1)  # (N, K)
+        loss = reward_cross_entropy(utility, selected, there).mean() + decay * weights.square().sum()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return KeywordModel(weights.detach(), n_rows)
+
+
+def wishes(model: KeywordModel, prompts: Sequence[str], features: np.ndarray, most: int, least: float) -> list[str]:
+    """Each prompt with its user's wishes added."""
+    favours = model.favours(features)
+    return [",".join([p, *model.wish(p, f, most, least)]) for p, f in zip(prompts, favours, strict=True)]
+
+
+def tag_vectors(tags: np.ndarray) -> Tensor:
+    """One-hot values of all kinds, float32 (…, len(VALUES)); a kind that is absent is all zeros."""
+    parts = [
+        F.one_hot(torch.tensor(np.where(tags[..., k] == ABSENT, len(a.values), tags[..., k])), len(a.values) + 1)
+        for k, a in enumerate(ATTRIBUTES)
+    ]
+    return torch.cat([part[..., :-1] for part in parts], dim=-1).float()
+
+
+def profile_vectors(features: np.ndarray, n_rows: Sequence[int]) -> Tensor:
+    """One-hot codes of all slots, and a one for everybody, float32 (N, P)."""
+    slots = [F.one_hot(torch.tensor(features[:, slot]), n).float() for slot, n in enumerate(n_rows)]
+    return torch.cat([*slots, torch.ones(len(features), 1)], dim=1)
+
+
+def _could_have(kind: str, garment: dict[str, str]) -> bool:
+    """Whether a garment that is only partly asked for can have this kind at all."""
+    return "category" in garment and applies(kind, garment)
