@@ -232,7 +232,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--data", type=Path, required=True, help="table of groups, or arrays with latents")
     parser.add_argument("--out", type=Path, required=True, help="where runs are kept; the same again resumes")
     parser.add_argument("--weights", type=Path, default=TINY, help="family with pipeline/ (default: %(default)s)")
-    parser.add_argument("--stages", nargs="+", choices=RECIPES, default=list(RECIPES), help="default: %(default)s")
+    parser.add_argument("--stages", nargs="+", choices=RECIPES, default=["sft", "group"], help="default: %(default)s")
     parser.add_argument("--start", type=Path, help="adapter directory to start from instead of silence")
     for name, kind in (("steps", int), ("lr", float), ("kappa", float), ("seed", int), ("noise-levels", int)):
         parser.add_argument(f"--{name}", type=kind, help="instead of the recipe's")
