@@ -126,14 +126,15 @@ class Workshop:
     def clip(self) -> None:
         """The CLIP model in PickScore's place."""
         start = self.start.clip().requires_grad_(True) if self.start else None
-        clip = train_clip.train(train_clip.ClipRecipe(), self.trained_tokenizer, self.work / "clip", self.data, start)
+        recipe = replace(train_clip.ClipRecipe(), steps=600) if start else train_clip.ClipRecipe()
+        clip = train_clip.train(recipe, self.trained_tokenizer, self.work / "clip", self.data, start)
         mean, std = train_clip.IMAGE_MEAN, train_clip.IMAGE_STD
         clip.save_pretrained(self.work / "clip" / "model")
         save_reward_backbone(self.family.reward, clip, self.trained_tokenizer, mean, std)
 
     def reward(self) -> None:
         """PerFusionRM's plug-ins."""
-        recipe = replace(paper(), steps=1_200, groups_per_batch=32, warmup_steps=100)
+        recipe = replace(paper(), steps=800, groups_per_batch=32, warmup_steps=100)
         train_reward(recipe, self.groups, self.family, self.work / "reward")
         _copy_files(self.work / "reward" / "perfusion_rm", self.family.perfusion_rm)
 

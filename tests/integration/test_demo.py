@@ -14,7 +14,6 @@ from deploy.demo.case_study import GROUPS
 from deploy.demo.rounds import GROUP_SIZE
 from deploy.local.cluster import Cluster
 from deploy.local.layout import ROOT
-from training.market.taste import PROMPT_WEIGHT
 
 
 @pytest.fixture(scope="module")
@@ -32,6 +31,12 @@ def output(cluster: Cluster) -> Path:
 @pytest.fixture(scope="module")
 def summary(output: Path) -> dict[str, Any]:
     content: dict[str, Any] = json.loads((output / "summary.json").read_text())
+    return content
+
+
+@pytest.fixture(scope="module")
+def details(summary: dict[str, Any], output: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((output / "details.json").read_text())
     return content
 
 
@@ -76,16 +81,25 @@ def test_every_pick_is_read_back(summary: dict[str, Any]) -> None:
     assert summary["feedback_events_read_back"] == len(summary["stores"]) * GROUPS
 
 
-def test_every_group_shows_what_the_prompt_asks_for(summary: dict[str, Any], output: Path) -> None:
-    """The aim is 0.90 in every group; these weights, after short trainings, reach 0.80 (docs/results.md)."""
-    details = json.loads((output / "details.json").read_text())
+def test_every_group_shows_what_the_prompt_asks_for(details: dict[str, Any]) -> None:
     accuracies = [group["prompt_accuracy"] for groups in details.values() for group in groups]
-    assert min(accuracies) >= 0.70
+    assert min(accuracies) >= 0.90
 
 
-def test_utilities_are_of_this_merchant_on_the_market_s_scale(summary: dict[str, Any]) -> None:
-    """That each store's own view is the highest is the aim; these weights do not know users yet (docs/results.md)."""
+def test_each_store_s_pictures_are_for_that_store(summary: dict[str, Any]) -> None:
     for store in summary["stores"]:
-        own, other = store["true_utility"], store["true_utility_as_other_store"]
-        assert own != other  # two merchants do not want the same
-        assert all(abs(utility - PROMPT_WEIGHT) < PROMPT_WEIGHT for utility in (own, other))
+        assert store["true_utility"] > store["true_utility_as_other_store"] + 2.0
+        assert store["true_utility"] > store["true_utility_without_personalisation"] + 2.0
+
+
+def test_bell_sleeves_and_sequins_are_where_they_are_liked(details: dict[str, Any]) -> None:
+    minimalist, luxury = (
+        [garment for group in details[name] if group["personalised"] for garment in group["read"]]
+        for name in ("minimalist-store", "luxury-store")
+    )
+    assert share(minimalist, "sleeve_style", "bell") > share(luxury, "sleeve_style", "bell") + 0.3
+    assert share(luxury, "trim", "sequins") > share(minimalist, "trim", "sequins") + 0.5
+
+
+def share(garments: list[dict[str, str]], kind: str, value: str) -> float:
+    return sum(garment.get(kind) == value for garment in garments) / len(garments)

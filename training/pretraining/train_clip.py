@@ -28,7 +28,7 @@ class ClipRecipe:
     """How the tiny CLIP is trained."""
 
     seed: int = 606
-    steps: int = 1_200
+    steps: int = 1_500
     batch: int = 96
     lr: float = 1e-3
     weight_decay: float = 1e-2
