@@ -48,7 +48,7 @@ class RankingServiceServicer:
 
     def Rank(self, request, context):
         """Scores and ranks pictures. INVALID_ARGUMENT with google.rpc.BadRequest naming the field; NOT_FOUND for a user
-        without profile; FAILED_PRECONDITION for a release not loaded; UNAVAILABLE with google.rpc.RetryInfo while Triton or
+        without profile; FAILED_PRECONDITION for a release that is not there; UNAVAILABLE with google.rpc.RetryInfo while Triton or
         the user embedding service does not answer; RESOURCE_EXHAUSTED with RetryInfo when full; DEADLINE_EXCEEDED when the
         caller's deadline runs out; INTERNAL with a fixed message for a fault of the service. It records nothing.
         """

@@ -35,7 +35,7 @@ class RankingServiceStub:
     def __new__(cls, channel: _aio.Channel) -> RankingServiceAsyncStub: ...
     Rank: _grpc.UnaryUnaryMultiCallable[_ranking_service_pb2.RankRequest, _ranking_service_pb2.RankResponse]
     """Scores and ranks pictures. INVALID_ARGUMENT with google.rpc.BadRequest naming the field; NOT_FOUND for a user
-    without profile; FAILED_PRECONDITION for a release not loaded; UNAVAILABLE with google.rpc.RetryInfo while Triton or
+    without profile; FAILED_PRECONDITION for a release that is not there; UNAVAILABLE with google.rpc.RetryInfo while Triton or
     the user embedding service does not answer; RESOURCE_EXHAUSTED with RetryInfo when full; DEADLINE_EXCEEDED when the
     caller's deadline runs out; INTERNAL with a fixed message for a fault of the service. It records nothing.
     """
@@ -47,7 +47,7 @@ class RankingServiceAsyncStub(RankingServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     Rank: _aio.UnaryUnaryMultiCallable[_ranking_service_pb2.RankRequest, _ranking_service_pb2.RankResponse]  # type: ignore[assignment]
     """Scores and ranks pictures. INVALID_ARGUMENT with google.rpc.BadRequest naming the field; NOT_FOUND for a user
-    without profile; FAILED_PRECONDITION for a release not loaded; UNAVAILABLE with google.rpc.RetryInfo while Triton or
+    without profile; FAILED_PRECONDITION for a release that is not there; UNAVAILABLE with google.rpc.RetryInfo while Triton or
     the user embedding service does not answer; RESOURCE_EXHAUSTED with RetryInfo when full; DEADLINE_EXCEEDED when the
     caller's deadline runs out; INTERNAL with a fixed message for a fault of the service. It records nothing.
     """
@@ -62,7 +62,7 @@ class RankingServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_ranking_service_pb2.RankResponse, _abc.Awaitable[_ranking_service_pb2.RankResponse]]:
         """Scores and ranks pictures. INVALID_ARGUMENT with google.rpc.BadRequest naming the field; NOT_FOUND for a user
-        without profile; FAILED_PRECONDITION for a release not loaded; UNAVAILABLE with google.rpc.RetryInfo while Triton or
+        without profile; FAILED_PRECONDITION for a release that is not there; UNAVAILABLE with google.rpc.RetryInfo while Triton or
         the user embedding service does not answer; RESOURCE_EXHAUSTED with RetryInfo when full; DEADLINE_EXCEEDED when the
         caller's deadline runs out; INTERNAL with a fixed message for a fault of the service. It records nothing.
         """
