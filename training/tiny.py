@@ -61,8 +61,9 @@ class Workshop:
     # ---- the stages ------------------------------------------------------------------------
 
     def tokenizer(self) -> None:
-        """The byte-pair tokenizer."""
-        train_tokenizer.train().save_pretrained(self.work / "tokenizer")
+        """The byte-pair tokenizer; going on from weights, theirs, whose ids their embeddings know."""
+        tokenizer = self.start.tokenizer() if self.start else train_tokenizer.train()
+        tokenizer.save_pretrained(self.work / "tokenizer")
 
     def judge(self) -> None:
         """The attribute recogniser, and the perceptual network of the VAE's loss."""
