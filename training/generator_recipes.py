@@ -1,8 +1,9 @@
 """How the personalised adaptive network is trained: every number, and the recipes that work.
 
-A recipe is a function that returns a frozen GeneratorRecipe. Two stages: `sft` teaches the
-adapter to use the user at all (Eq. 1 on picked images); `group` then optimises the group-level
-preference (Eq. 13/18). From a zero start alone the group objective stalls at |P|·ln(1 + |N|).
+A recipe is a function that returns a frozen GeneratorRecipe. Two stages: the first teaches the
+adapter to use the user at all, `sft` as in the paper (Eq. 1 on picked images) or `distil`, which
+is ours and what the tiny family uses; `group` then optimises the group-level preference
+(Eq. 13/18). From a zero start alone the group objective stalls at |P|·ln(1 + |N|).
 """
 
 from dataclasses import dataclass

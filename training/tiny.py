@@ -161,12 +161,16 @@ class Workshop:
     def trained_vae(self) -> AutoencoderKL:
         return AutoencoderKL.from_pretrained(self.work / "vae-polish" / "model").eval()
 
+    @property
+    def table(self) -> Path:
+        """Where the rounds are written."""
+        return self.data / f"market-{MARKET.groups}"
+
     @cached_property
     def groups(self) -> GroupTensors:
         """Rounds of the market, with pictures."""
-        table = self.data / f"market-{MARKET.groups}"
-        write_market(table, MARKET)
-        return prepare(table, self.data / "prepared", self.trained_tokenizer, SIZE_PX)
+        write_market(self.table, MARKET)
+        return prepare(self.table, self.data / "prepared", self.trained_tokenizer, SIZE_PX)
 
     @property
     def wished(self) -> GroupTensors:
@@ -177,7 +181,7 @@ class Workshop:
         flat = groups.images.reshape(-1, *groups.images.shape[2:])
         tags = np.stack([to_indices(garment) for garment in tagger.read(flat)]).reshape(*groups.selected.shape, -1)
         model = keywords.fit(tags, groups)
-        prompts = [group.prompt for group in read_table(self.data / f"market-{MARKET.groups}", images=False)]
+        prompts = [group.prompt for group in read_table(self.table, images=False)]
         added = keywords.wishes(model, prompts, np.asarray(groups.features), most=5, least=0.5)
         (self.work / "wishes.txt").write_text("\n".join(added[:200]))
         return replace(groups, wished_ids=train_tokenizer.encode(self.trained_tokenizer, added))

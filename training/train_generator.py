@@ -216,7 +216,7 @@ def _rates(network: PersonalisedAdaptiveNetwork, recipe: GeneratorRecipe) -> lis
     """AdamW's parameter groups: the copy with its zero convolutions, the user encoder and map, the gate between.
 
     While the gate (the input's zero convolution) is almost shut, nothing downstream can tell users apart, and while
-    nothing downstream can, no gradient opens it. So it learns much faster: soon the map is as large as z_t.
+    nothing downstream can, no gradient opens it. So it learns much faster.
     """
     gate = list(network.input_zero_conv.parameters())
     user = [*network.user_encoder.parameters(), *network.user_map.parameters()]
