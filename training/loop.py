@@ -16,9 +16,11 @@ from typing import Any, Protocol
 import torch
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
+from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from training.plots import plot_log
+from training.workers import Workers
 
 
 class Stateful(Protocol):
@@ -54,43 +56,80 @@ def fit(
     save_every_s: float = 60.0,
     log_every: int = 20,
     on_log: Callable[[int], Mapping[str, float]] | None = None,
+    workers: Workers | None = None,
 ) -> None:
     """Runs `step(n)` for n in [0, steps), from the last checkpoint in `run_dir` if there is one.
 
     Args:
-        run_dir: gets checkpoint.pt, log.jsonl and log.png.
+        run_dir: gets checkpoint.pt, log.jsonl, log.png and tensorboard/.
         steps: how many steps in all; a finished run returns at once.
         step: does one optimizer step and returns what to log; must depend on n alone.
         state: everything that changes from step to step, by name.
         save_every_s: seconds between checkpoints.
         log_every: steps between log lines, each the mean over those steps.
-        on_log: more to log then, e.g. a measurement on held-out data.
+        on_log: more to log then, e.g. a measurement on held-out data; called in the first worker only.
+        workers: the processes that train together; the first one writes, all of them resume.
 
     Raises:
         Diverged: a logged value is not finite.
     """
+    workers = workers or Workers()
     run_dir.mkdir(parents=True, exist_ok=True)
     first = _restore(run_dir / "checkpoint.pt", state)
-    _drop_log_after(run_dir / "log.jsonl", first)
-    sums: dict[str, float] = {}
-    counted, saved_at, began = 0, time.monotonic(), time.monotonic()
-    bar = tqdm(range(first, steps), initial=first, total=steps, desc=run_dir.name, mininterval=2)
+    workers.wait()  # nobody writes while another still reads
+    log = _Log(run_dir, first) if workers.is_first else None
+    saved_at = time.monotonic()
+    bar = tqdm(range(first, steps), initial=first, total=steps, desc=run_dir.name, mininterval=2, disable=log is None)
     for n in bar:
-        for name, value in step(n).items():
-            sums[name] = sums.get(name, 0.0) + float(value)
-        counted += 1
-        if (n + 1) % log_every == 0 or n + 1 == steps:
-            row = {name: total / counted for name, total in sums.items()}
-            _check_finite(row, n)
-            row |= on_log(n) if on_log else {}
-            _append(run_dir / "log.jsonl", {"step": n + 1, "s": time.monotonic() - began, **row})
-            bar.set_postfix({name: f"{value:.4g}" for name, value in row.items()})
-            sums, counted = {}, 0
-        if time.monotonic() - saved_at > save_every_s or n + 1 == steps:
+        told = step(n)
+        if log is None:
+            continue
+        log.add(told)
+        last = n + 1 == steps
+        if (n + 1) % log_every == 0 or last:
+            bar.set_postfix(log.write(n, on_log))
+        if time.monotonic() - saved_at > save_every_s or last:
             _save(run_dir / "checkpoint.pt", n + 1, state)
             saved_at = time.monotonic()
-    if (run_dir / "log.jsonl").exists():
-        plot_log(run_dir / "log.jsonl", run_dir / "log.png")
+    if log is not None:
+        log.close()
+
+
+class _Log:
+    """log.jsonl and TensorBoard's events: each line the mean since the one before."""
+
+    def __init__(self, run_dir: Path, first: int) -> None:
+        self.path, self.began = run_dir / "log.jsonl", time.monotonic()
+        _drop_log_after(self.path, first)
+        self.board = SummaryWriter(str(run_dir / "tensorboard"), purge_step=first + 1)
+        self._forget()
+
+    def _forget(self) -> None:
+        self.sums: dict[str, float] = {}
+        self.counted = 0
+
+    def add(self, told: Mapping[str, float]) -> None:
+        """What one step says."""
+        for name, value in told.items():
+            self.sums[name] = self.sums.get(name, 0.0) + float(value)
+        self.counted += 1
+
+    def write(self, n: int, on_log: Callable[[int], Mapping[str, float]] | None) -> dict[str, str]:
+        """A line for the steps up to n; returns it for the progress bar."""
+        row = {name: total / self.counted for name, total in self.sums.items()}
+        _check_finite(row, n)
+        row |= on_log(n) if on_log else {}
+        _append(self.path, {"step": n + 1, "s": time.monotonic() - self.began, **row})
+        for name, value in row.items():
+            self.board.add_scalar(name, value, n + 1)
+        self._forget()
+        return {name: f"{value:.4g}" for name, value in row.items()}
+
+    def close(self) -> None:
+        """Draws the picture of the log."""
+        self.board.close()
+        if self.path.exists():
+            plot_log(self.path, self.path.with_name("log.png"))
 
 
 def _restore(path: Path, state: Mapping[str, Stateful]) -> int:

@@ -68,6 +68,32 @@ def reward_cross_entropy(scores: Tensor, selected: Tensor, valid: Tensor | None 
     return -(p_star * torch.where(selected, log_p_hat, 0.0)).sum(-1)
 
 
+def pairwise_cross_entropy(
+    scores: Tensor, selected: Tensor, valid: Tensor | None = None, *, ties: bool = False
+) -> Tensor:
+    """Mean over a group's pairs of the two-way cross-entropy of softmax(s_i, s_j) with their labels. (B, K) → (B,)
+
+    A selected and another image have the labels (1, 0): −log σ(s_i − s_j), ImageReward's loss. With `ties`, two
+    selected ones have (½, ½), as in PickScore and HPSv2; the mean is PickScore's weight 1/num_example_per_prompt.
+    Two that were both passed over say nothing.
+    """
+    valid = torch.ones_like(selected) if valid is None else valid
+    selected, others = selected & valid, ~selected & valid
+    gap = _only(scores, valid).unsqueeze(-1) - _only(scores, valid).unsqueeze(-2)  # (B, K, K) [i, j] = s_i − s_j
+    strict = (selected.unsqueeze(-1) & others.unsqueeze(-2)).float()
+    tied = (selected.unsqueeze(-1) & selected.unsqueeze(-2)).triu(1).float() * ties
+    loss = softplus(-gap) * strict + 0.5 * (softplus(-gap) + softplus(gap)) * tied
+    return loss.sum((-2, -1)) / (strict + tied).sum((-2, -1)).clamp(min=1)
+
+
+def rating_error(scores: Tensor, selected: Tensor, valid: Tensor | None = None) -> Tensor:
+    """Mean squared error of ratings on the scale 1…10, where selected means 10 and passed over 1. (B, K) → (B,)"""
+    valid = torch.ones_like(selected) if valid is None else valid
+    target = 1.0 + 9.0 * (selected & valid).float()
+    error = (_only(scores, valid) - torch.where(valid, target, 0.0)).square()
+    return error.sum(-1) / valid.sum(-1).clamp(min=1)
+
+
 def set_plackett_luce(r: Tensor, positives: Tensor, negatives: Tensor | None = None) -> Tensor:
     """−log P(all of P before all of N) under Plackett–Luce, exact for any |P|. (B, K) → (B,)
 

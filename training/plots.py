@@ -1,6 +1,7 @@
-"""Plots of training logs. Knows JSONL rows with a `step`, nothing of what they measure."""
+"""Plots of training logs and of reports. Knows numbers with names, nothing of what they measure."""
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import matplotlib
@@ -19,5 +20,44 @@ def plot_log(log: Path, picture: Path) -> None:
         panel.plot(*zip(*points, strict=True), linewidth=1)
         panel.set(title=name, xlabel="step")
         panel.grid(alpha=0.3)
+    figure.savefig(picture, dpi=100)
+    plt.close(figure)
+
+
+Interval = Mapping[str, float]  # mean, low, high
+
+
+def plot_intervals(
+    panels: Mapping[str, Mapping[str, Interval]], marks: Mapping[str, Mapping[str, float]], picture: Path
+) -> None:
+    """A panel for each set: its rows as points with whiskers, its `marks` as vertical lines with their names."""
+    rows = max(len(panel) for panel in panels.values())
+    figure, axes = plt.subplots(
+        1, len(panels), figsize=(4 * len(panels), 1.2 + 0.3 * rows), squeeze=False, layout="constrained"
+    )
+    for axis, (title, panel) in zip(axes[0], panels.items(), strict=True):
+        for place, found in enumerate(panel.values()):
+            whiskers = [[found["mean"] - found["low"]], [found["high"] - found["mean"]]]
+            axis.errorbar(found["mean"], place, xerr=whiskers, fmt="o", markersize=4, capsize=3)
+        for name, value in marks.get(title, {}).items():
+            axis.axvline(value, color="grey", linewidth=1, linestyle=":")
+            axis.text(value, -0.7, name, rotation=90, fontsize=7, color="grey", ha="right", va="top")
+        axis.set(title=title, yticks=range(len(panel)), yticklabels=list(panel))
+        axis.invert_yaxis()
+        axis.grid(alpha=0.3)
+    figure.savefig(picture, dpi=100)
+    plt.close(figure)
+
+
+def plot_lines(lines: Mapping[str, Sequence[tuple[float, Interval]]], x: str, y: str, picture: Path) -> None:
+    """Each line's points with whiskers."""
+    figure, axis = plt.subplots(figsize=(5, 3.5), layout="constrained")
+    for name, points in lines.items():
+        places, found = zip(*points, strict=True)
+        whiskers = [[f["mean"] - f["low"] for f in found], [f["high"] - f["mean"] for f in found]]
+        axis.errorbar(places, [f["mean"] for f in found], yerr=whiskers, fmt="o-", markersize=4, capsize=3, label=name)
+    axis.set(xlabel=x, ylabel=y)
+    axis.legend()
+    axis.grid(alpha=0.3)
     figure.savefig(picture, dpi=100)
     plt.close(figure)

@@ -7,19 +7,18 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from training.data.groups import GroupError, GroupTensors
 from training.family import FamilyPaths
 from training.models.preprocess import Preprocess
-from training.models.reward_model import PerFusionRM
 
 
 @dataclass(frozen=True)
 class RewardScorer:
-    """A reward model with its preprocessing, on a device."""
+    """A reward model, (pixels, input_ids, features) → (B, K), with its preprocessing, on a device."""
 
-    model: PerFusionRM
+    model: nn.Module
     preprocess: Preprocess
     device: torch.device
     bf16: bool = False  # autocast; scores stay in fp32
@@ -42,7 +41,7 @@ class RewardScorer:
             scores: Tensor = self.model(pixels, ids, features.to(self.device))
         return scores.float()
 
-    @torch.no_grad()
+    @torch.inference_mode()
     def all(self, groups: GroupTensors, features: np.ndarray | None = None, batch_size: int = 64) -> np.ndarray:
         """Scores (N, K) with prompts as written and everybody's own features, or with these (N, F)."""
         features = groups.features if features is None else features

@@ -18,12 +18,13 @@ from pathlib import Path
 
 import numpy as np
 from diffusers import AutoencoderKL, UNet2DConditionModel
-from transformers import CLIPTextModel, CLIPTokenizer
+from transformers import CLIPModel, CLIPTextModel, CLIPTokenizer
 
 from training import keywords
+from training.baselines.pickscore import PickScore
 from training.data.groups import GroupTensors
 from training.data.load import with_latents
-from training.data.market_table import MarketRecipe, schema_of, write_market
+from training.data.market_table import MarketRecipe, industrial, schema_of, write_market
 from training.data.prepare import prepare
 from training.data.table import read_table
 from training.family import TINY, FamilyPaths, hush_libraries, save_pipeline, save_reward_backbone
@@ -33,11 +34,13 @@ from training.market.attributes import ATTRIBUTES, to_indices
 from training.market.drawing import SIZE_PX
 from training.models.errors import ModelError
 from training.models.feature_schema import FeatureSchema
+from training.models.preprocess import Preprocess
 from training.noise import noise_schedule
 from training.pretraining import train_clip, train_diffusion, train_recogniser, train_tokenizer, train_vae
 from training.recogniser import Recogniser
+from training.reward_models import Starts
+from training.reward_recipes import tiny
 from training.train_generator import train_stage
-from training.train_reward import paper
 from training.train_reward import train as train_reward
 
 GATE = 0.97  # the judge's accuracy on reconstructions, for every attribute kind
@@ -125,18 +128,23 @@ class Workshop:
         _copy_files(adapter, self.family.adapter)
 
     def clip(self) -> None:
-        """The CLIP model in PickScore's place."""
-        start = self.start.clip().requires_grad_(True) if self.start else None
-        recipe = replace(train_clip.ClipRecipe(), steps=600) if start else train_clip.ClipRecipe()
-        clip = train_clip.train(recipe, self.trained_tokenizer, self.work / "clip", self.data, start)
-        mean, std = train_clip.IMAGE_MEAN, train_clip.IMAGE_STD
+        """The tiny CLIP, on drawings and captions."""
+        clip = train_clip.train(train_clip.ClipRecipe(), self.trained_tokenizer, self.work / "clip", self.data)
         clip.save_pretrained(self.work / "clip" / "model")
-        save_reward_backbone(self.family.reward, clip, self.trained_tokenizer, mean, std)
+
+    def pickscore(self) -> None:
+        """CLIP fine-tuned on choices: PerFusionRM's backbone."""
+        scorer = train_reward(
+            tiny("pickscore"), self.rounds, Starts(self.trained_clip), self.preprocess, self.work / "pickscore"
+        )
+        assert isinstance(scorer.model, PickScore)
+        mean, std = train_clip.IMAGE_MEAN, train_clip.IMAGE_STD
+        save_reward_backbone(self.family.reward, scorer.model.clip, self.trained_tokenizer, mean, std)
 
     def reward(self) -> None:
         """PerFusionRM's plug-ins."""
-        recipe = replace(paper(), steps=800, groups_per_batch=32, warmup_steps=100)
-        train_reward(recipe, self.groups, self.family, self.work / "reward")
+        backbone = self.family.clip()
+        train_reward(tiny(), self.rounds, Starts(backbone), self.family.preprocess(backbone), self.work / "reward")
         _copy_files(self.work / "reward" / "perfusion_rm", self.family.perfusion_rm)
 
     # ---- what earlier stages left ----------------------------------------------------------
@@ -158,19 +166,33 @@ class Workshop:
         return Recogniser.load(self.root / "recogniser")
 
     @property
+    def trained_clip(self) -> CLIPModel:
+        return CLIPModel.from_pretrained(self.work / "clip" / "model").eval().requires_grad_(False)
+
+    @property
+    def preprocess(self) -> Preprocess:
+        return Preprocess({"image_mean": train_clip.IMAGE_MEAN, "image_std": train_clip.IMAGE_STD}, SIZE_PX)
+
+    @property
     def trained_vae(self) -> AutoencoderKL:
         return AutoencoderKL.from_pretrained(self.work / "vae-polish" / "model").eval()
 
     @property
     def table(self) -> Path:
-        """Where the rounds are written."""
+        """Where the generator's rounds are written."""
         return self.data / f"market-{MARKET.groups}"
 
     @cached_property
     def groups(self) -> GroupTensors:
-        """Rounds of the market, with pictures."""
+        """Rounds of the market, with pictures, for the generator."""
         write_market(self.table, MARKET)
         return prepare(self.table, self.data / "prepared", self.trained_tokenizer, SIZE_PX)
+
+    @cached_property
+    def rounds(self) -> GroupTensors:
+        """The industrial set, for the reward model."""
+        write_market(self.data / "industrial", industrial())
+        return prepare(self.data / "industrial", self.data / "prepared", self.trained_tokenizer, SIZE_PX)
 
     @property
     def wished(self) -> GroupTensors:
@@ -187,7 +209,7 @@ class Workshop:
         return replace(groups, wished_ids=train_tokenizer.encode(self.trained_tokenizer, added))
 
 
-STAGES = ("tokenizer", "judge", "vae", "diffusion", "generator", "clip", "reward")
+STAGES = ("tokenizer", "judge", "vae", "diffusion", "generator", "clip", "pickscore", "reward")
 
 
 def _copy_files(source: Path, target: Path) -> None:
@@ -216,7 +238,7 @@ def main() -> int:
     parser.add_argument("--until", choices=STAGES, default=STAGES[-1], help="the last stage to run")
     parser.add_argument("--below-gate", action="store_true", help="use a VAE that misses its gate")
     parser.add_argument(
-        "--warm-start", type=Path, metavar="DIR", help="go on from this family's VAE, U-Net, text encoder and CLIP"
+        "--warm-start", type=Path, metavar="DIR", help="go on from this family's VAE, U-Net and text encoder"
     )
     arguments = parser.parse_args()
     hush_libraries()

@@ -1,12 +1,15 @@
-"""Trains PerFusionRM's plug-ins on groups of pictures, the CLIP backbone frozen (Eq. 7–9).
+"""Trains a reward model on groups of pictures: PerFusionRM's plug-ins, the CLIP backbone frozen (Eq. 7–9), an
+ablation of it, or one of the six baselines.
 
 Example, on the tiny family's backbone (resumes where it stopped):
 
     python -m training.train_reward --data build/reward_groups --out build/reward
+    python -m training.train_reward --data build/reward_groups --out build/pickscore --model pickscore
+    torchrun --nproc-per-node 2 -m training.train_reward --data … --out …      the same steps, shared by two
 
 `--data` is a Parquet table of groups (training.data.table), decoded and tokenised once and kept in
 build/prepared, or a directory of arrays (training.data.groups). `--out` gets checkpoint.pt, log.jsonl, log.png,
-perfusion_rm/ in the family's format, and result.json with MAP and GAUC on the held-out groups.
+tensorboard/, the model under its name, and result.json with MAP and GAUC on the held-out groups.
 """
 
 import argparse
@@ -14,68 +17,46 @@ import json
 import math
 import sys
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR
 
+from training.baselines.image_reward import ImageReward
 from training.data.groups import EpochSampler, GroupError, GroupTensors
 from training.data.load import reward_groups
 from training.family import TINY, FamilyPaths, hush_libraries
-from training.loop import Diverged, Stateful, fit
+from training.loop import Diverged, Stateful, fit, warmup_cosine
 from training.metrics import Ranking, rank_metrics
 from training.models.errors import ModelError
 from training.models.feature_crossing import drop_features
-from training.models.plugin import PluginShape
-from training.models.reward_model import VARIANTS, PerFusionRM, RewardConfig, Variant
-from training.objectives import reward_cross_entropy
+from training.models.preprocess import Preprocess
+from training.models.reward_model import PerFusionRM
+from training.reward_models import OBJECTIVES, Starts, build, save, trained
+from training.reward_recipes import MODELS, RewardRecipe, paper, tiny
 from training.reward_scores import RewardScorer
+from training.workers import Workers
 
-
-@dataclass(frozen=True)
-class RewardRecipe:
-    """How the plug-ins are trained (B.4); units in the comments."""
-
-    variant: Variant = "full"
-    steps: int = 1_500  # optimizer steps
-    groups_per_batch: int = 128
-    lr: float = 1e-3  # of AdamW after warm-up
-    warmup_steps: int = 500
-    weight_decay: float = 1e-2
-    feature_dropout: float = 0.05  # so that "unknown" is a trained value
-    embed_dim: int = 8  # width of one feature's embedding
-    n_cross_layers: int = 2
-    adaptive_hidden: int = 32  # width inside an adaptive network
-    max_grad_norm: float = 1.0
-    bf16: bool = False  # autocast; scores and losses stay in fp32
-    held_out: int = 512  # last groups of the data, never trained on
-    seed: int = 0
-
-    def config(self) -> RewardConfig:
-        shape = PluginShape(self.embed_dim, self.n_cross_layers, self.adaptive_hidden)
-        return RewardConfig(self.variant, shape)
-
-
-def paper() -> RewardRecipe:
-    """Appendix B.4: AdamW, batch 128, lr 1e-3, 500 warm-up steps, weight decay 1e-2."""
-    return RewardRecipe()
+RECIPES = {"paper": lambda model: replace(paper(), model=model), "tiny": tiny}
+CHANGES = ("steps", "groups_per_batch", "accumulate", "lr", "seed", "held_out")  # what the command line may change
 
 
 class Best:
-    """The plug-ins that ranked the held-out groups best so far, and when; part of every checkpoint."""
+    """The trained parameters that ranked the held-out groups best so far, and when; part of every checkpoint."""
 
     def __init__(self) -> None:
         self.gauc, self.step = -math.inf, 0
         self.weights: dict[str, Tensor] = {}
 
-    def offer(self, gauc: float, step: int, plugins: nn.Module) -> None:
+    def offer(self, gauc: float, step: int, parameters: Mapping[str, Tensor]) -> None:
         """Keeps a copy if it is better."""
         if gauc > self.gauc:
             self.gauc, self.step = gauc, step
-            self.weights = {name: value.detach().clone() for name, value in plugins.state_dict().items()}
+            self.weights = {name: value.detach().clone() for name, value in parameters.items()}
 
     def state_dict(self) -> dict[str, Any]:
         return vars(self).copy()
@@ -84,51 +65,106 @@ class Best:
         vars(self).update(state_dict)
 
 
-class RewardTraining:
-    """The model, its optimizer, and the batches of step n, which depend on the seed and n alone."""
+class Trained:
+    """What trains of a model, as part of a checkpoint: the frozen backbone is not saved with every one."""
 
-    def __init__(self, recipe: RewardRecipe, groups: GroupTensors, family: FamilyPaths) -> None:
+    def __init__(self, parameters: Mapping[str, nn.Parameter]) -> None:
+        self.parameters = parameters
+
+    def state_dict(self) -> dict[str, Any]:
+        return {name: parameter.detach() for name, parameter in self.parameters.items()}
+
+    @torch.no_grad()
+    def load_state_dict(self, state_dict: Mapping[str, Tensor]) -> None:
+        for name, parameter in self.parameters.items():
+            parameter.copy_(state_dict[name])
+
+
+class RewardTraining:
+    """The model, its optimizer, and the batches of step n, which depend on the seed and n alone.
+
+    So a checkpoint needs neither the generators' states nor the position in the data: both follow from n.
+    """
+
+    def __init__(
+        self, recipe: RewardRecipe, groups: GroupTensors, starts: Starts, preprocess: Preprocess, workers: Workers
+    ) -> None:
         if groups.images is None:
             raise GroupError("the reward model trains on images; these groups have none")
-        self.recipe, self.device = recipe, torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        if recipe.groups_per_batch < workers.count * recipe.accumulate:
+            raise GroupError(
+                f"{recipe.groups_per_batch} groups a batch cannot be divided into {recipe.accumulate} parts"
+            )
+        self.recipe, self.workers = recipe, workers
         self.training, self.held_out = groups.split(min(recipe.held_out, len(groups) // 5))
-        clip = family.clip()
         torch.manual_seed(recipe.seed)
-        self.model = PerFusionRM(clip, groups.schema, recipe.config()).to(self.device)
-        self.scorer = RewardScorer(self.model, family.preprocess(clip).to(self.device), self.device, recipe.bf16)
-        self.parameters = list(self.model.plugins.parameters())
-        self.optimizer = torch.optim.AdamW(self.parameters, recipe.lr, weight_decay=recipe.weight_decay)
-        self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, self._warmup)
-        self.rows = self.training.rows_with(negatives=True)
+        model = build(recipe, starts, groups.schema).to(workers.device)
+        self.objective = OBJECTIVES[recipe.model]
+        self.exact = {name: value.clone() for name, value in starts.clip.state_dict().items()}
+        if recipe.bf16 and isinstance(model, PerFusionRM):
+            model.clip.bfloat16()  # frozen: the plug-ins stay in fp32 and need no autocast
+        autocast = recipe.bf16 and not isinstance(model, PerFusionRM)
+        self.scorer = RewardScorer(model, preprocess.to(workers.device), workers.device, autocast)
+        self.parameters = trained(model)
+        parts = [{"params": list(self.parameters.values())}]  # none for CLIP-H
+        self.optimizer = torch.optim.AdamW(parts, recipe.lr, weight_decay=recipe.weight_decay)
+        self.schedule = self._schedule()
+        self.rows = self._usable_rows()
         self.sampler = EpochSampler(self.rows, recipe.groups_per_batch, recipe.seed)
         self.best = Best()
 
-    def _warmup(self, step: int) -> float:
-        return min(1.0, (step + 1) / max(1, self.recipe.warmup_steps))
+    @property
+    def model(self) -> nn.Module:
+        return self.scorer.model
+
+    def _schedule(self) -> LambdaLR:
+        warmup = max(1, self.recipe.warmup_steps)
+        if self.recipe.decay:
+            return warmup_cosine(self.optimizer, warmup, self.recipe.steps)
+        return LambdaLR(self.optimizer, lambda step: min(1.0, (step + 1) / warmup))
+
+    def _usable_rows(self) -> np.ndarray:
+        """Groups with a positive and a negative; for HPSv1's softmax, those of one choice."""
+        rows = self.training.rows_with(negatives=True)
+        return rows[self.training.selected[rows].sum(1) == 1] if self.recipe.model == "hpsv1" else rows
 
     def step(self, n: int) -> dict[str, float]:
+        """One optimizer step; every worker draws the whole batch and computes its share, part by part."""
         generator = torch.Generator().manual_seed(self.recipe.seed * 1_000_003 + n)
+        torch.manual_seed(self.recipe.seed * 1_000_003 + n + self.workers.rank)  # dropout, where a model has it
         rows = self.sampler.batch(n)
-        features = torch.from_numpy(self.training.features[rows])
-        dropped = drop_features(features, self.training.schema, self.recipe.feature_dropout, generator)
-        wordings = torch.randint(self.training.input_ids.shape[1], (len(rows),), generator=generator)
-        scores = self.scorer.batch(self.training, rows, wordings.numpy(), dropped)  # (B, K)
-        selected = torch.from_numpy(self.training.selected[rows]).to(self.device)
-        present = torch.from_numpy(self.training.there[rows]).to(self.device)
-        loss = reward_cross_entropy(scores, selected, present).mean()
+        features = drop_features(
+            torch.from_numpy(self.training.features[rows]), self.training.schema, self.recipe.feature_dropout, generator
+        )
+        wordings = torch.randint(self.training.input_ids.shape[1], (len(rows),), generator=generator).numpy()
+        self.model.train()
         self.optimizer.zero_grad()
-        loss.backward()
-        norm = torch.nn.utils.clip_grad_norm_(self.parameters, self.recipe.max_grad_norm)
+        told = torch.zeros(2, device=self.workers.device)  # sums over the groups: loss, hits
+        for part in np.array_split(self.workers.share(np.arange(len(rows))), self.recipe.accumulate):
+            if len(part):
+                told += self._backward(rows[part], wordings[part], features[part], len(rows))
+        gradients = [p.grad if p.grad is not None else torch.zeros_like(p) for p in self.parameters.values()]
+        self.workers.add_up([*gradients, told])
+        norm = torch.nn.utils.clip_grad_norm_(self.parameters.values(), self.recipe.max_grad_norm)
         self.optimizer.step()
         self.schedule.step()
-        best = scores.masked_fill(~present, -torch.inf).argmax(1, keepdim=True)
-        hit = selected.gather(1, best).float().mean()  # the best-scored one was selected
-        return {"loss": loss.item(), "top_1": hit.item(), "grad_norm": norm.item()}
+        loss, hits = (told / len(rows)).tolist()
+        return {"loss": loss, "top_1": hits, "grad_norm": norm.item()}
+
+    def _backward(self, rows: np.ndarray, wordings: np.ndarray, features: Tensor, whole: int) -> Tensor:
+        """Adds these groups' gradient of the mean over the `whole` batch; returns their summed loss and hits."""
+        scores = self.scorer.batch(self.training, rows, wordings, features)  # (B, K)
+        selected = torch.from_numpy(self.training.selected[rows]).to(scores.device)
+        present = torch.from_numpy(self.training.there[rows]).to(scores.device)
+        loss = self.objective(scores, selected, present).sum()
+        (loss / whole).backward()
+        best = scores.detach().masked_fill(~present, -torch.inf).argmax(1, keepdim=True)
+        return torch.stack([loss.detach(), selected.gather(1, best).float().sum()])  # the best-scored one was selected
 
     def state(self) -> dict[str, Stateful]:
         """Everything that changes from step to step."""
         return {
-            "plugins": self.model.plugins,
+            "trained": Trained(self.parameters),
             "optimizer": self.optimizer,
             "schedule": self.schedule,
             "best": self.best,
@@ -136,32 +172,62 @@ class RewardTraining:
 
     def evaluate(self, groups: GroupTensors) -> Ranking:
         """MAP and GAUC with everybody's own features."""
+        self.model.eval()
         return rank_metrics(self.scorer.all(groups), np.asarray(groups.selected), groups.there)
 
     def measure(self, n: int) -> Mapping[str, float]:
-        """On the held-out groups every 100 steps, and keeps the best plug-ins by it."""
+        """On the held-out groups every 100 steps, and keeps the best parameters by it."""
         if (n + 1) % 100 and n + 1 != self.recipe.steps:
             return {}
         ranking = self.evaluate(self.held_out)
-        self.best.offer(ranking.gauc, n + 1, self.model.plugins)
+        self.best.offer(ranking.gauc, n + 1, self.parameters)
         return {"held_out_map": ranking.map, "held_out_gauc": ranking.gauc}
 
+    def finish(self) -> nn.Module:
+        """The model with its best parameters, in fp32; ImageReward's rewards normalised on the held-out groups."""
+        if self.best.weights:
+            Trained(self.parameters).load_state_dict(self.best.weights)
+        model = self.model.eval()
+        if isinstance(model, PerFusionRM):
+            model.clip.float().load_state_dict(self.exact)
+        if isinstance(model, ImageReward):
+            model.normalise_by(torch.tensor(self.scorer.all(self.held_out)[self.held_out.there]))
+        return model
 
-def train(recipe: RewardRecipe, groups: GroupTensors, family: FamilyPaths, out: Path) -> Ranking:
-    """Trains (or resumes), saves the plug-ins that ranked the held-out groups best, and returns that ranking.
 
-    Because they were chosen by it, that ranking flatters: training.evaluate measures on groups of its own.
+def train(
+    recipe: RewardRecipe,
+    groups: GroupTensors,
+    starts: Starts,
+    preprocess: Preprocess,
+    out: Path,
+    workers: Workers | None = None,
+) -> RewardScorer:
+    """Trains (or resumes), saves what ranked the held-out groups best under out/<model>, and returns it.
+
+    Because it was chosen by them, result.json's ranking flatters: training.evaluate measures on groups of its own.
     """
-    run = RewardTraining(recipe, groups, family)
-    dropped = len(run.training) - len(run.rows)
-    print(f"{len(run.rows)} groups to train on, {dropped} of one class dropped, {len(run.held_out)} held out")
-    fit(out, recipe.steps, run.step, run.state(), on_log=run.measure)
-    run.model.plugins.load_state_dict(run.best.weights)
-    run.model.save(out / "perfusion_rm")
-    ranking = run.evaluate(run.held_out)
-    result = {"recipe": asdict(recipe), "best_step": run.best.step, "held_out": asdict(ranking)}
-    (out / "result.json").write_text(json.dumps(result, indent=1) + "\n")
-    return ranking
+    workers = workers or Workers()
+    run = RewardTraining(recipe, groups, starts, preprocess, workers)
+    if workers.is_first:
+        dropped = len(run.training) - len(run.rows)
+        print(f"{len(run.rows)} groups to train on, {dropped} unusable dropped, {len(run.held_out)} held out")
+    if run.parameters:
+        fit(out, recipe.steps, run.step, run.state(), on_log=run.measure, workers=workers)
+    model = run.finish()
+    if workers.is_first:
+        out.mkdir(parents=True, exist_ok=True)
+        save(model, out / recipe.model)
+        ranking = run.evaluate(run.held_out)
+        result = {
+            "recipe": asdict(recipe),
+            "training_groups": len(run.rows),
+            "best_step": run.best.step,
+            "held_out": asdict(ranking),
+        }
+        (out / "result.json").write_text(json.dumps(result, indent=1) + "\n")
+    workers.wait()
+    return run.scorer
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -169,9 +235,14 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--data", type=Path, required=True, help="table of groups, or arrays with images")
     parser.add_argument("--out", type=Path, required=True, help="where the run is kept; the same again resumes")
     parser.add_argument("--weights", type=Path, default=TINY, help="family with reward/ (default: %(default)s)")
-    parser.add_argument("--variant", choices=VARIANTS, help="which towers get a plug-in (default: full)")
-    for name, kind in (("steps", int), ("lr", float), ("seed", int), ("groups-per-batch", int), ("held-out", int)):
-        parser.add_argument(f"--{name}", type=kind, help="instead of the recipe's")
+    parser.add_argument(
+        "--model", choices=MODELS, default="perfusion_rm", help="what is trained (default: %(default)s)"
+    )
+    parser.add_argument("--blip", type=Path, help="imagereward only: a published ImageReward.pt to start from")
+    parser.add_argument("--recipe", choices=RECIPES, default="paper", help="the numbers (default: %(default)s)")
+    for name in CHANGES:
+        kind = RewardRecipe.__dataclass_fields__[name].type
+        parser.add_argument(f"--{name.replace('_', '-')}", type=kind, help="instead of the recipe's")
     parser.add_argument("--bf16", action="store_true", default=None, help="bfloat16 autocast")
     return parser.parse_args()
 
@@ -179,16 +250,24 @@ def parse_arguments() -> argparse.Namespace:
 def main() -> int:
     arguments = parse_arguments()
     hush_libraries()
-    names = ("variant", "steps", "lr", "seed", "groups_per_batch", "held_out", "bf16")
-    changed = {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
+    changed = {name: getattr(arguments, name) for name in (*CHANGES, "bf16") if getattr(arguments, name) is not None}
+    recipe = replace(RECIPES[arguments.recipe](arguments.model), **changed)
+    workers = Workers.from_environment()
     try:
         family = FamilyPaths.under(arguments.weights)
+        clip = family.clip()
+        starts = Starts(clip, ImageReward.from_published(arguments.blip) if arguments.blip else None)
+        if workers.is_first:
+            reward_groups(arguments.data, family)  # prepared once, then found by all
+        workers.wait()
         groups = reward_groups(arguments.data, family)
-        ranking = train(replace(paper(), **changed), groups, family, arguments.out)
+        train(recipe, groups, starts, family.preprocess(clip), arguments.out, workers)
     except (ModelError, Diverged) as error:
         print(f"training stopped: {error}", file=sys.stderr)
         return 1
-    print(f"held out: MAP {ranking.map:.4f}, GAUC {ranking.gauc:.4f} over {ranking.groups} groups")
+    if workers.is_first:
+        found = json.loads((arguments.out / "result.json").read_text())["held_out"]
+        print(f"held out: MAP {found['map']:.4f}, GAUC {found['gauc']:.4f} over {found['groups']} groups")
     return 0
 
 

@@ -13,6 +13,8 @@ from training.objectives import (
     group_preference,
     implicit_accuracy,
     listwise,
+    pairwise_cross_entropy,
+    rating_error,
     relative_error,
     reward_cross_entropy,
     set_plackett_luce,
@@ -176,3 +178,40 @@ def test_implicit_accuracy_counts_pairs_and_halves_ties() -> None:
     d = torch.tensor([[0.0, 1.0, 0.0, -1.0]])
     assert implicit_accuracy(d, group(4, [0])).item() == pytest.approx((1 + 0.5 + 0) / 3)
     assert math.isnan(implicit_accuracy(d, group(4, [])).item())
+
+
+def test_pairs_of_a_group_are_averaged_by_brute_force() -> None:
+    scores, selected, present = (
+        torch.randn(4, 5, generator=torch.Generator().manual_seed(3)),
+        torch.zeros(4, 5).bool(),
+        None,
+    )
+    selected[0, 1], selected[1, [0, 3]], selected[2, :] = True, True, True  # the last group: nothing selected
+    present = torch.ones(4, 5).bool()
+    present[1, 4] = False
+    for ties in (False, True):
+        found = pairwise_cross_entropy(scores, selected, present, ties=ties)
+        for row in range(4):
+            losses = []
+            for i, j in itertools.combinations(range(5), 2):
+                labels = torch.stack([selected[row, i], selected[row, j]]).float()
+                if not (present[row, i] and present[row, j] and labels.sum()) or (labels.sum() == 2 and not ties):
+                    continue
+                log_p = torch.stack([scores[row, i], scores[row, j]]).log_softmax(0)
+                losses.append(-(labels / labels.sum() * log_p).sum())
+            expected = torch.stack(losses).mean() if losses else torch.tensor(0.0)
+            torch.testing.assert_close(found[row], expected)
+
+
+def test_two_candidates_make_pickscores_loss_the_softmax_of_two() -> None:
+    scores = torch.randn(3, 2, generator=torch.Generator().manual_seed(4))
+    selected = torch.tensor([[True, False], [False, True], [True, True]])
+    ours = pairwise_cross_entropy(scores, selected, ties=True)
+    torch.testing.assert_close(ours, reward_cross_entropy(scores, selected))
+
+
+def test_ratings_aim_at_ten_and_one() -> None:
+    scores = torch.tensor([[10.0, 1.0, 1.0], [1.0, 1.0, 5.0]])
+    selected = torch.tensor([[True, False, False], [True, False, False]])
+    present = torch.tensor([[True, True, True], [True, True, False]])
+    assert torch.equal(rating_error(scores, selected, present), torch.tensor([0.0, 40.5]))

@@ -1,5 +1,9 @@
-"""Training PerFusionRM: a taste that only the user's features reveal is learnt, resumption is exact."""
+"""Training reward models: a taste that only the user's features reveal is learnt, resumption is exact."""
 
+import json
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,8 +14,14 @@ import torch
 from training.data.groups import GroupError, GroupTensors
 from training.family import FamilyPaths
 from training.loop import fit
+from training.models.errors import WeightsError
 from training.models.reward_model import PerFusionRM
-from training.train_reward import Best, RewardRecipe, RewardTraining, train
+from training.pretraining.train_blip import build as build_blip
+from training.reward_models import Starts
+from training.reward_recipes import MODELS, Model, RewardRecipe, tiny
+from training.reward_scores import RewardScorer
+from training.train_reward import Best, RewardTraining, train
+from training.workers import Workers
 
 RECIPE = RewardRecipe(steps=6, groups_per_batch=8, warmup_steps=2, held_out=16, lr=3e-3)
 
@@ -30,38 +40,83 @@ def groups(schema) -> GroupTensors:
     return GroupTensors(schema, features, selected, rng.integers(0, 250, (n, 2, 77)), images=images)
 
 
+def run(recipe: RewardRecipe, groups: GroupTensors, family: FamilyPaths, out: Path) -> RewardScorer:
+    clip = family.clip()
+    return train(recipe, groups, Starts(clip), family.preprocess(clip), out)
+
+
+def training(recipe: RewardRecipe, groups: GroupTensors, family: FamilyPaths) -> RewardTraining:
+    clip = family.clip()
+    return RewardTraining(recipe, groups, Starts(clip), family.preprocess(clip), Workers())
+
+
+def read_log(path: Path) -> list[dict[str, float]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
 def test_it_learns_what_only_the_features_reveal(family: FamilyPaths, groups: GroupTensors, tmp_path: Path) -> None:
     recipe = replace(RECIPE, steps=60, feature_dropout=0.0)
-    ranking = train(recipe, groups, family, tmp_path)
-    assert ranking.gauc > 0.9
+    run(recipe, groups, family, tmp_path)
+    result = json.loads((tmp_path / "result.json").read_text())
+    assert result["held_out"]["gauc"] > 0.9
+    assert result["training_groups"] == 64
     loaded = PerFusionRM.load(tmp_path / "perfusion_rm", family.clip(), groups.schema)
     assert loaded.config == recipe.config()
-    assert {"log.jsonl", "log.png", "result.json", "checkpoint.pt"} <= {p.name for p in tmp_path.iterdir()}
+    names = {path.name for path in tmp_path.iterdir()}
+    assert {"log.jsonl", "log.png", "result.json", "checkpoint.pt", "tensorboard"} <= names
+    assert list((tmp_path / "tensorboard").iterdir())
 
 
+@pytest.mark.parametrize("model", ["perfusion_rm", "aesthetics"])  # the second with dropout
 def test_an_interrupted_training_ends_in_the_same_weights(
-    family: FamilyPaths, groups: GroupTensors, tmp_path: Path
+    family: FamilyPaths, groups: GroupTensors, tmp_path: Path, model: Model
 ) -> None:
-    train(RECIPE, groups, family, tmp_path / "whole")
-    run = RewardTraining(RECIPE, groups, family)
+    recipe = replace(RECIPE, model=model, decay=True)
+    whole = run(recipe, groups, family, tmp_path / "whole").model
+    first = training(recipe, groups, family)
 
     def step(n: int) -> dict[str, float]:
         if n == 3:
             raise KeyboardInterrupt
-        return run.step(n)
+        return first.step(n)
 
     with pytest.raises(KeyboardInterrupt):
-        fit(tmp_path / "halves", RECIPE.steps, step, run.state(), save_every_s=0.0)
-    train(RECIPE, groups, family, tmp_path / "halves")
-    whole, halves = (
-        PerFusionRM.load(tmp_path / name / "perfusion_rm", family.clip()).plugins.state_dict()
-        for name in ("whole", "halves")
+        fit(tmp_path / "halves", recipe.steps, step, first.state(), save_every_s=0.0)
+    halves = run(recipe, groups, family, tmp_path / "halves").model.state_dict()
+    assert all(torch.equal(value, halves[name]) for name, value in whole.state_dict().items())
+
+
+def test_a_batch_in_parts_takes_the_same_step(family: FamilyPaths, groups: GroupTensors) -> None:
+    whole = training(RECIPE, groups, family)
+    parts = training(replace(RECIPE, accumulate=3), groups, family)
+    told = [(whole.step(n), parts.step(n)) for n in range(2)]
+    for one, other in told:
+        assert one == pytest.approx(other, rel=1e-4)
+    for name, value in whole.parameters.items():
+        torch.testing.assert_close(value, parts.parameters[name], rtol=1e-3, atol=1e-5)
+
+
+def test_two_processes_give_what_one_gives(family: FamilyPaths, groups: GroupTensors, tmp_path: Path) -> None:
+    groups.save(tmp_path / "groups")
+    options = ["--steps", "3", "--groups-per-batch", "8", "--held-out", "16", "--lr", "1e-3"]
+    command = ["-m", "training.train_reward", "--data", tmp_path / "groups", "--weights", family.pipeline.parent]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": "."}
+    together = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone"]
+    for out, launcher in (("one", []), ("two", together)):
+        whole = [sys.executable, *launcher, *command, "--out", tmp_path / out, *options]
+        subprocess.run(whole, check=True, env=environment, timeout=240)
+    logs = [read_log(tmp_path / out / "log.jsonl") for out in ("one", "two")]
+    for one, two in zip(*logs, strict=True):
+        assert one["loss"] == pytest.approx(two["loss"], rel=1e-5)
+    one, two = (
+        PerFusionRM.load(tmp_path / out / "perfusion_rm", family.clip()).plugins.state_dict() for out in ("one", "two")
     )
-    assert all(torch.equal(value, halves[name]) for name, value in whole.items())
+    for name, value in one.items():
+        torch.testing.assert_close(value, two[name], rtol=1e-2, atol=1e-4)  # Adam divides tiny sums
 
 
 def test_only_plugins_are_in_the_optimizer(family: FamilyPaths, groups: GroupTensors) -> None:
-    run = RewardTraining(RECIPE, groups, family)
+    run = training(RECIPE, groups, family)
     trained = {id(p) for group in run.optimizer.param_groups for p in group["params"]}
     assert trained == {id(p) for p in run.model.plugins.parameters()}
     before = {name: p.clone() for name, p in run.model.clip.named_parameters()}
@@ -72,17 +127,50 @@ def test_only_plugins_are_in_the_optimizer(family: FamilyPaths, groups: GroupTen
 def test_groups_without_images_are_refused(family: FamilyPaths, groups: GroupTensors) -> None:
     bare = GroupTensors(groups.schema, groups.features, groups.selected, groups.input_ids)
     with pytest.raises(GroupError, match="these groups have none"):
-        RewardTraining(RECIPE, bare, family)
+        training(RECIPE, bare, family)
 
 
-def test_the_best_plugins_are_kept_over_a_resumption() -> None:
+@pytest.mark.parametrize("model", MODELS)
+def test_every_model_trains_what_it_should_and_scores(family: FamilyPaths, groups: GroupTensors, model: Model) -> None:
+    clip, tokenizer = family.clip(), family.reward_tokenizer()
+    pictures = np.asarray(groups.images).repeat(2, 2).repeat(2, 3)[:, :, :64, :64]  # of the tiny BLIP's size
+    large = replace(groups, images=pictures) if model == "imagereward" else groups
+    blip = build_blip(tokenizer)
+    preprocess = family.preprocess(clip)
+    preprocess.size_px = 64 if model == "imagereward" else preprocess.size_px
+    recipe = replace(tiny(model), steps=2, groups_per_batch=4, held_out=16, unlocked_layers=1)
+    made = RewardTraining(recipe, large, Starts(clip, blip), preprocess, Workers())
+    frozen = {name: p.clone() for name, p in made.model.named_parameters() if name not in made.parameters}
+    before = {name: p.clone() for name, p in made.parameters.items()}
+    if before:
+        made.step(0), made.step(1), made.step(2)
+    assert all(torch.equal(p, frozen[n]) for n, p in made.model.named_parameters() if n in frozen)
+    assert all(
+        not torch.equal(p, before[n]) for n, p in made.parameters.items() if not n.endswith("bias")
+    )  # some cancel
+    assert any("logit_scale" in name for name in frozen) or model == "imagereward"  # nobody trains the scale
+    scores = made.scorer.all(large.rows(slice(0, 5)))
+    assert scores.shape == (5, 2) and np.isfinite(scores).all()
+
+
+def test_imagereward_without_a_start_is_refused(family: FamilyPaths, groups: GroupTensors) -> None:
+    with pytest.raises(WeightsError, match="starts from a BLIP"):
+        training(replace(RECIPE, model="imagereward"), groups, family)
+
+
+def test_a_batch_smaller_than_its_parts_is_refused(family: FamilyPaths, groups: GroupTensors) -> None:
+    with pytest.raises(GroupError, match="8 groups a batch cannot be divided into 9 parts"):
+        training(replace(RECIPE, accumulate=9), groups, family)
+
+
+def test_the_best_parameters_are_kept_over_a_resumption() -> None:
     layer = torch.nn.Linear(2, 2)
     best = Best()
-    best.offer(0.7, 100, layer)
+    best.offer(0.7, 100, dict(layer.named_parameters()))
     kept = layer.weight.detach().clone()
     with torch.no_grad():
         layer.weight.add_(1.0)
-    best.offer(0.6, 200, layer)
+    best.offer(0.6, 200, dict(layer.named_parameters()))
     resumed = Best()
     resumed.load_state_dict(best.state_dict())
     assert (resumed.gauc, resumed.step) == (0.7, 100)

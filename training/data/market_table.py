@@ -1,6 +1,6 @@
 """The simulated market as a table of groups: rounds played by many merchants, their candidates drawn.
 
-    python -m training.data.market_table --out build/industrial                        20,000 groups of 5
+    python -m training.data.market_table --out build/industrial                        60,000 groups of 5
     python -m training.data.market_table --out build/pickapic_like --pickapic-like     groups of 2, user ids only
     python -m training.data.market_table --out build/unseen --first-merchant 2000      merchants nobody trained on
 
@@ -39,7 +39,7 @@ _CHUNK = 100
 class MarketRecipe:
     """Which rounds are played."""
 
-    groups: int = 20_000  # a multiple of 100
+    groups: int = 60_000  # a multiple of 100
     candidates: int = 5
     first_merchant: int = 0
     merchants: int = 2_000
@@ -54,7 +54,7 @@ def industrial() -> MarketRecipe:
 
 def pickapic_like() -> MarketRecipe:
     """Like PickaPic: groups of two, fewer users that come back often, known by their ids alone."""
-    return MarketRecipe(groups=20_000, candidates=2, merchants=400, seed=1, ids_only=True)
+    return MarketRecipe(groups=40_000, candidates=2, merchants=400, seed=1, ids_only=True)
 
 
 def write_market(directory: Path, recipe: MarketRecipe) -> None:

@@ -19,6 +19,7 @@ from training.models.errors import TopologyError, WeightsError
 from training.models.feature_schema import FeatureSchema
 from training.models.plugin import PluginShape, TowerPlugin
 from training.models.storage import load_weights, read_config, save_weights
+from training.models.tokens import without_padding
 
 WEIGHTS_FILE = "plugin.safetensors"
 Variant = Literal["full", "shared", "vision_only", "text_only"]
@@ -51,13 +52,13 @@ class Injector:
         def add(_: nn.Module, __: Any, output: tuple[Tensor, Any]) -> tuple[Tensor, Any] | None:
             if not self.additions:
                 return None
-            return output[0] + self.additions[index][0], *output[1:]
+            return output[0] + self.additions[index][0].to(output[0].dtype), *output[1:]
 
         return add
 
     def _after_feed_forward(self, index: int) -> Any:
         def add(_: nn.Module, __: Any, output: Tensor) -> Tensor | None:
-            return output + self.additions[index][1] if self.additions else None
+            return output + self.additions[index][1].to(output.dtype) if self.additions else None
 
         return add
 
@@ -71,13 +72,17 @@ class Injector:
 
 
 class PerFusionRM(nn.Module):
-    """r(x, y, u) = cos(E_img(x; u), E_txt(y; u)), reported as exp(logit_scale)·r (Eq. 6)."""
+    """r(x, y, u) = cos(E_img(x; u), E_txt(y; u)), reported as exp(logit_scale)·r (Eq. 6).
+
+    The frozen backbone may be held in bfloat16: plug-ins, cosines and scores are float32 all the same.
+    """
 
     def __init__(self, clip: CLIPModel, schema: FeatureSchema, config: RewardConfig | None = None) -> None:
         super().__init__()
         self.config, self.schema = config or RewardConfig(), schema
         self.clip = clip.eval().requires_grad_(False)
         self.plugins = nn.ModuleDict(_make_plugins(clip, schema, self.config))
+        self._end_id = clip.config.text_config.eos_token_id
         self._injectors = {
             "text": Injector(clip.text_model.encoder.layers),
             "vision": Injector(clip.vision_model.encoder.layers),
@@ -102,13 +107,13 @@ class PerFusionRM(nn.Module):
         """E_txt(y; u), unit length: (B, 77), (B, F or d) → (B, e). No user: the plain backbone."""
         with self._personal("text", user):
             pooled = self.clip.text_model(input_ids=input_ids).pooler_output
-        return normalize(self.clip.text_projection(pooled), dim=-1)
+        return normalize(self.clip.text_projection(pooled).float(), dim=-1)
 
     def embed_image(self, pixels: Tensor, user: Tensor | None) -> Tensor:
         """E_img(x; u), unit length: (B, 3, H, W) normalised, (B, F or d) → (B, e)."""
         with self._personal("vision", user):
-            pooled = self.clip.vision_model(pixel_values=pixels).pooler_output
-        return normalize(self.clip.visual_projection(pooled), dim=-1)
+            pooled = self.clip.vision_model(pixel_values=pixels.to(self.clip.dtype)).pooler_output
+        return normalize(self.clip.visual_projection(pooled).float(), dim=-1)
 
     def forward(self, pixels: Tensor, input_ids: Tensor, features: Tensor | None) -> Tensor:
         """Scores of groups: (B, K, 3, H, W), (B, 77), (B, F) → (B, K) exp(logit_scale)·cos.
@@ -120,8 +125,8 @@ class PerFusionRM(nn.Module):
         user = None if features is None or plugin is None else plugin.represent(features)  # (B, d)
         per_image = None if user is None else user.repeat_interleave(k, 0)  # (B·K, d)
         images = self.embed_image(pixels.flatten(0, 1), per_image).unflatten(0, (-1, k))
-        texts = self.embed_text(input_ids, features)  # (B, e)
-        return self.clip.logit_scale.exp() * (images * texts.unsqueeze(1)).sum(-1)  # (B, K)
+        texts = self.embed_text(without_padding(input_ids, self._end_id), features)  # (B, e)
+        return self.clip.logit_scale.float().exp() * (images * texts.unsqueeze(1)).sum(-1)  # (B, K)
 
     def _personal(self, tower: str, user: Tensor | None) -> AbstractContextManager[None]:
         plugin = self.plugin_of(tower)

@@ -1,7 +1,6 @@
-"""Trains the tiny CLIP that stands in PickScore's place: pictures and prompts, then choices.
+"""Pre-trains the tiny CLIP: the contrastive loss on drawings and captions, and a tag head beside it.
 
-First CLIP's contrastive loss on drawings and their prompts; then PickScore's idea, a softmax over
-the candidates of a round towards the picked one, by merchants it is told nothing about.
+Knows drawings and the phrases that describe them; nothing about merchants or choices.
 """
 
 from dataclasses import dataclass
@@ -9,15 +8,18 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import CLIPConfig, CLIPModel, CLIPTokenizer
 
 from training.loop import fit, warmup_cosine
-from training.market.attributes import from_indices
+from training.market.attributes import ATTRIBUTES, from_indices
 from training.market.prompts import ask_for, write
+from training.models.tokens import without_padding
 from training.pretraining.drawings import drawings
+from training.pretraining.train_recogniser import degrade
 from training.pretraining.train_tokenizer import encode as tokenize
+from training.recogniser import attribute_loss, to_pixels
 
 IMAGE_MEAN = (0.48145466, 0.4578275, 0.40821073)  # CLIP's own normalisation
 IMAGE_STD = (0.26862954, 0.26130258, 0.27577711)
@@ -28,74 +30,92 @@ class ClipRecipe:
     """How the tiny CLIP is trained."""
 
     seed: int = 606
-    steps: int = 1_500
+    pool: int = 40_000  # drawings to learn from
+    steps: int = 4_000
     batch: int = 96
-    lr: float = 1e-3
+    lr: float = 2e-3
     weight_decay: float = 1e-2
+    tag_weight: float = 1.0  # of the tag head's loss beside the contrastive one
 
 
 def build(tokenizer: CLIPTokenizer) -> CLIPModel:
-    """An untrained CLIP: ViT of 4 layers on 8×8 patches, text transformer of 3 layers."""
+    """An untrained CLIP: ViT of 4 layers on 16×16 patches, text transformer of 3 layers."""
     text = {
-        "vocab_size": len(tokenizer), "hidden_size": 64, "intermediate_size": 128,
+        "vocab_size": len(tokenizer), "hidden_size": 96, "intermediate_size": 192,
         "num_hidden_layers": 3, "num_attention_heads": 4, "bos_token_id": tokenizer.bos_token_id,
         "eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id,
     }  # fmt: skip
     vision = {
-        "hidden_size": 96, "intermediate_size": 192, "num_hidden_layers": 4,
-        "num_attention_heads": 4, "image_size": 64, "patch_size": 8,
+        "hidden_size": 128, "intermediate_size": 256, "num_hidden_layers": 4,
+        "num_attention_heads": 4, "image_size": 64, "patch_size": 16,
     }  # fmt: skip
-    return CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=64))
+    return CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=96))
 
 
-def train(
-    recipe: ClipRecipe,
-    tokenizer: CLIPTokenizer,
-    run_dir: Path,
-    data_dir: Path,
-    start: CLIPModel | None = None,
-) -> CLIPModel:
-    """Trains (or resumes) with the contrastive loss, from `start` or from scratch."""
-    pool = drawings(data_dir, 40_000, 101)
+class TagHead(nn.ModuleList):
+    """Reads each attribute kind off an image embedding with one linear layer: a caption names few, a picture has all.
+
+    Helps the image tower while it is pre-trained and is thrown away after.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__(nn.Linear(width, len(attribute.values)) for attribute in ATTRIBUTES)
+
+    def forward(self, embeddings: Tensor) -> list[Tensor]:  # (B, e) → per kind (B, values)
+        return [linear(embeddings) for linear in self]
+
+
+def train(recipe: ClipRecipe, tokenizer: CLIPTokenizer, run_dir: Path, data_dir: Path) -> CLIPModel:
+    """Trains (or resumes) from scratch; half of the pictures are blurred and noisy, as decoded ones are."""
+    pool = drawings(data_dir, recipe.pool, recipe.seed)
     torch.manual_seed(recipe.seed)
-    clip = (start or build(tokenizer)).train()
-    optimizer = torch.optim.AdamW(clip.parameters(), recipe.lr, weight_decay=recipe.weight_decay)
+    clip = build(tokenizer).train()
+    model = nn.ModuleDict({"clip": clip, "tags": TagHead(clip.config.projection_dim)})
+    optimizer = torch.optim.AdamW(model.parameters(), recipe.lr, weight_decay=recipe.weight_decay)
     schedule = warmup_cosine(optimizer, 200, recipe.steps)
 
     def step(n: int) -> dict[str, float]:
         rng = np.random.default_rng((recipe.seed, 1, n))
         rows = np.sort(rng.integers(len(pool), size=recipe.batch))
-        garments = [from_indices(pool.indices[row]) for row in rows]
-        prompts = [write(ask_for(g, rng, fewest=3, most=9), rng) for g in garments]
-        logits = similarity(clip, pool.images[rows], tokenize(tokenizer, prompts))
-        loss = contrastive(logits)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(clip.parameters(), 1.0)
+        pixels = normalise(degrade(to_pixels(pool.images[rows]), rng))
+        seen = image_embeddings(clip, pixels)
+        logits = similarity(clip, seen, tokenize(tokenizer, captions(pool.indices[rows], rng)))
+        matching, tags = contrastive(logits), attribute_loss(model["tags"](seen), torch.as_tensor(pool.indices[rows]))
+        (matching + recipe.tag_weight * tags).backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         schedule.step()
         optimizer.zero_grad()
         clip.logit_scale.data.clamp_(max=np.log(100.0))
         right = (logits.argmax(1) == torch.arange(len(logits))).float().mean()
-        return {"loss": loss.item(), "accuracy": right.item()}
+        return {"loss": matching.item(), "tags": tags.item(), "accuracy": right.item()}
 
-    fit(run_dir, recipe.steps, step, {"clip": clip, "optimizer": optimizer, "schedule": schedule})
+    fit(run_dir, recipe.steps, step, {"model": model, "optimizer": optimizer, "schedule": schedule})
     return clip.eval()
 
 
-def similarity(clip: CLIPModel, images: np.ndarray, input_ids: np.ndarray) -> Tensor:
-    """exp(logit_scale)·cos for all pairs, (images, prompts)."""
-    seen = clip.get_image_features(pixel_values=normalise(images))
-    said = clip.get_text_features(input_ids=torch.as_tensor(input_ids))
-    seen, said = (getattr(x, "pooler_output", x) for x in (seen, said))
-    cosines = F.normalize(seen, dim=-1) @ F.normalize(said, dim=-1).T
-    return clip.logit_scale.exp() * cosines
+def captions(indices: np.ndarray, rng: np.random.Generator) -> list[str]:
+    """A caption of each picture: three to nine of its phrases."""
+    return [write(ask_for(from_indices(row), rng, fewest=3, most=9), rng) for row in indices]
 
 
-def normalise(images: np.ndarray) -> Tensor:
-    """uint8 (N, H, W, 3) to CLIP's pixel values (N, 3, H, W)."""
-    pixels = torch.as_tensor(images).permute(0, 3, 1, 2).float() / 255
+def image_embeddings(clip: CLIPModel, pixels: Tensor) -> Tensor:
+    """Before they are normalised, (B, e)."""
+    embeddings: Tensor = clip.visual_projection(clip.vision_model(pixel_values=pixels).pooler_output)
+    return embeddings
+
+
+def similarity(clip: CLIPModel, seen: Tensor, input_ids: np.ndarray) -> Tensor:
+    """exp(logit_scale)·cos of image embeddings (A, e) with prompts (B, 77), (A, B)."""
+    ids = without_padding(torch.as_tensor(input_ids), clip.config.text_config.eos_token_id)
+    said = clip.text_projection(clip.text_model(input_ids=ids).pooler_output)
+    return clip.logit_scale.exp() * (F.normalize(seen, dim=-1) @ F.normalize(said, dim=-1).T)
+
+
+def normalise(pixels: Tensor) -> Tensor:
+    """[−1, 1] (N, 3, H, W) to CLIP's pixel values."""
     mean, std = (torch.tensor(v).view(3, 1, 1) for v in (IMAGE_MEAN, IMAGE_STD))
-    return (pixels - mean) / std
+    return ((pixels + 1) / 2 - mean) / std
 
 
 def contrastive(logits: Tensor) -> Tensor:

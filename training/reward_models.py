@@ -1,0 +1,103 @@
+"""Every reward model by its name: what it is built from, what its loss is, and how it is saved.
+
+Knows the networks and the objectives; no data, no loop.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from transformers import CLIPModel
+
+from training.baselines.aesthetics import Aesthetics
+from training.baselines.image_reward import ImageReward
+from training.baselines.open_clip_scores import OpenClipScore, from_transformers, unlock
+from training.baselines.pickscore import PickScore
+from training.models.errors import WeightsError
+from training.models.feature_schema import FeatureSchema
+from training.models.reward_model import PerFusionRM
+from training.objectives import pairwise_cross_entropy, rating_error, reward_cross_entropy
+from training.reward_recipes import VARIANTS, Model, RewardRecipe
+
+Objective = Callable[[Tensor, Tensor, Tensor], Tensor]  # (scores, selected, present), each (B, K) → (B,)
+
+OBJECTIVES: Mapping[Model, Objective] = {
+    **dict.fromkeys(VARIANTS, reward_cross_entropy),
+    "aesthetics": rating_error,
+    "clip_h": reward_cross_entropy,  # only measured: nothing of it trains
+    "imagereward": pairwise_cross_entropy,
+    "hpsv1": reward_cross_entropy,
+    "hpsv2": partial(pairwise_cross_entropy, ties=True),
+    "pickscore": partial(pairwise_cross_entropy, ties=True),
+}
+
+
+@dataclass(frozen=True)
+class Starts:
+    """What trainings start from; a model needs only its own."""
+
+    clip: CLIPModel
+    blip: ImageReward | None = None
+
+
+def build(recipe: RewardRecipe, starts: Starts, schema: FeatureSchema) -> nn.Module:
+    """The untrained model (pixels, input_ids, features) → (B, K); what trains has requires_grad.
+
+    Raises:
+        WeightsError: ImageReward without a BLIP to start from.
+    """
+    if recipe.model in VARIANTS:
+        return PerFusionRM(starts.clip, schema, recipe.config())
+    if recipe.model == "aesthetics":
+        return Aesthetics(starts.clip)
+    if recipe.model == "pickscore":
+        return PickScore(starts.clip)
+    if recipe.model == "imagereward":
+        return _image_reward(starts.blip)
+    clip = from_transformers(starts.clip)
+    if recipe.model == "hpsv1":
+        clip.requires_grad_(True)
+        clip.logit_scale.requires_grad_(False)
+    elif recipe.model == "hpsv2":
+        unlock(clip, recipe.unlocked_layers, recipe.unlocked_layers)
+    else:
+        clip.requires_grad_(False)
+    return OpenClipScore(clip)
+
+
+def _image_reward(start: ImageReward | None) -> ImageReward:
+    """The public code freezes the first 70 % of both towers' layers; the head always trains."""
+    if start is None:
+        raise WeightsError("imagereward starts from a BLIP; none was given")
+    towers = ((start.vision.encoder.layers, start.vision.embeddings), (start.text.encoder.layer, start.text.embeddings))
+    for layers, embeddings in towers:
+        embeddings.requires_grad_(False)
+        layers[: int(0.7 * len(layers))].requires_grad_(False)
+    return start
+
+
+def trained(model: nn.Module) -> dict[str, nn.Parameter]:
+    """The parameters that train, by name."""
+    return {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+
+
+def save(model: nn.Module, directory: Path) -> None:
+    """PerFusionRM: plug-ins in the family's format; PickScore: a `CLIPModel`; others: a state dict."""
+    directory.mkdir(parents=True, exist_ok=True)
+    if isinstance(model, PerFusionRM):
+        model.save(directory)
+    elif isinstance(model, PickScore):
+        model.clip.save_pretrained(directory)
+    else:
+        save_file(
+            {name: value.contiguous() for name, value in model.state_dict().items()}, directory / "model.safetensors"
+        )
+
+
+def load_blip(path: Path, untrained: ImageReward) -> ImageReward:
+    """A pre-trained BLIP with its head, saved by `save`."""
+    untrained.load_state_dict(load_file(path / "model.safetensors"))
+    return untrained

@@ -1,0 +1,67 @@
+"""How each reward model is trained: every number, and the recipes that work.
+
+A recipe is a function that returns a frozen RewardRecipe. `paper` is Appendix B.4 and the default of
+training.train_reward; `tiny` is what two CPU cores can do on the tiny family's pictures.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Literal, get_args
+
+from training.models.plugin import PluginShape
+from training.models.reward_model import RewardConfig, Variant
+
+Model = Literal[
+    "perfusion_rm", "shared", "vision_only", "text_only",
+    "aesthetics", "clip_h", "imagereward", "hpsv1", "hpsv2", "pickscore",
+]  # fmt: skip
+MODELS: tuple[Model, ...] = get_args(Model)
+VARIANTS: dict[Model, Variant] = {  # PerFusionRM and its ablations; the others are baselines
+    "perfusion_rm": "full", "shared": "shared", "vision_only": "vision_only", "text_only": "text_only",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class RewardRecipe:
+    """How a reward model is trained (B.4); units in the comments."""
+
+    model: Model = "perfusion_rm"
+    steps: int = 1_500  # optimizer steps
+    groups_per_batch: int = 128
+    accumulate: int = 1  # parts that a batch is computed in, one after the other
+    lr: float = 1e-3  # of AdamW after warm-up
+    warmup_steps: int = 500
+    decay: bool = False  # whether a cosine brings the rate down to 5 % after the warm-up
+    weight_decay: float = 1e-2
+    feature_dropout: float = 0.05  # so that "unknown" is a trained value
+    embed_dim: int = 8  # width of one feature's embedding
+    n_cross_layers: int = 2
+    adaptive_hidden: int = 32  # width inside an adaptive network
+    unlocked_layers: int = 2  # HPSv2: the last layers of each tower that train
+    max_grad_norm: float = 1.0
+    bf16: bool = False  # PerFusionRM: the frozen backbone in bfloat16; baselines: autocast. Scores and losses in fp32
+    held_out: int = 512  # last groups of the data, never trained on
+    seed: int = 0
+
+    def config(self) -> RewardConfig:
+        """Of PerFusionRM or one of its ablations."""
+        return RewardConfig(
+            VARIANTS[self.model], PluginShape(self.embed_dim, self.n_cross_layers, self.adaptive_hidden)
+        )
+
+
+def paper() -> RewardRecipe:
+    """Appendix B.4: AdamW, batch 128, lr 1e-3, 500 warm-up steps, weight decay 1e-2."""
+    return RewardRecipe()
+
+
+def tiny(model: Model = "perfusion_rm") -> RewardRecipe:
+    """On the tiny CLIP: a short warm-up, a falling rate, and wider plug-ins than the towers' width suggests."""
+    plugins = RewardRecipe(
+        model, steps=1_000, lr=2e-3, warmup_steps=100, decay=True, embed_dim=32, adaptive_hidden=128, held_out=1_000,
+        bf16=True,
+    )  # fmt: skip
+    if model in VARIANTS:
+        return plugins
+    fine_tuning = replace(plugins, bf16=False, steps=400, groups_per_batch=64, lr=5e-4, warmup_steps=50)
+    numbers: dict[Model, dict[str, float]] = {"aesthetics": {"lr": 1e-3}, "clip_h": {"steps": 0}}
+    return replace(fine_tuning, **numbers.get(model, {}))

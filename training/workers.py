@@ -1,0 +1,58 @@
+"""Several processes that train one model: each takes a share of every batch, gradients are added up.
+
+Started by `torchrun`; without it there is one worker and nothing to do. Batches and random numbers are
+drawn for the whole batch in every process and then divided, so any number of workers takes the same steps.
+"""
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor, distributed
+
+Rows = TypeVar("Rows", np.ndarray, Tensor)
+
+
+@dataclass(frozen=True)
+class Workers:
+    """This process among `count`."""
+
+    rank: int = 0
+    count: int = 1
+
+    @classmethod
+    def from_environment(cls) -> "Workers":
+        """As torchrun says; joins the others (NCCL on GPUs, Gloo otherwise)."""
+        count = int(os.environ.get("WORLD_SIZE", "1"))
+        if count > 1 and not distributed.is_initialized():
+            distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+        return cls(int(os.environ.get("RANK", "0")), count)
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this one writes logs, checkpoints and results."""
+        return self.rank == 0
+
+    @property
+    def device(self) -> torch.device:
+        """This process's GPU, or the CPU."""
+        local = int(os.environ.get("LOCAL_RANK", "0"))
+        return torch.device("cuda", local) if torch.cuda.is_available() else torch.device("cpu")
+
+    def share(self, whole: Rows) -> Rows:
+        """Every `count`-th entry, from this rank on."""
+        return whole[self.rank :: self.count]
+
+    def add_up(self, tensors: Iterable[Tensor]) -> None:
+        """Replaces each tensor by its sum over all workers."""
+        if self.count > 1:
+            for tensor in tensors:
+                distributed.all_reduce(tensor)
+
+    def wait(self) -> None:
+        """Until every worker is here."""
+        if self.count > 1:
+            distributed.barrier()
