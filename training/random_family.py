@@ -22,6 +22,7 @@ from training.models.reward_model import PerFusionRM
 from training.noise import noise_schedule
 from training.pretraining import train_clip, train_diffusion, train_vae
 from training.pretraining.train_tokenizer import train as train_tokenizer
+from training.reward_recipes import tiny
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -34,7 +35,7 @@ def write_random_family(root: Path, seed: int = 0) -> FamilyPaths:
     diffusion = train_diffusion.build(train_diffusion.DiffusionRecipe(), tokenizer)
     clip = train_clip.build(tokenizer)
     make_loud(PersonalisedAdaptiveNetwork.from_unet(diffusion.unet, schema)).save(paths.adapter)
-    make_loud(PerFusionRM(clip, schema)).save(paths.perfusion_rm)
+    make_loud(PerFusionRM(clip, schema, tiny().config())).save(paths.perfusion_rm)
     vae = train_vae.build(train_vae.VaeRecipe())
     save_pipeline(paths.pipeline, diffusion.unet, vae, diffusion.text_encoder, tokenizer, noise_schedule())
     save_reward_backbone(paths.reward, clip, tokenizer, train_clip.IMAGE_MEAN, train_clip.IMAGE_STD)

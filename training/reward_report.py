@@ -29,7 +29,7 @@ Found = dict[tuple[str, int | None, str], dict[int, dict[str, np.ndarray]]]
 
 
 @dataclass(frozen=True, eq=False)
-class TestSet:
+class RoundsWithTruth:
     """Rounds with their truth; groups of one class are dropped and counted.
 
     selected, present:  bool (G, K)
@@ -46,7 +46,7 @@ class TestSet:
     dropped: int
 
     @classmethod
-    def of(cls, groups: GroupTensors, table: Path, *, ids_only: bool = False) -> "TestSet":
+    def of(cls, groups: GroupTensors, table: Path, *, ids_only: bool = False) -> "RoundsWithTruth":
         """A prepared set with the answer sheet beside its table.
 
         Args:
@@ -66,12 +66,12 @@ class TestSet:
             np.array(sheet["category"])[rows][usable], truth, usable, int((~usable).sum()),
         )  # fmt: skip
 
-    def only(self, where: np.ndarray) -> "TestSet":
+    def only(self, where: np.ndarray) -> "RoundsWithTruth":
         """The groups `where`, bool (G,)."""
         usable = self.usable.copy()
         usable[np.flatnonzero(usable)[~where]] = False
         truth = {name: value[where] for name, value in self.truth.items()}
-        return TestSet(
+        return RoundsWithTruth(
             self.selected[where], self.present[where], self.users[where], self.categories[where], truth, usable, 0
         )
 
@@ -79,7 +79,7 @@ class TestSet:
 class Resampler:
     """Means over groups with intervals: each draw takes users with replacement, and seeds with replacement."""
 
-    def __init__(self, test: TestSet, draws: int = DRAWS) -> None:
+    def __init__(self, test: RoundsWithTruth, draws: int = DRAWS) -> None:
         self.test, self.draws = test, draws
         n_users = int(test.users.max()) + 1
         rng = np.random.default_rng(20_260)
@@ -105,7 +105,7 @@ def interval(mean: float, draws: np.ndarray) -> dict[str, float]:
     return {"mean": mean, "low": float(low), "high": float(high)}
 
 
-def measure(test: TestSet, scores: Mapping[str, Sequence[np.ndarray]]) -> Row:
+def measure(test: RoundsWithTruth, scores: Mapping[str, Sequence[np.ndarray]]) -> Row:
     """One set of the report: `scores` are each model's, one array (N, K) per seed."""
     sample = Resampler(test)
     of_truth = {name: group_auc(utility, test.selected, test.present) for name, utility in test.truth.items()}
@@ -162,7 +162,7 @@ def read_scores(runs: Path) -> Found:
     return found
 
 
-def report(work: Path, tests: Mapping[str, TestSet]) -> Row:
+def report(work: Path, tests: Mapping[str, RoundsWithTruth]) -> Row:
     """Writes reward.json and the pictures under `work`; returns what reward.json holds.
 
     Args:
@@ -200,7 +200,7 @@ def _of_set(found: Found, name: str) -> dict[str, list[np.ndarray]]:
     return {m: [by_seed[s][name] for s in sorted(by_seed)] for m, by_seed in by_model.items() if by_seed}
 
 
-def _learning_curve(runs: Path, found: Found, tests: Mapping[str, TestSet]) -> dict[str, list[Row]]:
+def _learning_curve(runs: Path, found: Found, tests: Mapping[str, RoundsWithTruth]) -> dict[str, list[Row]]:
     """PerFusionRM's rows by the number of groups it trained on, ascending."""
     curve: dict[str, list[Row]] = {}
     keys = [key for key in found if key[0] == "industrial" and key[2] == "perfusion_rm"]

@@ -40,7 +40,7 @@ from training.models.preprocess import Preprocess
 from training.pretraining import train_blip, train_clip
 from training.reward_models import Starts, load_blip, save
 from training.reward_recipes import MODELS, VARIANTS, Model, RewardRecipe, tiny
-from training.reward_report import TestSet, report, table
+from training.reward_report import RoundsWithTruth, report, table
 from training.train_reward import train
 
 SEEDS = (0, 1, 2, 3, 4)
@@ -116,10 +116,10 @@ class Bench:
     def test_groups(self, name: str) -> dict[str, GroupTensors]:
         return {test: self._groups(f"{test}_test", recipe) for test, recipe in TEST[name].items()}
 
-    def tests(self, sets: Sequence[str]) -> dict[str, TestSet]:
+    def tests(self, sets: Sequence[str]) -> dict[str, RoundsWithTruth]:
         """The test sets of these sets with their truth."""
         return {
-            test: TestSet.of(groups, self.data / f"{test}_test", ids_only=TEST[name][test].ids_only)
+            test: RoundsWithTruth.of(groups, self.data / f"{test}_test", ids_only=TEST[name][test].ids_only)
             for name in sets
             for test, groups in self.test_groups(name).items()
         }

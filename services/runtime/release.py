@@ -54,7 +54,8 @@ class Release:
     latent_size: int
     text_tokens: int
     text_width: int
-    user_width: int
+    generator_user_width: int
+    reward_user_width: int  # of each tower's
     reward_width: int
     reward_logit_scale: float  # exp(logit_scale): scores are this times the cosine
     scheduler: NoiseSchedule
@@ -68,11 +69,11 @@ class Release:
 def read_release(directory: Path) -> Release:
     """Reads one release's files; OSError, KeyError or ValueError when any is missing or malformed."""
     manifest: Mapping[str, Any] = json.loads((directory / "manifest.json").read_text())
-    sizes = ("image_size_px", "latent_channels", "latent_size", "text_tokens", "text_width", "user_width")
+    sizes = ("image_size_px", "latent_channels", "latent_size", "text_tokens", "text_width", "generator_user_width")
     return Release(
         number=int(manifest["release"]),
         source_commit=str(manifest["source_commit"]),
-        **{name: int(manifest[name]) for name in (*sizes, "reward_width")},
+        **{name: int(manifest[name]) for name in (*sizes, "reward_user_width", "reward_width")},
         reward_logit_scale=float(manifest["reward_logit_scale"]),
         scheduler=NoiseSchedule(**manifest["scheduler"]),
         defaults=Defaults(**manifest["defaults"]),

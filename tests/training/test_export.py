@@ -19,6 +19,7 @@ SIZES = {  # the test family's in place of the tiny family's
     "[ 77, 64 ]": "[ 77, 12 ]",
     "[ 64, 64, 3 ]": "[ 16, 16, 3 ]",
     "[ 56 ]": "[ 24 ]",
+    "[ 224 ]": "[ 24 ]",
     "[ 9 ]": "[ 4 ]",
 }
 
@@ -53,7 +54,7 @@ def test_the_manifest_says_what_services_need(exported: Repository, family: Fami
     manifest = exported.current()
     assert manifest is not None
     sizes = {"image_size_px": 16, "latent_channels": 4, "latent_size": 8, "text_tokens": 77}
-    widths = {"text_width": 12, "user_width": 24, "reward_width": 8}
+    widths = {"text_width": 12, "generator_user_width": 24, "reward_user_width": 24, "reward_width": 8}
     assert sizes.items() <= manifest.items() and widths.items() <= manifest.items()
     scale = family.clip().logit_scale.exp().item()
     assert manifest["reward_logit_scale"] == pytest.approx(scale, rel=1e-3)

@@ -56,7 +56,7 @@ def _sizes(contracts: Mapping[str, Contract]) -> dict[str, int]:
         raise ContractError("pictures and latents must be square")
     _agree("latents", contracts, {"denoiser", "vae_decoder", "vae_encoder"})
     _agree("image", contracts, {"vae_decoder", "vae_encoder", "reward_image"})
-    _agree("user", contracts, {"denoiser", "reward_text", "reward_image"})
+    _agree("user", contracts, {"reward_text", "reward_image"})
     _agree("embedding", contracts, {"reward_text", "reward_image"})
     return {
         "image_size_px": height,
@@ -64,7 +64,8 @@ def _sizes(contracts: Mapping[str, Contract]) -> dict[str, int]:
         "latent_size": side,
         "text_tokens": tokens,
         "text_width": text_width,
-        "user_width": denoiser.shape("user")[0],
+        "generator_user_width": denoiser.shape("user")[0],
+        "reward_user_width": contracts["reward_text"].shape("user")[0],
         "reward_width": contracts["reward_text"].shape("embedding")[0],
     }
 

@@ -18,7 +18,7 @@ from training.pretraining.drawings import drawings
 from training.pretraining.train_clip import TagHead, captions, normalise
 from training.pretraining.train_recogniser import degrade
 from training.pretraining.train_tokenizer import encode as tokenize
-from training.recogniser import attribute_loss, to_pixels
+from training.recogniser import to_pixels
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ def train(recipe: BlipRecipe, tokenizer: CLIPTokenizer, run_dir: Path, data_dir:
     pool = drawings(data_dir, recipe.pool, recipe.seed)
     torch.manual_seed(recipe.seed)
     reward = build(tokenizer).train()
-    heads = {"matches": nn.Linear(96, 1), "tags": TagHead(128)}
+    heads = {"matches": nn.Linear(96, 1), "tags": TagHead(128, pool.indices)}
     model = nn.ModuleDict({"reward": reward, **heads})
     optimizer = torch.optim.AdamW(model.parameters(), recipe.lr, weight_decay=recipe.weight_decay)
     schedule = warmup_cosine(optimizer, 200, recipe.steps)
@@ -62,12 +62,12 @@ def train(recipe: BlipRecipe, tokenizer: CLIPTokenizer, run_dir: Path, data_dir:
         pixels = normalise(degrade(to_pixels(pool.images[rows]), rng))
         ids = torch.as_tensor(tokenize(tokenizer, captions(pool.indices[rows], rng)))
         seen = reward.see(pixels)
-        tags = attribute_loss(heads["tags"](seen[:, 0]), torch.as_tensor(pool.indices[rows]))
+        tags = heads["tags"].unexplained(seen[:, 0], pool.indices[rows])
         read = reward.attend(seen.repeat(2, 1, 1), torch.cat([ids, ids.roll(1, 0)]))  # its own caption, then another's
         logits = heads["matches"](read).squeeze(-1)
         target = torch.tensor([1.0, 0.0]).repeat_interleave(len(rows))
         matching = F.binary_cross_entropy_with_logits(logits, target)
-        (matching + tags).backward()
+        (matching + 3 * tags).backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         schedule.step()

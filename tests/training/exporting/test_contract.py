@@ -30,9 +30,9 @@ def test_a_contract_is_committed_for_every_model_that_is_exported() -> None:
 def test_the_committed_contracts_agree_with_each_other() -> None:
     contracts = {model: read_contract(REPOSITORY, model) for model in BUILDERS}
     sizes = _sizes(contracts)
-    assert sizes["text_tokens"] == 77 and sizes["user_width"] == 56
+    assert sizes["text_tokens"] == 77 and (sizes["reward_user_width"], sizes["generator_user_width"]) == (224, 56)
     user = [spec.shape for spec in contracts["user_encoder"].outputs]
-    assert user == [(sizes["user_width"],)] * 3
+    assert user == [(224,), (224,), (56,)]
 
 
 def test_the_denoisers_contract_is_the_architectures() -> None:

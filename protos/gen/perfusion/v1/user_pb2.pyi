@@ -151,7 +151,7 @@ class UserEmbedding(_message.Message):
     """The release whose encoder made the vectors; always 1 or more."""
     @_builtins.property
     def reward_text_user(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
-        """The reward model's text tower's user vector; its width is the release's user_width, without unit."""
+        """The reward model's text tower's user vector; its width is the release's reward_user_width, without unit."""
 
     @_builtins.property
     def reward_image_user(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
@@ -159,7 +159,7 @@ class UserEmbedding(_message.Message):
 
     @_builtins.property
     def generator_user(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
-        """The generator's user vector, the input of the personalised adaptive network; same width."""
+        """The generator's user vector, the input of the personalised adaptive network; the release's generator_user_width."""
 
     def __init__(
         self,

@@ -1,0 +1,133 @@
+"""Groups a second of PerFusionRM's training, against loops that encode each (prompt, image) pair by itself.
+
+    python -m training.benchmarks.reward_throughput            on the tiny family, random pictures
+
+Three ways to take the same optimizer steps, in turns within one run, each with fresh plug-ins:
+
+    ours        one pass over all images of the batch, prompt and user encoded once a group, prompts without padding
+    pairs       one pass, but every image with its own copy of the prompt, padded to 77 tokens
+    one by one  each (prompt, image) pair its own pass, as a plain loop over a data set does it
+
+All three in fp32 and eager mode; `ours` also with the frozen backbone in bfloat16. Writes
+build/bench/reward_throughput.json.
+"""
+
+import argparse
+import json
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from training.data.groups import GroupTensors
+from training.family import TINY, FamilyPaths, hush_libraries
+from training.market.prompts import PHRASE_OF
+from training.models.reward_model import PerFusionRM, RewardConfig
+from training.objectives import reward_cross_entropy
+from training.pretraining.train_tokenizer import encode
+from training.reward_recipes import tiny
+
+Scores = Callable[[PerFusionRM, Tensor, Tensor, Tensor], Tensor]
+
+
+def ours(model: PerFusionRM, pixels: Tensor, input_ids: Tensor, features: Tensor) -> Tensor:
+    """(B, K, 3, H, W), (B, 77), (B, F) → (B, K)."""
+    scores: Tensor = model(pixels, input_ids, features)
+    return scores
+
+
+def pairs(model: PerFusionRM, pixels: Tensor, input_ids: Tensor, features: Tensor) -> Tensor:
+    """Every image with its own copy of the prompt and of the user."""
+    k = pixels.shape[1]
+    users = features.repeat_interleave(k, 0)
+    images = model.embed_image(pixels.flatten(0, 1), users)
+    texts = model.embed_text(input_ids.repeat_interleave(k, 0), users)
+    return model.clip.logit_scale.exp() * (images * texts).sum(-1).unflatten(0, (-1, k))
+
+
+def one_by_one(model: PerFusionRM, pixels: Tensor, input_ids: Tensor, features: Tensor) -> Tensor:
+    """A pass for each pair."""
+    rows = [
+        torch.cat([pairs(model, image[None, None], ids[None], user[None])[0] for image in group])
+        for group, ids, user in zip(pixels, input_ids, features, strict=True)
+    ]
+    return torch.stack(rows)
+
+
+def random_groups(family: FamilyPaths, n: int, k: int) -> GroupTensors:
+    """n groups of k noise pictures with prompts of the market's phrases."""
+    rng, schema = np.random.default_rng(0), family.schema()
+    size = family.clip().config.vision_config.image_size
+    phrases = list(PHRASE_OF.values())
+    prompts = [",".join(rng.choice(phrases, 4, replace=False)) for _ in range(n)]
+    highest = np.array([f.n_rows for f in schema.features for _ in range(f.n_slots)])
+    return GroupTensors(
+        schema,
+        rng.integers(0, highest, (n, schema.n_slots)),
+        np.arange(k) == rng.integers(k, size=n)[:, None],
+        encode(family.reward_tokenizer(), prompts)[:, None],
+        images=rng.integers(0, 256, (n, k, size, size, 3)).astype(np.uint8),
+    )
+
+
+def step_of(family: FamilyPaths, groups: GroupTensors, scores: Scores, *, bf16: bool) -> Callable[[], None]:
+    """An optimizer step over these groups, plug-ins as wide as the tiny recipe's."""
+    clip = family.clip()
+    torch.manual_seed(0)
+    model = PerFusionRM(clip.bfloat16() if bf16 else clip, groups.schema, RewardConfig(plugin=tiny().config().plugin))
+    preprocess = family.preprocess(clip)
+    optimizer = torch.optim.AdamW(model.plugins.parameters(), 1e-3)
+    selected, features = torch.tensor(groups.selected), torch.tensor(groups.features)
+    images, ids = torch.tensor(groups.images), torch.tensor(groups.input_ids[:, 0])
+
+    def step() -> None:
+        pixels = preprocess(images.flatten(0, 1)).unflatten(0, images.shape[:2])
+        reward_cross_entropy(scores(model, pixels, ids, features), selected).mean().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+    return step
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--weights", type=Path, default=TINY, help="family with reward/ (default: %(default)s)")
+    parser.add_argument("--groups", type=int, default=32, help="a batch (default: %(default)s)")
+    parser.add_argument("--rounds", type=int, default=7, help="steps of each way (default: %(default)s)")
+    parser.add_argument("--out", type=Path, default=Path("build/bench/reward_throughput.json"))
+    arguments = parser.parse_args()
+    hush_libraries()
+    family = FamilyPaths.under(arguments.weights)
+    groups = random_groups(family, arguments.groups, 5)
+    ways = {
+        "ours": step_of(family, groups, ours, bf16=False),
+        "ours_bf16": step_of(family, groups, ours, bf16=True),
+        "pairs": step_of(family, groups, pairs, bf16=False),
+        "one_by_one": step_of(family, groups, one_by_one, bf16=False),
+    }
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    for number in tqdm(range(arguments.rounds + 1), desc="rounds"):
+        for name, step in ways.items():
+            began = time.perf_counter()
+            step()
+            if number:  # the first warms up
+                seconds[name].append(time.perf_counter() - began)
+    rates = {name: arguments.groups / statistics.median(times) for name, times in seconds.items()}
+    found = {
+        "groups_per_batch": arguments.groups,
+        "threads": torch.get_num_threads(),
+        "groups_per_second": rates,
+        "ours_over": {name: rates["ours"] / rate for name, rate in rates.items() if name != "ours"},
+    }
+    arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    arguments.out.write_text(json.dumps(found, indent=1) + "\n")
+    print(json.dumps(found, indent=1))
+
+
+if __name__ == "__main__":
+    main()
