@@ -23,12 +23,13 @@ EXPORTED := $(shell find training/weights model_repository/*/config.pbtxt traini
     training/export* -type f \
     -not -name '*.pyc' 2>/dev/null | tr '\n' ' ')
 
-.PHONY: help demo test up down restart status logs setup export lint protos train-tiny clean prerequisites
+.PHONY: help demo test up down restart status logs setup export lint protos train-tiny eval-reward bench-reward \
+    bench-reward-full clean prerequisites
 
 help: ## this list
 	@echo "PerFusion: personalised fashion pictures, end to end on one machine"
 	@echo
-	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{printf "%-18s %s\n", $$1, $$2}'
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{printf "%-26s %s\n", $$1, $$2}'
 	@echo
 	@echo "  NAME=local PORT_OFFSET=0 choose another cluster: make up NAME=second PORT_OFFSET=100"
 
@@ -74,6 +75,15 @@ protos: setup ## regenerate protos/gen from protos/perfusion
 
 train-tiny: setup ## train the tiny family from nothing, resumable; hours
 	.venv/bin/python -m training.tiny
+
+eval-reward: setup ## the preference table: every reward model, five seeds, into build/eval/reward/; hours, resumable
+	.venv/bin/python -m training.reward_table
+
+bench-reward: setup ## groups a second of PerFusionRM's training against plain loops
+	.venv/bin/python -m training.benchmarks.reward_throughput
+
+bench-reward-full: setup ## one training step and one export of PerFusionRM on ViT-H/14; 20 GiB
+	.venv/bin/python -m training.benchmarks.full_size_reward
 
 clean: down ## remove exports, clusters and demonstrations; environments and training runs stay
 	rm -rf build/local build/test build/demo build/timings build/triton-backends

@@ -57,11 +57,11 @@ def paper() -> RewardRecipe:
 def tiny(model: Model = "perfusion_rm") -> RewardRecipe:
     """On the tiny CLIP: a short warm-up, a falling rate, and wider plug-ins than the towers' width suggests."""
     plugins = RewardRecipe(
-        model, steps=1_000, lr=2e-3, warmup_steps=100, decay=True, embed_dim=32, adaptive_hidden=128, held_out=1_000,
+        model, steps=1_200, lr=2e-3, warmup_steps=100, decay=True, embed_dim=32, adaptive_hidden=128, held_out=1_000,
         bf16=True,
     )  # fmt: skip
     if model in VARIANTS:
         return plugins
-    fine_tuning = replace(plugins, bf16=False, steps=400, groups_per_batch=64, lr=5e-4, warmup_steps=50)
+    fine_tuning = replace(plugins, bf16=False, steps=300, groups_per_batch=64, lr=5e-4, warmup_steps=50)
     numbers: dict[Model, dict[str, float]] = {"aesthetics": {"lr": 1e-3}, "clip_h": {"steps": 0}}
     return replace(fine_tuning, **numbers.get(model, {}))

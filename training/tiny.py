@@ -18,10 +18,9 @@ from pathlib import Path
 
 import numpy as np
 from diffusers import AutoencoderKL, UNet2DConditionModel
-from transformers import CLIPModel, CLIPTextModel, CLIPTokenizer
+from transformers import CLIPTextModel, CLIPTokenizer
 
 from training import keywords
-from training.baselines.pickscore import PickScore
 from training.data.groups import GroupTensors
 from training.data.load import with_latents
 from training.data.market_table import MarketRecipe, industrial, schema_of, write_market
@@ -34,7 +33,6 @@ from training.market.attributes import ATTRIBUTES, to_indices
 from training.market.drawing import SIZE_PX
 from training.models.errors import ModelError
 from training.models.feature_schema import FeatureSchema
-from training.models.preprocess import Preprocess
 from training.noise import noise_schedule
 from training.pretraining import train_clip, train_diffusion, train_recogniser, train_tokenizer, train_vae
 from training.recogniser import Recogniser
@@ -128,23 +126,15 @@ class Workshop:
         _copy_files(adapter, self.family.adapter)
 
     def clip(self) -> None:
-        """The tiny CLIP, on drawings and captions."""
+        """The CLIP model that stands in PickScore's place."""
         clip = train_clip.train(train_clip.ClipRecipe(), self.trained_tokenizer, self.work / "clip", self.data)
-        clip.save_pretrained(self.work / "clip" / "model")
-
-    def pickscore(self) -> None:
-        """CLIP fine-tuned on choices: PerFusionRM's backbone."""
-        scorer = train_reward(
-            tiny("pickscore"), self.rounds, Starts(self.trained_clip), self.preprocess, self.work / "pickscore"
-        )
-        assert isinstance(scorer.model, PickScore)
         mean, std = train_clip.IMAGE_MEAN, train_clip.IMAGE_STD
-        save_reward_backbone(self.family.reward, scorer.model.clip, self.trained_tokenizer, mean, std)
+        save_reward_backbone(self.family.reward, clip, self.trained_tokenizer, mean, std)
 
     def reward(self) -> None:
         """PerFusionRM's plug-ins."""
-        backbone = self.family.clip()
-        train_reward(tiny(), self.rounds, Starts(backbone), self.family.preprocess(backbone), self.work / "reward")
+        clip = self.family.clip()
+        train_reward(tiny(), self.rounds, Starts(clip), self.family.preprocess(clip), self.work / "reward")
         _copy_files(self.work / "reward" / "perfusion_rm", self.family.perfusion_rm)
 
     # ---- what earlier stages left ----------------------------------------------------------
@@ -164,14 +154,6 @@ class Workshop:
     @property
     def trained_judge(self) -> Recogniser:
         return Recogniser.load(self.root / "recogniser")
-
-    @property
-    def trained_clip(self) -> CLIPModel:
-        return CLIPModel.from_pretrained(self.work / "clip" / "model").eval().requires_grad_(False)
-
-    @property
-    def preprocess(self) -> Preprocess:
-        return Preprocess({"image_mean": train_clip.IMAGE_MEAN, "image_std": train_clip.IMAGE_STD}, SIZE_PX)
 
     @property
     def trained_vae(self) -> AutoencoderKL:
@@ -209,7 +191,7 @@ class Workshop:
         return replace(groups, wished_ids=train_tokenizer.encode(self.trained_tokenizer, added))
 
 
-STAGES = ("tokenizer", "judge", "vae", "diffusion", "generator", "clip", "pickscore", "reward")
+STAGES = ("tokenizer", "judge", "vae", "diffusion", "generator", "clip", "reward")
 
 
 def _copy_files(source: Path, target: Path) -> None:

@@ -1,7 +1,7 @@
 """PickScore (Kirstain et al., 2023): a transformers `CLIPModel` fine-tuned on choices, exp(logit_scale)·cos.
 
 Trained by the two-way cross-entropy with soft labels, ties aiming at (½, ½), each pair weighted by one over
-the number of its prompt's examples; the scale stays as pre-training left it. Also the backbone of PerFusionRM.
+the number of its prompt's examples; the scale stays as pre-training left it. PerFusionRM's backbone in the paper.
 The published model is a `CLIPModel` directory and needs no loader of ours. Knows CLIP; no losses, no users.
 """
 
