@@ -1,12 +1,14 @@
 """How well a trained reward model predicts what users select, against what could be known.
 
     python -m training.evaluate reward --data build/unseen --model training/weights/tiny
+    python -m training.evaluate reward --data build/photos_test --model build/photos_run
 
-`--data` is a Parquet table of groups (training.data.table). Prints, and with --out writes as JSON:
-MAP and GAUC with the groups that one class dropped; the same with every group's features given to
-another group (shuffled users: what is left does not depend on the user); and, where the market's
-truth.parquet lies beside the table, one row per category and the ceilings: the GAUC of the best
-possible ranking without the user, from the features alone, and with the whole truth.
+`--data` is a Parquet table of groups (training.data.table); `--model` a family, or the --out of a training, whose
+backbone then comes from --weights. Prints, and with --out writes as JSON: MAP and GAUC with the groups that one class
+dropped, and the same with every group's features given to another group (shuffled users: what is left does not depend
+on the user). Where the market's truth.parquet lies beside the table also 95 % intervals over users, one block per
+category, and the ceilings: the GAUC of the best possible ranking without the user, from the features alone, and with
+the whole truth.
 
 share of the ceiling = (GAUC − without the user) / (from the features − without the user)
 """
@@ -14,12 +16,11 @@ share of the ceiling = (GAUC − without the user) / (from the features − with
 import argparse
 import json
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 
 from training.data.groups import GroupTensors
 from training.data.load import reward_groups
@@ -27,48 +28,31 @@ from training.data.market_table import TRUTH
 from training.family import TINY, FamilyPaths, hush_libraries
 from training.metrics import rank_metrics
 from training.models.errors import ModelError
+from training.reward_report import RoundsWithTruth, measure, table
 from training.reward_scores import RewardScorer
-
-CEILINGS = {"no_user": "utility_without_user", "features": "utility_by_features", "full": "utility"}
 
 
 def evaluate_reward(data: Path, family: FamilyPaths, seed: int = 0) -> dict[str, Any]:
-    """All that the module says, as JSON values."""
-    groups, scorer = reward_groups(data, family), RewardScorer.of(family)
-    if groups.schema != family.schema():
+    """All that the module says, as JSON values.
+
+    Raises:
+        WeightsError: no trained plug-ins, or they do not fit the backbone.
+        ModelError: the table has another feature schema than the plug-ins were trained with.
+    """
+    scorer = RewardScorer.of(family)
+    groups = reward_groups(data, family)
+    if groups.schema != scorer.model.schema:
         raise ModelError(f"{data} has another feature schema than the model was trained with")
-    scores = scorer.all(groups)
-    shuffled = np.random.default_rng(seed).permutation(len(groups))
-    found: dict[str, Any] = {
-        "own_users": _ranking(scores, groups),
-        "shuffled_users": _ranking(scorer.all(groups, groups.features[shuffled]), groups),
-    }
+    order = np.random.default_rng(seed).permutation(len(groups))
+    scores = {"own_users": scorer.all(groups), "shuffled_users": scorer.all(groups, groups.features[order])}
+    found: dict[str, Any] = {name: _ranking(values, groups) for name, values in scores.items()}
     if (data / TRUTH).exists():
-        found |= _against_the_truth(data, groups, scores)
+        rounds = RoundsWithTruth.of(groups, data)
+        by_name = {name: [values] for name, values in scores.items()}
+        found["sets"] = {"all": measure(rounds, by_name)}
+        for category in np.unique(rounds.categories):
+            found["sets"][str(category)] = measure(rounds.only(rounds.categories == category), by_name)
     return found
-
-
-def _against_the_truth(data: Path, groups: GroupTensors, scores: np.ndarray) -> dict[str, Any]:
-    truth = pq.read_table(data / TRUTH).to_pydict()
-    row_of = {name: row for row, name in enumerate(truth["group_id"])}
-    assert groups.group_ids is not None  # prepared from a table
-    rows = np.array([row_of[name] for name in groups.group_ids])
-    by_name = {name: np.array(truth[column])[rows] for name, column in CEILINGS.items()}
-    category = np.array(truth["category"])[rows]
-    everything = np.ones(len(groups), bool)
-    named = {"all": everything, **{name: category == name for name in np.unique(category)}}
-    return {"categories": {name: _row(groups, scores, by_name, where) for name, where in named.items()}}
-
-
-def _row(
-    groups: GroupTensors, scores: np.ndarray, truth: dict[str, np.ndarray], where: np.ndarray
-) -> dict[str, float | int]:
-    """GAUC of the model and of the ceilings over the groups `where` (N,), and the share between them."""
-    part = groups.rows(np.flatnonzero(where))
-    gauc = {name: _ranking(utility[where], part)["gauc"] for name, utility in truth.items()}
-    mine = _ranking(scores[where], part)
-    share = (mine["gauc"] - gauc["no_user"]) / (gauc["features"] - gauc["no_user"])
-    return {**mine, **{f"ceiling_{name}": value for name, value in gauc.items()}, "share_of_ceiling": share}
 
 
 def _ranking(scores: np.ndarray, groups: GroupTensors) -> dict[str, Any]:
@@ -77,17 +61,12 @@ def _ranking(scores: np.ndarray, groups: GroupTensors) -> dict[str, Any]:
 
 def _table(found: dict[str, Any]) -> str:
     """For a reader."""
+    if "sets" in found:
+        return table(found)
     lines = [f"{'':<16} {'MAP':>6} {'GAUC':>6} {'groups':>7} {'dropped':>8}"]
     for name in ("own_users", "shuffled_users"):
         row = found[name]
         lines.append(f"{name:<16} {row['map']:>6.3f} {row['gauc']:>6.3f} {row['groups']:>7} {row['dropped']:>8}")
-    if "categories" in found:
-        lines.append(f"\n{'category':<16} {'GAUC':>6} {'no user':>8} {'features':>9} {'full':>6} {'share':>6}")
-    for name, row in found.get("categories", {}).items():
-        lines.append(
-            f"{name:<16} {row['gauc']:>6.3f} {row['ceiling_no_user']:>8.3f} {row['ceiling_features']:>9.3f} "
-            f"{row['ceiling_full']:>6.3f} {row['share_of_ceiling']:>6.2f}"
-        )
     return "\n".join(lines)
 
 
@@ -96,11 +75,15 @@ def main() -> int:
     parser.add_argument("what", choices=["reward"], help="the kind of model")
     parser.add_argument("--data", type=Path, required=True, help="table of groups")
     parser.add_argument("--model", type=Path, default=TINY, help="family with perfusion_rm/ (default: %(default)s)")
+    parser.add_argument("--weights", type=Path, default=TINY, help="the backbone's family, if --model has none")
     parser.add_argument("--out", type=Path, help="also write the numbers to this JSON file")
     arguments = parser.parse_args()
     hush_libraries()
     try:
-        found = evaluate_reward(arguments.data, FamilyPaths.under(arguments.model))
+        family = FamilyPaths.under(arguments.model)
+        if not family.reward.exists():
+            family = replace(family, reward=FamilyPaths.under(arguments.weights).reward)
+        found = evaluate_reward(arguments.data, family)
     except ModelError as error:
         print(f"cannot evaluate: {error}", file=sys.stderr)
         return 1

@@ -46,11 +46,10 @@ class RoundsWithTruth:
     dropped: int
 
     @classmethod
-    def of(cls, groups: GroupTensors, table: Path, *, ids_only: bool = False) -> "RoundsWithTruth":
+    def of(cls, groups: GroupTensors, table: Path) -> "RoundsWithTruth":
         """A prepared set with the answer sheet beside its table.
 
-        Args:
-            ids_only: the profile is the user's id, so that knowing it is knowing the whole taste.
+        Where the profile is the user's id, knowing it is knowing the whole taste.
         """
         sheet = pq.read_table(table / TRUTH).to_pydict()
         row_of = {name: row for row, name in enumerate(sheet["group_id"])}
@@ -58,7 +57,7 @@ class RoundsWithTruth:
         rows = np.array([row_of[name] for name in groups.group_ids])
         usable = groups.selected.any(1) & (groups.there & ~groups.selected).any(1)
         truth = {name: np.array(sheet[column])[rows][usable] for name, column in CEILINGS.items()}
-        if ids_only:
+        if [feature.name for feature in groups.schema.features] == ["user_id"]:
             truth["features"] = truth["full"]
         _, users = np.unique(groups.user_ids[usable], return_inverse=True)
         return cls(

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from training.data.groups import GroupError, GroupTensors
 from training.family import FamilyPaths
 from training.models.preprocess import Preprocess
+from training.models.reward_model import PerFusionRM
 
 
 @dataclass(frozen=True)
@@ -25,10 +26,11 @@ class RewardScorer:
 
     @classmethod
     def of(cls, family: FamilyPaths) -> "RewardScorer":
-        """The family's trained PerFusionRM."""
+        """The family's trained PerFusionRM, with the feature schema that it was trained with."""
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        preprocess = family.preprocess(family.clip())
-        return cls(family.reward_model().to(device), preprocess.to(device), device)
+        clip = family.clip()
+        model = PerFusionRM.load(family.perfusion_rm, clip).eval().requires_grad_(False)
+        return cls(model.to(device), family.preprocess(clip).to(device), device)
 
     def batch(self, groups: GroupTensors, rows: np.ndarray, wordings: np.ndarray, features: Tensor) -> Tensor:
         """exp(logit_scale)·cos of every candidate (B, K), fp32, for encoded profiles (B, F)."""

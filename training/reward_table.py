@@ -119,7 +119,7 @@ class Bench:
     def tests(self, sets: Sequence[str]) -> dict[str, RoundsWithTruth]:
         """The test sets of these sets with their truth."""
         return {
-            test: RoundsWithTruth.of(groups, self.data / f"{test}_test", ids_only=TEST[name][test].ids_only)
+            test: RoundsWithTruth.of(groups, self.data / f"{test}_test")
             for name in sets
             for test, groups in self.test_groups(name).items()
         }

@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -57,11 +58,13 @@ def test_it_says_what_is_reached_of_what_could_be(table: Path, family: FamilyPat
     scores = RewardScorer.of(family).all(groups)
     assert found["own_users"]["gauc"] == rank_metrics(scores, groups.selected).gauc
     assert found["shuffled_users"]["gauc"] != found["own_users"]["gauc"]
-    everything = found["categories"]["all"]
-    assert (everything["ceiling_no_user"], everything["ceiling_features"]) == (0.5, 1.0)
-    assert everything["share_of_ceiling"] == pytest.approx((everything["gauc"] - 0.5) / 0.5)
-    assert {"coat", "dress"} <= set(found["categories"])
-    assert found["categories"]["coat"]["groups"] == N // 2
+    everything = found["sets"]["all"]
+    assert (everything["ceilings"]["no_user"], everything["ceilings"]["features"]) == (0.5, 1.0)
+    row = everything["rows"]["own_users"]
+    assert row["share_of_ceiling"] == pytest.approx((row["gauc"]["mean"] - 0.5) / 0.5)
+    assert row["gauc"]["mean"] == pytest.approx(found["own_users"]["gauc"])
+    assert {"coat", "dress"} <= set(found["sets"])
+    assert found["sets"]["coat"]["groups"] == N // 2
 
 
 def test_without_a_truth_there_are_no_ceilings(table: Path, family: FamilyPaths) -> None:
@@ -97,3 +100,20 @@ def test_the_command_writes_what_it_prints(
     monkeypatch.setattr(sys, "argv", [*command, "--data", str(table.parent)])
     assert main() == 1
     assert "is not a directory of groups" in capsys.readouterr().err
+
+
+def test_a_training_is_evaluated_on_the_backbone_of_a_family(
+    table: Path,
+    family: FamilyPaths,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    shutil.copytree(family.perfusion_rm, tmp_path / "run" / "perfusion_rm")
+    command = ["evaluate", "reward", "--data", str(table), "--model", str(tmp_path / "run")]
+    monkeypatch.setattr(sys, "argv", [*command, "--weights", str(family.reward.parent)])
+    assert main() == 0
+    assert "own_users" in capsys.readouterr().out
+    monkeypatch.setattr(sys, "argv", [*command[:-1], str(tmp_path / "nothing"), "--weights", str(family.reward.parent)])
+    assert main() == 1
+    assert "perfusion_rm/config.json is missing" in capsys.readouterr().err
