@@ -21,7 +21,7 @@ from tqdm import tqdm
 from training.exporting.contract import Contract, read_contract
 from training.exporting.errors import ExportError
 from training.exporting.graphs import BUILDERS, SOURCES
-from training.exporting.manifest import build_manifest, release_texts
+from training.exporting.manifest import build_manifest, release_texts, tensor_sizes
 from training.exporting.onnx_file import export_onnx
 from training.exporting.release import Repository, fingerprint, sha256
 from training.exporting.samples import Samples
@@ -64,6 +64,8 @@ def export_family(paths: FamilyPaths, repository: Repository, processes: int) ->
     models = done | _export_all(jobs, processes)
     in_order = {model: models[model] for model in BUILDERS}
     repository.publish(number, build_manifest(number, paths, contracts, in_order), texts)
+    for old in repository.retire_all_but(tensor_sizes(contracts)):
+        print(f"release {old} removed: its tensors have other sizes than config.pbtxt now says")
     return number
 
 

@@ -57,8 +57,8 @@ def paper() -> RewardRecipe:
 def tiny(model: Model = "perfusion_rm") -> RewardRecipe:
     """On the tiny CLIP: a short warm-up, a falling rate, and wider plug-ins than the towers' width suggests."""
     plugins = RewardRecipe(
-        model, steps=1_200, lr=2e-3, warmup_steps=100, decay=True, embed_dim=32, adaptive_hidden=128, held_out=1_000,
-        bf16=True,
+        model, steps=1_000, lr=1.5e-3, warmup_steps=100, decay=True, feature_dropout=0.02, embed_dim=32,
+        adaptive_hidden=128, held_out=1_000, bf16=True,
     )  # fmt: skip
     if model in VARIANTS:
         return plugins

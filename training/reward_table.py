@@ -45,7 +45,7 @@ from training.train_reward import train
 
 SEEDS = (0, 1, 2, 3, 4)
 WORK = Path("build/eval/reward")
-LEARNING_CURVE = (6_000, 15_000, 30_000)  # training groups, beside all of them
+LEARNING_CURVE = (15_000, 30_000, 60_000)  # training groups, beside all of them
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """The simulated market as a table of groups: rounds played by many merchants, their candidates drawn.
 
-    python -m training.data.market_table --out build/industrial                        60,000 groups of 5
+    python -m training.data.market_table --out build/industrial                        120,000 groups of 5
     python -m training.data.market_table --out build/pickapic_like --pickapic-like     groups of 2, user ids only
     python -m training.data.market_table --out build/unseen --first-merchant 2000      merchants nobody trained on
 
@@ -39,7 +39,7 @@ _CHUNK = 100
 class MarketRecipe:
     """Which rounds are played."""
 
-    groups: int = 60_000  # a multiple of 100
+    groups: int = 120_000  # a multiple of 100
     candidates: int = 5
     first_merchant: int = 0
     merchants: int = 2_000

@@ -27,7 +27,7 @@ def build_manifest(
         "create_time": now(),
         "weights": _weights(paths),
         "models": dict(models),
-        **_sizes(contracts),
+        **tensor_sizes(contracts),
         "scheduler": _scheduler(paths),
         "reward_logit_scale": _reward_logit_scale(paths),
         "defaults": _defaults(paths),
@@ -46,7 +46,7 @@ def release_texts(paths: FamilyPaths, contracts: Mapping[str, Contract]) -> dict
     }
 
 
-def _sizes(contracts: Mapping[str, Contract]) -> dict[str, int]:
+def tensor_sizes(contracts: Mapping[str, Contract]) -> dict[str, int]:
     """All from the contract; models that share a size must agree on it."""
     denoiser, decoder = contracts["denoiser"], contracts["vae_decoder"]
     height, width, _ = decoder.shape("image")

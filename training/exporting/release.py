@@ -81,6 +81,22 @@ class Repository:
         _write_atomically(self.current_file, f"{number}\n")
         shutil.rmtree(staging)
 
+    def retire_all_but(self, sizes: Mapping[str, int]) -> list[int]:
+        """Removes releases of other tensor sizes, and says which.
+
+        A model's versions share one config.pbtxt: once that names other sizes, Triton refuses their files, and with
+        them the whole model.
+        """
+        retired = []
+        for path in (self.root / "releases").glob("*/manifest.json"):
+            manifest = json.loads(path.read_text())
+            if any(manifest.get(name) != size for name, size in sizes.items()):
+                retired.append(int(path.parent.name))
+                for model in manifest["models"]:
+                    shutil.rmtree(self.model_dir(model, retired[-1]), ignore_errors=True)
+                shutil.rmtree(path.parent)
+        return sorted(retired)
+
 
 def sha256(path: Path) -> str:
     with path.open("rb") as file:

@@ -9,7 +9,7 @@ from onnx import TensorProto, helper
 from training.exporting.contract import Contract, TensorSpec, check_graph, read_contract
 from training.exporting.errors import ContractError
 from training.exporting.graphs import BUILDERS, SOURCES
-from training.exporting.manifest import _sizes
+from training.exporting.manifest import tensor_sizes
 
 REPOSITORY = Path(__file__).parents[3] / "model_repository"
 CONTRACT = Contract("m", 32, (TensorSpec("x", "FP32", (2,)),), (TensorSpec("y", "INT64", (1,)),))
@@ -29,7 +29,7 @@ def test_a_contract_is_committed_for_every_model_that_is_exported() -> None:
 
 def test_the_committed_contracts_agree_with_each_other() -> None:
     contracts = {model: read_contract(REPOSITORY, model) for model in BUILDERS}
-    sizes = _sizes(contracts)
+    sizes = tensor_sizes(contracts)
     assert sizes["text_tokens"] == 77 and (sizes["reward_user_width"], sizes["generator_user_width"]) == (224, 56)
     user = [spec.shape for spec in contracts["user_encoder"].outputs]
     assert user == [(224,), (224,), (56,)]

@@ -61,6 +61,18 @@ def test_what_an_interrupted_export_left_is_replaced(tmp_path: Path) -> None:
     assert (left / "model.onnx").read_text() == "whole"
 
 
+def test_releases_of_other_sizes_are_retired(tmp_path: Path) -> None:
+    repository = Repository(tmp_path)
+    for number, sizes in ((1, {}), (2, {"reward_width": 64}), (3, {"reward_width": 96}), (4, {"reward_width": 96})):
+        stage(repository, number, "w")
+        manifest = {"release": number, "models": {"denoiser": {"files": {"model.onnx": "…"}}}, **sizes}
+        repository.publish(number, manifest, {})
+    assert repository.retire_all_but({"reward_width": 96}) == [1, 2]
+    assert sorted(path.name for path in (tmp_path / "denoiser").iterdir()) == ["3", "4"]
+    assert sorted(path.name for path in (tmp_path / "releases").iterdir()) == ["3", "4", "current"]
+    assert repository.current() is not None and repository.next_number() == 5
+
+
 def test_a_fingerprint_changes_with_any_content_and_ignores_caches(tmp_path: Path) -> None:
     (tmp_path / "a.py").write_text("1")
     before = fingerprint([tmp_path])
