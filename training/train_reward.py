@@ -103,6 +103,8 @@ class RewardTraining:
         self.exact = {name: value.clone() for name, value in starts.clip.state_dict().items()}
         if recipe.bf16 and isinstance(model, PerFusionRM):
             model.clip.bfloat16()  # frozen: the plug-ins stay in fp32 and need no autocast
+            if workers.device.type == "cpu":
+                model.clip.set_attn_implementation("eager")  # the fused one is slow there in bfloat16
         autocast = recipe.bf16 and not isinstance(model, PerFusionRM)
         self.scorer = RewardScorer(model, preprocess.to(workers.device), workers.device, autocast)
         self.parameters = trained(model)

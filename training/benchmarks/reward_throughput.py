@@ -79,7 +79,9 @@ def step_of(family: FamilyPaths, groups: GroupTensors, scores: Scores, *, bf16: 
     """An optimizer step over these groups, plug-ins as wide as the tiny recipe's."""
     clip = family.clip()
     torch.manual_seed(0)
-    model = PerFusionRM(clip.bfloat16() if bf16 else clip, groups.schema, RewardConfig(plugin=tiny().config().plugin))
+    if bf16:
+        clip.bfloat16().set_attn_implementation("eager")  # as in training; in bfloat16 the fused one is slow on CPUs
+    model = PerFusionRM(clip, groups.schema, RewardConfig(plugin=tiny().config().plugin))
     preprocess = family.preprocess(clip)
     optimizer = torch.optim.AdamW(model.plugins.parameters(), 1e-3)
     selected, features = torch.tensor(groups.selected), torch.tensor(groups.features)
