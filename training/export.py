@@ -50,6 +50,7 @@ def export_family(paths: FamilyPaths, repository: Repository, processes: int) ->
     done = {} if current is None else _unchanged(current, prints)
     texts = release_texts(paths, contracts)
     if current is not None and _same(repository, current, paths, contracts, texts, done):
+        _retire(repository, contracts)
         return int(current["release"])
     number = repository.next_number()
     staging = repository.staging_dir(number)
@@ -64,9 +65,13 @@ def export_family(paths: FamilyPaths, repository: Repository, processes: int) ->
     models = done | _export_all(jobs, processes)
     in_order = {model: models[model] for model in BUILDERS}
     repository.publish(number, build_manifest(number, paths, contracts, in_order), texts)
+    _retire(repository, contracts)
+    return number
+
+
+def _retire(repository: Repository, contracts: dict[str, Contract]) -> None:
     for old in repository.retire_all_but(tensor_sizes(contracts)):
         print(f"release {old} removed: its tensors have other sizes than config.pbtxt now says")
-    return number
 
 
 def _fingerprint(model: str, paths: FamilyPaths, repository: Repository) -> str:

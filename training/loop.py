@@ -19,6 +19,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
+from training.models.errors import ModelError
 from training.plots import plot_log
 from training.workers import Workers
 
@@ -29,6 +30,10 @@ class Stateful(Protocol):
     def state_dict(self) -> dict[str, Any]: ...
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> Any: ...
+
+
+class ResumeError(ModelError):
+    """The folder holds a run that was made with something else, so going on would mix the two."""
 
 
 class Diverged(RuntimeError):
@@ -57,6 +62,7 @@ def fit(
     log_every: int = 20,
     on_log: Callable[[int], Mapping[str, float]] | None = None,
     workers: Workers | None = None,
+    made_with: Mapping[str, Any] | None = None,
 ) -> None:
     """Runs `step(n)` for n in [0, steps), from the last checkpoint in `run_dir` if there is one.
 
@@ -69,19 +75,22 @@ def fit(
         log_every: steps between log lines, each the mean over those steps.
         on_log: more to log then, e.g. a measurement on held-out data; called in the first worker only.
         workers: the processes that train together; the first one writes, all of them resume.
+        made_with: what the run is made with, such as its recipe and its data, as JSON values; kept in the checkpoint.
 
     Raises:
         Diverged: a logged value is not finite.
+        ResumeError: the checkpoint in `run_dir` was made with something else.
     """
     workers = workers or Workers()
     run_dir.mkdir(parents=True, exist_ok=True)
-    first = _restore(run_dir / "checkpoint.pt", state)
+    first = _restore(run_dir / "checkpoint.pt", state, made_with or {})
     workers.wait()  # nobody writes while another still reads
     log = _Log(run_dir, first) if workers.is_first else None
     saved_at = time.monotonic()
     bar = tqdm(range(first, steps), initial=first, total=steps, desc=run_dir.name, mininterval=2, disable=log is None)
     for n in bar:
         told = step(n)
+        _check_finite(told, n)  # in every worker, and before anything is saved
         if log is None:
             continue
         log.add(told)
@@ -89,7 +98,7 @@ def fit(
         if (n + 1) % log_every == 0 or last:
             bar.set_postfix(log.write(n, on_log))
         if time.monotonic() - saved_at > save_every_s or last:
-            _save(run_dir / "checkpoint.pt", n + 1, state)
+            _save(run_dir / "checkpoint.pt", n + 1, state, made_with or {})
             saved_at = time.monotonic()
     if log is not None:
         log.close()
@@ -117,7 +126,6 @@ class _Log:
     def write(self, n: int, on_log: Callable[[int], Mapping[str, float]] | None) -> dict[str, str]:
         """A line for the steps up to n; returns it for the progress bar."""
         row = {name: total / self.counted for name, total in self.sums.items()}
-        _check_finite(row, n)
         row |= on_log(n) if on_log else {}
         _append(self.path, {"step": n + 1, "s": time.monotonic() - self.began, **row})
         for name, value in row.items():
@@ -132,18 +140,23 @@ class _Log:
             plot_log(self.path, self.path.with_name("log.png"))
 
 
-def _restore(path: Path, state: Mapping[str, Stateful]) -> int:
+def _restore(path: Path, state: Mapping[str, Stateful], made_with: Mapping[str, Any]) -> int:
     if not path.exists():
         return 0
-    saved = torch.load(path, weights_only=False)
+    saved = torch.load(path, map_location="cpu", weights_only=False)
+    was = saved.get("made_with", {})
+    odd = sorted(name for name in {*was, *made_with} if was.get(name) != made_with.get(name))
+    if odd:
+        told = ", ".join(f"{name} was {was.get(name)!r} and is {made_with.get(name)!r}" for name in odd)
+        raise ResumeError(f"{path} is of another run: {told}; choose another folder or remove this one")
     for name, part in state.items():
         part.load_state_dict(saved["state"][name])
     return int(saved["step"])
 
 
-def _save(path: Path, step: int, state: Mapping[str, Stateful]) -> None:
+def _save(path: Path, step: int, state: Mapping[str, Stateful], made_with: Mapping[str, Any]) -> None:
     parts = {name: part.state_dict() for name, part in state.items()}
-    torch.save({"step": step, "state": parts}, path.with_suffix(".new"))
+    torch.save({"step": step, "state": parts, "made_with": dict(made_with)}, path.with_suffix(".new"))
     os.replace(path.with_suffix(".new"), path)  # a kill in the middle leaves the old one whole
 
 

@@ -62,7 +62,7 @@ def build(recipe: RewardRecipe, starts: Starts, schema: FeatureSchema) -> nn.Mod
         clip.requires_grad_(True)
         clip.logit_scale.requires_grad_(False)
     elif recipe.model == "hpsv2":
-        unlock(clip, recipe.unlocked_layers, recipe.unlocked_layers)
+        unlock(clip, recipe.unlocked_vision, recipe.unlocked_text)
     else:
         clip.requires_grad_(False)
     return OpenClipScore(clip)

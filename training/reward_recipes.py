@@ -36,7 +36,8 @@ class RewardRecipe:
     embed_dim: int = 8  # width of one feature's embedding
     n_cross_layers: int = 2
     adaptive_hidden: int = 32  # width inside an adaptive network
-    unlocked_layers: int = 2  # HPSv2: the last layers of each tower that train
+    unlocked_vision: int = 20  # HPSv2: the last layers of the vision tower that train
+    unlocked_text: int = 11  # HPSv2: and of the text tower
     max_grad_norm: float = 1.0
     bf16: bool = False  # PerFusionRM: the frozen backbone in bfloat16; baselines: autocast. Scores and losses in fp32
     held_out: int = 512  # last groups of the data, never trained on
@@ -49,9 +50,13 @@ class RewardRecipe:
         )
 
 
-def paper() -> RewardRecipe:
-    """Appendix B.4: AdamW, batch 128, lr 1e-3, 500 warm-up steps, weight decay 1e-2."""
-    return RewardRecipe()
+def paper(model: Model = "perfusion_rm") -> RewardRecipe:
+    """Appendix B.4 for plug-ins: AdamW, batch 128, lr 1e-3, 500 warm-up steps, weight decay 1e-2.
+
+    Baselines that fine-tune a whole network have the rates their authors published.
+    """
+    rates: dict[Model, float] = {"pickscore": 3e-6, "hpsv1": 1.7e-5, "hpsv2": 3.3e-6, "imagereward": 1e-5}
+    return RewardRecipe(model, lr=rates.get(model, 1e-3), weight_decay=0.35 if model == "hpsv2" else 1e-2)
 
 
 def tiny(model: Model = "perfusion_rm") -> RewardRecipe:
@@ -62,6 +67,7 @@ def tiny(model: Model = "perfusion_rm") -> RewardRecipe:
     )  # fmt: skip
     if model in VARIANTS:
         return plugins
-    fine_tuning = replace(plugins, bf16=False, steps=300, groups_per_batch=64, lr=5e-4, warmup_steps=50)
+    whole = replace(plugins, bf16=False, steps=300, groups_per_batch=64, lr=5e-4, warmup_steps=50)
+    fine_tuning = replace(whole, unlocked_vision=2, unlocked_text=2)
     numbers: dict[Model, dict[str, float]] = {"aesthetics": {"lr": 1e-3}, "clip_h": {"steps": 0}}
     return replace(fine_tuning, **numbers.get(model, {}))

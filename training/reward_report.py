@@ -135,7 +135,7 @@ def measure(test: RoundsWithTruth, scores: Mapping[str, Sequence[np.ndarray]]) -
 
 
 def _leads(rows: Mapping[str, Row], draws: Mapping[str, np.ndarray]) -> dict[str, Row]:
-    """PerFusionRM's GAUC minus each other's, the same users and seeds drawn for both."""
+    """PerFusionRM's GAUC minus each other's, the same users drawn for both."""
     if "perfusion_rm" not in rows:
         return {}
     own, own_draws = rows["perfusion_rm"]["gauc"]["mean"], draws["perfusion_rm"]

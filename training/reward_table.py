@@ -11,16 +11,17 @@ run side by side, one core each. The report is made from the scores:
     reward.json    GAUC and MAP of every row with 95 % intervals, ceilings, share of the ceiling, learning curve
     *.png          the same as pictures
 
-The interval of a row resamples seeds and, within them, users (10,000 draws): it covers both the training's chance
-and the test set's.
+The interval of a row resamples users and, independently, seeds (10,000 draws). Five seeds are few for a bootstrap: it
+is somewhat narrow for the training's chance, and with one seed covers the users alone; the table says how many.
 """
 
 import argparse
+import json
 import os
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -190,7 +191,7 @@ def cells(models: Sequence[Model], seeds: Sequence[int], sets: Sequence[str], cu
 
 def run_all(bench: Bench, wanted: Sequence[Cell], jobs: int) -> None:
     """Runs what is not finished, `jobs` processes at a time, each with its share of the cores."""
-    left = [cell for cell in wanted if not (bench.work / "runs" / cell.name / "scores.npz").exists()]
+    left = [cell for cell in wanted if not _is_done(bench, cell)]
     bar = tqdm(total=len(wanted), initial=len(wanted) - len(left), desc="cells")
     running: list[tuple[Cell, subprocess.Popen[bytes]]] = []
     while left or running:
@@ -208,6 +209,20 @@ def run_all(bench: Bench, wanted: Sequence[Cell], jobs: int) -> None:
                 other.terminate()
             raise ModelError(f"cell {cell.name} failed; see {bench.work / 'runs' / cell.name / 'output.log'}")
         bar.update()
+
+
+def _is_done(bench: Bench, cell: Cell) -> bool:
+    """Whether its scores are there, made with today's recipe.
+
+    Raises:
+        ModelError: they were made with another one, and a table must not mix the two.
+    """
+    out = bench.work / "runs" / cell.name
+    if not (out / "scores.npz").exists():
+        return False
+    if json.loads((out / "result.json").read_text())["recipe"] != asdict(recipe_of(cell)):
+        raise ModelError(f"{out} was made with another recipe; remove it, or choose another --work")
+    return True
 
 
 def _start(bench: Bench, cell: Cell, jobs: int) -> subprocess.Popen[bytes]:

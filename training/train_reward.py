@@ -13,6 +13,7 @@ tensorboard/, the model under its name, and result.json with MAP and GAUC on the
 """
 
 import argparse
+import hashlib
 import json
 import math
 import sys
@@ -25,6 +26,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
+from transformers import CLIPModel
 
 from training.baselines.image_reward import ImageReward
 from training.data.groups import EpochSampler, GroupError, GroupTensors
@@ -41,7 +43,7 @@ from training.reward_recipes import MODELS, RewardRecipe, paper, tiny
 from training.reward_scores import RewardScorer
 from training.workers import Workers
 
-RECIPES = {"paper": lambda model: replace(paper(), model=model), "tiny": tiny}
+RECIPES = {"paper": paper, "tiny": tiny}
 CHANGES = ("steps", "groups_per_batch", "accumulate", "lr", "seed", "held_out")  # what the command line may change
 
 
@@ -96,6 +98,7 @@ class RewardTraining:
                 f"{recipe.groups_per_batch} groups a batch cannot be divided into {recipe.accumulate} parts"
             )
         self.recipe, self.workers = recipe, workers
+        self.made_with = asdict(recipe) | {"groups": groups.fingerprint(), "backbone": _fingerprint(starts.clip)}
         self.training, self.held_out = groups.split(min(recipe.held_out, len(groups) // 5))
         torch.manual_seed(recipe.seed)
         model = build(recipe, starts, groups.schema).to(workers.device)
@@ -126,14 +129,18 @@ class RewardTraining:
         return LambdaLR(self.optimizer, lambda step: min(1.0, (step + 1) / warmup))
 
     def _usable_rows(self) -> np.ndarray:
-        """Groups with a positive and a negative; for HPSv1's softmax, those of one choice."""
+        """What the loss learns from: a negative, for HPSv1 beside one choice; a tie too for PickScore and HPSv2."""
+        if self.recipe.model in ("pickscore", "hpsv2"):
+            rows = self.training.rows_with(negatives=False)
+            chosen, there = self.training.selected[rows].sum(1), self.training.there[rows].sum(1)
+            return rows[(there > chosen) | (chosen > 1)]
         rows = self.training.rows_with(negatives=True)
         return rows[self.training.selected[rows].sum(1) == 1] if self.recipe.model == "hpsv1" else rows
 
     def step(self, n: int) -> dict[str, float]:
         """One optimizer step; every worker draws the whole batch and computes its share, part by part."""
         generator = torch.Generator().manual_seed(self.recipe.seed * 1_000_003 + n)
-        torch.manual_seed(self.recipe.seed * 1_000_003 + n + self.workers.rank)  # dropout, where a model has it
+        torch.manual_seed((self.recipe.seed * 1_000_003 + n) * 1_009 + self.workers.rank)  # of dropout
         rows = self.sampler.batch(n)
         features = drop_features(
             torch.from_numpy(self.training.features[rows]), self.training.schema, self.recipe.feature_dropout, generator
@@ -215,7 +222,7 @@ def train(
         dropped = len(run.training) - len(run.rows)
         print(f"{len(run.rows)} groups to train on, {dropped} unusable dropped, {len(run.held_out)} held out")
     if run.parameters:
-        fit(out, recipe.steps, run.step, run.state(), on_log=run.measure, workers=workers)
+        fit(out, recipe.steps, run.step, run.state(), on_log=run.measure, workers=workers, made_with=run.made_with)
     model = run.finish()
     if workers.is_first:
         out.mkdir(parents=True, exist_ok=True)
@@ -230,6 +237,14 @@ def train(
         (out / "result.json").write_text(json.dumps(result, indent=1) + "\n")
     workers.wait()
     return run.scorer
+
+
+def _fingerprint(clip: CLIPModel) -> str:
+    """Of a backbone's weights, as they lie on disk: half precision says enough."""
+    digest = hashlib.sha256()
+    for name, value in clip.state_dict().items():
+        digest.update(name.encode() + value.detach().cpu().half().numpy().tobytes())
+    return digest.hexdigest()[:16]
 
 
 def parse_arguments() -> argparse.Namespace:

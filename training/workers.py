@@ -1,12 +1,14 @@
 """Several processes that train one model: each takes a share of every batch, gradients are added up.
 
 Started by `torchrun`; without it there is one worker and nothing to do. Batches and random numbers are
-drawn for the whole batch in every process and then divided, so any number of workers takes the same steps.
+drawn for the whole batch in every process and then divided, so any number of workers takes the same steps (but for
+dropout inside a model, which aesthetics and imagereward have).
 """
 
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TypeVar
 
 import numpy as np
@@ -28,7 +30,10 @@ class Workers:
         """As torchrun says; joins the others (NCCL on GPUs, Gloo otherwise)."""
         count = int(os.environ.get("WORLD_SIZE", "1"))
         if count > 1 and not distributed.is_initialized():
-            distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+            if torch.cuda.is_available():
+                torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+            backend = "nccl" if torch.cuda.is_available() else "gloo"
+            distributed.init_process_group(backend, timeout=timedelta(hours=6))  # one decodes a table, the others wait
         return cls(int(os.environ.get("RANK", "0")), count)
 
     @property

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from training.loop import Diverged, fit, warmup_cosine
+from training.loop import Diverged, ResumeError, fit, warmup_cosine
 
 
 class Killed(Exception):
@@ -60,3 +60,26 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_names_it(tmp_path: Path) ->
     values: Callable[[int], dict[str, float]] = lambda n: {"loss": float("nan") if n == 7 else 1.0}  # noqa: E731
     with pytest.raises(Diverged, match="loss is not finite"):
         fit(tmp_path, 20, values, {}, log_every=1)
+
+
+def test_a_run_of_something_else_is_not_gone_on_with(tmp_path: Path) -> None:
+    def step(n: int) -> dict[str, float]:
+        return {"loss": 1.0}
+
+    fit(tmp_path, 2, step, {}, made_with={"lr": 0.1, "seed": 0})
+    fit(tmp_path, 2, step, {}, made_with={"lr": 0.1, "seed": 0})
+    with pytest.raises(ResumeError, match=r"another run: lr was 0\.1 and is 0\.2"):
+        fit(tmp_path, 4, step, {}, made_with={"lr": 0.2, "seed": 0})
+
+
+def test_a_loss_that_is_not_finite_is_never_saved(tmp_path: Path) -> None:
+    seen = []
+
+    def step(n: int) -> dict[str, float]:
+        seen.append(n)
+        return {"loss": float("nan") if n == 3 else 1.0}
+
+    with pytest.raises(Diverged):
+        fit(tmp_path, 10, step, {}, save_every_s=0.0)
+    assert seen == [0, 1, 2, 3]
+    assert torch.load(tmp_path / "checkpoint.pt", weights_only=False)["step"] == 3

@@ -13,7 +13,7 @@ import torch
 
 from training.data.groups import GroupError, GroupTensors
 from training.family import FamilyPaths
-from training.loop import fit
+from training.loop import ResumeError, fit
 from training.models.errors import WeightsError
 from training.models.reward_model import PerFusionRM
 from training.pretraining.train_blip import build as build_blip
@@ -81,7 +81,7 @@ def test_an_interrupted_training_ends_in_the_same_weights(
         return first.step(n)
 
     with pytest.raises(KeyboardInterrupt):
-        fit(tmp_path / "halves", recipe.steps, step, first.state(), save_every_s=0.0)
+        fit(tmp_path / "halves", recipe.steps, step, first.state(), save_every_s=0.0, made_with=first.made_with)
     halves = run(recipe, groups, family, tmp_path / "halves").model.state_dict()
     assert all(torch.equal(value, halves[name]) for name, value in whole.state_dict().items())
 
@@ -138,7 +138,7 @@ def test_every_model_trains_what_it_should_and_scores(family: FamilyPaths, group
     blip = build_blip(tokenizer)
     preprocess = family.preprocess(clip)
     preprocess.size_px = 64 if model == "imagereward" else preprocess.size_px
-    recipe = replace(tiny(model), steps=2, groups_per_batch=4, held_out=16, unlocked_layers=1)
+    recipe = replace(tiny(model), steps=2, groups_per_batch=4, held_out=16, unlocked_vision=1, unlocked_text=1)
     made = RewardTraining(recipe, large, Starts(clip, blip), preprocess, Workers())
     frozen = {name: p.clone() for name, p in made.model.named_parameters() if name not in made.parameters}
     before = {name: p.clone() for name, p in made.parameters.items()}
@@ -175,3 +175,35 @@ def test_the_best_parameters_are_kept_over_a_resumption() -> None:
     resumed.load_state_dict(best.state_dict())
     assert (resumed.gauc, resumed.step) == (0.7, 100)
     assert torch.equal(resumed.weights["weight"], kept)
+
+
+def test_another_recipe_or_backbone_does_not_resume(family: FamilyPaths, groups: GroupTensors, tmp_path: Path) -> None:
+    run(RECIPE, groups, family, tmp_path)
+    with pytest.raises(ResumeError, match=r"lr was 0\.003 and is 0\.001"):
+        run(replace(RECIPE, lr=1e-3), groups, family, tmp_path)
+    clip = family.clip()
+    with torch.no_grad():
+        clip.logit_scale.add_(1.0)
+    with pytest.raises(ResumeError, match="backbone was"):
+        train(RECIPE, groups, Starts(clip), family.preprocess(clip), tmp_path)
+    with pytest.raises(ResumeError, match="groups was"):
+        run(RECIPE, groups.rows(slice(0, 70)), family, tmp_path)
+
+
+@pytest.mark.parametrize(("model", "learns"), [("pickscore", True), ("hpsv2", True), ("imagereward", False)])
+def test_ties_teach_where_the_loss_knows_them(
+    family: FamilyPaths, groups: GroupTensors, model: Model, learns: bool
+) -> None:
+    tied = replace(groups, selected=np.ones_like(groups.selected))
+    blip = build_blip(family.reward_tokenizer())
+    clip = family.clip()
+    make = lambda: RewardTraining(  # noqa: E731
+        replace(tiny(model), groups_per_batch=4), tied, Starts(clip, blip), family.preprocess(clip), Workers()
+    )
+    if not learns:
+        with pytest.raises(GroupError, match="no group has"):
+            make()
+        return
+    made = make()
+    assert len(made.rows) == len(made.training)
+    assert made.step(0)["grad_norm"] > 0

@@ -13,6 +13,7 @@ import open_clip
 import torch
 from open_clip.model import CLIP, CLIPTextCfg, CLIPVisionCfg
 from torch import Tensor, nn
+from torch.nn.functional import normalize
 from transformers import CLIPModel
 
 from training.baselines.checkpoint import fill, read_checkpoint
@@ -27,8 +28,8 @@ class OpenClipScore(nn.Module):
         self.clip = clip
 
     def forward(self, pixels: Tensor, input_ids: Tensor, features: Tensor | None = None) -> Tensor:
-        images = self.clip.encode_image(pixels.flatten(0, 1), normalize=True).unflatten(0, pixels.shape[:2])
-        texts = self.clip.encode_text(input_ids, normalize=True)  # (B, e)
+        images = normalize(self.clip.encode_image(pixels.flatten(0, 1)).float(), dim=-1).unflatten(0, pixels.shape[:2])
+        texts = normalize(self.clip.encode_text(input_ids).float(), dim=-1)  # (B, e)
         return self.clip.logit_scale.exp() * (images * texts.unsqueeze(1)).sum(-1)  # (B, K)
 
     @classmethod
@@ -53,7 +54,7 @@ def unlock(clip: CLIP, vision_layers: int, text_layers: int) -> None:
     clip.requires_grad_(False)
     vision, text = clip.visual, clip
     for tower, layers in ((vision, vision_layers), (text, text_layers)):
-        for block in tower.transformer.resblocks[len(tower.transformer.resblocks) - layers :]:
+        for block in tower.transformer.resblocks[max(0, len(tower.transformer.resblocks) - layers) :]:
             block.requires_grad_(True)
     vision.ln_post.requires_grad_(True)
     vision.proj.requires_grad_(True)

@@ -1,7 +1,9 @@
 """PickScore (Kirstain et al., 2023): a transformers `CLIPModel` fine-tuned on choices, exp(logit_scale)·cos.
 
 Trained by the two-way cross-entropy with soft labels, ties aiming at (½, ½), each pair weighted by one over
-the number of its prompt's examples; the scale stays as pre-training left it. PerFusionRM's backbone in the paper.
+the number of its group's pairs (the original's weight where a prompt is one group; PickaPic repeats prompts over
+rows, and that part of the weight is not carried here); the scale stays as pre-training left it. The backbone of
+PerFusionRM in the paper.
 The published model is a `CLIPModel` directory and needs no loader of ours. Knows CLIP; no losses, no users.
 """
 
@@ -24,5 +26,6 @@ class PickScore(nn.Module):
         clip, ids = self.clip, without_padding(input_ids, self.clip.config.text_config.eos_token_id)
         images = clip.visual_projection(clip.vision_model(pixel_values=pixels.flatten(0, 1)).pooler_output)
         texts = clip.text_projection(clip.text_model(input_ids=ids).pooler_output)  # (B, e)
-        cosines = normalize(images, dim=-1).unflatten(0, pixels.shape[:2]) @ normalize(texts, dim=-1).unsqueeze(-1)
-        return clip.logit_scale.exp() * cosines.squeeze(-1)  # (B, K)
+        images = normalize(images.float(), dim=-1).unflatten(0, pixels.shape[:2])  # (B, K, e)
+        texts = normalize(texts.float(), dim=-1)
+        return clip.logit_scale.exp() * (images * texts.unsqueeze(1)).sum(-1)  # (B, K)

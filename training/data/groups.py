@@ -15,6 +15,8 @@ model. Knows nothing about where groups come from.
     feature_schema.json
 """
 
+import hashlib
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -76,6 +78,13 @@ class GroupTensors:
 
     def __len__(self) -> int:
         return len(self.selected)
+
+    def fingerprint(self) -> str:
+        """Of who was shown what and what they selected; pictures themselves are left out."""
+        digest = hashlib.sha256(json.dumps(self.schema.to_json(), sort_keys=True).encode())
+        for array in (self.features, self.selected, self.input_ids[:, 0]):
+            digest.update(np.ascontiguousarray(array).tobytes())
+        return digest.hexdigest()[:16]
 
     def rows_with(self, *, negatives: bool) -> np.ndarray:
         """The groups that teach something: with a positive, and a negative where one is needed."""

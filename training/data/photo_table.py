@@ -52,6 +52,7 @@ class Photo:
     content: bytes
     category: str
     shows: Mapping[str, int]
+    n_categories: int  # of the whole file, whatever the split
 
 
 def measure(content: bytes, category: int) -> dict[str, int]:
@@ -87,7 +88,9 @@ def read_photos(path: Path, split: str) -> list[Photo]:
     if len(rows) < 10:
         raise TableError(f"{path} has {len(rows)} photographs of the split {split!r}; ten are needed")
     measured = (measure(row["image"], categories.index(row["category"])) for row in tqdm(rows, desc="measuring"))
-    return [Photo(row["image"], row["category"], shows) for row, shows in zip(rows, measured, strict=True)]
+    return [
+        Photo(row["image"], row["category"], shows, len(categories)) for row, shows in zip(rows, measured, strict=True)
+    ]
 
 
 class Taste:
@@ -122,15 +125,14 @@ def play(
     """Rounds of five: most candidates of the category asked for, one picked by the full utility with Gumbel noise."""
     rng = np.random.default_rng((seed, 5))
     categories = sorted({photo.category for photo in photos})
-    taste = Taste(max(photo.shows["category"] for photo in photos) + 1)
+    taste = Taste(photos[0].n_categories)
     by_category = {name: [i for i, photo in enumerate(photos) if photo.category == name] for name in categories}
     for number in range(groups):
         merchant = first_merchant + int(rng.integers(merchants))
         codes = [int(np.random.default_rng((merchant, place)).integers(len(f.vocabulary)))
                  for place, f in enumerate(SCHEMA.features)]  # fmt: skip
         asked = str(rng.choice(categories))
-        chosen = [int(rng.choice(by_category[asked])) if rng.random() < 0.8 else int(rng.integers(len(photos)))
-                  for _ in range(5)]  # fmt: skip
+        chosen = _five(by_category[asked], len(photos), rng)
         shown = [photos[i] for i in chosen]
         utilities = taste.utilities(codes, merchant, shown, asked)
         picked = int(np.argmax(utilities[2] + rng.gumbel(size=5)))
@@ -142,6 +144,14 @@ def play(
             Group(name, f"merchant-{merchant}", asked, candidates, features, origin="photographs"),
             {"group_id": name, "category": asked, **truth},
         )
+
+
+def _five(of_category: Sequence[int], n_photos: int, rng: np.random.Generator) -> list[int]:
+    """Different photographs, four in five of the category where it has enough of them."""
+    n_asked = min(int(rng.binomial(5, 0.8)), len(of_category))
+    chosen = rng.choice(of_category, n_asked, replace=False).tolist()
+    others = [i for i in rng.choice(n_photos, min(n_photos, 10), replace=False).tolist() if i not in chosen]
+    return [int(i) for i in rng.permutation([*chosen, *others[: 5 - n_asked]])]
 
 
 def write_photos(photos: Sequence[Photo], directory: Path) -> list[str]:

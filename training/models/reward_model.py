@@ -91,6 +91,8 @@ class PerFusionRM(nn.Module):
     def train(self, mode: bool = True) -> "PerFusionRM":
         super().train(mode)
         self.clip.train(False)  # the frozen backbone keeps its evaluation behaviour
+        for layer in (*self.clip.text_model.encoder.layers, *self.clip.vision_model.encoder.layers):
+            layer.training = mode and layer.gradient_checkpointing  # or transformers would not checkpoint it
         return self
 
     def plugin_of(self, tower: str) -> TowerPlugin | None:
