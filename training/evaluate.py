@@ -11,6 +11,9 @@ category, and the ceilings: the GAUC of the best possible ranking without the us
 the whole truth.
 
 share of the ceiling = (GAUC − without the user) / (from the features − without the user)
+
+For merchants nobody trained on that is a ceiling. A model may learn more of merchants it trained on, whose features
+give them away: there it can pass 1, up to what `full` allows.
 """
 
 import argparse

@@ -64,13 +64,19 @@ def build(bf16: bool) -> PerFusionRM:
     return PerFusionRM(clip.bfloat16() if bf16 else clip, FeatureSchema.from_json(FEATURE_SCHEMA)).train()
 
 
+def prompts(model: PerFusionRM, n: int) -> torch.Tensor:
+    """Random token ids, twenty before the end, (n, 77)."""
+    ids = torch.randint(0, 49_000, (n, 77), generator=torch.Generator().manual_seed(1))
+    ids[:, 20:] = model.clip.config.text_config.eos_token_id
+    return ids
+
+
 def train_step(model: PerFusionRM) -> float:
     """One group of five; returns the loss, ln 5 at the start up to the random scores."""
     optimizer = torch.optim.AdamW(model.plugins.parameters(), 1e-3, weight_decay=1e-2)
     generator = torch.Generator().manual_seed(0)
     pixels = torch.randn(1, 5, 3, 224, 224, generator=generator)
-    ids = torch.randint(0, 49_000, (1, 77), generator=generator)
-    ids[0, 20:] = model.clip.config.text_config.eos_token_id
+    ids = prompts(model, 1)
     features = torch.ones(1, model.schema.n_slots, dtype=torch.long)
     selected = torch.tensor([[True, False, False, False, False]])
     loss = reward_cross_entropy(model(pixels, ids, features), selected).mean()
@@ -116,7 +122,7 @@ def main() -> None:
     preprocess = Preprocess({"image_mean": [0.48, 0.46, 0.41], "image_std": [0.27, 0.26, 0.28]}, 224)
     differences = {}
     with measured(report, "export_text"):
-        ids = torch.full((2, 77), model.clip.config.text_config.eos_token_id)
+        ids = prompts(model, 2)
         differences["text"] = export(RewardText(model), (ids, user), folder / "text.onnx")
     with measured(report, "export_image"):
         images = torch.randint(0, 256, (2, 224, 224, 3), dtype=torch.uint8)
