@@ -263,6 +263,8 @@ def main() -> int:
             bench.make_ready(arguments.sets)
             wanted = cells(arguments.models, arguments.seeds, arguments.sets, not arguments.no_curve)
             run_all(bench, wanted, arguments.jobs)
+        if not any((arguments.work / "runs").glob("*/scores.npz")):
+            raise ModelError(f"no finished run under {arguments.work / 'runs'}")
         print(table(report(arguments.work, bench.tests(arguments.sets))))
     except (ModelError, Diverged) as error:
         print(f"stopped: {error}", file=sys.stderr)
