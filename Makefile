@@ -82,7 +82,7 @@ eval-reward: setup ## the preference table: every reward model, five seeds, into
 bench-reward: setup ## groups a second of PerFusionRM's training against plain loops
 	.venv/bin/python -m training.benchmarks.reward_throughput
 
-bench-reward-full: setup ## one training step and one export of PerFusionRM on ViT-H/14; 20 GiB
+bench-reward-full: setup ## one training step and one export of PerFusionRM on ViT-H/14; 8 GiB
 	.venv/bin/python -m training.benchmarks.full_size_reward
 
 clean: down ## remove exports, clusters and demonstrations; environments and training runs stay

@@ -103,8 +103,9 @@ class RewardTraining:
         torch.manual_seed(recipe.seed)
         model = build(recipe, starts, groups.schema).to(workers.device)
         self.objective = OBJECTIVES[recipe.model]
-        self.exact = {name: value.clone() for name, value in starts.clip.state_dict().items()}
+        self.exact: dict[str, Tensor] = {}  # the backbone's weights, while it is held in bfloat16
         if recipe.bf16 and isinstance(model, PerFusionRM):
+            self.exact = {name: value.clone() for name, value in model.clip.state_dict().items()}
             model.clip.bfloat16()  # frozen: the plug-ins stay in fp32 and need no autocast
             if workers.device.type == "cpu":
                 model.clip.set_attn_implementation("eager")  # the fused one is slow there in bfloat16
@@ -197,7 +198,7 @@ class RewardTraining:
         if self.best.weights:
             Trained(self.parameters).load_state_dict(self.best.weights)
         model = self.model.eval()
-        if isinstance(model, PerFusionRM):
+        if isinstance(model, PerFusionRM) and self.exact:
             model.clip.float().load_state_dict(self.exact)
         if isinstance(model, ImageReward):
             model.normalise_by(torch.tensor(self.scorer.all(self.held_out)[self.held_out.there]))
@@ -260,7 +261,12 @@ def parse_arguments() -> argparse.Namespace:
     for name in CHANGES:
         kind = RewardRecipe.__dataclass_fields__[name].type
         parser.add_argument(f"--{name.replace('_', '-')}", type=kind, help="instead of the recipe's")
-    parser.add_argument("--bf16", action="store_true", default=None, help="bfloat16 autocast")
+    parser.add_argument(
+        "--bf16",
+        action="store_true",
+        default=None,
+        help="the frozen backbone (of a baseline: all) in bfloat16",
+    )
     return parser.parse_args()
 
 

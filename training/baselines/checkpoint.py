@@ -4,7 +4,8 @@ Knows files and names of tensors; nothing about models. Files are read as data (
 """
 
 import pickle
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import torch
@@ -31,6 +32,13 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
     if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
         raise WeightsError(f"{path} does not hold a state dict")
     return {str(name).removeprefix("module."): value for name, value in state.items()}
+
+
+def renamed(name: str, patterns: Iterable[tuple[str, str]]) -> str:
+    """A tensor's name after every (pattern, replacement), in order."""
+    for pattern, new in patterns:
+        name = re.sub(pattern, new, name)
+    return name
 
 
 def fill(module: nn.Module, state: Mapping[str, Tensor], path: Path, ignore: tuple[str, ...] = ()) -> None:

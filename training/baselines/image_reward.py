@@ -5,7 +5,6 @@ deviation 1 over a reference set. The head reads the first token, in training an
 mode trains on the last one). Knows BLIP's parts; no losses, no users.
 """
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from transformers import BlipTextConfig, BlipVisionConfig, BlipVisionModel
 from transformers.models.blip.modeling_blip_text import BlipTextModel
 
 from training.baselines.aesthetics import RatingHead
-from training.baselines.checkpoint import fill, read_checkpoint
+from training.baselines.checkpoint import fill, read_checkpoint, renamed
 from training.models.tokens import without_padding
 
 PUBLISHED_MEAN, PUBLISHED_STD = 0.16717362830052426, 1.0333394966054072
@@ -98,7 +97,7 @@ class ImageReward(nn.Module):
             WeightsError: the file is for another model; names the first tensors that differ.
         """
         model = cls(shape or published_shape(), end_id)
-        state = {_renamed(name): value for name, value in read_checkpoint(path).items()}
+        state = {renamed(name, _RENAMES): value for name, value in read_checkpoint(path).items()}
         state |= {"mean": torch.tensor(PUBLISHED_MEAN), "std": torch.tensor(PUBLISHED_STD)}
         fill(model, state, path, ignore=("blip.", "text.embeddings.position_ids", "text.pooler."))
         return model
@@ -116,10 +115,3 @@ _RENAMES = (
     (r"^(vision\..*)\.attn\.qkv", r"\1.self_attn.qkv"),
     (r"^(vision\..*)\.attn\.proj", r"\1.self_attn.projection"),
 )
-
-
-def _renamed(name: str) -> str:
-    """The public code's name of a tensor in transformers' words."""
-    for pattern, new in _RENAMES:
-        name = re.sub(pattern, new, name)
-    return name

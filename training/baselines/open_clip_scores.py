@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 from transformers import CLIPModel
 
-from training.baselines.checkpoint import fill, read_checkpoint
+from training.baselines.checkpoint import fill, read_checkpoint, renamed
 from training.models.errors import TopologyError
 
 
@@ -114,7 +114,5 @@ def _renamed(state: dict[str, Tensor]) -> dict[str, Tensor]:
         if ".q_proj." in name:
             value = torch.cat([state[name.replace("q_proj", part)] for part in ("q_proj", "k_proj", "v_proj")])
             name = re.sub(r"self_attn\.q_proj\.", "attn.in_proj_", name)
-        for pattern, new in _RENAMES:
-            name = re.sub(pattern, new, name)
-        found[name] = value
+        found[renamed(name, _RENAMES)] = value
     return found

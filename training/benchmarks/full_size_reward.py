@@ -1,6 +1,6 @@
 """PerFusionRM at its real size: a ViT-H/14 `CLIPModel` with random weights, one training step and one export.
 
-    python -m training.benchmarks.full_size_reward           needs about 20 GiB of memory and of disk, minutes
+    python -m training.benchmarks.full_size_reward           needs 8 GiB of memory and 4 of disk, minutes
 
 Builds the configuration that PickScore is published in (laion/CLIP-ViT-H-14-laion2B-s32B-b79K), attaches the plug-ins,
 takes one step on a group of five 224×224 pictures with gradient checkpointing, exports both towers to ONNX with
