@@ -48,16 +48,19 @@ CHANGES = ("steps", "groups_per_batch", "accumulate", "lr", "seed", "held_out") 
 
 
 class Best:
-    """The trained parameters that ranked the held-out groups best so far, and when; part of every checkpoint."""
+    """The trained parameters of the lowest held-out loss so far, and when; part of every checkpoint.
+
+    The loss and not GAUC, which of a thousand groups is too noisy to choose by.
+    """
 
     def __init__(self) -> None:
-        self.gauc, self.step = -math.inf, 0
+        self.loss, self.step = math.inf, 0
         self.weights: dict[str, Tensor] = {}
 
-    def offer(self, gauc: float, step: int, parameters: Mapping[str, Tensor]) -> None:
+    def offer(self, loss: float, step: int, parameters: Mapping[str, Tensor]) -> None:
         """Keeps a copy if it is better."""
-        if gauc > self.gauc:
-            self.gauc, self.step = gauc, step
+        if loss < self.loss:
+            self.loss, self.step = loss, step
             self.weights = {name: value.detach().clone() for name, value in parameters.items()}
 
     def state_dict(self) -> dict[str, Any]:
@@ -115,7 +118,11 @@ class RewardTraining:
         parts = [{"params": list(self.parameters.values())}]  # none for CLIP-H
         self.optimizer = torch.optim.AdamW(parts, recipe.lr, weight_decay=recipe.weight_decay)
         self.schedule = self._schedule()
-        self.rows = self._usable_rows()
+        self.rows = self._usable(self.training)
+        if not len(self._usable(self.held_out)):
+            raise GroupError(
+                f"{recipe.model} could learn from none of the {len(self.held_out)} groups held out to measure"
+            )
         self.sampler = EpochSampler(self.rows, recipe.groups_per_batch, recipe.seed)
         self.best = Best()
 
@@ -129,14 +136,14 @@ class RewardTraining:
             return warmup_cosine(self.optimizer, warmup, self.recipe.steps)
         return LambdaLR(self.optimizer, lambda step: min(1.0, (step + 1) / warmup))
 
-    def _usable_rows(self) -> np.ndarray:
-        """What the loss learns from: a negative, for HPSv1 beside one choice; a tie too for PickScore and HPSv2."""
+    def _usable(self, groups: GroupTensors) -> np.ndarray:
+        """Rows the loss learns from: a negative, for HPSv1 beside one choice; a tie too for PickScore and HPSv2."""
         if self.recipe.model in ("pickscore", "hpsv2"):
-            rows = self.training.rows_with(negatives=False)
-            chosen, there = self.training.selected[rows].sum(1), self.training.there[rows].sum(1)
+            rows = groups.rows_with(negatives=False)
+            chosen, there = groups.selected[rows].sum(1), groups.there[rows].sum(1)
             return rows[(there > chosen) | (chosen > 1)]
-        rows = self.training.rows_with(negatives=True)
-        return rows[self.training.selected[rows].sum(1) == 1] if self.recipe.model == "hpsv1" else rows
+        rows = groups.rows_with(negatives=True)
+        return rows[groups.selected[rows].sum(1) == 1] if self.recipe.model == "hpsv1" else rows
 
     def step(self, n: int) -> dict[str, float]:
         """One optimizer step; every worker draws the whole batch and computes its share, part by part."""
@@ -180,18 +187,22 @@ class RewardTraining:
             "best": self.best,
         }
 
-    def evaluate(self, groups: GroupTensors) -> Ranking:
-        """MAP and GAUC with everybody's own features."""
+    def evaluate(self) -> tuple[float, Ranking]:
+        """Of the held-out groups, with everybody's own features: the loss, and MAP and GAUC."""
         self.model.eval()
-        return rank_metrics(self.scorer.all(groups), np.asarray(groups.selected), groups.there)
+        groups, scores = self.held_out, self.scorer.all(self.held_out)
+        ranking = rank_metrics(scores, np.asarray(groups.selected), groups.there)
+        rows = self._usable(groups)
+        selected, present = torch.tensor(groups.selected[rows]), torch.tensor(groups.there[rows])
+        return self.objective(torch.tensor(scores[rows]), selected, present).mean().item(), ranking
 
     def measure(self, n: int) -> Mapping[str, float]:
         """On the held-out groups every 100 steps, and keeps the best parameters by it."""
         if (n + 1) % 100 and n + 1 != self.recipe.steps:
             return {}
-        ranking = self.evaluate(self.held_out)
-        self.best.offer(ranking.gauc, n + 1, self.parameters)
-        return {"held_out_map": ranking.map, "held_out_gauc": ranking.gauc}
+        loss, ranking = self.evaluate()
+        self.best.offer(loss, n + 1, self.parameters)
+        return {"held_out_loss": loss, "held_out_map": ranking.map, "held_out_gauc": ranking.gauc}
 
     def finish(self) -> nn.Module:
         """The model with its best parameters, in fp32; ImageReward's rewards normalised on the held-out groups."""
@@ -213,7 +224,7 @@ def train(
     out: Path,
     workers: Workers | None = None,
 ) -> RewardScorer:
-    """Trains (or resumes), saves what ranked the held-out groups best under out/<model>, and returns it.
+    """Trains (or resumes), saves what had the lowest held-out loss under out/<model>, and returns it.
 
     Because it was chosen by them, result.json's ranking flatters: training.evaluate measures on groups of its own.
     """
@@ -228,12 +239,12 @@ def train(
     if workers.is_first:
         out.mkdir(parents=True, exist_ok=True)
         save(model, out / recipe.model)
-        ranking = run.evaluate(run.held_out)
+        loss, ranking = run.evaluate()
         result = {
             "recipe": asdict(recipe),
             "training_groups": len(run.rows),
             "best_step": run.best.step,
-            "held_out": asdict(ranking),
+            "held_out": asdict(ranking) | {"loss": loss},
         }
         (out / "result.json").write_text(json.dumps(result, indent=1) + "\n")
     workers.wait()

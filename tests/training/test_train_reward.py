@@ -166,14 +166,14 @@ def test_a_batch_smaller_than_its_parts_is_refused(family: FamilyPaths, groups: 
 def test_the_best_parameters_are_kept_over_a_resumption() -> None:
     layer = torch.nn.Linear(2, 2)
     best = Best()
-    best.offer(0.7, 100, dict(layer.named_parameters()))
+    best.offer(1.3, 100, dict(layer.named_parameters()))
     kept = layer.weight.detach().clone()
     with torch.no_grad():
         layer.weight.add_(1.0)
-    best.offer(0.6, 200, dict(layer.named_parameters()))
+    best.offer(1.4, 200, dict(layer.named_parameters()))
     resumed = Best()
     resumed.load_state_dict(best.state_dict())
-    assert (resumed.gauc, resumed.step) == (0.7, 100)
+    assert (resumed.loss, resumed.step) == (1.3, 100)
     assert torch.equal(resumed.weights["weight"], kept)
 
 
