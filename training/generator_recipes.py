@@ -1,18 +1,23 @@
-"""How the personalised adaptive network is trained: every number, and the recipes that work.
+"""How each generator is trained: every number, and the recipes that work.
 
-A recipe is a function that returns a frozen GeneratorRecipe. Two stages: the first teaches the
-adapter to use the user at all, `sft` as in the paper (Eq. 1 on picked images) or `distil`, which
-is ours and what the tiny family uses; `group` then optimises the group-level preference
-(Eq. 13/18). From a zero start alone the group objective stalls at |P|·ln(1 + |N|).
+A stage has a name, an objective, and what trains: the U-Net for everybody, or the personalised adaptive network on a
+frozen one. `paper(stage)` has Appendix B.4's numbers and is the default of training.train_generator; `tiny(stage)` is
+what two CPU cores can do on the tiny family.
+
+PerFusion as the paper has it is `dpo` → `sft` → `group`: a backbone aligned with everybody's preference, the adapter
+taught to use the user at all (Eq. 1 on picked images: from a zero start alone Eq. 13 stalls at |P|·ln(1 + |N|)), then
+the group-level preference. `distil` → `group` is ours and goes beyond it.
 """
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import Literal, get_args
 
 from training.noise import Levels
 from training.objectives import Reduction
 
-Objective = Literal["distil", "sft", "group", "set_plackett_luce"]
+Objective = Literal["distil", "sft", "dpo", "group", "set_plackett_luce"]
+Stage = Literal["unet_sft", "dpo", "unet_group", "sft", "distil", "group"]
+STAGES: tuple[Stage, ...] = get_args(Stage)
 
 
 @dataclass(frozen=True)
@@ -20,16 +25,19 @@ class GeneratorRecipe:
     """One stage of training; units in the comments."""
 
     objective: Objective  # distil: towards the U-Net with wishes in its prompt; sft: Eq. 1 on picked images;
-    # group: Eq. 13/18; set_plackett_luce: exact
+    # dpo: Diffusion-DPO on pairs, β = 2κ; group: Eq. 13/18; set_plackett_luce: exact
     steps: int  # optimizer steps
     lr: float  # of AdamW after warm-up, not scaled by the batch
+    trains: Literal["adapter", "unet"] = "adapter"
     user_lr_factor: float = 4.0  # times lr for the user encoder and the user map
     gate_lr_factor: float = 100.0  # times lr for the zero convolution between the map and the copy
     groups_per_batch: int = 16  # distinct groups in a step
+    accumulate: int = 1  # parts that a batch is computed in, one after the other
     noise_levels: int = 1  # draws of (t, ε) for each group of a step
     kappa: float = 200.0  # κ, multiplies d directly: β/2 of the public Diffusion-DPO code
     reduction: Reduction = "sum"  # over a group's positives
     warmup_steps: int = 100
+    decay: bool = True  # whether a cosine brings the rate down to 5 % after the warm-up
     weight_decay: float = 1e-2
     levels: Levels = "logit_normal"  # the law of the noise levels; the paper's is uniform
     prompt_dropout: float = 0.0  # the adapter acts on the conditional half only: no need to drop
@@ -39,24 +47,48 @@ class GeneratorRecipe:
     max_grad_norm: float = 1.0
     ema: float = 0.99  # of the weights that are saved; 0 saves the last ones
     bf16: bool = False  # autocast; errors and losses stay in fp32
+    checkpoint_gradients: bool = False  # less memory, more time
     divergence: float = 1.5  # stop when m_θ of held-out winners exceeds this times m_ref
     held_out: int = 256  # last groups of the data, for the log only
+    sheet_every: int = 500  # steps between pictures of samples; 0: none
     seed: int = 0
 
-
-def distil() -> GeneratorRecipe:
-    """Beyond the paper: with the user alone, predict what the U-Net predicts when the prompt names their wishes."""
-    return GeneratorRecipe("distil", steps=900, lr=8e-4, groups_per_batch=64)
-
-
-def sft() -> GeneratorRecipe:
-    """Stage 1: Eq. 1 on picked images, with the user."""
-    return GeneratorRecipe("sft", steps=1_600, lr=8e-4, groups_per_batch=64, prompt_dropout=0.3)
+    @property
+    def needs_reference(self) -> bool:
+        """Whether the objective compares with the reference, and so needs a negative beside each positive."""
+        return self.objective not in ("sft", "distil")
 
 
-def group() -> GeneratorRecipe:
-    """Stage 2: the group-level preference objective, from stage 1."""
-    return GeneratorRecipe("group", steps=4_000, lr=7e-5, gate_lr_factor=4.0)
+def paper(stage: Stage) -> GeneratorRecipe:
+    """Appendix B.4: AdamW, 500 warm-up steps, weight decay 1e-2; batch, β and rate as Diffusion-DPO's for SD 1.5.
+
+    B.4's "lr 1e-8" is scaled by the global batch of 2,048 in the public code, which gives 2e-5. On one device a
+    batch is computed in parts of four groups.
+    """
+    published = GeneratorRecipe(
+        "group", steps=2_000, lr=2e-5, user_lr_factor=1.0, gate_lr_factor=1.0, groups_per_batch=2_048, accumulate=512,
+        kappa=2_500.0, warmup_steps=500, decay=False, levels="uniform", ema=0.0, bf16=True, checkpoint_gradients=True,
+    )  # fmt: skip
+    return _of_stage(published, stage)
 
 
-RECIPES = {"distil": distil, "sft": sft, "group": group}
+def tiny(stage: Stage) -> GeneratorRecipe:
+    """On the tiny family: rates and steps found on validation merchants (docs/runs.md)."""
+    numbers: dict[Stage, GeneratorRecipe] = {
+        "unet_sft": GeneratorRecipe("sft", steps=400, lr=1e-4, groups_per_batch=64),
+        "dpo": GeneratorRecipe("dpo", steps=400, lr=5e-5, groups_per_batch=32, kappa=500.0),
+        "unet_group": GeneratorRecipe("group", steps=300, lr=5e-5),
+        "sft": GeneratorRecipe("sft", steps=1_600, lr=8e-4, groups_per_batch=64, prompt_dropout=0.3),
+        "distil": GeneratorRecipe("distil", steps=900, lr=8e-4, groups_per_batch=64),
+        "group": GeneratorRecipe("group", steps=150, lr=7e-5, gate_lr_factor=4.0),
+    }
+    return _of_stage(numbers[stage], stage)
+
+
+def _of_stage(recipe: GeneratorRecipe, stage: Stage) -> GeneratorRecipe:
+    """What a stage is, whatever its numbers."""
+    objectives: dict[Stage, Objective] = {"unet_sft": "sft", "unet_group": "group"}
+    objective: Objective = objectives.get(stage, stage)  # type: ignore[arg-type]  # the other names are objectives
+    if stage == "dpo" or stage.startswith("unet_"):
+        return replace(recipe, objective=objective, trains="unet", prompt_dropout=0.2)
+    return replace(recipe, objective=objective, trains="adapter")

@@ -1,19 +1,20 @@
-"""One training step of the personalised adaptive network, as the maths has it.
+"""One training step of a generator, as the maths has it: from groups with their noise to a loss for each.
 
-All K images of a group share t and ε; the frozen encoder and middle block run once for reference
-and policy. Knows the models and the objectives; nothing about data on disk, loops or optimizers.
+All K images of a group share t and ε. Knows policies and objectives; nothing about data on disk, loops or optimizers.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
-from diffusers import UNet2DConditionModel
 from torch import Tensor
 
-from training.models.adaptive_network import PersonalisedAdaptiveNetwork
+from training.generator_recipes import GeneratorRecipe
 from training.models.frozen_unet import decode, encode
+from training.models.policies import AdaptedUNet, Policy
 from training.noise import add_noise
-from training.objectives import eps_mse
+from training.objectives import diffusion_dpo, eps_mse, group_preference, implicit_accuracy, set_plackett_luce
+
+MEASURES = ("loss", "winner", "loser", "reference", "accuracy")
 
 
 @dataclass(frozen=True)
@@ -29,18 +30,31 @@ class Batch:
     eps: Tensor  # (B, C, S, S) one noise a group
     wished_text: Tensor | None = None  # (B, 77, D) of the prompt with what the user would add
 
+    def to(self, device: torch.device) -> "Batch":
+        moved = {field.name: getattr(self, field.name) for field in fields(self)}
+        return Batch(**{name: None if value is None else value.to(device) for name, value in moved.items()})
+
 
 @dataclass(frozen=True)
 class Errors:
     """Mean squared errors of the noise prediction, fp32, (B, K)."""
 
-    policy: Tensor  # m_θ, with the adapter
-    reference: Tensor | None  # m_ref, the same U-Net without; no gradient; None if not asked for
+    policy: Tensor  # m_θ
+    reference: Tensor | None  # m_ref; no gradient; None if not asked for
 
 
-def distillation_errors(
-    unet: UNet2DConditionModel, network: PersonalisedAdaptiveNetwork, batch: Batch, alphas_bar: Tensor
-) -> Tensor:
+def noise_errors(policy: Policy, batch: Batch, alphas_bar: Tensor, *, with_reference: bool = True) -> Errors:
+    """m_θ and m_ref of every image."""
+    b, k = batch.selected.shape
+    z_t = add_noise(batch.z_0, batch.eps.unsqueeze(1), alphas_bar[batch.t]).flatten(0, 1)  # (B·K, C, S, S)
+    t, text = batch.t.repeat_interleave(k), batch.text.repeat_interleave(k, 0)
+    eps = batch.eps.repeat_interleave(k, 0)
+    predicted = policy(z_t, t, text, batch.features, with_reference=with_reference)
+    reference = None if predicted.reference is None else eps_mse(eps, predicted.reference).view(b, k)
+    return Errors(eps_mse(eps, predicted.policy).view(b, k), reference)
+
+
+def distillation_errors(policy: AdaptedUNet, batch: Batch, alphas_bar: Tensor) -> Errors:
     """mse(ε(x_t, t, y with wishes), ε_θ(x_t, t, y, u)) of the first image of each group, fp32, (B, 1).
 
     The target has no noise of its own: what is learnt in a step is the user's part alone.
@@ -48,28 +62,41 @@ def distillation_errors(
     assert batch.wished_text is not None
     z_t = add_noise(batch.z_0[:, 0], batch.eps, alphas_bar[batch.t])  # (B, C, S, S)
     with torch.no_grad():
-        target = decode(unet, encode(unet, z_t, batch.t, batch.wished_text))
-        encoded = encode(unet, z_t, batch.t, batch.text)
-    added = network(z_t, batch.t, batch.text, network.represent(batch.features))
-    return eps_mse(target, decode(unet, encoded, added)).unsqueeze(1)
+        target = decode(policy.unet, encode(policy.unet, z_t, batch.t, batch.wished_text))
+    predicted = policy(z_t, batch.t, batch.text, batch.features, with_reference=False)
+    return Errors(eps_mse(target, predicted.policy).unsqueeze(1), None)
 
 
-def noise_errors(
-    unet: UNet2DConditionModel,
-    network: PersonalisedAdaptiveNetwork,
-    batch: Batch,
-    alphas_bar: Tensor,
-    *,
-    with_reference: bool = True,
-) -> Errors:
-    """m_θ and m_ref of every image."""
-    b, k = batch.selected.shape
-    z_t = add_noise(batch.z_0, batch.eps.unsqueeze(1), alphas_bar[batch.t]).flatten(0, 1)  # (B·K, C, S, S)
-    t, text = batch.t.repeat_interleave(k), batch.text.repeat_interleave(k, 0)
-    eps = batch.eps.repeat_interleave(k, 0)
-    with torch.no_grad():
-        encoded = encode(unet, z_t, t, text)
-        reference = eps_mse(eps, decode(unet, encoded)).view(b, k) if with_reference else None
-    u = network.represent(batch.features).repeat_interleave(k, 0)  # (B·K, d) a group has one user
-    eps_theta = decode(unet, encoded, network(z_t, t, text, u))
-    return Errors(eps_mse(eps, eps_theta).view(b, k), reference)
+def losses_of(recipe: GeneratorRecipe, errors: Errors, batch: Batch) -> Tensor:
+    """The recipe's objective, one value a group, (B,)."""
+    if errors.reference is None:  # Eq. 1, or its distillation
+        return (errors.policy * batch.selected).sum(1) / batch.selected.sum(1).clamp(min=1)
+    d = errors.policy - errors.reference
+    if recipe.objective == "group":
+        return group_preference(d, batch.selected, recipe.kappa, recipe.reduction, batch.others)  # Eq. 13/18
+    if recipe.objective == "set_plackett_luce":
+        return set_plackett_luce(-recipe.kappa * d, batch.selected, batch.others).to(d.dtype)
+    winner, loser = (of.float().argmax(1, keepdim=True) for of in (batch.selected, batch.others))  # pairs: K = 2
+    at = [m.gather(1, place).squeeze(1) for m in (errors.policy, errors.reference) for place in (winner, loser)]
+    return diffusion_dpo(*at, beta=2 * recipe.kappa)
+
+
+def measures(losses: Tensor | None, errors: Errors, batch: Batch) -> Tensor:
+    """What tells progress from divergence: for each of MEASURES its sum and its count, (len(MEASURES), 2)."""
+    policy, reference, nothing = errors.policy.detach(), errors.reference, batch.eps.new_zeros(0)
+    d = nothing if reference is None else policy - reference
+    accuracy = nothing if reference is None else implicit_accuracy(d, batch.selected, batch.others)
+    values = {
+        "loss": nothing if losses is None else losses.detach(),
+        "winner": policy[batch.selected],
+        "loser": policy[batch.others],
+        "reference": nothing if reference is None else reference[batch.selected],
+        "accuracy": accuracy[~accuracy.isnan()],
+    }
+    return torch.stack([torch.stack([v.double().sum(), v.new_tensor(v.numel()).double()]) for v in values.values()])
+
+
+def means(told: Tensor) -> dict[str, float]:
+    """Of summed `measures`, by name; what was never there is left out."""
+    rows = zip(MEASURES, told.tolist(), strict=True)
+    return {name: total / count for name, (total, count) in rows if count}

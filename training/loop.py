@@ -52,6 +52,11 @@ def warmup_cosine(optimizer: Optimizer, warmup: int, steps: int, floor: float = 
     return LambdaLR(optimizer, factor)
 
 
+def warmup_only(optimizer: Optimizer, warmup: int) -> LambdaLR:
+    """Linear warm-up over `warmup` steps, then the whole rate."""
+    return LambdaLR(optimizer, lambda step: min(1.0, (step + 1) / warmup))
+
+
 def fit(
     run_dir: Path,
     steps: int,

@@ -27,7 +27,7 @@ from training.data.market_table import MarketRecipe, industrial, schema_of, writ
 from training.data.prepare import prepare
 from training.data.table import read_table
 from training.family import TINY, FamilyPaths, hush_libraries, save_pipeline, save_reward_backbone
-from training.generator_recipes import distil, group
+from training.generator_recipes import tiny as generator_recipe
 from training.loop import Diverged
 from training.market.attributes import ATTRIBUTES, to_indices
 from training.market.drawing import SIZE_PX
@@ -37,7 +37,7 @@ from training.noise import noise_schedule
 from training.pretraining import train_clip, train_diffusion, train_recogniser, train_tokenizer, train_vae
 from training.recogniser import Recogniser
 from training.reward_models import Starts
-from training.reward_recipes import tiny
+from training.reward_recipes import tiny as reward_recipe
 from training.train_generator import train_stage
 from training.train_reward import train as train_reward
 
@@ -120,9 +120,9 @@ class Workshop:
     def generator(self) -> None:
         """The personalised adaptive network: wishes distilled, then the group-level objective."""
         groups = with_latents(self.wished, self.family.vae(), self.data / "prepared")  # the VAE as published
-        first = train_stage(distil(), groups, self.family, self.work / "generator-distil")
-        second = replace(group(), steps=150)
-        adapter = train_stage(second, groups, self.family, self.work / "generator-group", first)
+        first = train_stage(generator_recipe("distil"), groups, self.family, self.work / "generator-distil")
+        recipe, out = generator_recipe("group"), self.work / "generator-group"
+        adapter = train_stage(recipe, groups, self.family, out, start=first)
         _copy_files(adapter, self.family.adapter)
 
     def clip(self) -> None:
@@ -134,7 +134,7 @@ class Workshop:
     def reward(self) -> None:
         """PerFusionRM's plug-ins."""
         clip = self.family.clip()
-        train_reward(tiny(), self.rounds, Starts(clip), self.family.preprocess(clip), self.work / "reward")
+        train_reward(reward_recipe(), self.rounds, Starts(clip), self.family.preprocess(clip), self.work / "reward")
         _copy_files(self.work / "reward" / "perfusion_rm", self.family.perfusion_rm)
 
     # ---- what earlier stages left ----------------------------------------------------------

@@ -13,7 +13,6 @@ tensorboard/, the model under its name, and result.json with MAP and GAUC on the
 """
 
 import argparse
-import hashlib
 import json
 import math
 import sys
@@ -26,18 +25,18 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
-from transformers import CLIPModel
 
 from training.baselines.image_reward import ImageReward
 from training.data.groups import EpochSampler, GroupError, GroupTensors
 from training.data.load import reward_groups
 from training.family import TINY, FamilyPaths, hush_libraries
-from training.loop import Diverged, Stateful, fit, warmup_cosine
+from training.loop import Diverged, Stateful, fit, warmup_cosine, warmup_only
 from training.metrics import Ranking, rank_metrics
 from training.models.errors import ModelError
 from training.models.feature_crossing import drop_features
 from training.models.preprocess import Preprocess
 from training.models.reward_model import PerFusionRM
+from training.models.storage import fingerprint
 from training.reward_models import OBJECTIVES, Starts, build, save, trained
 from training.reward_recipes import MODELS, RewardRecipe, paper, tiny
 from training.reward_scores import RewardScorer
@@ -101,7 +100,7 @@ class RewardTraining:
                 f"{recipe.groups_per_batch} groups a batch cannot be divided into {recipe.accumulate} parts"
             )
         self.recipe, self.workers = recipe, workers
-        self.made_with = asdict(recipe) | {"groups": groups.fingerprint(), "backbone": _fingerprint(starts.clip)}
+        self.made_with = asdict(recipe) | {"groups": groups.fingerprint(), "backbone": fingerprint(starts.clip)}
         self.training, self.held_out = groups.split(min(recipe.held_out, len(groups) // 5))
         torch.manual_seed(recipe.seed)
         model = build(recipe, starts, groups.schema).to(workers.device)
@@ -119,11 +118,11 @@ class RewardTraining:
         self.optimizer = torch.optim.AdamW(parts, recipe.lr, weight_decay=recipe.weight_decay)
         self.schedule = self._schedule()
         self.rows = self._usable(self.training)
+        self.sampler = EpochSampler(self.rows, recipe.groups_per_batch, recipe.seed)
         if not len(self._usable(self.held_out)):
             raise GroupError(
                 f"{recipe.model} could learn from none of the {len(self.held_out)} groups held out to measure"
             )
-        self.sampler = EpochSampler(self.rows, recipe.groups_per_batch, recipe.seed)
         self.best = Best()
 
     @property
@@ -134,7 +133,7 @@ class RewardTraining:
         warmup = max(1, self.recipe.warmup_steps)
         if self.recipe.decay:
             return warmup_cosine(self.optimizer, warmup, self.recipe.steps)
-        return LambdaLR(self.optimizer, lambda step: min(1.0, (step + 1) / warmup))
+        return warmup_only(self.optimizer, warmup)
 
     def _usable(self, groups: GroupTensors) -> np.ndarray:
         """Rows the loss learns from: a negative, for HPSv1 beside one choice; a tie too for PickScore and HPSv2."""
@@ -160,8 +159,8 @@ class RewardTraining:
         for part in np.array_split(self.workers.share(np.arange(len(rows))), self.recipe.accumulate):
             if len(part):
                 told += self._backward(rows[part], wordings[part], features[part], len(rows))
-        gradients = [p.grad if p.grad is not None else torch.zeros_like(p) for p in self.parameters.values()]
-        self.workers.add_up([*gradients, told])
+        self.workers.add_up_gradients(self.parameters.values())
+        self.workers.add_up([told])
         norm = torch.nn.utils.clip_grad_norm_(self.parameters.values(), self.recipe.max_grad_norm)
         self.optimizer.step()
         self.schedule.step()
@@ -249,14 +248,6 @@ def train(
         (out / "result.json").write_text(json.dumps(result, indent=1) + "\n")
     workers.wait()
     return run.scorer
-
-
-def _fingerprint(clip: CLIPModel) -> str:
-    """Of a backbone's weights, as they lie on disk: half precision says enough."""
-    digest = hashlib.sha256()
-    for name, value in clip.state_dict().items():
-        digest.update(name.encode() + value.detach().cpu().half().numpy().tobytes())
-    return digest.hexdigest()[:16]
 
 
 def parse_arguments() -> argparse.Namespace:

@@ -13,7 +13,7 @@ from typing import TypeVar
 
 import numpy as np
 import torch
-from torch import Tensor, distributed
+from torch import Tensor, distributed, nn
 
 Rows = TypeVar("Rows", np.ndarray, Tensor)
 
@@ -56,6 +56,14 @@ class Workers:
         if self.count > 1:
             for tensor in tensors:
                 distributed.all_reduce(tensor)
+
+    def add_up_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
+        """The gradient of every parameter becomes the sum over all workers; in one that had no part of it, it was 0."""
+        if self.count > 1:
+            for parameter in parameters:
+                if parameter.grad is None:
+                    parameter.grad = torch.zeros_like(parameter)
+                distributed.all_reduce(parameter.grad)
 
     def wait(self) -> None:
         """Until every worker is here."""

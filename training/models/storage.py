@@ -4,6 +4,7 @@ Which tensors belong to the module is decided by the caller. Loading is strict: 
 superfluous or misshapen tensor is an error that names it, never a silent default.
 """
 
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -27,6 +28,14 @@ def save_weights(directory: Path, filename: str, config: Mapping[str, Any], tens
     (directory / CONFIG_FILE).write_text(json.dumps(config, indent=1) + "\n")
     half = {name: t.detach().to("cpu", torch.float16).contiguous() for name, t in tensors.items()}
     save_file(half, directory / filename)
+
+
+def fingerprint(module: nn.Module) -> str:
+    """Of all weights, as they lie on disk: half precision says enough."""
+    digest = hashlib.sha256()
+    for name, value in module.state_dict().items():
+        digest.update(name.encode() + value.detach().cpu().half().numpy().tobytes())
+    return digest.hexdigest()[:16]
 
 
 def read_config(directory: Path) -> dict[str, Any]:

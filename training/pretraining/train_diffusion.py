@@ -23,9 +23,8 @@ from training.noise import add_noise, draw_levels, noise_schedule
 from training.objectives import eps_mse
 from training.pretraining.drawings import Drawings, drawings
 from training.pretraining.train_tokenizer import encode as tokenize
-from training.pretraining.train_vae import decode
 from training.recogniser import Recogniser, prompt_accuracy
-from training.sampling import ddim
+from training.sampling import ddim, to_images
 
 DETAILS = ("neckline", "sleeve_style", "pattern", "trim")
 
@@ -170,7 +169,7 @@ def sample_sheet(
         empty = model.text(torch.as_tensor(tokenize(tokenizer, [""] * count)))
     noise = torch.randn((count, 4, 8, 8), generator=torch.Generator().manual_seed(1))
     latents = ddim(model.noise, model.noise, text, empty, noise, guidance=guidance)
-    images = decode(vae, latents)
+    images = to_images(vae, latents)
     rows = images.reshape(-1, 10, *images.shape[1:]).transpose(0, 2, 1, 3, 4)
     Image.fromarray(rows.reshape(-1, 10 * images.shape[2], 3)).save(path)
     garments = judge.read(images)

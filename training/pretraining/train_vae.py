@@ -24,6 +24,7 @@ from training.recogniser import (
     attribute_loss,
     to_pixels,
 )
+from training.sampling import to_images
 
 
 @dataclass(frozen=True)
@@ -107,7 +108,7 @@ def gate(vae: AutoencoderKL, judge: Recogniser, run_dir: Path, data_dir: Path) -
     """The judge's accuracy per kind on held-out reconstructions; also written to gate.json."""
     held_out = drawings(data_dir, 4_000, 102)
     latents = encode(vae, held_out.images) * vae.config.scaling_factor
-    read = judge.read_indices(decode(vae, latents))
+    read = judge.read_indices(to_images(vae, latents))
     accuracy = accuracy_by_kind(read, held_out.indices)
     (run_dir / "gate.json").write_text(json.dumps(accuracy, indent=2) + "\n")
     return accuracy
@@ -152,12 +153,3 @@ def encode(vae: AutoencoderKL, images: np.ndarray, batch_size: int = 100) -> Ten
     """The posterior means of uint8 (N, H, W, 3), float32 (N, 4, S, S), not scaled."""
     parts = (images[at : at + batch_size] for at in range(0, len(images), batch_size))
     return torch.cat([vae.encode(to_pixels(part)).latent_dist.mean for part in parts])
-
-
-@torch.inference_mode()
-def decode(vae: AutoencoderKL, latents: Tensor, batch_size: int = 100) -> np.ndarray:
-    """The pictures of scaled latents (N, 4, S, S), uint8 (N, H, W, 3)."""
-    parts = (latents / vae.config.scaling_factor).split(batch_size)
-    pixels = torch.cat([vae.decode(part).sample for part in parts])
-    images = ((pixels.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
-    return images.permute(0, 2, 3, 1).numpy()

@@ -1,0 +1,109 @@
+"""From groups on disk to the batches that a generator trains on: latents, text states, users, noise.
+
+What is random in the batch of step n is drawn for the whole batch from (seed, n) alone, as a plan; any part of the
+plan can then be made by any process. Knows groups and recipes, nothing about models or objectives.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from training.data.groups import EpochSampler, GroupError, GroupTensors
+from training.data.text_states import TextStates
+from training.family import FamilyPaths
+from training.generator_recipes import GeneratorRecipe
+from training.generator_step import Batch
+from training.models.feature_crossing import drop_features
+from training.noise import draw_levels
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Which groups a batch has and everything random about them."""
+
+    rows: np.ndarray  # (B,) of the groups
+    features: Tensor  # (B, F) with some dropped
+    wordings: np.ndarray  # (B,) which wording of the prompt
+    unprompted: Tensor  # bool (B,) whose prompt is left out
+    t: Tensor  # (B,)
+    eps: Tensor  # (B, C, S, S)
+    images: Tensor | None  # (B, K') which of a group's images take part; None: all
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+
+class GeneratorBatches:
+    """Batches of these groups as a recipe wants them."""
+
+    def __init__(
+        self, groups: GroupTensors, family: FamilyPaths, recipe: GeneratorRecipe, device: torch.device
+    ) -> None:
+        if groups.latents is None:
+            raise GroupError("the generator trains on latents; these groups have none")
+        if recipe.objective == "distil" and groups.wished_ids is None:
+            raise GroupError("distillation needs wishes (training.keywords); these groups have none")
+        self.groups, self.recipe, self.device, self.latents = groups, recipe, device, groups.latents
+        self.rows = groups.rows_with(negatives=recipe.needs_reference)
+        self.sampler = EpochSampler(self.rows, recipe.groups_per_batch, recipe.seed)
+        self.text = TextStates(family.text_encoder(), groups.input_ids, device)
+        blank = family.tokenizer()([""], padding="max_length", max_length=groups.input_ids.shape[2])
+        self.no_text = self.text.encode(torch.tensor(blank["input_ids"]))  # (1, 77, D)
+
+    def plan(self, n: int) -> Plan:
+        """Of step n."""
+        recipe = self.recipe
+        generator = torch.Generator().manual_seed(recipe.seed * 1_000_003 + n)
+        rows = np.repeat(self.sampler.batch(n), recipe.noise_levels)
+        features = torch.from_numpy(self.groups.features[rows])
+        dropped = drop_features(features, self.groups.schema, recipe.feature_dropout, generator)
+        return self._plan(rows, dropped, generator, self._which_images(rows, generator))
+
+    def fixed(self, size: int = 32) -> list[Batch]:
+        """All usable groups once, every image, with fixed noise, in batches: the held-out measurement."""
+        generator = torch.Generator().manual_seed(7)
+        parts = np.array_split(self.rows, -(-len(self.rows) // size))
+        plans = [self._plan(rows, torch.from_numpy(self.groups.features[rows]), generator, None) for rows in parts]
+        return [self.batch(plan, np.arange(len(plan))) for plan in plans]
+
+    def batch(self, plan: Plan, part: np.ndarray) -> Batch:
+        """These places of the plan.
+
+        Raises:
+            GroupError: latents that are not finite.
+        """
+        rows, at = plan.rows[part], torch.from_numpy(part)
+        z_0, selected = torch.from_numpy(self.latents[rows]).float(), torch.from_numpy(self.groups.selected[rows])
+        others = torch.from_numpy(self.groups.there[rows]) & ~selected
+        if not z_0.isfinite().all():
+            raise GroupError(f"latents of groups {sorted(set(rows.tolist()))[:5]}… hold NaN or infinity")
+        if plan.images is not None:
+            every, some = torch.arange(len(rows)).unsqueeze(1), plan.images[at]
+            z_0, selected, others = z_0[every, some], selected[every, some], others[every, some]
+        unprompted = plan.unprompted[at].view(-1, 1, 1).to(self.device)
+        text = torch.where(unprompted, self.no_text, self.text.of(rows, plan.wordings[part]))
+        wished = None
+        if self.recipe.objective == "distil":
+            assert self.groups.wished_ids is not None  # checked when this object was made
+            wished = self.text.encode(torch.tensor(self.groups.wished_ids[rows]))
+        return Batch(z_0, text, plan.features[at], selected, others, plan.t[at], plan.eps[at], wished).to(self.device)
+
+    def _plan(self, rows: np.ndarray, features: Tensor, generator: torch.Generator, images: Tensor | None) -> Plan:
+        t = draw_levels(self.recipe.levels, len(rows), generator)
+        eps = torch.randn((len(rows), *self.latents.shape[2:]), generator=generator)
+        wordings = torch.randint(self.groups.input_ids.shape[1], (len(rows),), generator=generator).numpy()
+        unprompted = torch.rand(len(rows), generator=generator) < self.recipe.prompt_dropout
+        return Plan(rows, features, wordings, unprompted, t, eps, images)
+
+    def _which_images(self, rows: np.ndarray, generator: torch.Generator) -> Tensor | None:
+        """One picked image for Eq. 1, a pair for Diffusion-DPO, all for a group."""
+        if self.recipe.objective not in ("sft", "distil", "dpo"):
+            return None
+        selected = torch.from_numpy(self.groups.selected[rows])
+        picks = torch.multinomial(selected.float(), 1, generator=generator)  # (B, 1)
+        if self.recipe.objective != "dpo":
+            return picks
+        others = torch.from_numpy(self.groups.there[rows]) & ~selected
+        return torch.cat([picks, torch.multinomial(others.float(), 1, generator=generator)], dim=1)

@@ -1,0 +1,119 @@
+"""What the objectives train: a noise prediction ε_θ, beside that of its frozen reference ε_ref.
+
+AdaptedUNet is PerFusion's: a frozen U-Net and the personalised adaptive network. Its reference is the same U-Net
+without residuals, so that one pass of the encoder serves both and no second U-Net lies in memory. TunedUNet is what
+SFT, Diffusion-DPO and SPO train: a U-Net, beside the frozen one it started from. It is shown users and ignores them.
+Neither knows objectives, data or noise schedules.
+"""
+
+import copy
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from diffusers import UNet2DConditionModel
+from torch import Tensor, nn
+
+from training.models.adaptive_network import PersonalisedAdaptiveNetwork
+from training.models.frozen_unet import decode, encode
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """Two predictions of the noise in the same latents, (B, C, S, S) each."""
+
+    policy: Tensor  # ε_θ
+    reference: Tensor | None  # ε_ref, no gradient; None if not asked for
+
+
+class AdaptedUNet(nn.Module):
+    """ε_θ = the frozen U-Net with the adaptive network's residuals; ε_ref = without."""
+
+    def __init__(self, unet: UNet2DConditionModel, network: PersonalisedAdaptiveNetwork) -> None:
+        super().__init__()
+        self.unet, self.network = unet.eval().requires_grad_(False), network
+
+    @property
+    def trained(self) -> PersonalisedAdaptiveNetwork:
+        """The part that trains; the only one that is saved."""
+        return self.network
+
+    def with_trained(self, network: nn.Module) -> "AdaptedUNet":
+        """The same U-Net with other weights of the trained part, such as their average."""
+        assert isinstance(network, PersonalisedAdaptiveNetwork)
+        return AdaptedUNet(self.unet, network)
+
+    def forward(
+        self, z_t: Tensor, t: Tensor, text: Tensor, features: Tensor, *, with_reference: bool = True
+    ) -> Predicted:
+        """Of latents (B, C, S, S) at levels (B,) with text (B, 77, D); features (G, F), one row for B/G neighbours."""
+        with torch.no_grad():
+            encoded = encode(self.unet, z_t, t, text)
+            reference = decode(self.unet, encoded) if with_reference else None
+        u = self.network.represent(features).repeat_interleave(len(z_t) // len(features), 0)  # (B, d)
+        return Predicted(decode(self.unet, encoded, self.network(z_t, t, text, u)), reference)
+
+    def without_user(self, z_t: Tensor, t: Tensor, text: Tensor) -> Tensor:
+        """The unconditional half of guidance: the plain U-Net."""
+        return self.of_reference(z_t, t, text)
+
+    def of_reference(self, z_t: Tensor, t: Tensor, text: Tensor) -> Tensor:
+        """ε_ref alone, (B, C, S, S)."""
+        return decode(self.unet, encode(self.unet, z_t, t, text))
+
+    def checkpoint_gradients(self) -> None:
+        """Compute activations again in the backward pass instead of keeping them."""
+        self.unet.enable_gradient_checkpointing()
+        self.network.copy.enable_gradient_checkpointing()
+
+    def save(self, directory: Path) -> Path:
+        """As directory/adapter, which is returned."""
+        self.network.save(directory / "adapter")
+        return directory / "adapter"
+
+
+class TunedUNet(nn.Module):
+    """ε_θ = a U-Net that trains; ε_ref = the frozen one it started from."""
+
+    def __init__(self, reference: UNet2DConditionModel, unet: UNet2DConditionModel | None = None) -> None:
+        super().__init__()
+        self.reference = reference.eval().requires_grad_(False)
+        self.unet = unet or copy.deepcopy(reference).requires_grad_(True)
+
+    @property
+    def trained(self) -> UNet2DConditionModel:
+        """The part that trains; the only one that is saved."""
+        return self.unet
+
+    def with_trained(self, unet: nn.Module) -> "TunedUNet":
+        """The same reference beside other weights, such as their average."""
+        assert isinstance(unet, UNet2DConditionModel)
+        return TunedUNet(self.reference, unet)
+
+    def forward(
+        self, z_t: Tensor, t: Tensor, text: Tensor, features: Tensor, *, with_reference: bool = True
+    ) -> Predicted:
+        """Of latents (B, C, S, S) at levels (B,) with text (B, 77, D), whoever the user is."""
+        with torch.no_grad():
+            reference = self.of_reference(z_t, t, text) if with_reference else None
+        return Predicted(self.without_user(z_t, t, text), reference)
+
+    def without_user(self, z_t: Tensor, t: Tensor, text: Tensor) -> Tensor:
+        """Both halves of guidance, each with its text."""
+        return decode(self.unet, encode(self.unet, z_t, t, text))
+
+    def of_reference(self, z_t: Tensor, t: Tensor, text: Tensor) -> Tensor:
+        """ε_ref alone, (B, C, S, S)."""
+        return decode(self.reference, encode(self.reference, z_t, t, text))
+
+    def checkpoint_gradients(self) -> None:
+        """Compute activations again in the backward pass instead of keeping them."""
+        self.unet.enable_gradient_checkpointing()
+
+    def save(self, directory: Path) -> Path:
+        """As directory/unet in diffusers' format, which is returned."""
+        self.unet.save_pretrained(directory / "unet")
+        return directory / "unet"
+
+
+Policy = AdaptedUNet | TunedUNet
