@@ -38,3 +38,16 @@ def draw_levels(levels: Levels, count: int, generator: torch.Generator) -> Tenso
         return torch.randint(NUM_TRAIN_TIMESTEPS, (count,), generator=generator)
     level = LEVEL_MEAN + LEVEL_STD * torch.randn(count, generator=generator)
     return (NUM_TRAIN_TIMESTEPS * level.sigmoid()).long().clamp(max=NUM_TRAIN_TIMESTEPS - 1)
+
+
+def predicted_original(z_t: Tensor, eps: Tensor, alpha_bar_t: Tensor) -> Tensor:
+    """ẑ_0 = (z_t − √(1 − ᾱ_t)·ε) / √ᾱ_t for latents (B, …) and ᾱ_t (B,)."""
+    a = alpha_bar_t.view(-1, *[1] * (z_t.ndim - 1))
+    return (z_t - (1 - a).sqrt() * eps) / a.sqrt()
+
+
+def ddim_step(z_t: Tensor, eps: Tensor, alpha_bar_t: Tensor, alpha_bar_s: Tensor, eta: float) -> tuple[Tensor, Tensor]:
+    """The law of z_s for s < t: its mean (B, …) and standard deviation (B, 1, …); Song et al. (2021), Eq. 12 and 16."""
+    a, b = (alpha.view(-1, *[1] * (z_t.ndim - 1)) for alpha in (alpha_bar_t, alpha_bar_s))
+    std = eta * ((1 - b) / (1 - a) * (1 - a / b)).sqrt()
+    return b.sqrt() * predicted_original(z_t, eps, alpha_bar_t) + (1 - b - std**2).clamp(min=0).sqrt() * eps, std

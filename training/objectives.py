@@ -56,6 +56,15 @@ def diffusion_dpo(m_winner: Tensor, m_loser: Tensor, r_winner: Tensor, r_loser: 
     return softplus(0.5 * beta * ((m_winner - m_loser) - (r_winner - r_loser)))
 
 
+def step_preference(winner: Tensor, loser: Tensor, beta: float, clip: float) -> Tensor:
+    """SPO (Liang et al., 2024): −log σ(β·log ρ_w − β·log ρ_l), ρ = p_θ/p_ref of one denoising step. (…) → (…)
+
+    `winner` and `loser` are log ρ; each ratio is clipped to [1 − clip, 1 + clip], beyond which it has no gradient.
+    """
+    w, v = (log_ratio.float().clamp(math.log(1 - clip), math.log(1 + clip)) for log_ratio in (winner, loser))
+    return softplus(-beta * (w - v))
+
+
 def reward_cross_entropy(scores: Tensor, selected: Tensor, valid: Tensor | None = None) -> Tensor:
     """Eq. 7–9: cross-entropy of p̂ = softmax_k(scores) with p*_k = l_k / Σ_j l_j. (B, K) → (B,)
 
