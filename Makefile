@@ -77,7 +77,7 @@ train-tiny: setup ## train the tiny family from nothing, resumable; hours
 	.venv/bin/python -m training.tiny
 
 eval-reward: setup ## the preference table: every reward model, five seeds, into build/eval/reward/; hours, resumable
-	.venv/bin/python -m training.reward_table
+	.venv/bin/python -m training.reward.table
 
 bench-reward: setup ## groups a second of PerFusionRM's training against plain loops
 	.venv/bin/python -m training.benchmarks.reward_throughput

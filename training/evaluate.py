@@ -31,8 +31,8 @@ from training.data.market_table import TRUTH
 from training.family import TINY, FamilyPaths, hush_libraries
 from training.metrics import rank_metrics
 from training.models.errors import ModelError
-from training.reward_report import RoundsWithTruth, measure, table
-from training.reward_scores import RewardScorer
+from training.reward.report import RoundsWithTruth, measure, table
+from training.reward.scores import RewardScorer
 
 
 def evaluate_reward(data: Path, family: FamilyPaths, seed: int = 0) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from training.models.reward_model import PerFusionRM
 from training.noise import noise_schedule
 from training.pretraining import train_clip, train_diffusion, train_vae
 from training.pretraining.train_tokenizer import train as train_tokenizer
-from training.reward_recipes import tiny
+from training.reward.recipes import tiny
 
 M = TypeVar("M", bound=nn.Module)
 

@@ -27,7 +27,7 @@ from training.data.market_table import MarketRecipe, industrial, schema_of, writ
 from training.data.prepare import prepare
 from training.data.table import read_table
 from training.family import TINY, FamilyPaths, hush_libraries, save_pipeline, save_reward_backbone
-from training.generator_recipes import tiny as generator_recipe
+from training.generator.recipes import tiny as generator_recipe
 from training.loop import Diverged
 from training.market.attributes import ATTRIBUTES, to_indices
 from training.market.drawing import SIZE_PX
@@ -36,8 +36,8 @@ from training.models.feature_schema import FeatureSchema
 from training.noise import noise_schedule
 from training.pretraining import train_clip, train_diffusion, train_recogniser, train_tokenizer, train_vae
 from training.recogniser import Recogniser
-from training.reward_models import Starts
-from training.reward_recipes import tiny as reward_recipe
+from training.reward.models import Starts
+from training.reward.recipes import tiny as reward_recipe
 from training.train_generator import train_stage
 from training.train_reward import train as train_reward
 

@@ -4,7 +4,7 @@ Example, PerFusion as the paper has it, from the tiny family's pipeline (resumes
 
     python -m training.train_generator --data build/groups --out build/generator --recipe tiny
 
-The stages run one after the other (training.generator_recipes says what each is): one that trains the U-Net hands it to
+The stages run one after the other (training.generator.recipes says what each is): one that trains the U-Net hands it to
 those that follow, one that trains the adapter hands on the adapter. `--data` is a Parquet table of groups
 (training.data.table), decoded, tokenised and encoded once and kept in build/prepared, or a directory of arrays
 (training.data.groups). `--out` gets one folder a stage with checkpoint.pt, log.jsonl, log.png, tensorboard/, sheets of
@@ -34,10 +34,10 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from training.data.groups import GroupTensors
 from training.data.load import generator_groups
 from training.family import TINY, FamilyPaths, hush_libraries
-from training.generator_batches import GeneratorBatches
-from training.generator_recipes import STAGES, GeneratorRecipe, paper, tiny
-from training.generator_sheets import sheet
-from training.generator_step import (
+from training.generator.batches import GeneratorBatches
+from training.generator.recipes import STAGES, GeneratorRecipe, paper, tiny
+from training.generator.sheets import sheet
+from training.generator.step import (
     MEASURES,
     Batch,
     Errors,

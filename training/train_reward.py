@@ -37,9 +37,9 @@ from training.models.feature_crossing import drop_features
 from training.models.preprocess import Preprocess
 from training.models.reward_model import PerFusionRM
 from training.models.storage import fingerprint
-from training.reward_models import OBJECTIVES, Starts, build, save, trained
-from training.reward_recipes import MODELS, RewardRecipe, paper, tiny
-from training.reward_scores import RewardScorer
+from training.reward.models import OBJECTIVES, Starts, build, save, trained
+from training.reward.recipes import MODELS, RewardRecipe, paper, tiny
+from training.reward.scores import RewardScorer
 from training.workers import Workers
 
 RECIPES = {"paper": paper, "tiny": tiny}

@@ -4,7 +4,7 @@
 
 Two stages, each resumable. `step_aware`: a CLIP that is told the noise level learns from the groups' selections which
 of their pictures, noised to one level and predicted back by the U-Net, is preferred. `spo`: rounds of drawing prompts
-with it as the critic and learning from the pairs it is sure of (training.spo). `--out` gets a folder for each stage
+with it as the critic and learning from the pairs it is sure of. `--out` gets a folder for each stage
 with checkpoint.pt, log.jsonl, log.png and tensorboard/, the preference model as step_aware/model.safetensors and the
 U-Net as spo/unet in diffusers' format. The log's columns of `spo`: loss, winner and loser (mean ratio p_θ/p_ref of
 one step), pairs (learnt from in a round), score (of all candidates, on the preference model's scale).
@@ -23,8 +23,9 @@ from torch import Tensor
 from training.data.groups import GroupTensors
 from training.data.load import generator_groups
 from training.family import TINY, FamilyPaths, hush_libraries
-from training.generator_batches import GeneratorBatches
-from training.generator_recipes import GeneratorRecipe
+from training.generator.batches import GeneratorBatches
+from training.generator.recipes import GeneratorRecipe
+from training.generator.spo import Critic, Levels, Pairs, SpoRecipe, draw_pairs, log_ratios
 from training.loop import Diverged, Stateful, fit, warmup_cosine
 from training.models.errors import ModelError
 from training.models.frozen_unet import decode, encode, load_unet
@@ -33,7 +34,6 @@ from training.models.step_aware import StepAwarePreference
 from training.models.storage import fingerprint
 from training.noise import add_noise, predicted_original
 from training.objectives import pairwise_cross_entropy, step_preference
-from training.spo import Critic, Levels, Pairs, SpoRecipe, draw_pairs, log_ratios
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from training.family import FamilyPaths
 from training.metrics import rank_metrics
 from training.models.errors import ModelError
 from training.models.feature_schema import Feature, FeatureSchema
-from training.reward_scores import RewardScorer
+from training.reward.scores import RewardScorer
 
 N, K = 40, 3
 

@@ -15,9 +15,9 @@ from PIL import Image
 
 from training.data.groups import GroupError, GroupTensors
 from training.family import FamilyPaths
-from training.generator_batches import GeneratorBatches
-from training.generator_recipes import STAGES, GeneratorRecipe, Stage, paper, tiny
-from training.generator_step import Batch, losses_of, noise_errors
+from training.generator.batches import GeneratorBatches
+from training.generator.recipes import STAGES, GeneratorRecipe, Stage, paper, tiny
+from training.generator.step import Batch, losses_of, noise_errors
 from training.loop import Diverged, ResumeError, fit
 from training.models.adaptive_network import PersonalisedAdaptiveNetwork
 from training.models.errors import TopologyError

@@ -17,9 +17,9 @@ from training.loop import ResumeError, fit
 from training.models.errors import WeightsError
 from training.models.reward_model import PerFusionRM
 from training.pretraining.train_blip import build as build_blip
-from training.reward_models import Starts
-from training.reward_recipes import MODELS, Model, RewardRecipe, tiny
-from training.reward_scores import RewardScorer
+from training.reward.models import Starts
+from training.reward.recipes import MODELS, Model, RewardRecipe, tiny
+from training.reward.scores import RewardScorer
 from training.train_reward import Best, RewardTraining, train
 from training.workers import Workers
 

@@ -30,7 +30,7 @@ from training.market.prompts import PHRASE_OF
 from training.models.reward_model import PerFusionRM, RewardConfig
 from training.objectives import reward_cross_entropy
 from training.pretraining.train_tokenizer import encode
-from training.reward_recipes import tiny
+from training.reward.recipes import tiny
 
 Scores = Callable[[PerFusionRM, Tensor, Tensor, Tensor], Tensor]
 

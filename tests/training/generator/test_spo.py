@@ -12,13 +12,13 @@ from torch import Tensor
 from training.baselines.pickscore import PickScore
 from training.data.groups import GroupTensors
 from training.family import FamilyPaths
+from training.generator.spo import Levels, Pairs, SpoRecipe, draw_pairs, log_ratios
 from training.loop import fit
 from training.models.frozen_unet import load_unet
 from training.models.policies import TunedUNet
 from training.models.step_aware import StepAwarePreference
 from training.noise import ddim_step, noise_schedule
 from training.objectives import step_preference
-from training.spo import Levels, Pairs, SpoRecipe, draw_pairs, log_ratios
 from training.train_spo import Recipe, SpoTraining, StepAwareRecipe, train, untrained_critic
 
 SPO = SpoRecipe(

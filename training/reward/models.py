@@ -20,7 +20,7 @@ from training.models.errors import WeightsError
 from training.models.feature_schema import FeatureSchema
 from training.models.reward_model import PerFusionRM
 from training.objectives import pairwise_cross_entropy, rating_error, reward_cross_entropy
-from training.reward_recipes import VARIANTS, Model, RewardRecipe
+from training.reward.recipes import VARIANTS, Model, RewardRecipe
 
 Objective = Callable[[Tensor, Tensor, Tensor], Tensor]  # (scores, selected, present), each (B, K) → (B,)
 

@@ -8,7 +8,7 @@ import pytest
 
 from training.metrics import group_auc
 from training.models.errors import ModelError
-from training.reward_report import Resampler, RoundsWithTruth, interval, measure, report, table
+from training.reward.report import Resampler, RoundsWithTruth, interval, measure, report, table
 
 G, K, USERS = 300, 5, 40
 

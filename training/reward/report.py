@@ -1,6 +1,6 @@
 """The report on reward models: from the scores of every cell to reward.json, tables and pictures.
 
-Reads what training.reward_table left: runs/<set>[-<groups>]-<model>-<seed>/scores.npz, the prepared test sets and
+Reads what training.reward.table left: runs/<set>[-<groups>]-<model>-<seed>/scores.npz, the prepared test sets and
 the answer sheets beside their tables. Knows numbers; trains nothing.
 """
 
@@ -19,7 +19,7 @@ from training.data.market_table import TRUTH
 from training.metrics import average_precision, group_auc
 from training.models.errors import ModelError
 from training.plots import plot_intervals, plot_lines
-from training.reward_recipes import MODELS
+from training.reward.recipes import MODELS
 
 DRAWS = 10_000
 CEILINGS = {"no_user": "utility_without_user", "features": "utility_by_features", "full": "utility"}

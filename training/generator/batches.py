@@ -13,8 +13,8 @@ from torch import Tensor
 from training.data.groups import EpochSampler, GroupError, GroupTensors
 from training.data.text_states import TextStates
 from training.family import FamilyPaths
-from training.generator_recipes import GeneratorRecipe
-from training.generator_step import Batch
+from training.generator.recipes import GeneratorRecipe
+from training.generator.step import Batch
 from training.models.feature_crossing import drop_features
 from training.noise import draw_levels
 

@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from training.family import FamilyPaths
-from training.generator_batches import GeneratorBatches
+from training.generator.batches import GeneratorBatches
 from training.models.policies import AdaptedUNet, Policy
 from training.sampling import Denoise, ddim, to_images
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor
 
-from training.generator_recipes import GeneratorRecipe
+from training.generator.recipes import GeneratorRecipe
 from training.models.frozen_unet import decode, encode
 from training.models.policies import AdaptedUNet, Policy
 from training.noise import add_noise

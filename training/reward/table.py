@@ -1,8 +1,8 @@
 """The paper's preference table (Table 2, Fig. 5) on the simulated market, where the truth is known.
 
-    python -m training.reward_table                          every model, five seeds; hours on two cores
-    python -m training.reward_table --report                 the tables of what is finished
-    python -m training.reward_table --models perfusion_rm pickscore --seeds 0 1
+    python -m training.reward.table                          every model, five seeds; hours on two cores
+    python -m training.reward.table --report                 the tables of what is finished
+    python -m training.reward.table --models perfusion_rm pickscore --seeds 0 1
 
 Every cell (set, model, seed) is a training of its own under --work, with the scores it gave to test rounds that
 no training saw; a finished cell is never computed again, an interrupted one goes on where it stopped. Two cells
@@ -39,9 +39,9 @@ from training.loop import Diverged
 from training.models.errors import ModelError
 from training.models.preprocess import Preprocess
 from training.pretraining import train_blip, train_clip
-from training.reward_models import Starts, load_blip, save
-from training.reward_recipes import MODELS, VARIANTS, Model, RewardRecipe, tiny
-from training.reward_report import RoundsWithTruth, report, table
+from training.reward.models import Starts, load_blip, save
+from training.reward.recipes import MODELS, VARIANTS, Model, RewardRecipe, tiny
+from training.reward.report import RoundsWithTruth, report, table
 from training.train_reward import train
 
 SEEDS = (0, 1, 2, 3, 4)
@@ -231,7 +231,7 @@ def _start(bench: Bench, cell: Cell, jobs: int) -> subprocess.Popen[bytes]:
     out = bench.work / "runs" / cell.name
     out.mkdir(parents=True, exist_ok=True)
     threads = max(1, (os.cpu_count() or 1) // jobs)
-    command = [sys.executable, "-m", "training.reward_table", "--work", str(bench.work), "--threads", str(threads)]
+    command = [sys.executable, "-m", "training.reward.table", "--work", str(bench.work), "--threads", str(threads)]
     which = ["--cell", cell.set, cell.model, str(cell.seed), str(cell.groups or 0)]
     with (out / "output.log").open("ab") as log:
         return subprocess.Popen([*command, *which], stdout=log, stderr=subprocess.STDOUT)
