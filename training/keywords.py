@@ -6,19 +6,25 @@ values of kinds that the prompt leaves open: PMG's preference keywords (Shen et 
 choices instead of a language model. Knows groups and phrases; neither the market's truth nor the judge.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from transformers import CLIPTokenizer
 
 from training.data.groups import GroupTensors
 from training.market.attributes import ABSENT, ATTRIBUTES, KINDS, applies
 from training.market.prompts import PHRASE_OF, parse
 from training.objectives import reward_cross_entropy
+from training.pretraining.train_tokenizer import encode
 
+WISHES: Mapping[str, Any] = MappingProxyType({"most": 5, "least": 0.5})  # phrases a prompt, and favour of each
 VALUES = [(a.kind, value) for a in ATTRIBUTES for value in a.values]
 STARTS = np.cumsum([0, *(len(a.values) for a in ATTRIBUTES)])  # of each kind among VALUES
 
@@ -29,6 +35,16 @@ class KeywordModel:
 
     weights: Tensor
     n_rows: tuple[int, ...]  # codes of each slot of an encoded profile
+
+    def save(self, path: Path) -> None:
+        """As a NumPy archive."""
+        np.savez(path, weights=self.weights.numpy(), n_rows=self.n_rows)
+
+    @classmethod
+    def load(cls, path: Path) -> "KeywordModel":
+        """What `save` wrote."""
+        saved = np.load(path)
+        return cls(torch.tensor(saved["weights"]), tuple(saved["n_rows"].tolist()))
 
     def favours(self, features: np.ndarray) -> np.ndarray:
         """How much each value is favoured by these profiles (N, F), centred within its kind, (N, len(VALUES))."""
@@ -79,6 +95,15 @@ def wishes(model: KeywordModel, prompts: Sequence[str], features: np.ndarray, mo
     """Each prompt with its user's wishes added."""
     favours = model.favours(features)
     return [",".join([p, *model.wish(p, f, most, least)]) for p, f in zip(prompts, favours, strict=True)]
+
+
+def with_wishes(
+    groups: GroupTensors, tags: np.ndarray, prompts: Sequence[str], tokenizer: CLIPTokenizer
+) -> tuple[GroupTensors, KeywordModel]:
+    """The groups, each with its prompt and what its user would add, as the choices among `tags` tell; and the model."""
+    model = fit(tags, groups)
+    added = wishes(model, prompts, np.asarray(groups.features), **WISHES)
+    return replace(groups, wished_ids=encode(tokenizer, added)), model
 
 
 def tag_vectors(tags: np.ndarray) -> Tensor:

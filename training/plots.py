@@ -33,7 +33,7 @@ def plot_intervals(
     """A panel for each set: its rows as points with whiskers, its `marks` as vertical lines with their names."""
     rows = max(len(panel) for panel in panels.values())
     figure, axes = plt.subplots(
-        1, len(panels), figsize=(4 * len(panels), 1.2 + 0.3 * rows), squeeze=False, layout="constrained"
+        1, len(panels), figsize=(4 * len(panels), max(3.0, 1.2 + 0.3 * rows)), squeeze=False, layout="constrained"
     )
     for axis, (title, panel) in zip(axes[0], panels.items(), strict=True):
         for place, found in enumerate(panel.values()):
@@ -41,7 +41,8 @@ def plot_intervals(
             axis.errorbar(found["mean"], place, xerr=whiskers, fmt="o", markersize=4, capsize=3)
         for name, value in marks.get(title, {}).items():
             axis.axvline(value, color="grey", linewidth=1, linestyle=":")
-            axis.text(value, -0.7, name, rotation=90, fontsize=7, color="grey", ha="right", va="top")
+            inside = {"transform": axis.get_xaxis_transform(), "ha": "right", "va": "bottom", "in_layout": False}
+            axis.text(value, 0.02, name, rotation=90, fontsize=7, color="grey", **inside)
         axis.set(title=title, yticks=range(len(panel)), yticklabels=list(panel))
         axis.invert_yaxis()
         axis.grid(alpha=0.3)

@@ -12,7 +12,7 @@ import argparse
 import json
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
@@ -184,11 +184,9 @@ class Workshop:
         tagger = train_recogniser.train(train_recogniser.perceptual(), self.work / "perceptual", self.data)
         flat = groups.images.reshape(-1, *groups.images.shape[2:])
         tags = np.stack([to_indices(garment) for garment in tagger.read(flat)]).reshape(*groups.selected.shape, -1)
-        model = keywords.fit(tags, groups)
         prompts = [group.prompt for group in read_table(self.table, images=False)]
-        added = keywords.wishes(model, prompts, np.asarray(groups.features), most=5, least=0.5)
-        (self.work / "wishes.txt").write_text("\n".join(added[:200]))
-        return replace(groups, wished_ids=train_tokenizer.encode(self.trained_tokenizer, added))
+        wished, _ = keywords.with_wishes(groups, tags, prompts, self.trained_tokenizer)
+        return wished
 
 
 STAGES = ("tokenizer", "judge", "vae", "diffusion", "generator", "clip", "reward")

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from transformers import CLIPModel
 
 from training.baselines.aesthetics import Aesthetics
+from training.baselines.checkpoint import fill, read_checkpoint
 from training.baselines.image_reward import ImageReward
 from training.baselines.open_clip_scores import OpenClipScore, from_transformers, unlock
 from training.baselines.pickscore import PickScore
@@ -95,6 +96,22 @@ def save(model: nn.Module, directory: Path) -> None:
         save_file(
             {name: value.contiguous() for name, value in model.state_dict().items()}, directory / "model.safetensors"
         )
+
+
+def load(model: Model, path: Path | None, starts: Starts, schema: FeatureSchema) -> nn.Module:
+    """What `save` wrote to `path`; None: as its training would begin.
+
+    Raises:
+        WeightsError: the files do not belong to this model.
+    """
+    if path is not None and model in VARIANTS:
+        return PerFusionRM.load(path, starts.clip, schema)
+    if path is not None and model == "pickscore":
+        return PickScore(CLIPModel.from_pretrained(path))
+    untrained = build(RewardRecipe(model, unlocked_vision=0, unlocked_text=0), starts, schema)
+    if path is not None:
+        fill(untrained, read_checkpoint(path / "model.safetensors"), path)
+    return untrained
 
 
 def load_blip(path: Path, untrained: ImageReward) -> ImageReward:

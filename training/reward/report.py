@@ -19,9 +19,9 @@ from training.data.market_table import TRUTH
 from training.metrics import average_precision, group_auc
 from training.models.errors import ModelError
 from training.plots import plot_intervals, plot_lines
+from training.resampling import Resampler, interval
 from training.reward.recipes import MODELS
 
-DRAWS = 10_000
 CEILINGS = {"no_user": "utility_without_user", "features": "utility_by_features", "full": "utility"}
 SETS = ("industrial", "industrial_unseen", "industrial_shuffled", "pickapic_like")
 Row = dict[str, Any]
@@ -75,38 +75,9 @@ class RoundsWithTruth:
         )
 
 
-class Resampler:
-    """Means over groups with intervals: each draw takes users with replacement, and seeds with replacement."""
-
-    def __init__(self, test: RoundsWithTruth, draws: int = DRAWS) -> None:
-        self.test, self.draws = test, draws
-        n_users = int(test.users.max()) + 1
-        rng = np.random.default_rng(20_260)
-        present = np.unique(test.users)
-        self.weights = np.zeros((draws, n_users), np.float32)  # how often each user is in the draw
-        for weight in self.weights:
-            np.add.at(weight, rng.choice(present, len(present)), 1.0)
-        self.rng_seed = 20_261
-
-    def mean(self, values: np.ndarray) -> tuple[float, np.ndarray]:
-        """Of values (S, G) per seed and group: the mean, and the mean of each draw (D,)."""
-        n_users, users = self.weights.shape[1], self.test.users
-        sums = np.stack([np.bincount(users, row, n_users) for row in values])  # (S, U)
-        counts = np.bincount(users, minlength=n_users)
-        by_seed = (self.weights @ sums.T) / (self.weights @ counts)[:, None]  # (D, S)
-        chosen = np.random.default_rng(self.rng_seed).integers(len(values), size=(self.draws, len(values)))
-        return float(values.mean()), np.take_along_axis(by_seed, chosen, axis=1).mean(1)
-
-
-def interval(mean: float, draws: np.ndarray) -> dict[str, float]:
-    """The mean with the middle 95 % of the draws."""
-    low, high = np.percentile(draws, [2.5, 97.5])
-    return {"mean": mean, "low": float(low), "high": float(high)}
-
-
 def measure(test: RoundsWithTruth, scores: Mapping[str, Sequence[np.ndarray]]) -> Row:
     """One set of the report: `scores` are each model's, one array (N, K) per seed."""
-    sample = Resampler(test)
+    sample = Resampler(test.users)
     of_truth = {name: group_auc(utility, test.selected, test.present) for name, utility in test.truth.items()}
     ceilings = {name: sample.mean(auc[None]) for name, auc in of_truth.items()}
     low, low_draws = ceilings["no_user"]

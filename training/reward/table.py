@@ -18,7 +18,6 @@ is somewhat narrow for the training's chance, and with one seed covers the users
 import argparse
 import json
 import os
-import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -27,7 +26,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from tqdm import tqdm
 from transformers import CLIPModel, CLIPTokenizer
 
 from training.baselines.image_reward import ImageReward
@@ -35,6 +33,7 @@ from training.data.groups import GroupTensors
 from training.data.market_table import MarketRecipe, industrial, pickapic_like, write_market
 from training.data.prepare import prepare
 from training.family import TINY, FamilyPaths, hush_libraries
+from training.jobs import Job, run_jobs, threads_of_each
 from training.loop import Diverged
 from training.models.errors import ModelError
 from training.models.preprocess import Preprocess
@@ -193,24 +192,8 @@ def cells(models: Sequence[Model], seeds: Sequence[int], sets: Sequence[str], cu
 
 def run_all(bench: Bench, wanted: Sequence[Cell], jobs: int) -> None:
     """Runs what is not finished, `jobs` processes at a time, each with its share of the cores."""
-    left = [cell for cell in wanted if not _is_done(bench, cell)]
-    bar = tqdm(total=len(wanted), initial=len(wanted) - len(left), desc="cells")
-    running: list[tuple[Cell, subprocess.Popen[bytes]]] = []
-    while left or running:
-        while left and len(running) < jobs:
-            cell = left.pop(0)
-            running.append((cell, _start(bench, cell, jobs)))
-        cell, process = running.pop(0)
-        try:
-            process.wait(timeout=1)
-        except subprocess.TimeoutExpired:
-            running.append((cell, process))
-            continue
-        if process.returncode:
-            for _, other in running:
-                other.terminate()
-            raise ModelError(f"cell {cell.name} failed; see {bench.work / 'runs' / cell.name / 'output.log'}")
-        bar.update()
+    left = [_job(bench, cell, jobs) for cell in wanted if not _is_done(bench, cell)]
+    run_jobs(left, jobs, total=len(wanted))
 
 
 def _is_done(bench: Bench, cell: Cell) -> bool:
@@ -227,14 +210,11 @@ def _is_done(bench: Bench, cell: Cell) -> bool:
     return True
 
 
-def _start(bench: Bench, cell: Cell, jobs: int) -> subprocess.Popen[bytes]:
-    out = bench.work / "runs" / cell.name
-    out.mkdir(parents=True, exist_ok=True)
-    threads = max(1, (os.cpu_count() or 1) // jobs)
-    command = [sys.executable, "-m", "training.reward.table", "--work", str(bench.work), "--threads", str(threads)]
-    which = ["--cell", cell.set, cell.model, str(cell.seed), str(cell.groups or 0)]
-    with (out / "output.log").open("ab") as log:
-        return subprocess.Popen([*command, *which], stdout=log, stderr=subprocess.STDOUT)
+def _job(bench: Bench, cell: Cell, jobs: int) -> Job:
+    options = ("--work", str(bench.work), "--threads", str(threads_of_each(jobs)))
+    which = ("--cell", cell.set, cell.model, str(cell.seed), str(cell.groups or 0))
+    command = (sys.executable, "-m", "training.reward.table", *options, *which)
+    return Job(f"cell {cell.name}", command, bench.work / "runs" / cell.name / "output.log")
 
 
 def parse_arguments() -> argparse.Namespace:

@@ -8,7 +8,8 @@ import pytest
 
 from training.metrics import group_auc
 from training.models.errors import ModelError
-from training.reward.report import Resampler, RoundsWithTruth, interval, measure, report, table
+from training.resampling import Resampler, interval
+from training.reward.report import RoundsWithTruth, measure, report, table
 
 G, K, USERS = 300, 5, 40
 
@@ -45,7 +46,7 @@ def test_the_ceilings_have_the_shares_nought_and_one(test_set: RoundsWithTruth) 
 
 
 def test_an_interval_covers_users_and_seeds(test_set: RoundsWithTruth) -> None:
-    sample = Resampler(test_set, draws=2_000)
+    sample = Resampler(test_set.users, draws=2_000)
     rng = np.random.default_rng(1)
     same = np.repeat(rng.normal(0, 1, (1, G)), 5, axis=0)
     by_users = interval(*sample.mean(same))

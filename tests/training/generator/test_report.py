@@ -1,0 +1,128 @@
+"""Measuring generators: rounds, what pictures are worth, the report's shares and pictures."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from training.generator.methods import CHAINS, METHODS
+from training.generator.report import METRICS, REWARD_METRICS, report, table
+from training.generator.rounds import CATEGORIES, TRAINED_MERCHANTS, Rounds, Size
+from training.generator.table import chains_of, drawings_of
+from training.generator.worth import diversity, prompt_accuracy, true_utility
+from training.market.attributes import ABSENT, KINDS, complete, to_indices
+from training.market.prompts import parse
+from training.market.taste import utility
+from training.models.errors import ModelError
+
+SIZE = Size(merchants=6, prompts=5, candidates=2, pool=4, best_of=8)
+
+
+@pytest.fixture(scope="module")
+def rounds() -> Rounds:
+    return Rounds.of("seen", SIZE)
+
+
+def shown_for(rounds: Rounds, rng: np.random.Generator, candidates: int) -> np.ndarray:
+    """Garments as asked, the rest at random, int8 (M, P, candidates, kinds)."""
+    garments = [
+        [[to_indices(complete(rounds.asked[n], rng)) for _ in range(candidates)] for n in row] for row in rounds.given
+    ]
+    return np.array(garments, np.int8)
+
+
+def cell(rounds: Rounds, shown: np.ndarray, rng: np.random.Generator) -> dict[str, np.ndarray]:
+    scores = {name: rng.normal(size=shown.shape[:3]) for name in REWARD_METRICS}
+    return {"shown": shown, "sheet": rng.integers(0, 255, (4, 16, 16, 3), dtype=np.uint8), **scores}
+
+
+def test_splits_share_prompts_and_differ_in_merchants(rounds: Rounds) -> None:
+    others = {split: Rounds.of(split, SIZE) for split in ("unseen", "shuffled", "permuted", "validation")}
+    numbers = {name: {int(who.user_id.split("-")[1]) for who in r.merchants} for name, r in others.items()}
+    assert max(int(who.user_id.split("-")[1]) for who in rounds.merchants) < TRAINED_MERCHANTS <= min(numbers["unseen"])
+    assert not numbers["validation"] & numbers["unseen"]
+    for name in ("shuffled", "permuted"):
+        assert np.array_equal(others[name].given, rounds.given) and np.array_equal(
+            others[name].features, rounds.features
+        )
+    assert others["unseen"].prompts == rounds.prompts != others["validation"].prompts
+    permuted = others["permuted"].prompts
+    assert permuted != rounds.prompts and [parse(p) for p in permuted] == [parse(p) for p in rounds.prompts]
+    assert len(rounds.prompts) == SIZE.pool * len(CATEGORIES)
+    own = [(rounds.categories[m] == who.features["main_category"]).sum() for m, who in enumerate(rounds.merchants)]
+    assert own == [3] * SIZE.merchants
+    assert all(len(set(row)) == SIZE.prompts for row in rounds.given)
+
+
+def test_noise_belongs_to_the_prompt(rounds: Rounds) -> None:
+    two, eight = (rounds.noise(0, (4, 8, 8), k) for k in (2, 8))
+    assert np.array_equal(two, eight[:, :2]) and not np.array_equal(two, rounds.noise(1, (4, 8, 8), 2))
+
+
+def test_worth_is_what_is_shown(rounds: Rounds) -> None:
+    rng = np.random.default_rng(0)
+    shown = shown_for(rounds, rng, 2)
+    assert (prompt_accuracy(rounds, shown) == 1).all()
+    garment = complete(rounds.asked[rounds.given[2, 3]], np.random.default_rng(7))
+    shown[2, 3, 1] = to_indices(garment)
+    expected = utility(rounds.merchants[2], garment, rounds.asked[rounds.given[2, 3]])
+    assert true_utility(rounds, shown)[2, 3, 1] == expected
+    asked = [KINDS.index(kind) for kind in rounds.asked[rounds.given[0, 0]]]
+    shown[0, 0, 0, asked[-1]] = (shown[0, 0, 0, asked[-1]] + 1) % 2
+    assert prompt_accuracy(rounds, shown)[0, 0, 0] == 1 - 1 / len(asked)
+
+
+def test_diversity_counts_the_kinds_that_differ() -> None:
+    group = np.full((1, 1, 3, len(KINDS)), ABSENT, np.int8)
+    group[..., :4] = 0
+    assert diversity(group)[0, 0] == 0
+    group[0, 0, 2, 0] = 1  # differs from both others in one of four kinds
+    assert diversity(group)[0, 0] == pytest.approx((0 + 1 / 4 + 1 / 4) / 3)
+
+
+def test_every_method_has_its_chain_and_beginnings_come_first() -> None:
+    assert CHAINS.keys() == set(METHODS)
+    levels = chains_of(METHODS)
+    assert levels[0] == [("dpo",), ("spo",), ("unet_sft",)] and ("dpo", "sft", "group") in levels[2]
+    assert all(chain[:-1] in levels[n - 1] for n in (1, 2) for chain in levels[n])
+    cells = drawings_of(METHODS, ("seen", "shuffled", "permuted"))
+    assert ("shuffled", "dpo") not in cells and ("shuffled", "pmg") in cells and ("best", "dpo") in cells
+    assert [m for split, m in cells if split == "permuted"] == ["perfusion", "perfusion_plus"]
+
+
+def test_the_report_puts_dpo_at_nought_and_the_best_at_one(rounds: Rounds, tmp_path: Path) -> None:
+    (tmp_path / "drawn").mkdir()
+    pool = Rounds.of("seen", SIZE)
+    for seed in (0, 1):
+        rng = np.random.default_rng(seed)
+        many = np.array([[to_indices(complete(a, rng)) for _ in range(SIZE.best_of)] for a in pool.asked], np.int8)
+        np.savez(tmp_path / "drawn" / f"best-dpo-{seed}.npz", shown=many)
+        dpo = many[rounds.given][:, :, :2]
+        of_best = true_utility(rounds, many[rounds.given])
+        best = np.take_along_axis(many[rounds.given], of_best.argmax(-1)[:, :, None, None], axis=2).repeat(2, axis=2)
+        for split, method, shown in (("seen", "dpo", dpo), ("seen", "perfusion", best), ("shuffled", "perfusion", dpo)):
+            np.savez(tmp_path / "drawn" / f"{split}-{method}-{seed}.npz", **cell(rounds, shown, rng))
+        np.savez(tmp_path / "drawn" / f"permuted-perfusion-{seed}.npz", **cell(rounds, best, rng))
+    found = report(tmp_path, SIZE)
+    assert json.loads((tmp_path / "generation.json").read_text()) == found
+    assert found["seeds"] == [0, 1] and {"seen", "shuffled", "permuted"} <= found["splits"].keys()
+    assert set(found["splits"]) - {"seen", "shuffled", "permuted"} <= set(CATEGORIES)
+    seen = found["splits"]["seen"]
+    perfusion, dpo = seen["rows"]["perfusion"], seen["rows"]["dpo"]
+    assert dpo["taste_captured"]["mean"] == 0 and perfusion["taste_captured"]["mean"] == pytest.approx(1)
+    assert perfusion["true_utility"]["mean"] == pytest.approx(seen["best_of_64_dpo"]["mean"])
+    assert perfusion["win_rate_vs"]["dpo"]["mean"] + dpo["win_rate_vs"]["perfusion"]["mean"] == pytest.approx(1)
+    assert perfusion["diversity"]["mean"] == 0 and set(METRICS) <= perfusion.keys()
+    shuffled = found["splits"]["shuffled"]["rows"]
+    assert (
+        shuffled["perfusion"]["true_utility"]["mean"] == shuffled["dpo"]["true_utility"]["mean"]
+    )  # dpo serves as seen
+    assert found["phrase_order"]["perfusion"]["true_utility"]["mean"] == 0
+    assert {"contact_sheet.png", "contact_sheet.txt", "true_utility.png"} <= {p.name for p in tmp_path.iterdir()}
+    assert "beats DPO" in table(found)
+
+
+def test_a_report_of_nothing_says_so(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="nothing is drawn"):
+        report(tmp_path, SIZE)

@@ -1,0 +1,66 @@
+"""Draws what a method answers to prompts: text states, the user, DPM-Solver++ with guidance, the VAE.
+
+A picture depends on its prompt, user and noise, not on what is drawn beside it. Knows policies and a family; nothing
+about merchants' tastes or what pictures are worth.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from diffusers import DPMSolverMultistepScheduler
+from torch import Tensor
+from tqdm import tqdm
+
+from training.data.text_states import TextStates
+from training.family import FamilyPaths
+from training.models.policies import Policy
+from training.pretraining.train_tokenizer import encode
+from training.sampling import to_images
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """How pictures are drawn."""
+
+    steps: int = 12
+    guidance: float = 4.0
+    batch_size: int = 64
+
+
+class Artist:
+    """One policy with its family's text encoder, VAE and noise schedule."""
+
+    def __init__(self, policy: Policy, family: FamilyPaths, how: Drawing | None = None) -> None:
+        self.policy, self.how = policy, how or Drawing()
+        self.vae, self.tokenizer = family.vae(), family.tokenizer()
+        self.text_encoder = family.text_encoder()
+        self.schedule = DPMSolverMultistepScheduler.from_config(family.noise_scheduler().config)
+        self.no_text = self.states([""])  # (1, 77, D)
+
+    @torch.inference_mode()
+    def states(self, prompts: Sequence[str]) -> Tensor:
+        """Text states (N, 77, D)."""
+        ids = encode(self.tokenizer, list(prompts))
+        states = TextStates(self.text_encoder, ids[:, None], torch.device("cpu"))
+        return states.of(np.arange(len(ids)), np.zeros(len(ids), int))
+
+    @torch.inference_mode()
+    def draw(self, text: Tensor, features: Tensor, noise: Tensor, desc: str) -> np.ndarray:
+        """Pictures uint8 (B, H, W, 3) for text states (B, 77, D), profiles (B, F) and noise (B, C, S, S)."""
+        parts = torch.arange(len(noise)).split(self.how.batch_size)
+        drawn = [self._batch(text[part], features[part], noise[part]) for part in tqdm(parts, desc=desc, mininterval=5)]
+        return np.concatenate(drawn)
+
+    def _batch(self, text: Tensor, features: Tensor, latents: Tensor) -> np.ndarray:
+        scheduler = DPMSolverMultistepScheduler.from_config(self.schedule.config)  # it remembers its last steps
+        scheduler.set_timesteps(self.how.steps)
+        none = self.no_text.expand_as(text)
+        for t in scheduler.timesteps:
+            at = t.repeat(len(latents))
+            negative = self.policy.without_user(latents, at, none)
+            positive = self.policy(latents, at, text, features, with_reference=False).policy
+            eps = negative + self.how.guidance * (positive - negative)
+            latents = scheduler.step(eps, t, latents).prev_sample
+        return to_images(self.vae, latents)

@@ -1,0 +1,92 @@
+"""PerFusion, its ablations and the baselines by name: how each is trained, stage by stage, and how it draws.
+
+sd              the pre-trained U-Net
+sft, dpo, spo   the same U-Net fine-tuned on everybody's choices: Eq. 1 on picks, Diffusion-DPO, SPO
+pmg             sd, with each user's keywords weighted into the prompt (PMG without its language model)
+perfusion       the paper's: on dpo's U-Net the adaptive network, Eq. 1 on picks, then Eq. 13
+perfusion_plus  beyond it: wishes distilled into the adapter, then Eq. 13
+without_pan     dpo's U-Net itself by Eq. 13, no users
+without_gobj    the adaptive network by Eq. 1 alone
+without_both    dpo's U-Net itself by Eq. 1
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal, get_args
+
+from training.data.groups import GroupTensors
+from training.family import FamilyPaths
+from training.generator.recipes import GeneratorRecipe, Stage, tiny
+from training.models.adaptive_network import PersonalisedAdaptiveNetwork
+from training.models.frozen_unet import load_unet
+from training.models.policies import AdaptedUNet, Policy, TunedUNet
+from training.train_generator import train_stage
+from training.train_spo import tiny as tiny_spo
+from training.train_spo import train as train_spo
+
+Method = Literal[
+    "perfusion", "perfusion_plus", "sd", "sft", "spo", "dpo", "pmg", "without_pan", "without_gobj", "without_both"
+]  # fmt: skip
+METHODS: tuple[Method, ...] = get_args(Method)
+PERSONAL: tuple[Method, ...] = ("perfusion", "perfusion_plus", "pmg", "without_gobj")
+Chain = tuple[Stage | Literal["spo"], ...]
+CHAINS: Mapping[Method, Chain] = {
+    "sd": (), "pmg": (), "sft": ("unet_sft",), "spo": ("spo",), "dpo": ("dpo",),
+    "without_both": ("dpo", "unet_sft"), "without_pan": ("dpo", "unet_group"), "without_gobj": ("dpo", "sft"),
+    "perfusion": ("dpo", "sft", "group"), "perfusion_plus": ("dpo", "distil", "group"),
+}  # fmt: skip
+
+
+def recipe_of(chain: Chain, seed: int) -> GeneratorRecipe:
+    """Of a chain's last stage."""
+    stage = chain[-1]
+    assert stage != "spo"
+    recipe = replace(tiny(stage), seed=seed)
+    return replace(recipe, steps=600) if chain == CHAINS["perfusion"] else recipe  # Eq. 1 leaves more to learn
+
+
+def folder(runs: Path, chain: Chain, seed: int) -> Path:
+    """Where the run of a chain's last stage is kept."""
+    return runs / f"{'-'.join(chain)}-{seed}"
+
+
+def is_trained(runs: Path, chain: Chain, seed: int) -> bool:
+    """Whether its last stage is finished."""
+    return (folder(runs, chain, seed) / "done").exists()
+
+
+def train_last(chain: Chain, groups: GroupTensors, family: FamilyPaths, runs: Path, seed: int) -> None:
+    """Trains (or resumes) a chain's last stage on what those before it left."""
+    out = folder(runs, chain, seed)
+    if chain == ("spo",):
+        train_spo(tiny_spo(seed), groups, family, out)
+    else:
+        unet, adapter = _left_by(chain[:-1], runs, seed)
+        train_stage(recipe_of(chain, seed), groups, family, out, unet=unet, start=adapter)
+    (out / "done").touch()
+
+
+def _left_by(chain: Chain, runs: Path, seed: int) -> tuple[Path | None, Path | None]:
+    """The U-Net and the adapter that a chain ends with; None: the family's, or none."""
+    unet = adapter = None
+    for n in range(1, len(chain) + 1):
+        out = folder(runs, chain[:n], seed)
+        if chain[n - 1] == "spo":
+            unet = out / "spo" / "unet"
+        elif (out / "unet").exists():
+            unet = out / "unet"
+        else:
+            adapter = out / "adapter"
+    return unet, adapter
+
+
+def policy_of(method: Method, family: FamilyPaths, runs: Path, seed: int) -> Policy:
+    """The trained method."""
+    unet_path, adapter = _left_by(CHAINS[method], runs, seed)
+    unet = load_unet(unet_path) if unet_path else family.unet()
+    if adapter is None:
+        return TunedUNet(unet, unet)
+    return AdaptedUNet(
+        unet, PersonalisedAdaptiveNetwork.load(adapter, unet, family.schema()).eval().requires_grad_(False)
+    )

@@ -1,0 +1,53 @@
+"""PMG (Shen et al., 2024) as far as it needs no language model: keywords of what a user likes, in the prompt.
+
+The keywords come from a choice model over tagged pictures (training.keywords). As in PMG the weight of the preference
+against the prompt is chosen by agreement: of pictures drawn with several weights, the one with the largest
+d_keywords^α · d_prompt^(1−α), d being CLIP's agreement of the picture with either text, mapped to (0, 1). PMG's soft
+preference embeddings, which a tuned language model gives, are left out; results are labelled accordingly.
+"""
+
+import numpy as np
+import torch
+
+from training.generator.artist import Artist
+from training.generator.rounds import Rounds
+from training.generator.worth import Judges
+from training.keywords import WISHES, KeywordModel
+from training.pretraining.train_tokenizer import encode
+
+WEIGHTS = (0.0, 0.5, 1.0)  # of the keywords in the text states
+ALPHA = 0.5
+
+
+def draw_with_keywords(
+    artist: Artist, judges: Judges, model: KeywordModel, rounds: Rounds, features: np.ndarray, noise: torch.Tensor
+) -> np.ndarray:
+    """Pictures (M, P, K, H, W, 3) for profiles (M, F); a group's weight is chosen on its first candidate."""
+    m, p = rounds.given.shape
+    k, given = noise.shape[1], rounds.given.ravel()
+    favours = model.favours(features).repeat(p, axis=0)  # (M·P, values)
+    prompts = [rounds.prompts[n] for n in given]
+    wished = [model.wish(prompt, favour, **WISHES) for prompt, favour in zip(prompts, favours, strict=True)]
+    plain = artist.states(rounds.prompts)[given]  # (M·P, 77, D)
+    with_all = artist.states([",".join([prompt, *words]) for prompt, words in zip(prompts, wished, strict=True)])
+    nobody = torch.zeros(m * p, features.shape[1], dtype=torch.long)
+    first = np.stack([
+        artist.draw(plain + weight * (with_all - plain), nobody, noise[given, 0], f"weight {weight}")
+        for weight in WEIGHTS
+    ])  # (W, M·P, H, W, 3)  # fmt: skip
+    keywords = [",".join(words) or prompt for words, prompt in zip(wished, prompts, strict=True)]
+    chosen = torch.tensor(WEIGHTS)[_agreement(judges, first, keywords, prompts).argmax(0)]  # (M·P,)
+    text = plain + chosen.view(-1, 1, 1) * (with_all - plain)
+    users, noises = nobody.repeat_interleave(k, 0), noise[given].flatten(0, 1)
+    drawn = artist.draw(text.repeat_interleave(k, 0), users, noises, "with keywords")
+    return drawn.reshape(m, p, k, *drawn.shape[1:])
+
+
+def _agreement(judges: Judges, images: np.ndarray, keywords: list[str], prompts: list[str]) -> np.ndarray:
+    """log of d_keywords^α · d_prompt^(1−α), (W, N), for pictures (W, N, H, W, 3)."""
+    found = []
+    for texts, share in ((keywords, ALPHA), (prompts, 1 - ALPHA)):
+        ids = encode(judges.family.reward_tokenizer(), texts)
+        cosine = np.stack([judges.clip_score(pictures, ids) for pictures in images]) / 100  # (W, N)
+        found.append(share * np.log((1 + cosine) / 2))
+    return np.sum(found, axis=0)

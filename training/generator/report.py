@@ -1,0 +1,221 @@
+"""The report on generators: from what every cell's pictures show to generation.json, tables and pictures.
+
+Reads what training.generator.table left: drawn/<split>-<method>-<seed>.npz. Intervals resample merchants and,
+independently, seeds; the prompts are what they are. Knows numbers; draws and trains nothing.
+
+taste captured = (utility − DPO's) / (best of 64 DPO pictures, chosen by the truth − DPO's)
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from training.generator.methods import METHODS, PERSONAL
+from training.generator.rounds import SPLITS, Rounds, Size
+from training.generator.worth import diversity, prompt_accuracy, true_utility
+from training.models.errors import ModelError
+from training.plots import plot_intervals
+from training.resampling import Resampler, interval
+
+Row = dict[str, Any]
+REWARD_METRICS = ("perfusion_rm", "pickscore", "clip_score", "aesthetic")
+METRICS = ("true_utility", *REWARD_METRICS, "prompt_accuracy", "diversity")
+FOLLOWS = "dpo"  # what taste captured and the first win rate are measured against
+
+
+@dataclass(frozen=True, eq=False)
+class Drawn:
+    """A method's pictures of one split: by metric, one value a group or a picture, each (S, M, P) or (S, M, P, K)."""
+
+    metrics: Mapping[str, np.ndarray]
+    seeds: tuple[int, ...]
+
+    @property
+    def utility(self) -> np.ndarray:
+        return self.metrics["true_utility"]
+
+    def only(self, seeds: tuple[int, ...]) -> "Drawn":
+        """These seeds, in this order."""
+        at = [self.seeds.index(seed) for seed in seeds]
+        return Drawn({name: values[at] for name, values in self.metrics.items()}, seeds)
+
+
+def read(work: Path, split: str, rounds: Rounds) -> dict[str, Drawn]:
+    """What is finished of a split, by method in the report's order; without users, `shuffled` is as `seen`."""
+    found: dict[str, Drawn] = {}
+    for method in METHODS:
+        same = "seen" if split == "shuffled" and method not in PERSONAL else split
+        paths = {
+            int(re.findall(r"\d+", path.stem)[-1]): path for path in (work / "drawn").glob(f"{same}-{method}-*.npz")
+        }
+        if paths:
+            cells = [_measured(rounds, np.load(paths[seed])) for seed in sorted(paths)]
+            found[method] = Drawn(
+                {name: np.stack([cell[name] for cell in cells]) for name in cells[0]}, tuple(sorted(paths))
+            )
+    return found
+
+
+def _measured(rounds: Rounds, cell: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    shown = cell["shown"]
+    if shown.shape[:2] != rounds.given.shape:
+        raise ModelError(
+            f"a cell has {shown.shape[:2]} rounds, the report {rounds.given.shape}: another size was drawn"
+        )
+    return {
+        "true_utility": true_utility(rounds, shown),
+        **{name: cell[name] for name in REWARD_METRICS},
+        "prompt_accuracy": prompt_accuracy(rounds, shown),
+        "diversity": diversity(shown),
+    }
+
+
+def measure(
+    rounds: Rounds, drawn: Mapping[str, Drawn], best: Mapping[int, np.ndarray], where: np.ndarray | None = None
+) -> Row:
+    """One split of the report.
+
+    Args:
+        best: by seed, the utility of the best of many DPO pictures to each merchant for each prompt, (M, P).
+        where: which of the given prompts count, bool (M, P); None: all.
+    """
+    where = np.ones(rounds.given.shape, bool) if where is None else where
+    sample = Resampler(np.nonzero(where)[0])
+
+    def mean(values: np.ndarray) -> tuple[float, np.ndarray]:  # (S, M, P) or (S, M, P, K)
+        by_group = values if values.ndim == 3 else values.mean(-1)
+        return sample.mean(by_group[:, where])
+
+    result: Row = {"groups": int(where.sum()), "rows": {}}
+    if best:
+        result["best_of_64_dpo"] = interval(*mean(np.stack(list(best.values()))))
+    for method, of in drawn.items():
+        row: Row = {name: interval(*mean(of.metrics[name])) for name in METRICS} | {"seeds": len(of.seeds)}
+        if best.keys() >= set(of.seeds) and FOLLOWS in drawn:
+            dpo, limit = drawn[FOLLOWS].only(of.seeds), np.stack([best[seed] for seed in of.seeds])
+            row["taste_captured"] = _captured(*(mean(values) for values in (of.utility, dpo.utility, limit)))
+        row["win_rate_vs"] = {
+            other: interval(*mean(_wins(of.only(both), against.only(both))))
+            for other, against in drawn.items()
+            if other != method and (both := tuple(seed for seed in of.seeds if seed in against.seeds))
+        }
+        result["rows"][method] = row
+    return result
+
+
+def _captured(own: tuple[float, np.ndarray], dpo: tuple[float, np.ndarray], best: tuple[float, np.ndarray]) -> Row:
+    share, draws = ((a - b) / (c - b) for a, b, c in zip(own, dpo, best, strict=True))
+    return interval(float(share), draws)
+
+
+def _wins(one: Drawn, other: Drawn) -> np.ndarray:
+    """How often a picture beats the other method's from the same noise, ties ½; (S, M, P, K)."""
+    wins: np.ndarray = (one.utility > other.utility) + 0.5 * (one.utility == other.utility)
+    return wins
+
+
+# ---- all splits --------------------------------------------------------------------------------
+
+
+def report(work: Path, size: Size) -> Row:
+    """Writes generation.json and the pictures under `work`; returns what generation.json holds.
+
+    Raises:
+        ModelError: nothing is drawn yet.
+    """
+    splits: dict[str, Row] = {}
+    seeds: set[int] = set()
+    for split in SPLITS:
+        rounds = Rounds.of(split, size)
+        drawn = read(work, split, rounds)
+        if not drawn:
+            continue
+        best = _best(work, rounds)
+        splits[split] = measure(rounds, drawn, best)
+        seeds |= {seed for of in drawn.values() for seed in of.seeds}
+        if split == "seen":
+            for category in np.unique(rounds.categories):
+                splits[str(category)] = measure(rounds, drawn, best, rounds.categories == category)
+            contact_sheet(work, drawn, rounds, work / "contact_sheet.png")
+    if not splits:
+        raise ModelError(f"nothing is drawn under {work / 'drawn'}")
+    result = {"seeds": sorted(seeds), "size": vars(size), "splits": splits, "phrase_order": _phrase_order(work, size)}
+    (work / "generation.json").write_text(json.dumps(result, indent=1) + "\n")
+    _draw(result, work)
+    return result
+
+
+def _best(work: Path, rounds: Rounds) -> dict[int, np.ndarray]:
+    """By seed, the utility of each merchant's best candidate for each prompt, (M, P), of those drawn for the pool."""
+    paths = {int(path.stem.split("-")[-1]): path for path in (work / "drawn").glob("best-*.npz")}
+    return {seed: true_utility(rounds, np.load(paths[seed])["shown"][rounds.given]).max(-1) for seed in sorted(paths)}
+
+
+def _phrase_order(work: Path, size: Size) -> Row:
+    """What permuting a prompt's phrases changes in utility and prompt accuracy, by method."""
+    rounds = Rounds.of("seen", size)
+    plain, permuted = read(work, "seen", rounds), read(work, "permuted", Rounds.of("permuted", size))
+    sample, found = Resampler(np.repeat(np.arange(len(rounds.merchants)), rounds.given.shape[1])), {}
+    for method in permuted.keys() & plain.keys():
+        both = tuple(seed for seed in permuted[method].seeds if seed in plain[method].seeds)
+        one, other = plain[method].only(both), permuted[method].only(both)
+        found[method] = {
+            name: interval(*sample.mean((other.metrics[name] - one.metrics[name]).mean(-1).reshape(len(both), -1)))
+            for name in ("true_utility", "prompt_accuracy")
+        }
+    return found
+
+
+def contact_sheet(work: Path, drawn: Mapping[str, Drawn], rounds: Rounds, path: Path) -> None:
+    """Merchants down, methods across, in the report's order: one prompt of each merchant, from one noise."""
+    columns = [np.load(work / "drawn" / f"seen-{method}-{of.seeds[0]}.npz")["sheet"] for method, of in drawn.items()]
+    strips = [np.concatenate(pictures, axis=1) for pictures in zip(*columns, strict=True)]
+    sheet = Image.fromarray(np.concatenate(strips, axis=0))
+    sheet.resize((2 * sheet.width, 2 * sheet.height), Image.Resampling.NEAREST).save(path)
+    told = [
+        f"{who.user_id}: {rounds.prompts[rounds.given[m, 0]]}" for m, who in enumerate(rounds.merchants[: len(strips)])
+    ]
+    path.with_suffix(".txt").write_text("\n".join(["columns: " + ", ".join(drawn), *told]) + "\n")
+
+
+def table(result: Row) -> str:
+    """For a reader: one block for each split."""
+    lines: list[str] = []
+    for name, found in result["splits"].items():
+        best = found.get("best_of_64_dpo")
+        told = f"; best of {result['size']['best_of']} of DPO {best['mean']:.2f}" if best else ""
+        lines += [f"\n{name}: {found['groups']} groups{told}"]
+        lines += [
+            f"  {'':<15}{'utility':>8} {'95 %':>15} {'taste':>6} {'beats DPO':>10} "
+            + "".join(f"{m[:9]:>10}" for m in METRICS[1:])
+        ]
+        for method, row in found["rows"].items():
+            utility, taste, wins = row["true_utility"], row.get("taste_captured"), row["win_rate_vs"].get(FOLLOWS)
+            bounds = f"[{utility['low']:.2f} {utility['high']:.2f}]"
+            lines.append(
+                f"  {method:<15}{utility['mean']:>8.2f} {bounds:>15} "
+                f"{_or_dash(taste):>6} {_or_dash(wins):>10} " + "".join(f"{row[m]['mean']:>10.3f}" for m in METRICS[1:])
+            )
+    return "\n".join(lines)
+
+
+def _or_dash(value: Row | None) -> str:
+    return "–" if value is None else f"{value['mean']:.2f}"
+
+
+def _draw(result: Row, work: Path) -> None:
+    named = {name: result["splits"][name] for name in SPLITS if name in result["splits"]}
+    for metric in ("true_utility", "perfusion_rm", "prompt_accuracy", "diversity"):
+        panels = {name: {method: row[metric] for method, row in found["rows"].items()} for name, found in named.items()}
+        limits = {
+            name: {"best of many": found["best_of_64_dpo"]["mean"]}
+            for name, found in named.items()
+            if metric == "true_utility" and "best_of_64_dpo" in found
+        }
+        plot_intervals(panels, limits, work / f"{metric}.png")

@@ -1,0 +1,262 @@
+"""The paper's generation table (Table 3, Fig. 6) on the simulated market, where the truth is known.
+
+    python -m training.generator.table               every method, three seeds, every split; many hours on two cores
+    python -m training.generator.table --report      the tables and pictures of what is finished
+    python -m training.generator.table --methods dpo perfusion --seeds 0 --splits seen
+
+A method is a chain of trainings (training.generator.methods); chains share their beginnings. Every training and every
+(split, method, seed) that is drawn is a process of its own under --work: a finished one is never computed again, an
+interrupted training goes on where it stopped. The reward models are those of the preference table
+(`python -m training.reward.table`), seed 0; what of them is missing is trained first.
+
+    generation.json     every metric of every method and split with 95 % intervals, and the best of 64 DPO pictures
+    contact_sheet.png   merchants × methods, one prompt each, from one noise
+    *.png               the metrics as pictures
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from training import keywords
+from training.data.groups import GroupTensors
+from training.data.load import with_latents
+from training.data.market_table import MarketRecipe, write_market
+from training.data.prepare import prepare
+from training.data.table import read_table
+from training.family import TINY, FamilyPaths, hush_libraries
+from training.generator.artist import Artist
+from training.generator.methods import CHAINS, METHODS, PERSONAL, Chain, Method, is_trained, policy_of, train_last
+from training.generator.pmg import draw_with_keywords
+from training.generator.report import report, table
+from training.generator.rounds import Rounds, Size, Split
+from training.generator.worth import REWARDS, Judges
+from training.jobs import Job, run_jobs, threads_of_each
+from training.loop import Diverged
+from training.market.attributes import to_indices
+from training.market.drawing import SIZE_PX
+from training.models.errors import ModelError
+from training.pretraining import train_recogniser
+from training.reward import table as preference
+from training.reward.recipes import Model
+
+SEEDS = (0, 1, 2)
+WORK = Path("build/eval/generation")
+MARKET = MarketRecipe(groups=16_000)  # what generators train on
+DRAWN: tuple[Split, ...] = ("seen", "unseen", "shuffled", "permuted")
+BEST = "best"  # the cell of the DPO pictures among which the truth may choose
+SHEET = 8  # merchants on the contact sheet
+
+
+@dataclass(frozen=True)
+class Bench:
+    """The data and the models that all cells share, each made once under `work`."""
+
+    work: Path
+    family: FamilyPaths
+    size: Size
+
+    @property
+    def runs(self) -> Path:
+        return self.work / "runs"
+
+    @property
+    def data(self) -> Path:
+        return self.work / "data"
+
+    @cached_property
+    def plain(self) -> GroupTensors:
+        """Rounds of the market with pictures."""
+        write_market(self.data / "market", MARKET)
+        return prepare(self.data / "market", self.data / "prepared", self.family.tokenizer(), SIZE_PX)
+
+    @cached_property
+    def groups(self) -> GroupTensors:
+        """The same with latents, and with every user's wishes."""
+        groups, tagged = self.plain, self.data / "tags.npy"
+        if not tagged.exists():
+            tagger = train_recogniser.train(train_recogniser.perceptual(), self.work / "tagger", self.data)
+            assert groups.images is not None  # prepared from pictures
+            flat = groups.images.reshape(-1, *groups.images.shape[2:])
+            tags = np.stack([to_indices(garment) for garment in tagger.read(flat)])
+            np.save(tagged, tags.reshape(*groups.selected.shape, -1))
+        prompts = [group.prompt for group in read_table(self.data / "market", images=False)]
+        wished, model = keywords.with_wishes(groups, np.load(tagged), prompts, self.family.tokenizer())
+        model.save(self.work / "keywords.npz")
+        return with_latents(wished, self.family.vae(), self.data / "prepared")
+
+    @cached_property
+    def judges(self) -> Judges:
+        trained = {name: self._reward(model) for name, model in REWARDS.items()}
+        return Judges.of(self.family, TINY / "recogniser", trained)
+
+    def _reward(self, model: Model) -> Path:
+        """Where the preference table left it, trained now if it did not."""
+        path = preference.WORK / "runs" / f"industrial-{model}-0"
+        if not (path / "scores.npz").exists():
+            preference.run_cell(preference.Bench(preference.WORK), preference.Cell("industrial", model, 0))
+        return path / model
+
+    def make_ready(self) -> None:
+        """Everything that cells only read."""
+        _ = self.groups, self.judges
+
+
+# ---- what there is to do -----------------------------------------------------------------------
+
+
+def chains_of(methods: Sequence[Method]) -> list[list[Chain]]:
+    """Every chain that these methods need, and every beginning of one, shortest first, level by level."""
+    whole = {CHAINS[method] for method in methods}
+    parts = {chain[:n] for chain in whole for n in range(1, len(chain) + 1)}
+    deepest = max((len(chain) for chain in parts), default=0)
+    return [sorted(chain for chain in parts if len(chain) == n) for n in range(1, deepest + 1)]
+
+
+def drawings_of(methods: Sequence[Method], splits: Sequence[Split]) -> list[tuple[str, Method]]:
+    """(split, method) of every cell: a method without users draws the same for shuffled ones."""
+    cells: list[tuple[str, Method]] = [(BEST, "dpo")] if "dpo" in methods else []
+    for split in splits:
+        drawn = [m for m in methods if split in ("seen", "unseen", "validation") or m in PERSONAL]
+        cells += [(split, m) for m in drawn if split != "permuted" or m.startswith("perfusion")]
+    return cells
+
+
+def cell_path(bench: Bench, split: str, method: Method, seed: int) -> Path:
+    return bench.work / "drawn" / f"{split}-{method}-{seed}.npz"
+
+
+def run_all(bench: Bench, methods: Sequence[Method], seeds: Sequence[int], splits: Sequence[Split], jobs: int) -> None:
+    """Trains level by level, then draws."""
+    for level in chains_of(methods):
+        wanted = [(chain, seed) for seed in seeds for chain in level]
+        left = [(chain, seed) for chain, seed in wanted if not is_trained(bench.runs, chain, seed)]
+        trainings = [_job(bench, jobs, "-".join(chain), seed, ("--train", *chain)) for chain, seed in left]
+        run_jobs(trainings, jobs, total=len(wanted), desc="trainings")
+    cells = [(split, method, seed) for seed in seeds for split, method in drawings_of(methods, splits)]
+    drawn = [
+        _job(bench, jobs, f"{split}-{method}", seed, ("--draw", split, method))
+        for split, method, seed in cells
+        if not cell_path(bench, split, method, seed).exists()
+    ]
+    run_jobs(drawn, jobs, total=len(cells), desc="drawings")
+
+
+def _job(bench: Bench, at_once: int, name: str, seed: int, what: Sequence[str]) -> Job:
+    size = [f"{value}" for value in vars(bench.size).values()]
+    options = ("--work", str(bench.work), "--size", *size, "--threads", str(threads_of_each(at_once)))
+    command = (sys.executable, "-m", "training.generator.table", *options, "--seeds", str(seed), *what)
+    return Job(f"{name}, seed {seed}", command, bench.work / "logs" / f"{name}-{seed}.log")
+
+
+# ---- one cell ----------------------------------------------------------------------------------
+
+
+def draw(bench: Bench, split: str, method: Method, seed: int) -> None:
+    """Draws a method's pictures for a split and keeps what they show and are worth."""
+    path, artist = cell_path(bench, split, method, seed), Artist(_policy(bench, method, seed), bench.family)
+    if split == BEST:
+        found = {"shown": _best(bench, artist, seed)}
+    else:
+        rounds = Rounds.of(split, bench.size)  # type: ignore[arg-type]  # one of SPLITS
+        images = drawn_for(bench, artist, method, rounds, seed, shuffled=split == "shuffled")
+        found = {"shown": bench.judges.read(images), "sheet": images[:SHEET, 0, 0]}
+        found |= bench.judges.scores(rounds, images)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.savez_compressed(path.with_suffix(".new.npz"), **found)
+    os.replace(path.with_suffix(".new.npz"), path)
+
+
+def drawn_for(
+    bench: Bench, artist: Artist, method: Method, rounds: Rounds, seed: int, *, shuffled: bool = False
+) -> np.ndarray:
+    """Pictures (M, P, K, H, W, 3); `shuffled`: every merchant gets what is drawn for the next one."""
+    k, shape = rounds.size.candidates, _latent_shape(artist)
+    noise = rounds.noise(seed, shape, k)  # (N, K, C, S, S)
+    if method not in PERSONAL:
+        by_prompt = _draw(artist, rounds, np.arange(len(rounds.prompts))[:, None], noise, None)  # (N, 1, K, …)
+        return by_prompt[:, 0][rounds.given]
+    features = np.roll(rounds.features, 1, axis=0) if shuffled else rounds.features
+    if method == "pmg":
+        model = keywords.KeywordModel.load(bench.work / "keywords.npz")
+        return draw_with_keywords(artist, bench.judges, model, rounds, features, noise)
+    return _draw(artist, rounds, rounds.given, noise, features)
+
+
+def _draw(
+    artist: Artist, rounds: Rounds, given: np.ndarray, noise: torch.Tensor, features: np.ndarray | None
+) -> np.ndarray:
+    """Pictures (A, B, K, H, W, 3) of prompts `given` (A, B), for users (A, F) or nobody."""
+    a, b = given.shape
+    k = noise.shape[1]
+    text = artist.states(rounds.prompts)[given.ravel()].repeat_interleave(k, 0)  # (A·B·K, 77, D)
+    known = np.zeros((a, rounds.features.shape[1]), np.int64) if features is None else features
+    users = torch.tensor(known.repeat(b * k, axis=0))
+    drawn = artist.draw(text, users, noise[given.ravel()].flatten(0, 1), "drawing")
+    return drawn.reshape(a, b, k, *drawn.shape[1:])
+
+
+def _best(bench: Bench, artist: Artist, seed: int) -> np.ndarray:
+    """What `best_of` candidates of every prompt of the pool show, (N, best_of, kinds)."""
+    rounds = Rounds.of("seen", bench.size)
+    noise = rounds.noise(seed, _latent_shape(artist), bench.size.best_of)
+    images = _draw(artist, rounds, np.arange(len(rounds.prompts))[:, None], noise, None)
+    return bench.judges.read(images[:, 0])
+
+
+def _policy(bench: Bench, method: Method, seed: int):
+    return policy_of(method, bench.family, bench.runs, seed)
+
+
+def _latent_shape(artist: Artist) -> tuple[int, ...]:
+    config = artist.policy.unet.config
+    return (config.in_channels, config.sample_size, config.sample_size)
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--work", type=Path, default=WORK, help="data, runs and report (default: %(default)s)")
+    parser.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS, help="rows (default: all)")
+    parser.add_argument("--seeds", nargs="+", type=int, default=SEEDS, help="(default: three)")
+    parser.add_argument("--splits", nargs="+", choices=DRAWN, default=DRAWN, help="(default: all)")
+    parser.add_argument("--jobs", type=int, default=min(2, os.cpu_count() or 1), help="at once (default: %(default)s)")
+    parser.add_argument("--report", action="store_true", help="no training or drawing: the report of what is finished")
+    parser.add_argument("--size", nargs=5, type=int, default=tuple(vars(Size()).values()), help=argparse.SUPPRESS)
+    parser.add_argument("--threads", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--train", nargs="+", help=argparse.SUPPRESS)
+    parser.add_argument("--draw", nargs=2, help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+def main() -> int:
+    arguments = parse_arguments()
+    hush_libraries()
+    bench = Bench(arguments.work, FamilyPaths.under(TINY), Size(*arguments.size))
+    try:
+        if arguments.threads:
+            torch.set_num_threads(arguments.threads)
+        if arguments.train:
+            train_last(tuple(arguments.train), bench.groups, bench.family, bench.runs, arguments.seeds[0])
+            return 0
+        if arguments.draw:
+            draw(bench, *arguments.draw, arguments.seeds[0])
+            return 0
+        if not arguments.report:
+            bench.make_ready()
+            run_all(bench, arguments.methods, arguments.seeds, arguments.splits, arguments.jobs)
+        print(table(report(bench.work, bench.size)))
+    except (ModelError, Diverged) as error:
+        print(f"stopped: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,106 @@
+"""What pictures are worth: what the judge reads on them, what four reward models say, and the true utility.
+
+The judge trained on drawings alone and serves as nobody's loss; the true utility follows from what it reads. The
+reward models are those of the preference table, seed 0.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from training.data.groups import GroupTensors
+from training.family import FamilyPaths
+from training.generator.rounds import Rounds
+from training.market.attributes import ABSENT, KINDS, from_indices, to_indices
+from training.market.taste import utility
+from training.pretraining.train_tokenizer import encode
+from training.recogniser import Recogniser
+from training.reward.models import Starts, load
+from training.reward.recipes import Model
+from training.reward.scores import RewardScorer
+
+REWARDS: Mapping[str, Model] = {"aesthetic": "aesthetics", "pickscore": "pickscore", "perfusion_rm": "perfusion_rm"}
+
+
+@dataclass(frozen=True)
+class Judges:
+    """The recogniser and the reward models."""
+
+    recogniser: Recogniser
+    scorers: Mapping[str, RewardScorer]
+    family: FamilyPaths
+    clip_scale: float = field(default=1.0)  # what turns CLIP's logit into 100·cos
+
+    @classmethod
+    def of(cls, family: FamilyPaths, recogniser: Path, trained: Mapping[str, Path]) -> "Judges":
+        """`trained` says where the preference table left each of REWARDS; the CLIP score is the family's own CLIP."""
+        cpu, schema = torch.device("cpu"), family.schema()
+
+        def scorer(model: Model, path: Path | None) -> RewardScorer:
+            clip = family.clip()
+            network = load(model, path, Starts(clip), schema).eval().requires_grad_(False)
+            return RewardScorer(network, family.preprocess(clip), cpu)
+
+        scorers = {name: scorer(model, trained[name]) for name, model in REWARDS.items()}
+        scale = 100.0 / family.clip().logit_scale.exp().item()
+        return cls(Recogniser.load(recogniser), scorers | {"clip_score": scorer("clip_h", None)}, family, scale)
+
+    def read(self, images: np.ndarray) -> np.ndarray:
+        """What the pictures (…, H, W, 3) show, int8 (…, len(KINDS)); ABSENT where the garment has none."""
+        garments = self.recogniser.read(images.reshape(-1, *images.shape[-3:]))
+        return np.stack([to_indices(g) for g in garments]).astype(np.int8).reshape(*images.shape[:-3], len(KINDS))
+
+    def clip_score(self, images: np.ndarray, input_ids: np.ndarray) -> np.ndarray:
+        """100·cos of pictures (N, H, W, 3) with texts (N, 77), (N,)."""
+        nobody = np.zeros((len(images), self.family.schema().n_slots), np.int64)
+        none = np.zeros((len(images), 1), bool)
+        groups = GroupTensors(self.family.schema(), nobody, none, input_ids[:, None], images=images[:, None])
+        return self.scorers["clip_score"].all(groups)[:, 0] * self.clip_scale
+
+    def scores(self, rounds: Rounds, images: np.ndarray) -> dict[str, np.ndarray]:
+        """By reward model, float32 (M, P, K), of pictures (M, P, K, H, W, 3) for the prompts and their merchants."""
+        m, p, k = images.shape[:3]
+        ids = encode(self.family.reward_tokenizer(), list(rounds.prompts))[rounds.given].reshape(m * p, 1, -1)
+        features = rounds.features.repeat(p, axis=0)
+        flat = images.reshape(m * p, *images.shape[2:])
+        groups = GroupTensors(self.family.schema(), features, np.zeros((m * p, k), bool), ids, images=flat)
+        found = {name: scorer.all(groups).reshape(m, p, k) for name, scorer in self.scorers.items()}
+        found["clip_score"] = found["clip_score"] * self.clip_scale
+        return found
+
+
+def true_utility(rounds: Rounds, shown: np.ndarray) -> np.ndarray:
+    """Of what is shown, int8 (M, P, K, len(KINDS)), to each merchant for each prompt; float64 (M, P, K)."""
+    found = np.empty(shown.shape[:3])
+    for (m, p, k), _ in np.ndenumerate(found):
+        asked = rounds.asked[rounds.given[m, p]]
+        found[m, p, k] = utility(rounds.merchants[m], from_indices(shown[m, p, k]), asked)
+    return found
+
+
+def prompt_accuracy(rounds: Rounds, shown: np.ndarray) -> np.ndarray:
+    """The share of asked-for values that are there, float64 (M, P, K)."""
+    asked = np.full((len(rounds.asked), len(KINDS)), ABSENT)
+    for n, values in enumerate(rounds.asked):
+        for kind, value in values.items():
+            asked[n, KINDS.index(kind)] = to_indices({kind: value})[KINDS.index(kind)]
+    wanted = asked[rounds.given][:, :, None]  # (M, P, 1, kinds)
+    named = wanted != ABSENT
+    hits: np.ndarray = ((shown == wanted) & named).sum(-1) / named.sum(-1)
+    return hits
+
+
+def diversity(shown: np.ndarray) -> np.ndarray:
+    """The share of kinds in which two pictures of a group differ, the mean over its pairs; (M, P, K, kinds) → (M, P).
+
+    Kinds that neither picture has do not count.
+    """
+    k = shown.shape[2]
+    first, second = np.triu_indices(k, 1)
+    a, b = shown[:, :, first], shown[:, :, second]  # (M, P, pairs, kinds)
+    there = (a != ABSENT) | (b != ABSENT)
+    differing: np.ndarray = (((a != b) & there).sum(-1) / there.sum(-1)).mean(-1)
+    return differing
