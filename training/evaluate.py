@@ -3,12 +3,12 @@
     python -m training.evaluate reward --data build/unseen --model training/weights/tiny
     python -m training.evaluate reward --data build/photos_test --model build/photos_run
 
-`--data` is a Parquet table of groups (training.data.table); `--model` a family, or the --out of a training, whose
-backbone then comes from --weights. Prints, and with --out writes as JSON: MAP and GAUC with the groups that one class
-dropped, and the same with every group's features given to another group (shuffled users: what is left does not depend
-on the user). Where the market's truth.parquet lies beside the table also 95 % intervals over users, one block per
-category, and the ceilings: the GAUC of the best possible ranking without the user, from the features alone, and with
-the whole truth.
+`--data` is a Parquet table of groups (training.data.table); `--model` a family, or the --out of a training of any
+reward model, whose backbone then comes from --weights. Prints, and with --out writes as JSON: MAP and GAUC with the
+groups that one class dropped, and the same with every group's features given to another group (shuffled users: what is
+left does not depend on the user). Where the market's truth.parquet lies beside the table also 95 % intervals over
+users, one block per category, and the ceilings: the GAUC of the best possible ranking without the user, from the
+features alone, and with the whole truth.
 
 share of the ceiling = (GAUC − without the user) / (from the features − without the user)
 
@@ -31,20 +31,22 @@ from training.data.market_table import TRUTH
 from training.family import TINY, FamilyPaths, hush_libraries
 from training.metrics import rank_metrics
 from training.models.errors import ModelError
+from training.models.reward_model import PerFusionRM
+from training.reward.recipes import MODELS, Model
 from training.reward.report import RoundsWithTruth, measure, table
 from training.reward.scores import RewardScorer
 
 
-def evaluate_reward(data: Path, family: FamilyPaths, seed: int = 0) -> dict[str, Any]:
-    """All that the module says, as JSON values.
+def evaluate_reward(data: Path, family: FamilyPaths, seed: int = 0, *, name: Model = "perfusion_rm") -> dict[str, Any]:
+    """All that the module says of the model `name`, as JSON values.
 
     Raises:
         WeightsError: no trained plug-ins, or they do not fit the backbone.
         ModelError: the table has another feature schema than the plug-ins were trained with.
     """
-    scorer = RewardScorer.of(family)
+    scorer = RewardScorer.of(family, name)
     groups = reward_groups(data, family)
-    if groups.schema != scorer.model.schema:
+    if isinstance(scorer.model, PerFusionRM) and groups.schema != scorer.model.schema:
         raise ModelError(f"{data} has another feature schema than the model was trained with")
     order = np.random.default_rng(seed).permutation(len(groups))
     scores = {"own_users": scorer.all(groups), "shuffled_users": scorer.all(groups, groups.features[order])}
@@ -77,7 +79,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=["reward"], help="the kind of model")
     parser.add_argument("--data", type=Path, required=True, help="table of groups")
-    parser.add_argument("--model", type=Path, default=TINY, help="family with perfusion_rm/ (default: %(default)s)")
+    parser.add_argument("--model", type=Path, default=TINY, help="family, or a training (default: %(default)s)")
     parser.add_argument("--weights", type=Path, default=TINY, help="the backbone's family, if --model has none")
     parser.add_argument("--out", type=Path, help="also write the numbers to this JSON file")
     arguments = parser.parse_args()
@@ -86,7 +88,8 @@ def main() -> int:
         family = FamilyPaths.under(arguments.model)
         if not family.reward.exists():
             family = replace(family, reward=FamilyPaths.under(arguments.weights).reward)
-        found = evaluate_reward(arguments.data, family)
+        name: Model = next((model for model in MODELS if (arguments.model / model).is_dir()), "perfusion_rm")
+        found = evaluate_reward(arguments.data, family, name=name)
     except ModelError as error:
         print(f"cannot evaluate: {error}", file=sys.stderr)
         return 1

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from training.baselines.pickscore import PickScore
 from training.data.load import generator_groups, reward_groups
 from training.data.market_table import TRUTH
 from training.data.table import Candidate, Group, write_table
@@ -20,6 +21,7 @@ from training.family import FamilyPaths
 from training.metrics import rank_metrics
 from training.models.errors import ModelError
 from training.models.feature_schema import Feature, FeatureSchema
+from training.reward.models import save
 from training.reward.scores import RewardScorer
 
 N, K = 40, 3
@@ -114,6 +116,12 @@ def test_a_training_is_evaluated_on_the_backbone_of_a_family(
     monkeypatch.setattr(sys, "argv", [*command, "--weights", str(family.reward.parent)])
     assert main() == 0
     assert "own_users" in capsys.readouterr().out
+    (tmp_path / "run" / "perfusion_rm").rename(tmp_path / "elsewhere")
+    clip = family.clip()
+    save(PickScore(clip), tmp_path / "run" / "pickscore")
+    assert main() == 0
+    told = {line.split()[0]: line.split()[1:] for line in capsys.readouterr().out.splitlines() if "_users" in line}
+    assert told["own_users"] == told["shuffled_users"]  # a baseline knows no users
     monkeypatch.setattr(sys, "argv", [*command[:-1], str(tmp_path / "nothing"), "--weights", str(family.reward.parent)])
     assert main() == 1
     assert "perfusion_rm/config.json is missing" in capsys.readouterr().err

@@ -98,8 +98,10 @@ def save(model: nn.Module, directory: Path) -> None:
         )
 
 
-def load(model: Model, path: Path | None, starts: Starts, schema: FeatureSchema) -> nn.Module:
+def load(model: Model, path: Path | None, starts: Starts, schema: FeatureSchema | None = None) -> nn.Module:
     """What `save` wrote to `path`; None: as its training would begin.
+
+    `schema`, if given, must be the one that PerFusionRM was trained with.
 
     Raises:
         WeightsError: the files do not belong to this model.
@@ -108,6 +110,7 @@ def load(model: Model, path: Path | None, starts: Starts, schema: FeatureSchema)
         return PerFusionRM.load(path, starts.clip, schema)
     if path is not None and model == "pickscore":
         return PickScore(CLIPModel.from_pretrained(path))
+    schema = schema or FeatureSchema(())
     untrained = build(RewardRecipe(model, unlocked_vision=0, unlocked_text=0), starts, schema)
     if path is not None:
         fill(untrained, read_checkpoint(path / "model.safetensors"), path)

@@ -12,7 +12,9 @@ from torch import Tensor, nn
 from training.data.groups import GroupError, GroupTensors
 from training.family import FamilyPaths
 from training.models.preprocess import Preprocess
-from training.models.reward_model import PerFusionRM
+from training.pretraining.train_blip import build as build_blip
+from training.reward.models import Starts, load
+from training.reward.recipes import Model
 
 
 @dataclass(frozen=True)
@@ -25,12 +27,14 @@ class RewardScorer:
     bf16: bool = False  # autocast; scores stay in fp32
 
     @classmethod
-    def of(cls, family: FamilyPaths) -> "RewardScorer":
-        """The family's trained PerFusionRM, with the feature schema that it was trained with."""
+    def of(cls, family: FamilyPaths, name: Model = "perfusion_rm") -> "RewardScorer":
+        """A trained model that lies under its name where the family's PerFusionRM is, on the family's backbone."""
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         clip = family.clip()
-        model = PerFusionRM.load(family.perfusion_rm, clip).eval().requires_grad_(False)
-        return cls(model.to(device), family.preprocess(clip).to(device), device)
+        starts = Starts(clip, build_blip(family.reward_tokenizer()) if name == "imagereward" else None)
+        path = family.perfusion_rm.with_name(name)
+        model = load(name, path, starts, family.schema() if family.feature_schema.exists() else None)
+        return cls(model.eval().requires_grad_(False).to(device), family.preprocess(clip).to(device), device)
 
     def batch(self, groups: GroupTensors, rows: np.ndarray, wordings: np.ndarray, features: Tensor) -> Tensor:
         """exp(logit_scale)·cos of every candidate (B, K), fp32, for encoded profiles (B, F)."""
