@@ -24,7 +24,7 @@ EXPORTED := $(shell find training/weights model_repository/*/config.pbtxt traini
     -not -name '*.pyc' 2>/dev/null | tr '\n' ' ')
 
 .PHONY: help demo test up down restart status logs setup export lint protos train-tiny eval-reward bench-reward \
-    bench-reward-full clean prerequisites
+    bench-reward-full bench-generator eval-generation clean prerequisites
 
 help: ## this list
 	@echo "PerFusion: personalised fashion pictures, end to end on one machine"
@@ -81,6 +81,12 @@ eval-reward: setup ## the preference table: every reward model, five seeds, into
 
 bench-reward: setup ## groups a second of PerFusionRM's training against plain loops
 	.venv/bin/python -m training.benchmarks.reward_throughput
+
+eval-generation: setup ## the generation table: every method, three seeds, into build/eval/generation/; many hours, resumable
+	.venv/bin/python -m training.generator.table
+
+bench-generator: setup ## groups a second of PerFusion's training against plain loops
+	.venv/bin/python -m training.benchmarks.generator_throughput
 
 bench-reward-full: setup ## one training step and one export of PerFusionRM on ViT-H/14; 8 GiB
 	.venv/bin/python -m training.benchmarks.full_size_reward

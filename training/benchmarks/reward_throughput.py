@@ -13,23 +13,17 @@ build/bench/reward_throughput.json.
 """
 
 import argparse
-import json
-import statistics
-import time
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
+from training.benchmarks.race import race, random_groups, write
 from training.data.groups import GroupTensors
 from training.family import TINY, FamilyPaths, hush_libraries
-from training.market.prompts import PHRASE_OF
 from training.models.reward_model import PerFusionRM, RewardConfig
 from training.objectives import reward_cross_entropy
-from training.pretraining.train_tokenizer import encode
 from training.reward.recipes import tiny
 
 Scores = Callable[[PerFusionRM, Tensor, Tensor, Tensor], Tensor]
@@ -57,22 +51,6 @@ def one_by_one(model: PerFusionRM, pixels: Tensor, input_ids: Tensor, features: 
         for group, ids, user in zip(pixels, input_ids, features, strict=True)
     ]
     return torch.stack(rows)
-
-
-def random_groups(family: FamilyPaths, n: int, k: int) -> GroupTensors:
-    """n groups of k noise pictures with prompts of the market's phrases."""
-    rng, schema = np.random.default_rng(0), family.schema()
-    size = family.clip().config.vision_config.image_size
-    phrases = list(PHRASE_OF.values())
-    prompts = [",".join(rng.choice(phrases, 4, replace=False)) for _ in range(n)]
-    highest = np.array([f.n_rows for f in schema.features for _ in range(f.n_slots)])
-    return GroupTensors(
-        schema,
-        rng.integers(0, highest, (n, schema.n_slots)),
-        np.arange(k) == rng.integers(k, size=n)[:, None],
-        encode(family.reward_tokenizer(), prompts)[:, None],
-        images=rng.integers(0, 256, (n, k, size, size, 3)).astype(np.uint8),
-    )
 
 
 def step_of(family: FamilyPaths, groups: GroupTensors, scores: Scores, *, bf16: bool) -> Callable[[], None]:
@@ -105,30 +83,15 @@ def main() -> None:
     arguments = parser.parse_args()
     hush_libraries()
     family = FamilyPaths.under(arguments.weights)
-    groups = random_groups(family, arguments.groups, 5)
+    size_px = family.clip().config.vision_config.image_size
+    groups = random_groups(family.schema(), family.reward_tokenizer(), size_px, arguments.groups, 5)
     ways = {
         "ours": step_of(family, groups, ours, bf16=False),
         "ours_bf16": step_of(family, groups, ours, bf16=True),
         "pairs": step_of(family, groups, pairs, bf16=False),
         "one_by_one": step_of(family, groups, one_by_one, bf16=False),
     }
-    seconds: dict[str, list[float]] = {name: [] for name in ways}
-    for number in tqdm(range(arguments.rounds + 1), desc="rounds"):
-        for name, step in ways.items():
-            began = time.perf_counter()
-            step()
-            if number:  # the first warms up
-                seconds[name].append(time.perf_counter() - began)
-    rates = {name: arguments.groups / statistics.median(times) for name, times in seconds.items()}
-    found = {
-        "groups_per_batch": arguments.groups,
-        "threads": torch.get_num_threads(),
-        "groups_per_second": rates,
-        "ours_over": {name: rates["ours"] / rate for name, rate in rates.items() if name != "ours"},
-    }
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    arguments.out.write_text(json.dumps(found, indent=1) + "\n")
-    print(json.dumps(found, indent=1))
+    write(race(ways, arguments.groups, arguments.rounds), arguments.out)
 
 
 if __name__ == "__main__":

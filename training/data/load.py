@@ -50,12 +50,12 @@ def with_latents(groups: GroupTensors, vae: AutoencoderKL, cache: Path) -> Group
 
 
 @torch.inference_mode()
-def encode_latents(vae: AutoencoderKL, images: np.ndarray, batch_size: int = 100) -> np.ndarray:
+def encode_latents(vae: AutoencoderKL, images: np.ndarray, batch_size: int = 100, *, quiet: bool = False) -> np.ndarray:
     """Posterior means of uint8 (N, H, W, 3), scaled, float16 (N, C, S, S)."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     vae = vae.to(device)
     parts = []
-    for at in tqdm(range(0, len(images), batch_size), desc="encoding latents"):
+    for at in tqdm(range(0, len(images), batch_size), desc="encoding latents", disable=quiet):
         pixels = torch.tensor(images[at : at + batch_size], device=device).permute(0, 3, 1, 2).float() / 127.5 - 1
         parts.append((vae.encode(pixels).latent_dist.mean * vae.config.scaling_factor).half().cpu().numpy())
     return np.concatenate(parts)

@@ -124,7 +124,7 @@ def _wins(one: Drawn, other: Drawn) -> np.ndarray:
 
 
 def report(work: Path, size: Size) -> Row:
-    """Writes generation.json and the pictures under `work`; returns what generation.json holds.
+    """Writes <work>.json and the pictures under `work`; returns what the JSON holds.
 
     Raises:
         ModelError: nothing is drawn yet.
@@ -146,7 +146,7 @@ def report(work: Path, size: Size) -> Row:
     if not splits:
         raise ModelError(f"nothing is drawn under {work / 'drawn'}")
     result = {"seeds": sorted(seeds), "size": vars(size), "splits": splits, "phrase_order": _phrase_order(work, size)}
-    (work / "generation.json").write_text(json.dumps(result, indent=1) + "\n")
+    work.with_name(f"{work.name}.json").write_text(json.dumps(result, indent=1) + "\n")
     _draw(result, work)
     return result
 

@@ -9,7 +9,7 @@ A method is a chain of trainings (training.generator.methods); chains share thei
 interrupted training goes on where it stopped. The reward models are those of the preference table
 (`python -m training.reward.table`), seed 0; what of them is missing is trained first.
 
-    generation.json     every metric of every method and split with 95 % intervals, and the best of 64 DPO pictures
+    ../generation.json  every metric of every method and split with 95 % intervals, and the best of 64 DPO pictures
     contact_sheet.png   merchants × methods, one prompt each, from one noise
     *.png               the metrics as pictures
 """

@@ -133,7 +133,7 @@ def read_scores(runs: Path) -> Found:
 
 
 def report(work: Path, tests: Mapping[str, RoundsWithTruth]) -> Row:
-    """Writes reward.json and the pictures under `work`; returns what reward.json holds.
+    """Writes <work>.json and the pictures under `work`; returns what the JSON holds.
 
     Args:
         tests: by name among SETS, without the shuffled one, which has industrial's rounds.
@@ -158,7 +158,7 @@ def report(work: Path, tests: Mapping[str, RoundsWithTruth]) -> Row:
         "sets": sets,
         "learning_curve": _learning_curve(work / "runs", found, tests),
     }
-    (work / "reward.json").write_text(json.dumps(result, indent=1) + "\n")
+    work.with_name(f"{work.name}.json").write_text(json.dumps(result, indent=1) + "\n")
     _draw(result, work)
     return result
 

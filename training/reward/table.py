@@ -8,7 +8,7 @@ Every cell (set, model, seed) is a training of its own under --work, with the sc
 no training saw; a finished cell is never computed again, an interrupted one goes on where it stopped. Two cells
 run side by side, one core each. The report is made from the scores:
 
-    reward.json    GAUC and MAP of every row with 95 % intervals, ceilings, share of the ceiling, learning curve
+    ../reward.json GAUC and MAP of every row with 95 % intervals, ceilings, share of the ceiling, learning curve
     *.png          the same as pictures
 
 The interval of a row resamples users and, independently, seeds (10,000 draws). Five seeds are few for a bootstrap: it

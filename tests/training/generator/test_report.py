@@ -105,7 +105,7 @@ def test_the_report_puts_dpo_at_nought_and_the_best_at_one(rounds: Rounds, tmp_p
             np.savez(tmp_path / "drawn" / f"{split}-{method}-{seed}.npz", **cell(rounds, shown, rng))
         np.savez(tmp_path / "drawn" / f"permuted-perfusion-{seed}.npz", **cell(rounds, best, rng))
     found = report(tmp_path, SIZE)
-    assert json.loads((tmp_path / "generation.json").read_text()) == found
+    assert json.loads(tmp_path.with_name(f"{tmp_path.name}.json").read_text()) == found
     assert found["seeds"] == [0, 1] and {"seen", "shuffled", "permuted"} <= found["splits"].keys()
     assert set(found["splits"]) - {"seen", "shuffled", "permuted"} <= set(CATEGORIES)
     seen = found["splits"]["seen"]

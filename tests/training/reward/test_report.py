@@ -95,7 +95,7 @@ def test_the_report_holds_every_finished_cell(test_set: RoundsWithTruth, tmp_pat
             np.savez(folder / "scores.npz", industrial=scores, industrial_unseen=scores, industrial_shuffled=scores)
             (folder / "result.json").write_text(json.dumps({"training_groups": 6_000 if of else 58_000}))
     found = report(tmp_path, {"industrial": test_set, "industrial_unseen": test_set})
-    assert json.loads((tmp_path / "reward.json").read_text()) == found
+    assert json.loads(tmp_path.with_name(f"{tmp_path.name}.json").read_text()) == found
     assert found["seeds"] == [0, 1]
     names = {"industrial", "industrial_unseen", "industrial_shuffled", "coat", "dress"}
     assert set(found["sets"]) == names
