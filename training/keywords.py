@@ -1,13 +1,14 @@
 """What users like, in words: a choice model over tagged pictures, and the phrases it would add to a prompt.
 
-A tagger reads each candidate's attributes. A conditional logit, utility = tags · W · profile, learns
-from what was selected which values each profile favours. For a prompt it then names the favoured
-values of kinds that the prompt leaves open: PMG's preference keywords (Shen et al., 2024), from
+A tagger reads each candidate's attributes. A conditional logit, utility = tags · W · profile, where the profile is its
+codes and their products two by two, learns from what was selected which values each profile favours. For a prompt it
+then names the favoured values of kinds that the prompt leaves open: PMG's preference keywords (Shen et al., 2024), from
 choices instead of a language model. Knows groups and phrases; neither the market's truth nor the judge.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import combinations
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -25,6 +26,7 @@ from training.objectives import reward_cross_entropy
 from training.pretraining.train_tokenizer import encode
 
 WISHES: Mapping[str, Any] = MappingProxyType({"most": 5, "least": 0.5})  # phrases a prompt, and favour of each
+DECAYS = (1e-4, 3e-4, 1e-3, 3e-3)  # weight decays to choose from
 VALUES = [(a.kind, value) for a in ATTRIBUTES for value in a.values]
 STARTS = np.cumsum([0, *(len(a.values) for a in ATTRIBUTES)])  # of each kind among VALUES
 
@@ -73,22 +75,50 @@ class KeywordModel:
         return [phrase for _, phrase in sorted(wished, reverse=True)[:most]]
 
 
-def fit(tags: np.ndarray, groups: GroupTensors, steps: int = 400, decay: float = 1e-3) -> KeywordModel:
-    """The choice model of these groups, whose candidates show `tags` int64 (N, K, len(KINDS))."""
+def fit(tags: np.ndarray, groups: GroupTensors, decays: Sequence[float] = DECAYS) -> KeywordModel:
+    """The choice model of these groups, whose candidates show `tags` int64 (N, K, len(KINDS)).
+
+    The weight decay is the one that predicts the choices in the last tenth of the groups best.
+    """
     rows = groups.rows_with(negatives=True)
-    shown = tag_vectors(tags[rows])  # (N, K, len(VALUES))
     n_rows = tuple(f.n_rows for f in groups.schema.features for _ in range(f.n_slots))
-    profiles = profile_vectors(np.asarray(groups.features[rows]), n_rows)  # (N, P)
-    selected, there = torch.tensor(groups.selected[rows]), torch.tensor(groups.there[rows])
-    weights = torch.zeros(len(VALUES), profiles.shape[1], requires_grad=True)
-    optimizer = torch.optim.Adam([weights], lr=0.05)
-    for _ in range(steps):
-        utility = (shown * (profiles @ weights.T).unsqueeze(1)).sum(-1)  # (N, K)
-        loss = reward_cross_entropy(utility, selected, there).mean() + decay * weights.square().sum()
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-    return KeywordModel(weights.detach(), n_rows)
+    choices = _Choices(
+        tag_vectors(tags[rows]),
+        profile_vectors(np.asarray(groups.features[rows]), n_rows),
+        torch.tensor(groups.selected[rows]),
+        torch.tensor(groups.there[rows]),
+    )
+    last = len(rows) - len(rows) // 10
+    weights = {decay: choices.rows(slice(None, last)).fitted(decay) for decay in decays}
+    best = min(decays, key=lambda decay: choices.rows(slice(last, None)).loss(weights[decay]).item())
+    return KeywordModel(weights[best], n_rows)
+
+
+@dataclass(frozen=True)
+class _Choices:
+    """N groups: what was shown, to whom, and what was selected."""
+
+    shown: Tensor  # (N, K, len(VALUES))
+    profiles: Tensor  # (N, P)
+    selected: Tensor  # (N, K)
+    there: Tensor  # (N, K)
+
+    def rows(self, rows: slice) -> "_Choices":
+        return _Choices(self.shown[rows], self.profiles[rows], self.selected[rows], self.there[rows])
+
+    def loss(self, weights: Tensor) -> Tensor:
+        """Cross-entropy of the conditional logit with these weights (len(VALUES), P)."""
+        utility = (self.shown * (self.profiles @ weights.T).unsqueeze(1)).sum(-1)  # (N, K)
+        return reward_cross_entropy(utility, self.selected, self.there).mean()
+
+    def fitted(self, decay: float, steps: int = 300) -> Tensor:
+        weights = torch.zeros(self.shown.shape[-1], self.profiles.shape[1], requires_grad=True)
+        optimizer = torch.optim.Adam([weights], lr=0.05)
+        for _ in range(steps):
+            optimizer.zero_grad()
+            (self.loss(weights) + decay * weights.square().sum()).backward()
+            optimizer.step()
+        return weights.detach()
 
 
 def wishes(model: KeywordModel, prompts: Sequence[str], features: np.ndarray, most: int, least: float) -> list[str]:
@@ -116,9 +146,13 @@ def tag_vectors(tags: np.ndarray) -> Tensor:
 
 
 def profile_vectors(features: np.ndarray, n_rows: Sequence[int]) -> Tensor:
-    """One-hot codes of all slots, and a one for everybody, float32 (N, P)."""
+    """One-hot codes of all slots, their products two by two, and a one for everybody, float32 (N, P).
+
+    The products because tastes lie in what two features say together.
+    """
     slots = [F.one_hot(torch.tensor(features[:, slot]), n).float() for slot, n in enumerate(n_rows)]
-    return torch.cat([*slots, torch.ones(len(features), 1)], dim=1)
+    pairs = [(one.unsqueeze(2) * two.unsqueeze(1)).flatten(1) for one, two in combinations(slots, 2)]
+    return torch.cat([*slots, *pairs, torch.ones(len(features), 1)], dim=1)
 
 
 def _could_have(kind: str, garment: dict[str, str]) -> bool:

@@ -1,7 +1,10 @@
 """What users like, in words: the choice model finds tastes it was never told, and wishes only for what is open."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+import torch
 
 from training import keywords
 from training.data.groups import GroupTensors
@@ -59,3 +62,27 @@ def test_tags_are_one_hot_and_absent_kinds_nothing() -> None:
     vector = keywords.tag_vectors(to_indices(skirt))
     assert {keywords.VALUES[i] for i in np.flatnonzero(vector.numpy())} == set(skirt.items())
     assert all(value in PHRASE_OF for value in skirt.items())
+
+
+def test_what_two_features_say_together_is_found() -> None:
+    """Bell sleeves where both features agree, puff sleeves where they differ: neither feature tells alone."""
+    schema = FeatureSchema(tuple(Feature(name, "categorical", ("one", "two")) for name in ("style", "region")))
+    rng = np.random.default_rng(2)
+    n, k = 800, 3
+    features = rng.integers(1, 3, (n, 2))
+    garments = [[complete({"category": "dress", "sleeve": "long"}, rng) for _ in range(k)] for _ in range(n)]
+    liked = np.where(features[:, 0] == features[:, 1], "bell", "puff")
+    selected = np.array(
+        [[g["sleeve_style"] == style for g in group] for group, style in zip(garments, liked, strict=True)]
+    )
+    tags = np.array([[to_indices(garment) for garment in group] for group in garments])
+    model = keywords.fit(tags, GroupTensors(schema, features, selected, np.zeros((n, 1, 77), np.int64)))
+    for profile, style in (([1, 1], "bell"), ([2, 2], "bell"), ([1, 2], "puff"), ([2, 1], "puff")):
+        (favours,) = model.favours(np.array([profile]))
+        assert model.wish("dress,long sleeves", favours, most=1, least=0.5) == [PHRASE_OF["sleeve_style", style]]
+
+
+def test_a_model_is_kept(model: keywords.KeywordModel, tmp_path: Path) -> None:
+    model.save(tmp_path / "keywords.npz")
+    kept = keywords.KeywordModel.load(tmp_path / "keywords.npz")
+    assert kept.n_rows == model.n_rows and torch.equal(kept.weights, model.weights)

@@ -1,0 +1,120 @@
+"""Drawing for measurements: a picture is its own prompt's, user's and noise's; PMG's weights; the judges."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from training.baselines.aesthetics import Aesthetics
+from training.baselines.pickscore import PickScore
+from training.family import FamilyPaths
+from training.generator import pmg
+from training.generator.artist import Artist, Drawing
+from training.generator.rounds import Rounds, Size
+from training.generator.worth import REWARDS, Judges
+from training.keywords import KeywordModel
+from training.models.adaptive_network import PersonalisedAdaptiveNetwork
+from training.models.policies import AdaptedUNet, TunedUNet
+from training.random_family import make_loud
+from training.reward.models import save
+
+HOW = Drawing(steps=3, batch_size=2)
+PROMPTS = ("dress,red", "red,bell sleeves", "dress")
+
+
+@pytest.fixture
+def personal(family: FamilyPaths) -> Artist:
+    unet = family.unet()
+    torch.manual_seed(0)
+    network = make_loud(PersonalisedAdaptiveNetwork.from_unet(unet, family.schema()), 0.3)
+    return Artist(AdaptedUNet(unet, network.eval().requires_grad_(False)), family, HOW)
+
+
+def test_a_picture_does_not_know_its_neighbours(personal: Artist) -> None:
+    text, noise = personal.states(PROMPTS), torch.randn(3, 4, 8, 8, generator=torch.Generator().manual_seed(1))
+    users = torch.tensor([[1, 1, 0, 2], [2, 3, 0, 1], [1, 1, 0, 2]])
+    together = personal.draw(text, users, noise, "all")
+    assert together.shape == (3, 16, 16, 3) and together.dtype == np.uint8
+    for n in range(3):
+        alone = personal.draw(text[n : n + 1], users[n : n + 1], noise[n : n + 1], "one")
+        assert np.abs(alone[0].astype(int) - together[n]).max() <= 1  # sums in another order
+
+
+def test_only_an_adapter_draws_for_its_user(personal: Artist, family: FamilyPaths) -> None:
+    unet = family.unet()
+    plain = Artist(TunedUNet(unet, unet), family, HOW)
+    for artist, same in ((personal, False), (plain, True)):
+        text, noise = artist.states(PROMPTS[:1]), torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(1))
+        one, other = (artist.draw(text, torch.tensor([user]), noise, "one") for user in ([1, 1, 0, 2], [2, 3, 0, 4]))
+        assert np.array_equal(one, other) is same
+
+
+class Told:
+    """A CLIP that agrees with pictures as told, by weight: d_keywords rises, d_prompt falls."""
+
+    def __init__(self, family: FamilyPaths, cosines: Mapping[bool, list[float]]) -> None:
+        self.family, self.cosines, self.calls = family, cosines, 0
+
+    def clip_score(self, images: np.ndarray, input_ids: np.ndarray) -> np.ndarray:
+        weights = len(pmg.WEIGHTS)
+        of_keywords, weight = self.calls < weights, self.calls % weights
+        self.calls += 1
+        return np.full(len(images), 100 * self.cosines[of_keywords][weight])
+
+
+@pytest.mark.parametrize(
+    ("cosines", "expected"),
+    [({True: [0.1, 0.1, 0.1], False: [0.3, 0.2, 0.1]}, 0.0), ({True: [0.1, 0.3, 0.9], False: [0.3, 0.3, 0.2]}, 1.0)],
+)
+def test_keywords_weigh_as_clip_agrees(
+    family: FamilyPaths, monkeypatch: pytest.MonkeyPatch, cosines: Mapping[bool, list[float]], expected: float
+) -> None:
+    unet = family.unet()
+    artist = Artist(TunedUNet(unet, unet), family, HOW)
+    rounds = Rounds.of("seen", Size(merchants=2, prompts=5, candidates=2, pool=3))
+    n_rows = tuple(f.n_rows for f in _market_schema().features for _ in range(f.n_slots))
+    rng = np.random.default_rng(0)
+    width = sum(n_rows) + 1
+    model = KeywordModel(torch.tensor(rng.normal(size=(len(pmg_values()), width)), dtype=torch.float32), n_rows)
+    drawn: list[torch.Tensor] = []
+    real = artist.draw
+    monkeypatch.setattr(artist, "draw", lambda text, *rest: drawn.append(text) or real(text, *rest))
+    noise = rounds.noise(0, (4, 8, 8), 2)
+    pictures = pmg.draw_with_keywords(artist, Told(family, cosines), model, rounds, rounds.features, noise)
+    assert pictures.shape == (2, 5, 2, 16, 16, 3)
+    by_weight, last = drawn[:-1], drawn[-1]
+    torch.testing.assert_close(last[::2], by_weight[pmg.WEIGHTS.index(expected)])
+
+
+def _market_schema():
+    from training.market.merchants import FEATURE_SCHEMA
+    from training.models.feature_schema import FeatureSchema
+
+    return FeatureSchema.from_json(FEATURE_SCHEMA)
+
+
+def pmg_values() -> list[tuple[str, str]]:
+    from training.keywords import VALUES
+
+    return VALUES
+
+
+def test_judges_are_read_from_the_preference_tables_folders(family: FamilyPaths, tmp_path: Path) -> None:
+    clip = family.clip()
+    save(Aesthetics(clip), tmp_path / "aesthetic")
+    save(PickScore(family.clip()), tmp_path / "pickscore")
+    trained = {
+        "aesthetic": tmp_path / "aesthetic",
+        "pickscore": tmp_path / "pickscore",
+        "perfusion_rm": family.perfusion_rm,
+    }
+    assert trained.keys() == REWARDS.keys()
+    judges = Judges.of(family, Path("training/weights/tiny/recogniser"), trained)
+    pictures = np.random.default_rng(0).integers(0, 255, (3, 16, 16, 3), dtype=np.uint8)
+    ids = np.zeros((3, 77), np.int64)
+    cosine = judges.clip_score(pictures, ids) / 100
+    assert (np.abs(cosine) <= 1).all()
+    scores = judges.scorers["pickscore"].model.clip.logit_scale.exp().item()
+    assert scores > 0 and set(judges.scorers) == {"aesthetic", "pickscore", "perfusion_rm", "clip_score"}
