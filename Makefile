@@ -24,7 +24,7 @@ EXPORTED := $(shell find training/weights model_repository/*/config.pbtxt traini
     -not -name '*.pyc' 2>/dev/null | tr '\n' ' ')
 
 .PHONY: help demo test up down restart status logs setup export lint protos train-tiny eval-reward bench-reward \
-    bench-reward-full bench-generator eval-generation clean prerequisites
+    bench-reward-full bench-generator bench-generator-full eval-generation clean prerequisites
 
 help: ## this list
 	@echo "PerFusion: personalised fashion pictures, end to end on one machine"
@@ -87,6 +87,10 @@ eval-generation: setup ## the generation table: every method, three seeds, into 
 
 bench-generator: setup ## groups a second of PerFusion's training against plain loops
 	.venv/bin/python -m training.benchmarks.generator_throughput
+
+bench-generator-full: setup ## Stable Diffusion 1.5's size: one PerFusion step, the export, a round through Triton; 16 GiB
+	.venv/bin/python -m training.benchmarks.full_size_generator
+	.venv/bin/python -m deploy.benchmarks.full_size_serving
 
 bench-reward-full: setup ## one training step and one export of PerFusionRM on ViT-H/14; 8 GiB
 	.venv/bin/python -m training.benchmarks.full_size_reward

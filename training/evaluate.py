@@ -64,6 +64,14 @@ def _ranking(scores: np.ndarray, groups: GroupTensors) -> dict[str, Any]:
     return asdict(rank_metrics(scores, np.asarray(groups.selected), groups.there))
 
 
+def _model_in(folder: Path) -> Model:
+    """Which reward model lies in a training's folder."""
+    found: list[Model] = [model for model in MODELS if (folder / model).is_dir()]
+    if len(found) > 1:
+        raise ModelError(f"{folder} holds {', '.join(found)}: give each training a folder of its own")
+    return found[0] if found else "perfusion_rm"
+
+
 def _table(found: dict[str, Any]) -> str:
     """For a reader."""
     if "sets" in found:
@@ -88,8 +96,7 @@ def main() -> int:
         family = FamilyPaths.under(arguments.model)
         if not family.reward.exists():
             family = replace(family, reward=FamilyPaths.under(arguments.weights).reward)
-        name: Model = next((model for model in MODELS if (arguments.model / model).is_dir()), "perfusion_rm")
-        found = evaluate_reward(arguments.data, family, name=name)
+        found = evaluate_reward(arguments.data, family, name=_model_in(arguments.model))
     except ModelError as error:
         print(f"cannot evaluate: {error}", file=sys.stderr)
         return 1

@@ -31,7 +31,7 @@ class Job:
 
 def threads_of_each(at_once: int) -> int:
     """How many threads a job should take when so many run side by side."""
-    return max(1, (os.cpu_count() or 1) // at_once)
+    return max(1, (os.cpu_count() or 1) // max(1, at_once))
 
 
 def run_jobs(jobs: Sequence[Job], at_once: int, *, total: int | None = None, desc: str = "cells") -> None:
@@ -40,6 +40,8 @@ def run_jobs(jobs: Sequence[Job], at_once: int, *, total: int | None = None, des
     Raises:
         ModelError: one failed; the others that run are stopped first.
     """
+    if at_once < 1:
+        raise ModelError(f"--jobs must be at least 1, got {at_once}")
     total = len(jobs) if total is None else total
     left = list(jobs)
     running: list[tuple[Job, subprocess.Popen[bytes]]] = []
@@ -56,5 +58,6 @@ def run_jobs(jobs: Sequence[Job], at_once: int, *, total: int | None = None, des
             if process.returncode:
                 for _, other in running:
                     other.terminate()
+                    other.wait()
                 raise ModelError(f"{job.name} failed; see {job.log}")
             bar.update()

@@ -20,10 +20,11 @@ from torch.nn import functional as F
 from transformers import CLIPTokenizer
 
 from training.data.groups import GroupTensors
-from training.market.attributes import ABSENT, ATTRIBUTES, KINDS, applies
+from training.market.attributes import ABSENT, ATTRIBUTES, KINDS, applies, to_indices
 from training.market.prompts import PHRASE_OF, parse
 from training.objectives import reward_cross_entropy
 from training.pretraining.train_tokenizer import encode
+from training.recogniser import Recogniser
 
 WISHES: Mapping[str, Any] = MappingProxyType({"most": 5, "least": 0.5})  # phrases a prompt, and favour of each
 DECAYS = (1e-4, 3e-4, 1e-3, 3e-3)  # weight decays to choose from
@@ -125,6 +126,13 @@ def wishes(model: KeywordModel, prompts: Sequence[str], features: np.ndarray, mo
     """Each prompt with its user's wishes added."""
     favours = model.favours(features)
     return [",".join([p, *model.wish(p, f, most, least)]) for p, f in zip(prompts, favours, strict=True)]
+
+
+def tags_of(groups: GroupTensors, tagger: Recogniser) -> np.ndarray:
+    """What a tagger reads on every candidate, int64 (N, K, len(KINDS))."""
+    assert groups.images is not None  # prepared from pictures
+    garments = tagger.read(groups.images.reshape(-1, *groups.images.shape[2:]))
+    return np.stack([to_indices(garment) for garment in garments]).reshape(*groups.selected.shape, -1)
 
 
 def with_wishes(

@@ -23,6 +23,8 @@ from training.models.errors import ModelError
 from training.plots import plot_log
 from training.workers import Workers
 
+LOG_EVERY = 20  # steps between log lines
+
 
 class Stateful(Protocol):
     """Anything that can be saved in a checkpoint and restored from it."""
@@ -64,7 +66,7 @@ def fit(
     state: Mapping[str, Stateful],
     *,
     save_every_s: float = 60.0,
-    log_every: int = 20,
+    log_every: int = LOG_EVERY,
     on_log: Callable[[int], Mapping[str, float]] | None = None,
     workers: Workers | None = None,
     made_with: Mapping[str, Any] | None = None,

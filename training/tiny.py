@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-import numpy as np
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from transformers import CLIPTextModel, CLIPTokenizer
 
@@ -29,7 +28,7 @@ from training.data.table import read_table
 from training.family import TINY, FamilyPaths, hush_libraries, save_pipeline, save_reward_backbone
 from training.generator.recipes import tiny as generator_recipe
 from training.loop import Diverged
-from training.market.attributes import ATTRIBUTES, to_indices
+from training.market.attributes import ATTRIBUTES
 from training.market.drawing import SIZE_PX
 from training.models.errors import ModelError
 from training.models.feature_schema import FeatureSchema
@@ -180,10 +179,8 @@ class Workshop:
     def wished(self) -> GroupTensors:
         """The same rounds, with what each user would add to the prompt, as their choices tell."""
         groups = self.groups
-        assert groups.images is not None  # prepared from pictures
         tagger = train_recogniser.train(train_recogniser.perceptual(), self.work / "perceptual", self.data)
-        flat = groups.images.reshape(-1, *groups.images.shape[2:])
-        tags = np.stack([to_indices(garment) for garment in tagger.read(flat)]).reshape(*groups.selected.shape, -1)
+        tags = keywords.tags_of(groups, tagger)
         prompts = [group.prompt for group in read_table(self.table, images=False)]
         wished, _ = keywords.with_wishes(groups, tags, prompts, self.trained_tokenizer)
         return wished

@@ -47,7 +47,7 @@ from training.generator.step import (
     measures,
     noise_errors,
 )
-from training.loop import Diverged, Stateful, fit, warmup_cosine, warmup_only
+from training.loop import LOG_EVERY, Diverged, Stateful, fit, warmup_cosine, warmup_only
 from training.models.adaptive_network import PersonalisedAdaptiveNetwork
 from training.models.errors import ModelError, TopologyError
 from training.models.frozen_unet import load_unet
@@ -87,7 +87,8 @@ class Training:
         self.schedule = self._schedule()
         training, held_out = groups.split(min(recipe.held_out, len(groups) // 5))
         self.batches = GeneratorBatches(training, family, recipe, self.device)
-        self.held_out = GeneratorBatches(held_out, family, replace(recipe, objective="group"), self.device)
+        as_measured = replace(recipe, objective="group", prompt_dropout=0.0)
+        self.held_out = GeneratorBatches(held_out, family, as_measured, self.device)
         self.alphas_bar = family.noise_scheduler().alphas_cumprod.to(self.device)
 
     def _schedule(self) -> LambdaLR:
@@ -100,10 +101,10 @@ class Training:
         """One optimizer step; every worker draws the whole plan and computes its share, part by part."""
         plan = self.batches.plan(n)
         self.optimizer.zero_grad()
-        told = torch.zeros(len(MEASURES), 2, dtype=torch.float64)
+        told = torch.zeros(len(MEASURES), 2, dtype=torch.float64, device=self.device)
         for part in np.array_split(self.workers.share(np.arange(len(plan))), self.recipe.accumulate):
             if len(part):
-                told += self._backward(self.batches.batch(plan, part), len(plan)).cpu()
+                told += self._backward(self.batches.batch(plan, part), len(plan))
         self.workers.add_up_gradients(self.network.parameters())
         self.workers.add_up([told])
         norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.max_grad_norm)
@@ -129,20 +130,19 @@ class Training:
 
     @torch.no_grad()
     def measure(self, n: int) -> Mapping[str, float]:
-        """On the held-out groups every 200 steps, and a sheet of samples every `sheet_every`.
+        """On the held-out groups every 200 steps (five times in a shorter stage), and a sheet every `sheet_every`.
 
         Raises:
             Diverged: the winners' error has grown beyond the recipe's limit: what trains ruins the U-Net.
         """
-        last = n + 1 == self.recipe.steps
-        if self.recipe.sheet_every and (last or (n + 1) % self.recipe.sheet_every == 0):
+        if self.recipe.sheet_every and self._is_due(n, self.recipe.sheet_every):
             self.draw(n + 1)
-        if (n + 1) % 200 and not last:
+        if not self._is_due(n, min(200, max(1, self.recipe.steps // 5))):
             return {}
         policy, batches = self.kept, self.held_out.fixed()
         errors = [self.errors(policy, batch, with_reference=True) for batch in batches]
-        told = sum((measures(None, e, b) for e, b in zip(errors, batches, strict=True)), torch.zeros(1))
-        row = {f"held_out_{name}": value for name, value in means(told).items()}
+        told = torch.stack([measures(None, e, b) for e, b in zip(errors, batches, strict=True)])
+        row = {f"held_out_{name}": value for name, value in means(told.sum(0)).items()}
         if isinstance(policy, AdaptedUNet):
             strangers = [self.errors(policy, _as_a_stranger(batch), with_reference=False) for batch in batches]
             winners = [e.policy[b.selected] for e, b in zip(strangers, batches, strict=True)]
@@ -151,6 +151,10 @@ class Training:
         if winner > self.recipe.divergence * reference:
             raise Diverged(f"step {n}: error on winners {winner:.3g}, reference {reference:.3g}; lower lr or κ")
         return row
+
+    def _is_due(self, n: int, every: int) -> bool:
+        """Whether a multiple of `every` lies in the steps since the last log line; and after the last step."""
+        return (n + 1) // every > max(0, n + 1 - LOG_EVERY) // every or n + 1 == self.recipe.steps
 
     def draw(self, step: int) -> None:
         """A sheet of samples beside the log."""
@@ -196,7 +200,7 @@ def train_stage(
     training = Training(recipe, groups, family, load_unet(unet) if unet else family.unet(), start, workers)
     training.out = out
     if training.workers.is_first:
-        left_out = max(len(groups) - recipe.held_out - len(training.batches.rows), 0)
+        left_out = len(training.batches.groups) - len(training.batches.rows)
         print(f"{out.name}: {len(training.batches.rows)} groups to train on, {left_out} without a usable selection")
     how = {"on_log": training.measure, "workers": training.workers, "made_with": training.made_with}
     fit(out, recipe.steps, training.step, training.state(), **how)
@@ -261,7 +265,10 @@ def parse_arguments() -> argparse.Namespace:
         parser.add_argument(f"--{name.replace('_', '-')}", type=kind, help="instead of the recipe's, in every stage")
     parser.add_argument("--bf16", action=argparse.BooleanOptionalAction, help="bfloat16 autocast")
     parser.add_argument("--checkpoint-gradients", action=argparse.BooleanOptionalAction, help="less memory, more time")
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    if arguments.start and RECIPES[arguments.recipe](arguments.stages[0]).trains == "unet":
+        parser.error(f"--start is an adapter, and the first stage, {arguments.stages[0]}, trains the U-Net below it")
+    return arguments
 
 
 def main() -> int:

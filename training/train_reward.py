@@ -243,7 +243,7 @@ def train(
             "recipe": asdict(recipe),
             "training_groups": len(run.rows),
             "best_step": run.best.step,
-            "held_out": asdict(ranking) | {"loss": loss},
+            "held_out": asdict(ranking) | {"loss": run.best.loss if run.parameters else loss},
         }
         (out / "result.json").write_text(json.dumps(result, indent=1) + "\n")
     workers.wait()

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from training.data.groups import GroupTensors
@@ -25,7 +25,7 @@ from training.data.load import generator_groups
 from training.family import TINY, FamilyPaths, hush_libraries
 from training.generator.batches import GeneratorBatches
 from training.generator.recipes import GeneratorRecipe
-from training.generator.spo import Critic, Levels, Pairs, SpoRecipe, draw_pairs, log_ratios
+from training.generator.spo import Critic, Pairs, SpoRecipe, StepLevels, draw_pairs, log_ratios
 from training.loop import Diverged, Stateful, fit, warmup_cosine
 from training.models.errors import ModelError
 from training.models.frozen_unet import decode, encode, load_unet
@@ -34,6 +34,7 @@ from training.models.step_aware import StepAwarePreference
 from training.models.storage import fingerprint
 from training.noise import add_noise, predicted_original
 from training.objectives import pairwise_cross_entropy, step_preference
+from training.workers import Workers
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ class StepAwareRecipe:
 
 @dataclass(frozen=True)
 class Recipe:
-    """Both stages; the defaults are the published numbers."""
+    """Both stages."""
 
     step_aware: StepAwareRecipe = field(default_factory=StepAwareRecipe)
     spo: SpoRecipe = field(default_factory=SpoRecipe)
@@ -77,7 +78,7 @@ class StepAwareTraining:
     def __init__(self, recipe: StepAwareRecipe, groups: GroupTensors, family: FamilyPaths, unet: Path | None) -> None:
         if family.reward_tokenizer().get_vocab() != family.tokenizer().get_vocab():
             raise ModelError("the pipeline and the reward model have different vocabularies: prompts cannot be shared")
-        self.recipe, self.device = recipe, _device()
+        self.recipe, self.device = recipe, Workers().device
         shape = GeneratorRecipe("group", recipe.steps, recipe.lr, groups_per_batch=recipe.groups_per_batch)
         shape = replace(shape, levels="uniform", feature_dropout=0.0, seed=recipe.seed)
         self.batches = GeneratorBatches(groups, family, shape, self.device)
@@ -109,7 +110,8 @@ class StepAwareTraining:
         norm = torch.nn.utils.clip_grad_norm_(self.critic.model.parameters(), self.recipe.max_grad_norm)
         self.optimizer.step()
         self.schedule.step()
-        right = batch.selected.gather(1, scores.argmax(1, keepdim=True)).float().mean()
+        best = scores.detach().masked_fill(~(batch.selected | batch.others), -torch.inf).argmax(1, keepdim=True)
+        right = batch.selected.gather(1, best).float().mean()
         return {"loss": losses.mean().item(), "top_1": right.item(), "grad_norm": norm.item()}
 
     def state(self) -> dict[str, Stateful]:
@@ -123,13 +125,13 @@ class SpoTraining:
     def __init__(
         self, recipe: SpoRecipe, groups: GroupTensors, family: FamilyPaths, unet: Path | None, critic: Critic
     ) -> None:
-        self.recipe, self.device, self.critic = recipe, _device(), critic
+        self.recipe, self.device, self.critic = recipe, Workers().device, critic
         critic.model.eval().requires_grad_(False)
         start = (load_unet(unet) if unet else family.unet()).to(self.device)
         self.policy = TunedUNet(start)
         prompts = GeneratorRecipe("sft", recipe.rounds, recipe.lr, groups_per_batch=recipe.prompts, seed=recipe.seed)
         self.batches = GeneratorBatches(groups, family, prompts, self.device)
-        self.levels = Levels.of(family.noise_scheduler(), recipe.denoising_steps, self.device)
+        self.levels = StepLevels.of(family.noise_scheduler(), recipe.denoising_steps, self.device)
         self.optimizer = torch.optim.AdamW(self.policy.unet.parameters(), recipe.lr, weight_decay=recipe.weight_decay)
         made_of = {"groups": groups.fingerprint(), "unet": fingerprint(start), "critic": fingerprint(critic.model)}
         self.made_with = asdict(recipe) | made_of
@@ -151,13 +153,17 @@ class SpoTraining:
 
     def _learn(self, pairs: Pairs) -> Tensor:
         """One optimizer step; the loss and both mean ratios, (3,)."""
-        log_rho = log_ratios(self.policy, pairs, self.batches.no_text, self.levels, self.recipe)  # (2, N)
-        loss = step_preference(*log_rho, self.recipe.beta, self.recipe.clip).mean()
         self.optimizer.zero_grad()
-        loss.backward()
+        told = []
+        for part in torch.arange(len(pairs), device=self.device).split(self.recipe.pairs_at_once):
+            some = pairs.rows(part)
+            log_rho = log_ratios(self.policy, some, self.batches.no_text, self.levels, self.recipe)  # (2, n)
+            losses = step_preference(*log_rho, self.recipe.beta, self.recipe.clip)
+            (losses.sum() / len(pairs)).backward()
+            told.append(torch.stack([losses.detach(), *log_rho.detach().exp()]))
         torch.nn.utils.clip_grad_norm_(self.policy.unet.parameters(), self.recipe.max_grad_norm)
         self.optimizer.step()
-        return torch.stack([loss.detach(), *log_rho.detach().exp().mean(1)])
+        return torch.cat(told, dim=1).mean(1)
 
     def state(self) -> dict[str, Stateful]:
         """Everything that changes from round to round."""
@@ -174,19 +180,12 @@ def untrained_critic(family: FamilyPaths, device: torch.device) -> Critic:
 def train(recipe: Recipe, groups: GroupTensors, family: FamilyPaths, out: Path, unet: Path | None = None) -> Path:
     """Both stages from a U-Net directory (without it, the family's), resumable; returns out/spo/unet."""
     saved = out / "step_aware" / "model.safetensors"
-    if not saved.exists():
-        first = StepAwareTraining(recipe.step_aware, groups, family, unet)
-        fit(saved.parent, recipe.step_aware.steps, first.step, first.state(), made_with=first.made_with)
-        save_file({name: value.contiguous() for name, value in first.critic.model.state_dict().items()}, saved)
-    critic = untrained_critic(family, _device())
-    critic.model.load_state_dict(load_file(saved))
-    second = SpoTraining(recipe.spo, groups, family, unet, critic)
+    first = StepAwareTraining(recipe.step_aware, groups, family, unet)
+    fit(saved.parent, recipe.step_aware.steps, first.step, first.state(), made_with=first.made_with)
+    save_file({name: value.contiguous() for name, value in first.critic.model.state_dict().items()}, saved)
+    second = SpoTraining(recipe.spo, groups, family, unet, first.critic)
     fit(out / "spo", recipe.spo.rounds, second.step, second.state(), log_every=1, made_with=second.made_with)
     return second.policy.save(out / "spo")
-
-
-def _device() -> torch.device:
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def main() -> int:

@@ -124,8 +124,9 @@ class Cluster:
                 if self._is_ready(each, begin):
                     self._tell(begin, each, "ready")
                     waiting.remove(each)
-            if waiting and time.monotonic() - begin > START_LIMIT_S:
-                raise ClusterError(self._obituary(waiting[0], f"was not ready after {START_LIMIT_S:.0f} s"))
+            limit_s = START_LIMIT_S * max(1.0, self.layout.patience_s / Layout.patience_s)
+            if waiting and time.monotonic() - begin > limit_s:
+                raise ClusterError(self._obituary(waiting[0], f"was not ready after {limit_s:.0f} s"))
             time.sleep(POLL_S if waiting else 0)
 
     def _is_ready(self, each: Part, begin: float) -> bool:

@@ -30,6 +30,7 @@ class Layout:
     name: str = "local"
     port_offset: int = 0
     model_repository: Path = ROOT / "model_repository"
+    patience_s: float = 120.0  # for loading a model; beyond the usual, also for every inference and call
 
     @property
     def home(self) -> Path:

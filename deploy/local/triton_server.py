@@ -14,8 +14,6 @@ import tritonclient.grpc as triton
 
 from deploy.local.layout import ROOT, Layout, clean_environment, site_packages, venv
 
-LOAD_TIMEOUT_S = 120.0
-
 
 def backend_directory() -> Path:
     """Assemble `python/` from the wheel and our `onnxruntime/` beside it, as --backend-directory wants them."""
@@ -78,7 +76,7 @@ def load_release(layout: Layout, say: Callable[[str], None]) -> None:
         for model in models(layout.model_repository):
             if not _has(client, model, release):
                 say(f"loading {model} release {release}")
-                _load(client, model)
+                _load(client, model, layout.patience_s)
             if not _has(client, model, release):
                 raise RuntimeError(f"Triton loaded {model} but not its release {release}")
 
@@ -90,9 +88,9 @@ def _has(client: triton.InferenceServerClient, model: str, release: str) -> bool
         raise RuntimeError(f"Triton stopped answering: {error.message()}") from error
 
 
-def _load(client: triton.InferenceServerClient, model: str) -> None:
+def _load(client: triton.InferenceServerClient, model: str, limit_s: float) -> None:
     try:
-        client.load_model(model, client_timeout=LOAD_TIMEOUT_S)
+        client.load_model(model, client_timeout=limit_s)
     except triton.InferenceServerException as error:
         raise RuntimeError(f"Triton refuses {model}: {error.message()}") from error
 

@@ -80,10 +80,13 @@ class GroupTensors:
         return len(self.selected)
 
     def fingerprint(self) -> str:
-        """Of who was shown what and what they selected; pictures themselves are left out."""
+        """Of who was shown what, what they selected and would add; of latents a sample, pictures are left out."""
         digest = hashlib.sha256(json.dumps(self.schema.to_json(), sort_keys=True).encode())
         for array in (self.features, self.selected, self.input_ids[:, 0]):
             digest.update(np.ascontiguousarray(array).tobytes())
+        some = slice(None, None, max(1, len(self) // 64))
+        for array in (self.wished_ids, None if self.latents is None else self.latents[some]):
+            digest.update(b"" if array is None else np.ascontiguousarray(array).tobytes())
         return digest.hexdigest()[:16]
 
     def rows_with(self, *, negatives: bool) -> np.ndarray:

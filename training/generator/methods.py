@@ -10,8 +10,10 @@ without_gobj    the adaptive network by Eq. 1 alone
 without_both    dpo's U-Net itself by Eq. 1
 """
 
+import hashlib
+import json
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -19,9 +21,11 @@ from training.data.groups import GroupTensors
 from training.family import FamilyPaths
 from training.generator.recipes import GeneratorRecipe, Stage, tiny
 from training.models.adaptive_network import PersonalisedAdaptiveNetwork
+from training.models.errors import ModelError
 from training.models.frozen_unet import load_unet
 from training.models.policies import AdaptedUNet, Policy, TunedUNet
 from training.train_generator import train_stage
+from training.train_spo import Recipe as SpoRecipes
 from training.train_spo import tiny as tiny_spo
 from training.train_spo import train as train_spo
 
@@ -38,12 +42,23 @@ CHAINS: Mapping[Method, Chain] = {
 }  # fmt: skip
 
 
-def recipe_of(chain: Chain, seed: int) -> GeneratorRecipe:
+def recipe_of(chain: Chain, seed: int) -> GeneratorRecipe | SpoRecipes:
     """Of a chain's last stage."""
     stage = chain[-1]
-    assert stage != "spo"
-    recipe = replace(tiny(stage), seed=seed)
-    return replace(recipe, steps=600) if chain == CHAINS["perfusion"] else recipe  # Eq. 1 leaves more to learn
+    return tiny_spo(seed) if stage == "spo" else replace(tiny(stage), seed=seed)
+
+
+def groups_seen(method: Method) -> int:
+    """How many groups its trainings were shown in all, each time counted; for SPO those of its preference model."""
+    recipes = [recipe_of(CHAINS[method][:n], 0) for n in range(1, len(CHAINS[method]) + 1)]
+    of_spo = [r.step_aware.steps * r.step_aware.groups_per_batch for r in recipes if isinstance(r, SpoRecipes)]
+    return sum(of_spo) + sum(r.steps * r.groups_per_batch for r in recipes if isinstance(r, GeneratorRecipe))
+
+
+def stamp(chain: Chain, seed: int, base: str) -> str:
+    """Of what a chain is made with: every stage's recipe, and `base`, which stands for data and starting weights."""
+    recipes = [asdict(recipe_of(chain[:n], seed)) for n in range(1, len(chain) + 1)]
+    return hashlib.sha256(json.dumps([base, list(chain), recipes]).encode()).hexdigest()[:16]
 
 
 def folder(runs: Path, chain: Chain, seed: int) -> Path:
@@ -51,20 +66,27 @@ def folder(runs: Path, chain: Chain, seed: int) -> Path:
     return runs / f"{'-'.join(chain)}-{seed}"
 
 
-def is_trained(runs: Path, chain: Chain, seed: int) -> bool:
-    """Whether its last stage is finished."""
-    return (folder(runs, chain, seed) / "done").exists()
+def is_trained(runs: Path, chain: Chain, seed: int, base: str) -> bool:
+    """Whether its last stage is finished.
+
+    Raises:
+        ModelError: it was made with something else, and a table must not mix the two.
+    """
+    done = folder(runs, chain, seed) / "done"
+    if done.exists() and done.read_text() != stamp(chain, seed, base):
+        raise ModelError(f"{done.parent}: other data, weights or recipes made it; remove it, or choose another --work")
+    return done.exists()
 
 
-def train_last(chain: Chain, groups: GroupTensors, family: FamilyPaths, runs: Path, seed: int) -> None:
+def train_last(chain: Chain, groups: GroupTensors, family: FamilyPaths, runs: Path, seed: int, base: str) -> None:
     """Trains (or resumes) a chain's last stage on what those before it left."""
-    out = folder(runs, chain, seed)
-    if chain == ("spo",):
-        train_spo(tiny_spo(seed), groups, family, out)
-    else:
+    out, recipe = folder(runs, chain, seed), recipe_of(chain, seed)
+    if isinstance(recipe, GeneratorRecipe):
         unet, adapter = _left_by(chain[:-1], runs, seed)
-        train_stage(recipe_of(chain, seed), groups, family, out, unet=unet, start=adapter)
-    (out / "done").touch()
+        train_stage(recipe, groups, family, out, unet=unet, start=adapter)
+    else:
+        train_spo(recipe, groups, family, out)
+    (out / "done").write_text(stamp(chain, seed, base))
 
 
 def _left_by(chain: Chain, runs: Path, seed: int) -> tuple[Path | None, Path | None]:

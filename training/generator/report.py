@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from training.generator.methods import METHODS, PERSONAL
+from training.generator.methods import METHODS, PERSONAL, groups_seen
 from training.generator.rounds import SPLITS, Rounds, Size
 from training.generator.worth import diversity, prompt_accuracy, true_utility
 from training.models.errors import ModelError
@@ -26,6 +26,10 @@ from training.resampling import Resampler, interval
 Row = dict[str, Any]
 REWARD_METRICS = ("perfusion_rm", "pickscore", "clip_score", "aesthetic")
 METRICS = ("true_utility", *REWARD_METRICS, "prompt_accuracy", "diversity")
+NOTES = {
+    "pmg": "keywords from choices and no language model; their weight is chosen by the CLIP of the clip_score column",
+    "best_of_64_dpo": "of as many as size.best_of says, for the pool's prompts, chosen by the truth",
+}
 FOLLOWS = "dpo"  # what taste captured and the first win rate are measured against
 
 
@@ -51,15 +55,18 @@ def read(work: Path, split: str, rounds: Rounds) -> dict[str, Drawn]:
     found: dict[str, Drawn] = {}
     for method in METHODS:
         same = "seen" if split == "shuffled" and method not in PERSONAL else split
-        paths = {
-            int(re.findall(r"\d+", path.stem)[-1]): path for path in (work / "drawn").glob(f"{same}-{method}-*.npz")
-        }
+        paths = cells(work, f"{same}-{method}")
         if paths:
-            cells = [_measured(rounds, np.load(paths[seed])) for seed in sorted(paths)]
-            found[method] = Drawn(
-                {name: np.stack([cell[name] for cell in cells]) for name in cells[0]}, tuple(sorted(paths))
-            )
+            measured = [_measured(rounds, np.load(path)) for path in paths.values()]
+            by_metric = {name: np.stack([cell[name] for cell in measured]) for name in measured[0]}
+            found[method] = Drawn(by_metric, tuple(paths))
     return found
+
+
+def cells(work: Path, name: str) -> dict[int, Path]:
+    """Finished drawings of this name, by seed, ascending."""
+    found = {path: re.fullmatch(rf"{name}-(\d+)", path.stem) for path in (work / "drawn").glob(f"{name}-*.npz")}
+    return dict(sorted((int(match[1]), path) for path, match in found.items() if match))
 
 
 def _measured(rounds: Rounds, cell: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -97,7 +104,7 @@ def measure(
         result["best_of_64_dpo"] = interval(*mean(np.stack(list(best.values()))))
     for method, of in drawn.items():
         row: Row = {name: interval(*mean(of.metrics[name])) for name in METRICS} | {"seeds": len(of.seeds)}
-        if best.keys() >= set(of.seeds) and FOLLOWS in drawn:
+        if best.keys() >= set(of.seeds) and FOLLOWS in drawn and set(drawn[FOLLOWS].seeds) >= set(of.seeds):
             dpo, limit = drawn[FOLLOWS].only(of.seeds), np.stack([best[seed] for seed in of.seeds])
             row["taste_captured"] = _captured(*(mean(values) for values in (of.utility, dpo.utility, limit)))
         row["win_rate_vs"] = {
@@ -136,7 +143,7 @@ def report(work: Path, size: Size) -> Row:
         drawn = read(work, split, rounds)
         if not drawn:
             continue
-        best = _best(work, rounds)
+        best = {} if split == "validation" else _best(work, rounds)  # which has a pool of its own
         splits[split] = measure(rounds, drawn, best)
         seeds |= {seed for of in drawn.values() for seed in of.seeds}
         if split == "seen":
@@ -145,7 +152,14 @@ def report(work: Path, size: Size) -> Row:
             contact_sheet(work, drawn, rounds, work / "contact_sheet.png")
     if not splits:
         raise ModelError(f"nothing is drawn under {work / 'drawn'}")
-    result = {"seeds": sorted(seeds), "size": vars(size), "splits": splits, "phrase_order": _phrase_order(work, size)}
+    result = {
+        "seeds": sorted(seeds),
+        "size": vars(size),
+        "splits": splits,
+        "phrase_order": _phrase_order(work, size),
+        "groups_trained_on": {method: groups_seen(method) for method in METHODS},
+        "notes": NOTES,
+    }
     work.with_name(f"{work.name}.json").write_text(json.dumps(result, indent=1) + "\n")
     _draw(result, work)
     return result
@@ -153,22 +167,29 @@ def report(work: Path, size: Size) -> Row:
 
 def _best(work: Path, rounds: Rounds) -> dict[int, np.ndarray]:
     """By seed, the utility of each merchant's best candidate for each prompt, (M, P), of those drawn for the pool."""
-    paths = {int(path.stem.split("-")[-1]): path for path in (work / "drawn").glob("best-*.npz")}
-    return {seed: true_utility(rounds, np.load(paths[seed])["shown"][rounds.given]).max(-1) for seed in sorted(paths)}
+    shown = {seed: np.load(path)["shown"] for seed, path in cells(work, "best-dpo").items()}
+    return {seed: true_utility(rounds, pool[rounds.given]).max(-1) for seed, pool in shown.items()}
 
 
 def _phrase_order(work: Path, size: Size) -> Row:
-    """What permuting a prompt's phrases changes in utility and prompt accuracy, by method."""
-    rounds = Rounds.of("seen", size)
-    plain, permuted = read(work, "seen", rounds), read(work, "permuted", Rounds.of("permuted", size))
-    sample, found = Resampler(np.repeat(np.arange(len(rounds.merchants)), rounds.given.shape[1])), {}
-    for method in permuted.keys() & plain.keys():
+    """What another order of the phrases changes, by method, over prompts whose text it changed.
+
+    The mean difference, and the mean of its absolute value picture by picture: one noise, one user, two orders.
+    """
+    rounds, shuffled = Rounds.of("seen", size), Rounds.of("permuted", size)
+    plain, permuted = read(work, "seen", rounds), read(work, "permuted", shuffled)
+    changed = np.array([a != b for a, b in zip(rounds.prompts, shuffled.prompts, strict=True)])[rounds.given]  # (M, P)
+    sample, found = Resampler(np.nonzero(changed)[0]), {}
+    for method in (method for method in permuted if method in plain):
         both = tuple(seed for seed in permuted[method].seeds if seed in plain[method].seeds)
+        if not both:
+            continue
         one, other = plain[method].only(both), permuted[method].only(both)
-        found[method] = {
-            name: interval(*sample.mean((other.metrics[name] - one.metrics[name]).mean(-1).reshape(len(both), -1)))
-            for name in ("true_utility", "prompt_accuracy")
-        }
+        found[method] = {}
+        for name in ("true_utility", "prompt_accuracy"):
+            gap = (other.metrics[name] - one.metrics[name])[:, changed]  # (S, G, K)
+            means = {"difference": gap.mean(-1), "absolute": np.abs(gap).mean(-1)}
+            found[method][name] = {kind: interval(*sample.mean(values)) for kind, values in means.items()}
     return found
 
 

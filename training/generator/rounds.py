@@ -4,7 +4,7 @@ A pool of prompts, some of each category, is shared by all merchants: a method w
 for all of them. Every method draws the same prompt from the same noise, so that differences are the method's.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal, get_args
 
@@ -48,7 +48,7 @@ class Rounds:
     def of(cls, split: Split, size: Size | None = None) -> "Rounds":
         """The merchants and prompts of a split; `shuffled` and `permuted` have those of `seen`.
 
-        seen:        merchants whose picks were trained on, prompts that nobody trained on
+        seen:        merchants whose picks were trained on; prompts drawn anew, of which short ones may recur
         unseen:      merchants of whom only the profile is known
         shuffled:    every merchant with another one's features
         permuted:    the same prompts, their phrases in another order
@@ -84,10 +84,6 @@ class Rounds:
             for n in range(len(self.prompts))
         ]
         return torch.stack(per_prompt)
-
-    def only(self, merchants: int) -> "Rounds":
-        """The first merchants."""
-        return replace(self, merchants=self.merchants[:merchants], given=self.given[:merchants])
 
 
 def _asked(category: str, rng: np.random.Generator) -> dict[str, str]:

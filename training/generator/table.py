@@ -18,7 +18,7 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -32,17 +32,27 @@ from training.data.market_table import MarketRecipe, write_market
 from training.data.prepare import prepare
 from training.data.table import read_table
 from training.family import TINY, FamilyPaths, hush_libraries
-from training.generator.artist import Artist
-from training.generator.methods import CHAINS, METHODS, PERSONAL, Chain, Method, is_trained, policy_of, train_last
+from training.generator.artist import Artist, Drawing
+from training.generator.methods import (
+    CHAINS,
+    METHODS,
+    PERSONAL,
+    Chain,
+    Method,
+    is_trained,
+    policy_of,
+    stamp,
+    train_last,
+)
 from training.generator.pmg import draw_with_keywords
 from training.generator.report import report, table
-from training.generator.rounds import Rounds, Size, Split
+from training.generator.rounds import SPLITS, Rounds, Size, Split
 from training.generator.worth import REWARDS, Judges
 from training.jobs import Job, run_jobs, threads_of_each
 from training.loop import Diverged
-from training.market.attributes import to_indices
 from training.market.drawing import SIZE_PX
 from training.models.errors import ModelError
+from training.models.storage import fingerprint
 from training.pretraining import train_recogniser
 from training.reward import table as preference
 from training.reward.recipes import Model
@@ -80,28 +90,40 @@ class Bench:
     @cached_property
     def groups(self) -> GroupTensors:
         """The same with latents, and with every user's wishes."""
-        groups, tagged = self.plain, self.data / "tags.npy"
-        if not tagged.exists():
-            tagger = train_recogniser.train(train_recogniser.perceptual(), self.work / "tagger", self.data)
-            assert groups.images is not None  # prepared from pictures
-            flat = groups.images.reshape(-1, *groups.images.shape[2:])
-            tags = np.stack([to_indices(garment) for garment in tagger.read(flat)])
-            np.save(tagged, tags.reshape(*groups.selected.shape, -1))
-        prompts = [group.prompt for group in read_table(self.data / "market", images=False)]
-        wished, model = keywords.with_wishes(groups, np.load(tagged), prompts, self.family.tokenizer())
-        model.save(self.work / "keywords.npz")
+        wished = replace(self.plain, wished_ids=np.load(self._wishes()))
         return with_latents(wished, self.family.vae(), self.data / "prepared")
 
     @cached_property
-    def judges(self) -> Judges:
-        trained = {name: self._reward(model) for name, model in REWARDS.items()}
-        return Judges.of(self.family, TINY / "recogniser", trained)
+    def base(self) -> str:
+        """Stands for the data and the weights that everything starts from."""
+        return f"{self.groups.fingerprint()} {fingerprint(self.family.unet())}"
 
-    def _reward(self, model: Model) -> Path:
+    def _wishes(self) -> Path:
+        """Each prompt with what its user would add, made once for all, and the model of it in keywords.npz."""
+        path = self.work / "wished_ids.npy"
+        if not path.exists():
+            tagger = train_recogniser.train(train_recogniser.perceptual(), self.work / "tagger", self.data)
+            prompts = [group.prompt for group in read_table(self.data / "market", images=False)]
+            tags = keywords.tags_of(self.plain, tagger)
+            wished, model = keywords.with_wishes(self.plain, tags, prompts, self.family.tokenizer())
+            assert wished.wished_ids is not None
+            model.save(self.work / "keywords.npz")
+            np.save(path.with_suffix(".new.npy"), wished.wished_ids)
+            path.with_suffix(".new.npy").replace(path)
+        return path
+
+    @cached_property
+    def judges(self) -> Judges:
+        """Reward models of the preference table on the backbone that they were trained on."""
+        bench = preference.Bench(preference.WORK)
+        trained = {name: self._reward(bench, model) for name, model in REWARDS.items()}
+        return Judges.of(self.family, TINY / "recogniser", bench.clip, trained)
+
+    def _reward(self, bench: preference.Bench, model: Model) -> Path:
         """Where the preference table left it, trained now if it did not."""
-        path = preference.WORK / "runs" / f"industrial-{model}-0"
+        path = bench.work / "runs" / f"industrial-{model}-0"
         if not (path / "scores.npz").exists():
-            preference.run_cell(preference.Bench(preference.WORK), preference.Cell("industrial", model, 0))
+            preference.run_cell(bench, preference.Cell("industrial", model, 0))
         return path / model
 
     def make_ready(self) -> None:
@@ -122,7 +144,7 @@ def chains_of(methods: Sequence[Method]) -> list[list[Chain]]:
 
 def drawings_of(methods: Sequence[Method], splits: Sequence[Split]) -> list[tuple[str, Method]]:
     """(split, method) of every cell: a method without users draws the same for shuffled ones."""
-    cells: list[tuple[str, Method]] = [(BEST, "dpo")] if "dpo" in methods else []
+    cells: list[tuple[str, Method]] = [(BEST, "dpo")] if "dpo" in methods and set(splits) != {"validation"} else []
     for split in splits:
         drawn = [m for m in methods if split in ("seen", "unseen", "validation") or m in PERSONAL]
         cells += [(split, m) for m in drawn if split != "permuted" or m.startswith("perfusion")]
@@ -137,16 +159,32 @@ def run_all(bench: Bench, methods: Sequence[Method], seeds: Sequence[int], split
     """Trains level by level, then draws."""
     for level in chains_of(methods):
         wanted = [(chain, seed) for seed in seeds for chain in level]
-        left = [(chain, seed) for chain, seed in wanted if not is_trained(bench.runs, chain, seed)]
+        left = [(chain, seed) for chain, seed in wanted if not is_trained(bench.runs, chain, seed, bench.base)]
         trainings = [_job(bench, jobs, "-".join(chain), seed, ("--train", *chain)) for chain, seed in left]
         run_jobs(trainings, jobs, total=len(wanted), desc="trainings")
     cells = [(split, method, seed) for seed in seeds for split, method in drawings_of(methods, splits)]
     drawn = [
         _job(bench, jobs, f"{split}-{method}", seed, ("--draw", split, method))
         for split, method, seed in cells
-        if not cell_path(bench, split, method, seed).exists()
+        if not _is_drawn(bench, split, method, seed)
     ]
     run_jobs(drawn, jobs, total=len(cells), desc="drawings")
+
+
+def _is_drawn(bench: Bench, split: str, method: Method, seed: int) -> bool:
+    """Whether a cell is finished.
+
+    Raises:
+        ModelError: it was drawn by another training, or otherwise, and a table must not mix the two.
+    """
+    path = cell_path(bench, split, method, seed)
+    if path.exists() and str(np.load(path)["made_with"]) != _made_with(bench, method, seed):
+        raise ModelError(f"{path} was drawn by another training or in another way; remove it, or choose another --work")
+    return path.exists()
+
+
+def _made_with(bench: Bench, method: Method, seed: int) -> str:
+    return f"{stamp(CHAINS[method], seed, bench.base)} {Drawing()} {bench.size}"
 
 
 def _job(bench: Bench, at_once: int, name: str, seed: int, what: Sequence[str]) -> Job:
@@ -161,7 +199,8 @@ def _job(bench: Bench, at_once: int, name: str, seed: int, what: Sequence[str]) 
 
 def draw(bench: Bench, split: str, method: Method, seed: int) -> None:
     """Draws a method's pictures for a split and keeps what they show and are worth."""
-    path, artist = cell_path(bench, split, method, seed), Artist(_policy(bench, method, seed), bench.family)
+    path = cell_path(bench, split, method, seed)
+    artist = Artist(policy_of(method, bench.family, bench.runs, seed), bench.family)
     if split == BEST:
         found = {"shown": _best(bench, artist, seed)}
     else:
@@ -170,14 +209,16 @@ def draw(bench: Bench, split: str, method: Method, seed: int) -> None:
         found = {"shown": bench.judges.read(images), "sheet": images[:SHEET, 0, 0]}
         found |= bench.judges.scores(rounds, images)
     path.parent.mkdir(parents=True, exist_ok=True)
-    np.savez_compressed(path.with_suffix(".new.npz"), **found)
-    os.replace(path.with_suffix(".new.npz"), path)
+    unfinished = path.with_suffix(".unfinished")
+    with unfinished.open("wb") as file:
+        np.savez_compressed(file, made_with=_made_with(bench, method, seed), **found)
+    unfinished.replace(path)
 
 
 def drawn_for(
     bench: Bench, artist: Artist, method: Method, rounds: Rounds, seed: int, *, shuffled: bool = False
 ) -> np.ndarray:
-    """Pictures (M, P, K, H, W, 3); `shuffled`: every merchant gets what is drawn for the next one."""
+    """Pictures (M, P, K, H, W, 3); `shuffled`: every merchant gets what is drawn for the one before."""
     k, shape = rounds.size.candidates, _latent_shape(artist)
     noise = rounds.noise(seed, shape, k)  # (N, K, C, S, S)
     if method not in PERSONAL:
@@ -211,10 +252,6 @@ def _best(bench: Bench, artist: Artist, seed: int) -> np.ndarray:
     return bench.judges.read(images[:, 0])
 
 
-def _policy(bench: Bench, method: Method, seed: int):
-    return policy_of(method, bench.family, bench.runs, seed)
-
-
 def _latent_shape(artist: Artist) -> tuple[int, ...]:
     config = artist.policy.unet.config
     return (config.in_channels, config.sample_size, config.sample_size)
@@ -225,7 +262,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--work", type=Path, default=WORK, help="data, runs and report (default: %(default)s)")
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS, help="rows (default: all)")
     parser.add_argument("--seeds", nargs="+", type=int, default=SEEDS, help="(default: three)")
-    parser.add_argument("--splits", nargs="+", choices=DRAWN, default=DRAWN, help="(default: all)")
+    parser.add_argument("--splits", nargs="+", choices=SPLITS, default=DRAWN, help="(default: %(default)s)")
     parser.add_argument("--jobs", type=int, default=min(2, os.cpu_count() or 1), help="at once (default: %(default)s)")
     parser.add_argument("--report", action="store_true", help="no training or drawing: the report of what is finished")
     parser.add_argument("--size", nargs=5, type=int, default=tuple(vars(Size()).values()), help=argparse.SUPPRESS)
@@ -243,7 +280,7 @@ def main() -> int:
         if arguments.threads:
             torch.set_num_threads(arguments.threads)
         if arguments.train:
-            train_last(tuple(arguments.train), bench.groups, bench.family, bench.runs, arguments.seeds[0])
+            train_last(tuple(arguments.train), bench.groups, bench.family, bench.runs, arguments.seeds[0], bench.base)
             return 0
         if arguments.draw:
             draw(bench, *arguments.draw, arguments.seeds[0])

@@ -4,12 +4,14 @@ The judge trained on drawings alone and serves as nobody's loss; the true utilit
 reward models are those of the preference table, seed 0.
 """
 
+import copy
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
+from transformers import CLIPModel
 
 from training.data.groups import GroupTensors
 from training.family import FamilyPaths
@@ -32,20 +34,20 @@ class Judges:
     recogniser: Recogniser
     scorers: Mapping[str, RewardScorer]
     family: FamilyPaths
-    clip_scale: float = field(default=1.0)  # what turns CLIP's logit into 100·cos
+    clip_scale: float  # what turns CLIP's logit into 100·cos
 
     @classmethod
-    def of(cls, family: FamilyPaths, recogniser: Path, trained: Mapping[str, Path]) -> "Judges":
-        """`trained` says where the preference table left each of REWARDS; the CLIP score is the family's own CLIP."""
+    def of(cls, family: FamilyPaths, recogniser: Path, backbone: CLIPModel, trained: Mapping[str, Path]) -> "Judges":
+        """`trained` says where each of REWARDS lies, trained on `backbone`, whose own score is the CLIP score."""
         cpu, schema = torch.device("cpu"), family.schema()
 
         def scorer(model: Model, path: Path | None) -> RewardScorer:
-            clip = family.clip()
+            clip = copy.deepcopy(backbone)
             network = load(model, path, Starts(clip), schema).eval().requires_grad_(False)
             return RewardScorer(network, family.preprocess(clip), cpu)
 
         scorers = {name: scorer(model, trained[name]) for name, model in REWARDS.items()}
-        scale = 100.0 / family.clip().logit_scale.exp().item()
+        scale = 100.0 / backbone.logit_scale.exp().item()
         return cls(Recogniser.load(recogniser), scorers | {"clip_score": scorer("clip_h", None)}, family, scale)
 
     def read(self, images: np.ndarray) -> np.ndarray:

@@ -3,23 +3,25 @@
 Knows the networks and the objectives; no data, no loop.
 """
 
+import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from transformers import CLIPModel
+from transformers import BlipTextConfig, BlipVisionConfig, CLIPModel
 
 from training.baselines.aesthetics import Aesthetics
 from training.baselines.checkpoint import fill, read_checkpoint
-from training.baselines.image_reward import ImageReward
+from training.baselines.image_reward import BlipShape, ImageReward
 from training.baselines.open_clip_scores import OpenClipScore, from_transformers, unlock
 from training.baselines.pickscore import PickScore
 from training.models.errors import WeightsError
 from training.models.feature_schema import FeatureSchema
 from training.models.reward_model import PerFusionRM
+from training.models.storage import read_config
 from training.objectives import pairwise_cross_entropy, rating_error, reward_cross_entropy
 from training.reward.recipes import VARIANTS, Model, RewardRecipe
 
@@ -93,6 +95,9 @@ def save(model: nn.Module, directory: Path) -> None:
     elif isinstance(model, PickScore):
         model.clip.save_pretrained(directory)
     else:
+        if isinstance(model, ImageReward):
+            towers = {"vision": model.vision.config.to_dict(), "text": model.text.config.to_dict()}
+            (directory / "config.json").write_text(json.dumps(towers | {"end_id": model.end_id}, indent=1) + "\n")
         save_file(
             {name: value.contiguous() for name, value in model.state_dict().items()}, directory / "model.safetensors"
         )
@@ -110,11 +115,20 @@ def load(model: Model, path: Path | None, starts: Starts, schema: FeatureSchema 
         return PerFusionRM.load(path, starts.clip, schema)
     if path is not None and model == "pickscore":
         return PickScore(CLIPModel.from_pretrained(path))
+    if path is not None and model == "imagereward":
+        starts = replace(starts, blip=_blip_like(path))
     schema = schema or FeatureSchema(())
     untrained = build(RewardRecipe(model, unlocked_vision=0, unlocked_text=0), starts, schema)
     if path is not None:
         fill(untrained, read_checkpoint(path / "model.safetensors"), path)
     return untrained
+
+
+def _blip_like(path: Path) -> ImageReward:
+    """An untrained BLIP of the shape that was saved."""
+    config = read_config(path)
+    shape = BlipShape(BlipVisionConfig(**config["vision"]), BlipTextConfig(**config["text"]))
+    return ImageReward(shape, config["end_id"])
 
 
 def load_blip(path: Path, untrained: ImageReward) -> ImageReward:

@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from training.data.groups import GroupError, GroupTensors
 from training.family import FamilyPaths
 from training.models.preprocess import Preprocess
-from training.pretraining.train_blip import build as build_blip
 from training.reward.models import Starts, load
 from training.reward.recipes import Model
 
@@ -31,9 +30,8 @@ class RewardScorer:
         """A trained model that lies under its name where the family's PerFusionRM is, on the family's backbone."""
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         clip = family.clip()
-        starts = Starts(clip, build_blip(family.reward_tokenizer()) if name == "imagereward" else None)
-        path = family.perfusion_rm.with_name(name)
-        model = load(name, path, starts, family.schema() if family.feature_schema.exists() else None)
+        schema = family.schema() if family.feature_schema.exists() else None
+        model = load(name, family.perfusion_rm.with_name(name), Starts(clip), schema)
         return cls(model.eval().requires_grad_(False).to(device), family.preprocess(clip).to(device), device)
 
     def batch(self, groups: GroupTensors, rows: np.ndarray, wordings: np.ndarray, features: Tensor) -> Tensor:

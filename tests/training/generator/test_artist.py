@@ -14,8 +14,10 @@ from training.generator import pmg
 from training.generator.artist import Artist, Drawing
 from training.generator.rounds import Rounds, Size
 from training.generator.worth import REWARDS, Judges
-from training.keywords import KeywordModel
+from training.keywords import VALUES, KeywordModel, profile_vectors
+from training.market.merchants import FEATURE_SCHEMA
 from training.models.adaptive_network import PersonalisedAdaptiveNetwork
+from training.models.feature_schema import FeatureSchema
 from training.models.policies import AdaptedUNet, TunedUNet
 from training.random_family import make_loud
 from training.reward.models import save
@@ -74,10 +76,10 @@ def test_keywords_weigh_as_clip_agrees(
     unet = family.unet()
     artist = Artist(TunedUNet(unet, unet), family, HOW)
     rounds = Rounds.of("seen", Size(merchants=2, prompts=5, candidates=2, pool=3))
-    n_rows = tuple(f.n_rows for f in _market_schema().features for _ in range(f.n_slots))
+    n_rows = tuple(f.n_rows for f in FeatureSchema.from_json(FEATURE_SCHEMA).features for _ in range(f.n_slots))
     rng = np.random.default_rng(0)
-    width = sum(n_rows) + 1
-    model = KeywordModel(torch.tensor(rng.normal(size=(len(pmg_values()), width)), dtype=torch.float32), n_rows)
+    width = profile_vectors(rounds.features[:1], n_rows).shape[1]
+    model = KeywordModel(torch.tensor(rng.normal(size=(len(VALUES), width)), dtype=torch.float32), n_rows)
     drawn: list[torch.Tensor] = []
     real = artist.draw
     monkeypatch.setattr(artist, "draw", lambda text, *rest: drawn.append(text) or real(text, *rest))
@@ -95,12 +97,6 @@ def _market_schema():
     return FeatureSchema.from_json(FEATURE_SCHEMA)
 
 
-def pmg_values() -> list[tuple[str, str]]:
-    from training.keywords import VALUES
-
-    return VALUES
-
-
 def test_judges_are_read_from_the_preference_tables_folders(family: FamilyPaths, tmp_path: Path) -> None:
     clip = family.clip()
     save(Aesthetics(clip), tmp_path / "aesthetic")
@@ -111,7 +107,7 @@ def test_judges_are_read_from_the_preference_tables_folders(family: FamilyPaths,
         "perfusion_rm": family.perfusion_rm,
     }
     assert trained.keys() == REWARDS.keys()
-    judges = Judges.of(family, Path("training/weights/tiny/recogniser"), trained)
+    judges = Judges.of(family, Path("training/weights/tiny/recogniser"), clip, trained)
     pictures = np.random.default_rng(0).integers(0, 255, (3, 16, 16, 3), dtype=np.uint8)
     ids = np.zeros((3, 77), np.int64)
     cosine = judges.clip_score(pictures, ids) / 100

@@ -118,7 +118,9 @@ def test_the_report_puts_dpo_at_nought_and_the_best_at_one(rounds: Rounds, tmp_p
     assert (
         shuffled["perfusion"]["true_utility"]["mean"] == shuffled["dpo"]["true_utility"]["mean"]
     )  # dpo serves as seen
-    assert found["phrase_order"]["perfusion"]["true_utility"]["mean"] == 0
+    assert found["phrase_order"]["perfusion"]["true_utility"]["absolute"]["mean"] == 0
+    groups = found["groups_trained_on"]
+    assert groups["perfusion"] > groups["dpo"] > groups["sd"] == 0
     assert {"contact_sheet.png", "contact_sheet.txt", "true_utility.png"} <= {p.name for p in tmp_path.iterdir()}
     assert "beats DPO" in table(found)
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from training.baselines.pickscore import PickScore
 from training.data.groups import GroupTensors
 from training.family import FamilyPaths
-from training.generator.spo import Levels, Pairs, SpoRecipe, draw_pairs, log_ratios
+from training.generator.spo import Pairs, SpoRecipe, StepLevels, draw_pairs, log_ratios
 from training.loop import fit
 from training.models.frozen_unet import load_unet
 from training.models.policies import TunedUNet
@@ -53,7 +53,7 @@ def test_a_step_is_that_of_diffusers_scheduler() -> None:
     scheduler = noise_schedule()
     scheduler.set_timesteps(10)
     z, eps, variance_noise = (torch.randn(2, 4, 8, 8) for _ in range(3))
-    levels = Levels.of(noise_schedule(), 10, CPU)
+    levels = StepLevels.of(noise_schedule(), 10, CPU)
     assert levels.t.tolist() == scheduler.timesteps.tolist()
     for i, t in enumerate(scheduler.timesteps):
         expected = scheduler.step(eps, t, z, eta=1.0, variance_noise=variance_noise).prev_sample
@@ -86,7 +86,7 @@ def test_the_preference_model_starts_as_its_clip_and_then_hears_the_level(clip) 
 
 def test_pairs_are_the_best_and_worst_of_one_state(family: FamilyPaths) -> None:
     policy, text, ids = TunedUNet(family.unet()), torch.randn(4, 77, 12), torch.zeros(4, 77, dtype=torch.long)
-    levels = Levels.of(family.noise_scheduler(), SPO.denoising_steps, CPU)
+    levels = StepLevels.of(family.noise_scheduler(), SPO.denoising_steps, CPU)
     critic = Bright(untrained_critic(family, CPU).model)
     drawn = (policy, critic, text, torch.zeros_like(text), ids, levels, SPO)
     pairs, scores = draw_pairs(*drawn, torch.Generator().manual_seed(1))

@@ -1,0 +1,1 @@
+"""What serving costs at sizes that the tests do not reach."""
