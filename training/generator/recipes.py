@@ -2,7 +2,7 @@
 
 A stage has a name, an objective, and what trains: the U-Net for everybody, or the personalised adaptive network on a
 frozen one. `paper(stage)` has Appendix B.4's numbers and is the default of training.train_generator; `tiny(stage)` is
-what two CPU cores can do on the tiny family.
+for two CPU cores and the tiny family.
 
 PerFusion as the paper has it is `dpo` → `sft` → `group`: a backbone aligned with everybody's preference, the adapter
 taught to use the user at all (Eq. 1 on picked images: from a zero start alone Eq. 13 stalls at |P|·ln(1 + |N|)), then
@@ -73,7 +73,7 @@ def paper(stage: Stage) -> GeneratorRecipe:
 
 
 def tiny(stage: Stage) -> GeneratorRecipe:
-    """On the tiny family: what two CPU cores can do; docs/runs.md says what was measured of it."""
+    """On the tiny family; all but `distil` and `group` (docs/runs.md) are first guesses, not measured."""
     numbers: dict[Stage, GeneratorRecipe] = {
         "unet_sft": GeneratorRecipe("sft", steps=400, lr=1e-4, groups_per_batch=64),
         "dpo": GeneratorRecipe("dpo", steps=400, lr=5e-5, groups_per_batch=32, kappa=500.0),
