@@ -1,9 +1,9 @@
 """What users like, in words: a choice model over tagged pictures, and the phrases it would add to a prompt.
 
 A tagger reads each candidate's attributes. A conditional logit, utility = tags · W · profile, where the profile is its
-codes and their products two by two, learns from what was selected which values each profile favours. For a prompt it
-then names the favoured values of kinds that the prompt leaves open: PMG's preference keywords (Shen et al., 2024), from
-choices instead of a language model. Knows groups and phrases; neither the market's truth nor the judge.
+codes and their products two by two, learns from what everybody selected which values each profile favours. For a prompt
+it then names the favoured values of kinds that the prompt leaves open. Knows groups and phrases; neither the market's
+truth nor the judge.
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,7 +26,7 @@ from training.objectives import reward_cross_entropy
 from training.pretraining.train_tokenizer import encode
 from training.recogniser import Recogniser
 
-WISHES: Mapping[str, Any] = MappingProxyType({"most": 5, "least": 0.5})  # phrases a prompt, and favour of each
+WISHES: Mapping[str, Any] = MappingProxyType({"most": len(KINDS), "least": 0.0})  # phrases a prompt, favour of each
 DECAYS = (1e-4, 3e-4, 1e-3, 3e-3)  # weight decays to choose from
 VALUES = [(a.kind, value) for a in ATTRIBUTES for value in a.values]
 STARTS = np.cumsum([0, *(len(a.values) for a in ATTRIBUTES)])  # of each kind among VALUES
@@ -56,24 +56,25 @@ class KeywordModel:
             scores[:, start:end] -= scores[:, start:end].mean(1, keepdims=True)
         return scores
 
-    def wish(self, prompt: str, favours: np.ndarray, most: int, least: float) -> list[str]:
-        """Phrases for kinds that the prompt leaves open: the most favoured value of each, if by `least` or more.
 
-        Args:
-            favours: of this profile, (len(VALUES),).
-            most: no more phrases than this, the most favoured first.
-        """
-        asked = parse(prompt)
-        garment = dict(asked)
-        wished: list[tuple[float, str]] = []
-        for number, kind in enumerate(KINDS):
-            if kind == "category" or kind in asked or not _could_have(kind, garment):
-                continue
-            best = STARTS[number] + int(np.argmax(favours[STARTS[number] : STARTS[number + 1]]))
-            if favours[best] >= least:
-                garment[kind] = VALUES[best][1]
-                wished.append((float(favours[best]), PHRASE_OF[VALUES[best]]))
-        return [phrase for _, phrase in sorted(wished, reverse=True)[:most]]
+def wish(prompt: str, favours: np.ndarray, most: int, least: float) -> list[str]:
+    """Phrases for kinds that the prompt leaves open: the most favoured value of each, if by `least` or more.
+
+    Args:
+        favours: of one user, (len(VALUES),).
+        most: no more phrases than this, the most favoured first.
+    """
+    asked = parse(prompt)
+    garment = dict(asked)
+    wished: list[tuple[float, str]] = []
+    for number, kind in enumerate(KINDS):
+        if kind == "category" or kind in asked or not _could_have(kind, garment):
+            continue
+        best = STARTS[number] + int(np.argmax(favours[STARTS[number] : STARTS[number + 1]]))
+        if favours[best] >= least:
+            garment[kind] = VALUES[best][1]
+            wished.append((float(favours[best]), PHRASE_OF[VALUES[best]]))
+    return [phrase for _, phrase in sorted(wished, reverse=True)[:most]]
 
 
 def fit(tags: np.ndarray, groups: GroupTensors, decays: Sequence[float] = DECAYS) -> KeywordModel:
@@ -125,7 +126,7 @@ class _Choices:
 def wishes(model: KeywordModel, prompts: Sequence[str], features: np.ndarray, most: int, least: float) -> list[str]:
     """Each prompt with its user's wishes added."""
     favours = model.favours(features)
-    return [",".join([p, *model.wish(p, f, most, least)]) for p, f in zip(prompts, favours, strict=True)]
+    return [",".join([p, *wish(p, f, most, least)]) for p, f in zip(prompts, favours, strict=True)]
 
 
 def tags_of(groups: GroupTensors, tagger: Recogniser) -> np.ndarray:
@@ -136,12 +137,11 @@ def tags_of(groups: GroupTensors, tagger: Recogniser) -> np.ndarray:
 
 
 def with_wishes(
-    groups: GroupTensors, tags: np.ndarray, prompts: Sequence[str], tokenizer: CLIPTokenizer
-) -> tuple[GroupTensors, KeywordModel]:
-    """The groups, each with its prompt and what its user would add, as the choices among `tags` tell; and the model."""
-    model = fit(tags, groups)
+    groups: GroupTensors, model: KeywordModel, prompts: Sequence[str], tokenizer: CLIPTokenizer
+) -> GroupTensors:
+    """The groups, each with its prompt and what its user would add, as the model tells."""
     added = wishes(model, prompts, np.asarray(groups.features), **WISHES)
-    return replace(groups, wished_ids=encode(tokenizer, added)), model
+    return replace(groups, wished_ids=encode(tokenizer, added))
 
 
 def tag_vectors(tags: np.ndarray) -> Tensor:

@@ -1,4 +1,4 @@
-"""Draws pictures outside the product: DDIM with classifier-free guidance, for sheets and measurements.
+"""The denoising loop outside the product: classifier-free guidance and any diffusers scheduler, for sheets and tables.
 
 The product's own loop is the generation service's.
 """
@@ -7,16 +7,17 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKL, DDIMScheduler
+from diffusers import AutoencoderKL, DDIMScheduler, DPMSolverMultistepScheduler
 from torch import Tensor
 
 from training.noise import noise_schedule
 
 Denoise = Callable[[Tensor, Tensor, Tensor], Tensor]  # (latents, timesteps, text) -> noise
+Scheduler = DDIMScheduler | DPMSolverMultistepScheduler
 
 
 @torch.inference_mode()
-def ddim(
+def sample(
     conditional: Denoise,
     unconditional: Denoise,
     text: Tensor,
@@ -25,21 +26,22 @@ def ddim(
     *,
     guidance: float,
     steps: int = 20,
-    schedule: DDIMScheduler | None = None,
+    scheduler: Scheduler | None = None,
 ) -> Tensor:
-    """Latents (B, 4, S, S) for text states (B, 77, D), from this starting noise (B, 4, S, S).
+    """Latents (B, C, S, S) for text states (B, 77, D), from this starting noise (B, C, S, S).
 
-    `schedule` is the family's; without it, Stable Diffusion's.
+    `scheduler` is copied, not used up; without one, DDIM on Stable Diffusion's noise schedule.
     """
-    scheduler = DDIMScheduler.from_config((schedule or noise_schedule()).config)
-    scheduler.set_timesteps(steps)
+    given = scheduler or noise_schedule()
+    own = type(given).from_config(given.config)
+    own.set_timesteps(steps)
     latents = noise
-    for t in scheduler.timesteps.to(noise.device):
+    for t in own.timesteps.to(noise.device):
         at = t.repeat(len(latents))
         negative = unconditional(latents, at, negative_text)
         positive = conditional(latents, at, text)
         eps = negative + guidance * (positive - negative)
-        latents = scheduler.step(eps, t, latents).prev_sample
+        latents = own.step(eps, t, latents).prev_sample
     return latents
 
 

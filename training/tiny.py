@@ -182,8 +182,7 @@ class Workshop:
         tagger = train_recogniser.train(train_recogniser.perceptual(), self.work / "perceptual", self.data)
         tags = keywords.tags_of(groups, tagger)
         prompts = [group.prompt for group in read_table(self.table, images=False)]
-        wished, _ = keywords.with_wishes(groups, tags, prompts, self.trained_tokenizer)
-        return wished
+        return keywords.with_wishes(groups, keywords.fit(tags, groups), prompts, self.trained_tokenizer)
 
 
 STAGES = ("tokenizer", "judge", "vae", "diffusion", "generator", "clip", "reward")

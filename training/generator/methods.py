@@ -2,12 +2,14 @@
 
 sd              the pre-trained U-Net
 sft, dpo, spo   the same U-Net fine-tuned on everybody's choices: Eq. 1 on picks, Diffusion-DPO, SPO
-pmg             sd, with each user's keywords weighted into the prompt (PMG without its language model)
+pmg             sd, with the keywords of each user's history weighted into the prompt (PMG without its language model)
 perfusion       the paper's: on dpo's U-Net the adaptive network, Eq. 1 on picks, then Eq. 13
 perfusion_plus  beyond it: wishes distilled into the adapter, then Eq. 13
 without_pan     dpo's U-Net itself by Eq. 13, no users
 without_gobj    the adaptive network by Eq. 1 alone
 without_both    dpo's U-Net itself by Eq. 1
+
+Beside them `wishes`, the teacher of perfusion_plus: dpo with each user's wishes (training.keywords) in the prompt.
 """
 
 import hashlib
@@ -30,13 +32,15 @@ from training.train_spo import tiny as tiny_spo
 from training.train_spo import train as train_spo
 
 Method = Literal[
-    "perfusion", "perfusion_plus", "sd", "sft", "spo", "dpo", "pmg", "without_pan", "without_gobj", "without_both"
+    "perfusion", "perfusion_plus", "sd", "sft", "spo", "dpo", "pmg", "without_pan", "without_gobj", "without_both",
+    "wishes",
 ]  # fmt: skip
 METHODS: tuple[Method, ...] = get_args(Method)
-PERSONAL: tuple[Method, ...] = ("perfusion", "perfusion_plus", "pmg", "without_gobj")
+TEACHER: Method = "wishes"
+PERSONAL: tuple[Method, ...] = ("perfusion", "perfusion_plus", "pmg", "without_gobj", TEACHER)
 Chain = tuple[Stage | Literal["spo"], ...]
 CHAINS: Mapping[Method, Chain] = {
-    "sd": (), "pmg": (), "sft": ("unet_sft",), "spo": ("spo",), "dpo": ("dpo",),
+    "sd": (), "pmg": (), "sft": ("unet_sft",), "spo": ("spo",), "dpo": ("dpo",), TEACHER: ("dpo",),
     "without_both": ("dpo", "unet_sft"), "without_pan": ("dpo", "unet_group"), "without_gobj": ("dpo", "sft"),
     "perfusion": ("dpo", "sft", "group"), "perfusion_plus": ("dpo", "distil", "group"),
 }  # fmt: skip

@@ -1,10 +1,13 @@
 """PMG (Shen et al., 2024) as far as it needs no language model: keywords of what a user likes, in the prompt.
 
-The keywords come from a choice model over tagged pictures (training.keywords). As in PMG the weight of the preference
-against the prompt is chosen by agreement: of pictures drawn with several weights, the one with the largest
-d_keywords^α · d_prompt^(1−α), d being CLIP's agreement of the picture with either text, mapped to (0, 1). PMG's soft
-preference embeddings, which a tuned language model gives, are left out; results are labelled accordingly.
+The keywords are the most discriminative phrases of the user's history: values that the user's picks show more often
+than what was shown beside them. As in PMG the weight of the preference against the prompt is chosen by agreement: of
+pictures drawn with several weights, the one with the largest d_keywords^α · d_prompt^(1−α), d being CLIP's agreement of
+the picture with either text, mapped to (0, 1). PMG's soft preference embeddings, which a tuned language model gives,
+are left out; results are labelled accordingly.
 """
+
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -12,25 +15,26 @@ import torch
 from training.generator.artist import Artist
 from training.generator.rounds import Rounds
 from training.generator.worth import Judges
-from training.keywords import WISHES, KeywordModel
+from training.keywords import VALUES, tag_vectors, wish
+from training.market.attributes import to_indices
+from training.market.rounds import Round
 from training.pretraining.train_tokenizer import encode
 
+MOST, LEAST = 5, 0.5  # keywords of a prompt, and how clear each must be
 WEIGHTS = (0.0, 0.5, 1.0)  # of the keywords in the text states
 ALPHA = 0.5
 
 
-def draw_with_keywords(
-    artist: Artist, judges: Judges, model: KeywordModel, rounds: Rounds, features: np.ndarray, noise: torch.Tensor
-) -> np.ndarray:
-    """Pictures (M, P, K, H, W, 3) for profiles (M, F); a group's weight is chosen on its first candidate."""
+def draw_with_keywords(artist: Artist, judges: Judges, rounds: Rounds, noise: torch.Tensor) -> np.ndarray:
+    """Pictures (M, P, K, H, W, 3); a group's weight is chosen on its first candidate."""
     m, p = rounds.given.shape
     k, given = noise.shape[1], rounds.given.ravel()
-    favours = model.favours(features).repeat(p, axis=0)  # (M·P, values)
+    favours = np.stack([discriminative(history) for history in rounds.histories()]).repeat(p, axis=0)
     prompts = [rounds.prompts[n] for n in given]
-    wished = [model.wish(prompt, favour, **WISHES) for prompt, favour in zip(prompts, favours, strict=True)]
+    wished = [wish(prompt, favour, MOST, LEAST) for prompt, favour in zip(prompts, favours, strict=True)]
     plain = artist.states(rounds.prompts)[given]  # (M·P, 77, D)
     with_all = artist.states([",".join([prompt, *words]) for prompt, words in zip(prompts, wished, strict=True)])
-    nobody = torch.zeros(m * p, features.shape[1], dtype=torch.long)
+    nobody = torch.zeros(m * p, rounds.features.shape[1], dtype=torch.long)
     first = np.stack([
         artist.draw(plain + weight * (with_all - plain), nobody, noise[given, 0], f"weight {weight}")
         for weight in WEIGHTS
@@ -41,6 +45,21 @@ def draw_with_keywords(
     users, noises = nobody.repeat_interleave(k, 0), noise[given].flatten(0, 1)
     drawn = artist.draw(text.repeat_interleave(k, 0), users, noises, "with keywords")
     return drawn.reshape(m, p, k, *drawn.shape[1:])
+
+
+def discriminative(history: Sequence[Round]) -> np.ndarray:
+    """How much more often picks show a value than what was shown with them, in standard errors, (len(VALUES),).
+
+    The variance counts half a picture more, so that a value seen once is not clear.
+    """
+    excess, variance = np.zeros(len(VALUES)), np.full(len(VALUES), 0.5)
+    for played in history:
+        tags = tag_vectors(np.stack([to_indices(garment) for garment in played.garments])).numpy()  # (K, VALUES)
+        if played.selected.any():
+            excess += tags[played.selected].mean(0) - tags.mean(0)
+            variance += tags.var(0)
+    found: np.ndarray = excess / np.sqrt(variance)
+    return found
 
 
 def _agreement(judges: Judges, images: np.ndarray, keywords: list[str], prompts: list[str]) -> np.ndarray:

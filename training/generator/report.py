@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from training.generator.methods import METHODS, PERSONAL, groups_seen
-from training.generator.rounds import SPLITS, Rounds, Size
+from training.generator.methods import METHODS, TEACHER, groups_seen
+from training.generator.rounds import SPLITS, Rounds, Size, Split
 from training.generator.worth import diversity, prompt_accuracy, true_utility
 from training.models.errors import ModelError
 from training.plots import plot_intervals
@@ -27,7 +27,8 @@ Row = dict[str, Any]
 REWARD_METRICS = ("perfusion_rm", "pickscore", "clip_score", "aesthetic")
 METRICS = ("true_utility", *REWARD_METRICS, "prompt_accuracy", "diversity")
 NOTES = {
-    "pmg": "keywords from choices and no language model; their weight is chosen by the CLIP of the clip_score column",
+    "pmg": "keywords of each user's own history and no language model; weighted by the CLIP of the clip_score column",
+    "teacher": "dpo with each user's wishes in the prompt, which perfusion_plus learns to do without them",
     "best_of_64_dpo": "of as many as size.best_of says, for the pool's prompts, chosen by the truth",
 }
 FOLLOWS = "dpo"  # what taste captured and the first win rate are measured against
@@ -51,13 +52,13 @@ class Drawn:
 
 
 def read(work: Path, split: str, rounds: Rounds) -> dict[str, Drawn]:
-    """What is finished of a split, by method in the report's order; without users, `shuffled` is as `seen`."""
+    """What is finished of a split, by method in the report's order; `shuffled` is what was drawn for `seen`."""
     found: dict[str, Drawn] = {}
+    drawn, prefix = ("seen", "shuffled_") if split == "shuffled" else (split, "")
     for method in METHODS:
-        same = "seen" if split == "shuffled" and method not in PERSONAL else split
-        paths = cells(work, f"{same}-{method}")
+        paths = cells(work, f"{drawn}-{method}")
         if paths:
-            measured = [_measured(rounds, np.load(path)) for path in paths.values()]
+            measured = [_measured(rounds, np.load(path), prefix) for path in paths.values()]
             by_metric = {name: np.stack([cell[name] for cell in measured]) for name in measured[0]}
             found[method] = Drawn(by_metric, tuple(paths))
     return found
@@ -69,7 +70,7 @@ def cells(work: Path, name: str) -> dict[int, Path]:
     return dict(sorted((int(match[1]), path) for path, match in found.items() if match))
 
 
-def _measured(rounds: Rounds, cell: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+def _measured(rounds: Rounds, cell: Mapping[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
     shown = cell["shown"]
     if shown.shape[:2] != rounds.given.shape:
         raise ModelError(
@@ -77,7 +78,7 @@ def _measured(rounds: Rounds, cell: Mapping[str, np.ndarray]) -> dict[str, np.nd
         )
     return {
         "true_utility": true_utility(rounds, shown),
-        **{name: cell[name] for name in REWARD_METRICS},
+        **{name: cell[prefix + name] for name in REWARD_METRICS},
         "prompt_accuracy": prompt_accuracy(rounds, shown),
         "diversity": diversity(shown),
     }
@@ -112,7 +113,10 @@ def measure(
             for other, against in drawn.items()
             if other != method and (both := tuple(seed for seed in of.seeds if seed in against.seeds))
         }
-        result["rows"][method] = row
+        if method == TEACHER:
+            result["teacher"] = row
+        else:
+            result["rows"][method] = row
     return result
 
 
@@ -137,15 +141,16 @@ def report(work: Path, size: Size) -> Row:
         ModelError: nothing is drawn yet.
     """
     splits: dict[str, Row] = {}
-    seeds: set[int] = set()
-    for split in SPLITS:
-        rounds = Rounds.of(split, size)
-        drawn = read(work, split, rounds)
+    all_rounds = {split: Rounds.of(split, size) for split in SPLITS}
+    all_drawn = {split: read(work, split, rounds) for split, rounds in all_rounds.items()}
+    seeds = {seed for drawn in all_drawn.values() for of in drawn.values() for seed in of.seeds}
+    pools = {seed: np.load(path)["shown"] for seed, path in cells(work, "best-dpo").items()}
+    for split, rounds in all_rounds.items():
+        drawn = all_drawn[split]
         if not drawn:
             continue
-        best = {} if split == "validation" else _best(work, rounds)  # which has a pool of its own
+        best = {} if split == "validation" else _best(pools, rounds)  # which has a pool of its own
         splits[split] = measure(rounds, drawn, best)
-        seeds |= {seed for of in drawn.values() for seed in of.seeds}
         if split == "seen":
             for category in np.unique(rounds.categories):
                 splits[str(category)] = measure(rounds, drawn, best, rounds.categories == category)
@@ -156,7 +161,7 @@ def report(work: Path, size: Size) -> Row:
         "seeds": sorted(seeds),
         "size": vars(size),
         "splits": splits,
-        "phrase_order": _phrase_order(work, size),
+        "phrase_order": _phrase_order(all_rounds, all_drawn),
         "groups_trained_on": {method: groups_seen(method) for method in METHODS},
         "notes": NOTES,
     }
@@ -165,19 +170,18 @@ def report(work: Path, size: Size) -> Row:
     return result
 
 
-def _best(work: Path, rounds: Rounds) -> dict[int, np.ndarray]:
+def _best(pools: Mapping[int, np.ndarray], rounds: Rounds) -> dict[int, np.ndarray]:
     """By seed, the utility of each merchant's best candidate for each prompt, (M, P), of those drawn for the pool."""
-    shown = {seed: np.load(path)["shown"] for seed, path in cells(work, "best-dpo").items()}
-    return {seed: true_utility(rounds, pool[rounds.given]).max(-1) for seed, pool in shown.items()}
+    return {seed: true_utility(rounds, shown[rounds.given]).max(-1) for seed, shown in pools.items()}
 
 
-def _phrase_order(work: Path, size: Size) -> Row:
+def _phrase_order(all_rounds: Mapping[Split, Rounds], all_drawn: Mapping[Split, Mapping[str, Drawn]]) -> Row:
     """What another order of the phrases changes, by method, over prompts whose text it changed.
 
     The mean difference, and the mean of its absolute value picture by picture: one noise, one user, two orders.
     """
-    rounds, shuffled = Rounds.of("seen", size), Rounds.of("permuted", size)
-    plain, permuted = read(work, "seen", rounds), read(work, "permuted", shuffled)
+    rounds, shuffled = all_rounds["seen"], all_rounds["permuted"]
+    plain, permuted = all_drawn["seen"], all_drawn["permuted"]
     changed = np.array([a != b for a, b in zip(rounds.prompts, shuffled.prompts, strict=True)])[rounds.given]  # (M, P)
     sample, found = Resampler(np.nonzero(changed)[0]), {}
     for method in (method for method in permuted if method in plain):
@@ -216,7 +220,7 @@ def table(result: Row) -> str:
             f"  {'':<15}{'utility':>8} {'95 %':>15} {'taste':>6} {'beats DPO':>10} "
             + "".join(f"{m[:9]:>10}" for m in METRICS[1:])
         ]
-        for method, row in found["rows"].items():
+        for method, row in (found["rows"] | ({TEACHER: found["teacher"]} if "teacher" in found else {})).items():
             utility, taste, wins = row["true_utility"], row.get("taste_captured"), row["win_rate_vs"].get(FOLLOWS)
             bounds = f"[{utility['low']:.2f} {utility['high']:.2f}]"
             lines.append(

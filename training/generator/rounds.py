@@ -1,9 +1,11 @@
 """Which merchants are shown which prompts when generators are measured, and from which noise.
 
 A pool of prompts, some of each category, is shared by all merchants: a method without users draws each prompt once
-for all of them. Every method draws the same prompt from the same noise, so that differences are the method's.
+for all of them. Every method draws the same prompt from the same noise, so that differences are the method's. Merchants
+come in pairs that share their prompts, so that what was drawn for one can be shown to the other.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal, get_args
@@ -15,12 +17,15 @@ from torch import Tensor
 from training.market.attributes import BY_KIND, complete
 from training.market.merchants import FEATURE_SCHEMA, Merchant, merchant
 from training.market.prompts import ask_for, write
+from training.market.rounds import Round, play
+from training.models.errors import ModelError
 from training.models.feature_schema import FeatureSchema
 
 Split = Literal["seen", "unseen", "shuffled", "permuted", "validation"]
 SPLITS: tuple[Split, ...] = get_args(Split)
 CATEGORIES = BY_KIND["category"].values
 TRAINED_MERCHANTS = 2_000  # of the market that generators train on
+HISTORY, SHOWN = 8, 5  # rounds that a merchant has played in it, on average, and the candidates of each
 
 
 @dataclass(frozen=True)
@@ -30,8 +35,19 @@ class Size:
     merchants: int = 100
     prompts: int = 20  # of each merchant
     candidates: int = 5  # of each prompt
-    pool: int = 25  # prompts of each category
+    pool: int = 15  # prompts of each category
     best_of: int = 64  # candidates for the best that selection alone could reach
+
+    def __post_init__(self) -> None:
+        if self.merchants % 2:
+            raise ModelError(f"merchants are measured in pairs; got {self.merchants}")
+        if self.pool < 2 * self.of_main_category:
+            raise ModelError(f"{self.prompts} prompts a merchant need a pool of {2 * self.of_main_category} or more")
+
+    @property
+    def of_main_category(self) -> int:
+        """How many of a merchant's prompts are for their main category, and for their partner's."""
+        return round(0.3 * self.prompts)
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +66,7 @@ class Rounds:
 
         seen:        merchants whose picks were trained on; prompts drawn anew, of which short ones may recur
         unseen:      merchants of whom only the profile is known
-        shuffled:    every merchant with another one's features
+        shuffled:    those of seen in each other's place: what is drawn for one is shown to the other of the pair
         permuted:    the same prompts, their phrases in another order
         validation:  other merchants and prompts, to choose recipes by
         """
@@ -63,7 +79,10 @@ class Rounds:
             "validation": 50_000 + np.arange(size.merchants),
         }.get(split, np.random.default_rng(33).permutation(TRAINED_MERCHANTS)[: size.merchants])
         merchants = tuple(merchant(int(number)) for number in numbers)
-        given = np.stack([_given(who, size, rng) for who in merchants])
+        pairs = [_given(merchants[m : m + 2], size, rng) for m in range(0, size.merchants, 2)]
+        given = np.repeat(pairs, 2, axis=0)
+        if split == "shuffled":
+            merchants = tuple(merchants[m ^ 1] for m in range(size.merchants))
         return cls(merchants, tuple(asked), tuple(write(a, order) for a in asked), given, size)
 
     @cached_property
@@ -71,6 +90,10 @@ class Rounds:
         """Everybody's encoded profile, int64 (M, F)."""
         schema = FeatureSchema.from_json(FEATURE_SCHEMA)
         return np.stack([schema.encode(dict(who.features)) for who in self.merchants])
+
+    def histories(self) -> list[list[Round]]:
+        """By merchant, rounds that they played before: as many as a merchant has in the market, with other prompts."""
+        return [_played(who) for who in self.merchants]
 
     @cached_property
     def categories(self) -> np.ndarray:
@@ -86,15 +109,22 @@ class Rounds:
         return torch.stack(per_prompt)
 
 
+def _played(who: Merchant) -> list[Round]:
+    rng = np.random.default_rng((34, int(who.user_id.split("-")[1])))
+    return [play(who, SHOWN, rng) for _ in range(HISTORY)]
+
+
 def _asked(category: str, rng: np.random.Generator) -> dict[str, str]:
     return ask_for(complete({"category": category}, rng), rng)
 
 
-def _given(who: Merchant, size: Size, rng: np.random.Generator) -> np.ndarray:
-    """Three in five prompts from the merchant's main category, as in the market."""
-    own = CATEGORIES.index(str(who.features["main_category"])) * size.pool + np.arange(size.pool)
-    others = np.setdiff1d(np.arange(len(CATEGORIES) * size.pool), own)
-    n_own = round(0.6 * size.prompts)
-    return np.concatenate([
-        rng.choice(own, n_own, replace=False), rng.choice(others, size.prompts - n_own, replace=False)
-    ])  # fmt: skip
+def _given(pair: Sequence[Merchant], size: Size, rng: np.random.Generator) -> np.ndarray:
+    """Three in ten prompts from the main category of either merchant, the rest from all others, (P,)."""
+    pool = np.arange(len(CATEGORIES) * size.pool).reshape(len(CATEGORIES), -1)
+    mains = [CATEGORIES.index(str(who.features["main_category"])) for who in pair]
+    given: list[int] = []
+    for number in mains:
+        own = np.setdiff1d(pool[number], given)
+        given += rng.choice(own, size.of_main_category, replace=False).tolist()
+    others = np.delete(pool, mains, axis=0).ravel()
+    return np.array([*given, *rng.choice(others, size.prompts - len(given), replace=False)])

@@ -14,7 +14,7 @@ from torch import Tensor
 from training.family import FamilyPaths
 from training.generator.batches import GeneratorBatches
 from training.models.policies import AdaptedUNet, Policy
-from training.sampling import Denoise, ddim, to_images
+from training.sampling import Denoise, sample, to_images
 
 PROMPTS, USERS = 4, 4
 
@@ -26,11 +26,11 @@ def sheet(policy: Policy, family: FamilyPaths, held_out: GeneratorBatches, path:
     rows = np.arange(min(PROMPTS, len(groups)))
     text = held_out.text.of(rows, np.zeros(len(rows), int))  # (R, 77, D)
     noise = torch.randn((len(rows), *held_out.latents.shape[2:]), generator=torch.Generator().manual_seed(1))
-    vae, how = family.vae().to(held_out.device), {"guidance": guidance, "schedule": family.noise_scheduler()}
+    vae, how = family.vae().to(held_out.device), {"guidance": guidance, "scheduler": family.noise_scheduler()}
 
     def column(conditional: Denoise, unconditional: Denoise) -> np.ndarray:  # (R, H, W, 3)
         negative = held_out.no_text.expand_as(text)
-        return to_images(vae, ddim(conditional, unconditional, text, negative, noise.to(text.device), **how))
+        return to_images(vae, sample(conditional, unconditional, text, negative, noise.to(text.device), **how))
 
     columns = [column(policy.of_reference, policy.of_reference)]
     users = torch.tensor(groups.features[: USERS if isinstance(policy, AdaptedUNet) else 1], device=held_out.device)

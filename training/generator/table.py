@@ -18,7 +18,7 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
@@ -37,6 +37,7 @@ from training.generator.methods import (
     CHAINS,
     METHODS,
     PERSONAL,
+    TEACHER,
     Chain,
     Method,
     is_trained,
@@ -46,7 +47,7 @@ from training.generator.methods import (
 )
 from training.generator.pmg import draw_with_keywords
 from training.generator.report import report, table
-from training.generator.rounds import SPLITS, Rounds, Size, Split
+from training.generator.rounds import Rounds, Size, Split
 from training.generator.worth import REWARDS, Judges
 from training.jobs import Job, run_jobs, threads_of_each
 from training.loop import Diverged
@@ -60,7 +61,7 @@ from training.reward.recipes import Model
 SEEDS = (0, 1, 2)
 WORK = Path("build/eval/generation")
 MARKET = MarketRecipe(groups=16_000)  # what generators train on
-DRAWN: tuple[Split, ...] = ("seen", "unseen", "shuffled", "permuted")
+DRAWN: tuple[Split, ...] = ("seen", "unseen", "permuted")  # those of seen serve as shuffled, too
 BEST = "best"  # the cell of the DPO pictures among which the truth may choose
 SHEET = 8  # merchants on the contact sheet
 
@@ -90,7 +91,8 @@ class Bench:
     @cached_property
     def groups(self) -> GroupTensors:
         """The same with latents, and with every user's wishes."""
-        wished = replace(self.plain, wished_ids=np.load(self._wishes()))
+        prompts = [group.prompt for group in read_table(self.data / "market", images=False)]
+        wished = keywords.with_wishes(self.plain, self.keywords, prompts, self.family.tokenizer())
         return with_latents(wished, self.family.vae(), self.data / "prepared")
 
     @cached_property
@@ -98,19 +100,14 @@ class Bench:
         """Stands for the data and the weights that everything starts from."""
         return f"{self.groups.fingerprint()} {fingerprint(self.family.unet())}"
 
-    def _wishes(self) -> Path:
-        """Each prompt with what its user would add, made once for all, and the model of it in keywords.npz."""
-        path = self.work / "wished_ids.npy"
+    @cached_property
+    def keywords(self) -> keywords.KeywordModel:
+        """Everybody's wishes, fitted once for all."""
+        path = self.work / "keywords.npz"
         if not path.exists():
             tagger = train_recogniser.train(train_recogniser.perceptual(), self.work / "tagger", self.data)
-            prompts = [group.prompt for group in read_table(self.data / "market", images=False)]
-            tags = keywords.tags_of(self.plain, tagger)
-            wished, model = keywords.with_wishes(self.plain, tags, prompts, self.family.tokenizer())
-            assert wished.wished_ids is not None
-            model.save(self.work / "keywords.npz")
-            np.save(path.with_suffix(".new.npy"), wished.wished_ids)
-            path.with_suffix(".new.npy").replace(path)
-        return path
+            keywords.fit(keywords.tags_of(self.plain, tagger), self.plain).save(path)
+        return keywords.KeywordModel.load(path)
 
     @cached_property
     def judges(self) -> Judges:
@@ -143,11 +140,10 @@ def chains_of(methods: Sequence[Method]) -> list[list[Chain]]:
 
 
 def drawings_of(methods: Sequence[Method], splits: Sequence[Split]) -> list[tuple[str, Method]]:
-    """(split, method) of every cell: a method without users draws the same for shuffled ones."""
-    cells: list[tuple[str, Method]] = [(BEST, "dpo")] if "dpo" in methods and set(splits) != {"validation"} else []
+    """(split, method) of every cell."""
+    cells: list[tuple[str, Method]] = [(BEST, "dpo")] if "dpo" in methods and {"seen", "unseen"} & set(splits) else []
     for split in splits:
-        drawn = [m for m in methods if split in ("seen", "unseen", "validation") or m in PERSONAL]
-        cells += [(split, m) for m in drawn if split != "permuted" or m.startswith("perfusion")]
+        cells += [(split, method) for method in methods if split != "permuted" or method.startswith("perfusion")]
     return cells
 
 
@@ -202,12 +198,17 @@ def draw(bench: Bench, split: str, method: Method, seed: int) -> None:
     path = cell_path(bench, split, method, seed)
     artist = Artist(policy_of(method, bench.family, bench.runs, seed), bench.family)
     if split == BEST:
-        found = {"shown": _best(bench, artist, seed)}
+        rounds = Rounds.of("seen", bench.size)
+        noise = rounds.noise(seed, _latent_shape(artist), bench.size.best_of)
+        found = {"shown": bench.judges.read(_for_nobody(artist, rounds, noise))}  # (N, best_of, kinds)
     else:
         rounds = Rounds.of(split, bench.size)  # type: ignore[arg-type]  # one of SPLITS
-        images = drawn_for(bench, artist, method, rounds, seed, shuffled=split == "shuffled")
+        images = drawn_for(bench, artist, method, rounds, seed)
         found = {"shown": bench.judges.read(images), "sheet": images[:SHEET, 0, 0]}
         found |= bench.judges.scores(rounds, images)
+        if split == "seen":
+            of_others = bench.judges.scores(Rounds.of("shuffled", bench.size), images)
+            found |= {f"shuffled_{name}": values for name, values in of_others.items()}
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_suffix(".unfinished")
     with unfinished.open("wb") as file:
@@ -215,41 +216,31 @@ def draw(bench: Bench, split: str, method: Method, seed: int) -> None:
     unfinished.replace(path)
 
 
-def drawn_for(
-    bench: Bench, artist: Artist, method: Method, rounds: Rounds, seed: int, *, shuffled: bool = False
-) -> np.ndarray:
-    """Pictures (M, P, K, H, W, 3); `shuffled`: every merchant gets what is drawn for the one before."""
-    k, shape = rounds.size.candidates, _latent_shape(artist)
-    noise = rounds.noise(seed, shape, k)  # (N, K, C, S, S)
+def drawn_for(bench: Bench, artist: Artist, method: Method, rounds: Rounds, seed: int) -> np.ndarray:
+    """Pictures (M, P, K, H, W, 3)."""
+    k = rounds.size.candidates
+    noise = rounds.noise(seed, _latent_shape(artist), k)  # (N, K, C, S, S)
     if method not in PERSONAL:
-        by_prompt = _draw(artist, rounds, np.arange(len(rounds.prompts))[:, None], noise, None)  # (N, 1, K, …)
-        return by_prompt[:, 0][rounds.given]
-    features = np.roll(rounds.features, 1, axis=0) if shuffled else rounds.features
+        return _for_nobody(artist, rounds, noise)[rounds.given]
     if method == "pmg":
-        model = keywords.KeywordModel.load(bench.work / "keywords.npz")
-        return draw_with_keywords(artist, bench.judges, model, rounds, features, noise)
-    return _draw(artist, rounds, rounds.given, noise, features)
+        return draw_with_keywords(artist, bench.judges, rounds, noise)
+    (m, p), given = rounds.given.shape, rounds.given.ravel()
+    features, prompts = rounds.features.repeat(p, axis=0), [rounds.prompts[n] for n in given]
+    if method == TEACHER:
+        prompts = keywords.wishes(bench.keywords, prompts, features, **keywords.WISHES)
+    text = artist.states(prompts).repeat_interleave(k, 0)  # (M·P·K, 77, D)
+    users = torch.tensor(features.repeat(k, axis=0))
+    drawn = artist.draw(text, users, noise[given].flatten(0, 1), "drawing")
+    return drawn.reshape(m, p, k, *drawn.shape[1:])
 
 
-def _draw(
-    artist: Artist, rounds: Rounds, given: np.ndarray, noise: torch.Tensor, features: np.ndarray | None
-) -> np.ndarray:
-    """Pictures (A, B, K, H, W, 3) of prompts `given` (A, B), for users (A, F) or nobody."""
-    a, b = given.shape
-    k = noise.shape[1]
-    text = artist.states(rounds.prompts)[given.ravel()].repeat_interleave(k, 0)  # (A·B·K, 77, D)
-    known = np.zeros((a, rounds.features.shape[1]), np.int64) if features is None else features
-    users = torch.tensor(known.repeat(b * k, axis=0))
-    drawn = artist.draw(text, users, noise[given.ravel()].flatten(0, 1), "drawing")
-    return drawn.reshape(a, b, k, *drawn.shape[1:])
-
-
-def _best(bench: Bench, artist: Artist, seed: int) -> np.ndarray:
-    """What `best_of` candidates of every prompt of the pool show, (N, best_of, kinds)."""
-    rounds = Rounds.of("seen", bench.size)
-    noise = rounds.noise(seed, _latent_shape(artist), bench.size.best_of)
-    images = _draw(artist, rounds, np.arange(len(rounds.prompts))[:, None], noise, None)
-    return bench.judges.read(images[:, 0])
+def _for_nobody(artist: Artist, rounds: Rounds, noise: torch.Tensor) -> np.ndarray:
+    """Pictures of the whole pool (N, K, H, W, 3) from noise (N, K, C, S, S), for a user of whom nothing is known."""
+    n, k = noise.shape[:2]
+    text = artist.states(rounds.prompts).repeat_interleave(k, 0)
+    users = torch.zeros(n * k, rounds.features.shape[1], dtype=torch.long)
+    drawn = artist.draw(text, users, noise.flatten(0, 1), "drawing")
+    return drawn.reshape(n, k, *drawn.shape[1:])
 
 
 def _latent_shape(artist: Artist) -> tuple[int, ...]:
@@ -262,7 +253,9 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--work", type=Path, default=WORK, help="data, runs and report (default: %(default)s)")
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS, help="rows (default: all)")
     parser.add_argument("--seeds", nargs="+", type=int, default=SEEDS, help="(default: three)")
-    parser.add_argument("--splits", nargs="+", choices=SPLITS, default=DRAWN, help="(default: %(default)s)")
+    parser.add_argument(
+        "--splits", nargs="+", choices=[*DRAWN, "validation"], default=DRAWN, help="(default: %(default)s)"
+    )
     parser.add_argument("--jobs", type=int, default=min(2, os.cpu_count() or 1), help="at once (default: %(default)s)")
     parser.add_argument("--report", action="store_true", help="no training or drawing: the report of what is finished")
     parser.add_argument("--size", nargs=5, type=int, default=tuple(vars(Size()).values()), help=argparse.SUPPRESS)

@@ -24,7 +24,7 @@ from training.objectives import eps_mse
 from training.pretraining.drawings import Drawings, drawings
 from training.pretraining.train_tokenizer import encode as tokenize
 from training.recogniser import Recogniser, prompt_accuracy
-from training.sampling import ddim, to_images
+from training.sampling import sample, to_images
 
 DETAILS = ("neckline", "sleeve_style", "pattern", "trim")
 
@@ -168,7 +168,7 @@ def sample_sheet(
         text = model.text(torch.as_tensor(tokenize(tokenizer, prompts)))
         empty = model.text(torch.as_tensor(tokenize(tokenizer, [""] * count)))
     noise = torch.randn((count, 4, 8, 8), generator=torch.Generator().manual_seed(1))
-    latents = ddim(model.noise, model.noise, text, empty, noise, guidance=guidance)
+    latents = sample(model.noise, model.noise, text, empty, noise, guidance=guidance)
     images = to_images(vae, latents)
     rows = images.reshape(-1, 10, *images.shape[1:]).transpose(0, 2, 1, 3, 4)
     Image.fromarray(rows.reshape(-1, 10 * images.shape[2], 3)).save(path)

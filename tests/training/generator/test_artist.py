@@ -14,10 +14,11 @@ from training.generator import pmg
 from training.generator.artist import Artist, Drawing
 from training.generator.rounds import Rounds, Size
 from training.generator.worth import REWARDS, Judges
-from training.keywords import VALUES, KeywordModel, profile_vectors
-from training.market.merchants import FEATURE_SCHEMA
+from training.keywords import VALUES, wish
+from training.market.attributes import complete
+from training.market.merchants import merchant
+from training.market.rounds import Round
 from training.models.adaptive_network import PersonalisedAdaptiveNetwork
-from training.models.feature_schema import FeatureSchema
 from training.models.policies import AdaptedUNet, TunedUNet
 from training.random_family import make_loud
 from training.reward.models import save
@@ -75,26 +76,31 @@ def test_keywords_weigh_as_clip_agrees(
 ) -> None:
     unet = family.unet()
     artist = Artist(TunedUNet(unet, unet), family, HOW)
-    rounds = Rounds.of("seen", Size(merchants=2, prompts=5, candidates=2, pool=3))
-    n_rows = tuple(f.n_rows for f in FeatureSchema.from_json(FEATURE_SCHEMA).features for _ in range(f.n_slots))
-    rng = np.random.default_rng(0)
-    width = profile_vectors(rounds.features[:1], n_rows).shape[1]
-    model = KeywordModel(torch.tensor(rng.normal(size=(len(VALUES), width)), dtype=torch.float32), n_rows)
+    rounds = Rounds.of("seen", Size(merchants=2, prompts=5, candidates=2, pool=4))
     drawn: list[torch.Tensor] = []
     real = artist.draw
     monkeypatch.setattr(artist, "draw", lambda text, *rest: drawn.append(text) or real(text, *rest))
     noise = rounds.noise(0, (4, 8, 8), 2)
-    pictures = pmg.draw_with_keywords(artist, Told(family, cosines), model, rounds, rounds.features, noise)
+    pictures = pmg.draw_with_keywords(artist, Told(family, cosines), rounds, noise)
     assert pictures.shape == (2, 5, 2, 16, 16, 3)
     by_weight, last = drawn[:-1], drawn[-1]
     torch.testing.assert_close(last[::2], by_weight[pmg.WEIGHTS.index(expected)])
 
 
-def _market_schema():
-    from training.market.merchants import FEATURE_SCHEMA
-    from training.models.feature_schema import FeatureSchema
-
-    return FeatureSchema.from_json(FEATURE_SCHEMA)
+def test_keywords_are_what_the_picks_of_a_history_share() -> None:
+    """Bell sleeves were picked in each of six rounds, and everything else at random."""
+    rng = np.random.default_rng(0)
+    rounds = []
+    for n in range(6):
+        garments = [complete({"category": "dress", "sleeve": "long", "sleeve_style": "puff"}, rng) for _ in range(5)]
+        garments[n % 5]["sleeve_style"] = "bell"
+        selected = np.arange(5) == n % 5
+        rounds.append(Round(merchant(1), {"category": "dress"}, "dress", garments, np.zeros(5), selected))
+    favours = pmg.discriminative(rounds)
+    assert VALUES[int(np.argmax(favours))] == ("sleeve_style", "bell") and favours.max() > 3
+    assert favours[VALUES.index(("sleeve_style", "straight"))] == 0  # never shown
+    assert wish("dress,long sleeves", favours, 1, pmg.LEAST) == ["bell sleeves"]
+    assert (pmg.discriminative([]) == 0).all()
 
 
 def test_judges_are_read_from_the_preference_tables_folders(family: FamilyPaths, tmp_path: Path) -> None:

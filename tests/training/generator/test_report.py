@@ -33,7 +33,8 @@ def shown_for(rounds: Rounds, rng: np.random.Generator, candidates: int) -> np.n
 
 
 def cell(rounds: Rounds, shown: np.ndarray, rng: np.random.Generator) -> dict[str, np.ndarray]:
-    scores = {name: rng.normal(size=shown.shape[:3]) for name in REWARD_METRICS}
+    names = [f"{prefix}{name}" for prefix in ("", "shuffled_") for name in REWARD_METRICS]
+    scores = {name: rng.normal(size=shown.shape[:3]) for name in names}
     return {"shown": shown, "sheet": rng.integers(0, 255, (4, 16, 16, 3), dtype=np.uint8), **scores}
 
 
@@ -43,16 +44,27 @@ def test_splits_share_prompts_and_differ_in_merchants(rounds: Rounds) -> None:
     assert max(int(who.user_id.split("-")[1]) for who in rounds.merchants) < TRAINED_MERCHANTS <= min(numbers["unseen"])
     assert not numbers["validation"] & numbers["unseen"]
     for name in ("shuffled", "permuted"):
-        assert np.array_equal(others[name].given, rounds.given) and np.array_equal(
-            others[name].features, rounds.features
-        )
+        assert np.array_equal(others[name].given, rounds.given)
+    assert np.array_equal(others["permuted"].features, rounds.features)
     assert others["unseen"].prompts == rounds.prompts != others["validation"].prompts
     permuted = others["permuted"].prompts
     assert permuted != rounds.prompts and [parse(p) for p in permuted] == [parse(p) for p in rounds.prompts]
     assert len(rounds.prompts) == SIZE.pool * len(CATEGORIES)
-    own = [(rounds.categories[m] == who.features["main_category"]).sum() for m, who in enumerate(rounds.merchants)]
-    assert own == [3] * SIZE.merchants
     assert all(len(set(row)) == SIZE.prompts for row in rounds.given)
+
+
+def test_pairs_share_prompts_of_their_categories_and_change_places_when_shuffled(rounds: Rounds) -> None:
+    shuffled = Rounds.of("shuffled", SIZE)
+    for m, who in enumerate(rounds.merchants):
+        other = rounds.merchants[m ^ 1]
+        assert shuffled.merchants[m].user_id == other.user_id
+        assert np.array_equal(rounds.given[m], rounds.given[m ^ 1])
+        same = who.features["main_category"] == other.features["main_category"]
+        assert (rounds.categories[m] == who.features["main_category"]).sum() == (4 if same else 2)
+    with pytest.raises(ModelError, match="in pairs; got 5"):
+        Size(merchants=5)
+    with pytest.raises(ModelError, match="a pool of 12 or more"):
+        Size(pool=11)
 
 
 def test_noise_belongs_to_the_prompt(rounds: Rounds) -> None:
@@ -86,8 +98,8 @@ def test_every_method_has_its_chain_and_beginnings_come_first() -> None:
     levels = chains_of(METHODS)
     assert levels[0] == [("dpo",), ("spo",), ("unet_sft",)] and ("dpo", "sft", "group") in levels[2]
     assert all(chain[:-1] in levels[n - 1] for n in (1, 2) for chain in levels[n])
-    cells = drawings_of(METHODS, ("seen", "shuffled", "permuted"))
-    assert ("shuffled", "dpo") not in cells and ("shuffled", "pmg") in cells and ("best", "dpo") in cells
+    cells = drawings_of(METHODS, ("seen", "permuted"))
+    assert ("seen", "wishes") in cells and ("best", "dpo") in cells
     assert [m for split, m in cells if split == "permuted"] == ["perfusion", "perfusion_plus"]
 
 
@@ -101,8 +113,8 @@ def test_the_report_puts_dpo_at_nought_and_the_best_at_one(rounds: Rounds, tmp_p
         dpo = many[rounds.given][:, :, :2]
         of_best = true_utility(rounds, many[rounds.given])
         best = np.take_along_axis(many[rounds.given], of_best.argmax(-1)[:, :, None, None], axis=2).repeat(2, axis=2)
-        for split, method, shown in (("seen", "dpo", dpo), ("seen", "perfusion", best), ("shuffled", "perfusion", dpo)):
-            np.savez(tmp_path / "drawn" / f"{split}-{method}-{seed}.npz", **cell(rounds, shown, rng))
+        for method, shown in (("dpo", dpo), ("perfusion", best), ("wishes", best)):
+            np.savez(tmp_path / "drawn" / f"seen-{method}-{seed}.npz", **cell(rounds, shown, rng))
         np.savez(tmp_path / "drawn" / f"permuted-perfusion-{seed}.npz", **cell(rounds, best, rng))
     found = report(tmp_path, SIZE)
     assert json.loads(tmp_path.with_name(f"{tmp_path.name}.json").read_text()) == found
@@ -115,9 +127,9 @@ def test_the_report_puts_dpo_at_nought_and_the_best_at_one(rounds: Rounds, tmp_p
     assert perfusion["win_rate_vs"]["dpo"]["mean"] + dpo["win_rate_vs"]["perfusion"]["mean"] == pytest.approx(1)
     assert perfusion["diversity"]["mean"] == 0 and set(METRICS) <= perfusion.keys()
     shuffled = found["splits"]["shuffled"]["rows"]
-    assert (
-        shuffled["perfusion"]["true_utility"]["mean"] == shuffled["dpo"]["true_utility"]["mean"]
-    )  # dpo serves as seen
+    assert shuffled["dpo"]["true_utility"]["mean"] == pytest.approx(dpo["true_utility"]["mean"])  # as much to others
+    assert shuffled["perfusion"]["true_utility"]["mean"] < perfusion["true_utility"]["mean"]
+    assert "wishes" not in seen["rows"] and seen["teacher"]["taste_captured"]["mean"] == pytest.approx(1)
     assert found["phrase_order"]["perfusion"]["true_utility"]["absolute"]["mean"] == 0
     groups = found["groups_trained_on"]
     assert groups["perfusion"] > groups["dpo"] > groups["sd"] == 0
