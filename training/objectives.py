@@ -83,9 +83,7 @@ def pairwise_cross_entropy(
     """Mean over a group's pairs of the two-way cross-entropy of softmax(s_i, s_j) with their labels. (B, K) → (B,)
 
     A selected and another image have the labels (1, 0): −log σ(s_i − s_j), ImageReward's loss. With `ties`, two
-    selected ones have (½, ½), as in PickScore and HPSv2. The mean is PickScore's weight 1/num_example_per_prompt
-    where a prompt is one group.
-    Two that were both passed over say nothing.
+    selected ones have (½, ½), as in PickScore and HPSv2. Two that were both passed over say nothing.
     """
     valid = torch.ones_like(selected) if valid is None else valid
     selected, others = selected & valid, ~selected & valid

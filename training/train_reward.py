@@ -84,6 +84,13 @@ class Trained:
             parameter.copy_(state_dict[name])
 
 
+def prompt_counts(input_ids: np.ndarray) -> np.ndarray:
+    """How many of these prompts (N, 77) are the same as each, (N,): PickScore's num_example_per_prompt."""
+    _, same, counts = np.unique(input_ids, axis=0, return_inverse=True, return_counts=True)
+    found: np.ndarray = counts[same.reshape(-1)]
+    return found
+
+
 class RewardTraining:
     """The model, its optimizer, and the batches of step n, which depend on the seed and n alone.
 
@@ -119,6 +126,9 @@ class RewardTraining:
         self.schedule = self._schedule()
         self.rows = self._usable(self.training)
         self.sampler = EpochSampler(self.rows, recipe.groups_per_batch, recipe.seed)
+        self.weights = np.ones(len(self.training), np.float32)  # of the groups in a batch's mean
+        if recipe.model == "pickscore":
+            self.weights[self.rows] = 1 / prompt_counts(self.training.input_ids[self.rows, 0])
         if not len(self._usable(self.held_out)):
             raise GroupError(
                 f"{recipe.model} could learn from none of the {len(self.held_out)} groups held out to measure"
@@ -155,10 +165,11 @@ class RewardTraining:
         wordings = torch.randint(self.training.input_ids.shape[1], (len(rows),), generator=generator).numpy()
         self.model.train()
         self.optimizer.zero_grad()
+        weights = torch.from_numpy(self.weights[rows] / self.weights[rows].mean())
         told = torch.zeros(2, device=self.workers.device)  # sums over the groups: loss, hits
         for part in np.array_split(self.workers.share(np.arange(len(rows))), self.recipe.accumulate):
             if len(part):
-                told += self._backward(rows[part], wordings[part], features[part], len(rows))
+                told += self._backward(rows[part], wordings[part], features[part], weights[part], len(rows))
         self.workers.add_up_gradients(self.parameters.values())
         self.workers.add_up([told])
         norm = torch.nn.utils.clip_grad_norm_(self.parameters.values(), self.recipe.max_grad_norm)
@@ -167,12 +178,14 @@ class RewardTraining:
         loss, hits = (told / len(rows)).tolist()
         return {"loss": loss, "top_1": hits, "grad_norm": norm.item()}
 
-    def _backward(self, rows: np.ndarray, wordings: np.ndarray, features: Tensor, whole: int) -> Tensor:
+    def _backward(
+        self, rows: np.ndarray, wordings: np.ndarray, features: Tensor, weights: Tensor, whole: int
+    ) -> Tensor:
         """Adds these groups' gradient of the mean over the `whole` batch; returns their summed loss and hits."""
         scores = self.scorer.batch(self.training, rows, wordings, features)  # (B, K)
         selected = torch.from_numpy(self.training.selected[rows]).to(scores.device)
         present = torch.from_numpy(self.training.there[rows]).to(scores.device)
-        loss = self.objective(scores, selected, present).sum()
+        loss = (self.objective(scores, selected, present) * weights.to(scores.device)).sum()
         (loss / whole).backward()
         best = scores.detach().masked_fill(~present, -torch.inf).argmax(1, keepdim=True)
         return torch.stack([loss.detach(), selected.gather(1, best).float().sum()])  # the best-scored one was selected

@@ -20,7 +20,7 @@ from training.pretraining.train_blip import build as build_blip
 from training.reward.models import Starts
 from training.reward.recipes import MODELS, Model, RewardRecipe, tiny
 from training.reward.scores import RewardScorer
-from training.train_reward import Best, RewardTraining, train
+from training.train_reward import Best, RewardTraining, prompt_counts, train
 from training.workers import Workers
 
 RECIPE = RewardRecipe(steps=6, groups_per_batch=8, warmup_steps=2, held_out=16, lr=3e-3)
@@ -94,6 +94,26 @@ def test_a_batch_in_parts_takes_the_same_step(family: FamilyPaths, groups: Group
         assert one == pytest.approx(other, rel=1e-4)
     for name, value in whole.parameters.items():
         torch.testing.assert_close(value, parts.parameters[name], rtol=1e-3, atol=1e-5)
+
+
+def test_pickscore_counts_a_prompt_once_however_often_it_was_asked(family: FamilyPaths, groups: GroupTensors) -> None:
+    """A prompt of sixty groups weighs as much in a batch as one of a single group, as num_example_per_prompt does."""
+    ids = groups.input_ids.copy()
+    ids[:60] = ids[0]
+    often = replace(groups, input_ids=ids)
+    assert sorted(prompt_counts(ids[:, 0])) == [1] * 20 + [60] * 60
+    pickscore, hpsv1 = (training(replace(RECIPE, model=model), often, family) for model in ("pickscore", "hpsv1"))
+    trained_on = len(pickscore.training)
+    of_many = (ids[:trained_on, 0] == ids[0, 0]).all(1)
+    assert pickscore.weights[of_many].sum() == pytest.approx(1) and (pickscore.weights[~of_many] == 1).all()
+    assert (hpsv1.weights == 1).all()
+    rows = pickscore.sampler.batch(0)
+    scores = pickscore.scorer.batch(often, rows, np.zeros(len(rows), int), torch.zeros(len(rows), 4, dtype=torch.long))
+    assert 0 < of_many[rows].sum() < len(rows)
+    loss = pickscore.objective(scores, torch.tensor(often.selected[rows]), torch.tensor(often.there[rows]))
+    weights = torch.tensor(pickscore.weights[rows])
+    pickscore.training.input_ids[:, 1] = pickscore.training.input_ids[:, 0]  # one wording: nothing is drawn
+    assert pickscore.step(0)["loss"] == pytest.approx(((loss * weights).sum() / weights.sum()).item(), rel=1e-4)
 
 
 def test_two_processes_give_what_one_gives(family: FamilyPaths, groups: GroupTensors, tmp_path: Path) -> None:

@@ -44,7 +44,7 @@ def unet(width: int) -> UNet2DConditionModel:
     """SD 1.5's for width 320."""
     return UNet2DConditionModel(
         sample_size=64 if width == 320 else 16, block_out_channels=(width, 2 * width, 4 * width, 4 * width),
-        layers_per_block=2, cross_attention_dim=768, attention_head_dim=8, norm_num_groups=32,
+        layers_per_block=2, cross_attention_dim=768, attention_head_dim=8, norm_num_groups=min(32, width // 4),
     )  # fmt: skip
 
 
@@ -53,7 +53,7 @@ def vae(width: int) -> AutoencoderKL:
     return AutoencoderKL(
         down_block_types=("DownEncoderBlock2D",) * 4, up_block_types=("UpDecoderBlock2D",) * 4,
         block_out_channels=(width, 2 * width, 4 * width, 4 * width), layers_per_block=2, latent_channels=4,
-        norm_num_groups=32, sample_size=512, scaling_factor=0.18215,
+        norm_num_groups=min(32, width // 4), sample_size=512, scaling_factor=0.18215,
     )  # fmt: skip
 
 
