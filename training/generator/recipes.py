@@ -76,7 +76,7 @@ def tiny(stage: Stage) -> GeneratorRecipe:
     """On the tiny family; all but `distil` and `group` (docs/runs.md) are first guesses, not measured."""
     numbers: dict[Stage, GeneratorRecipe] = {
         "unet_sft": GeneratorRecipe("sft", steps=400, lr=1e-4, groups_per_batch=64),
-        "dpo": GeneratorRecipe("dpo", steps=400, lr=5e-5, groups_per_batch=32, kappa=500.0),
+        "dpo": GeneratorRecipe("dpo", steps=400, lr=2e-5, groups_per_batch=32),
         "unet_group": GeneratorRecipe("group", steps=600, lr=5e-5),
         "sft": GeneratorRecipe("sft", steps=1_600, lr=8e-4, groups_per_batch=64, prompt_dropout=0.3),
         "distil": GeneratorRecipe("distil", steps=900, lr=8e-4, groups_per_batch=64),
