@@ -11,7 +11,6 @@ Ways to take the same optimizer step of the group-level objective, in turns with
 Writes build/bench/generator_throughput.json.
 """
 
-import argparse
 import copy
 from collections.abc import Callable
 from pathlib import Path
@@ -19,10 +18,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from training.benchmarks.race import race, random_groups, write
+from training.benchmarks.race import parse_arguments, race, random_groups, write
 from training.data.groups import GroupTensors
 from training.data.load import encode_latents
-from training.family import TINY, FamilyPaths, hush_libraries
+from training.family import FamilyPaths, hush_libraries
 from training.generator.recipes import tiny
 from training.generator.step import Batch, Errors, losses_of, noise_errors
 from training.models.adaptive_network import PersonalisedAdaptiveNetwork
@@ -96,12 +95,7 @@ def ways_of(family: FamilyPaths, groups: GroupTensors) -> dict[str, Callable[[],
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--weights", type=Path, default=TINY, help="family with pipeline/ (default: %(default)s)")
-    parser.add_argument("--groups", type=int, default=16, help="a batch (default: %(default)s)")
-    parser.add_argument("--rounds", type=int, default=7, help="steps of each way (default: %(default)s)")
-    parser.add_argument("--out", type=Path, default=Path("build/bench/generator_throughput.json"))
-    arguments = parser.parse_args()
+    arguments = parse_arguments(__doc__, "pipeline/", groups=16, out=Path("build/bench/generator_throughput.json"))
     hush_libraries()
     family = FamilyPaths.under(arguments.weights)
     size_px = family.vae().config.sample_size

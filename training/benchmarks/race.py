@@ -1,5 +1,6 @@
 """Timing several ways to do the same step, in turns within one run, so that their ratios hold on any machine."""
 
+import argparse
 import json
 import statistics
 import time
@@ -13,9 +14,20 @@ from tqdm import tqdm
 from transformers import CLIPTokenizer
 
 from training.data.groups import GroupTensors
+from training.family import TINY
 from training.market.prompts import PHRASE_OF
 from training.models.feature_schema import FeatureSchema
 from training.pretraining.train_tokenizer import encode
+
+
+def parse_arguments(description: str | None, needs: str, groups: int, out: Path) -> argparse.Namespace:
+    """weights, groups, rounds and out; `needs` says what of the family is read."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--weights", type=Path, default=TINY, help=f"family with {needs} (default: %(default)s)")
+    parser.add_argument("--groups", type=int, default=groups, help="a batch (default: %(default)s)")
+    parser.add_argument("--rounds", type=int, default=7, help="steps of each way (default: %(default)s)")
+    parser.add_argument("--out", type=Path, default=out, help="(default: %(default)s)")
+    return parser.parse_args()
 
 
 def race(ways: Mapping[str, Callable[[], None]], groups: int, rounds: int) -> dict[str, Any]:

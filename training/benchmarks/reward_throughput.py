@@ -12,16 +12,15 @@ All three in fp32 and eager mode; `ours` also with the frozen backbone in bfloat
 build/bench/reward_throughput.json.
 """
 
-import argparse
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from training.benchmarks.race import race, random_groups, write
+from training.benchmarks.race import parse_arguments, race, random_groups, write
 from training.data.groups import GroupTensors
-from training.family import TINY, FamilyPaths, hush_libraries
+from training.family import FamilyPaths, hush_libraries
 from training.models.reward_model import PerFusionRM, RewardConfig
 from training.objectives import reward_cross_entropy
 from training.reward.recipes import tiny
@@ -75,12 +74,7 @@ def step_of(family: FamilyPaths, groups: GroupTensors, scores: Scores, *, bf16: 
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--weights", type=Path, default=TINY, help="family with reward/ (default: %(default)s)")
-    parser.add_argument("--groups", type=int, default=32, help="a batch (default: %(default)s)")
-    parser.add_argument("--rounds", type=int, default=7, help="steps of each way (default: %(default)s)")
-    parser.add_argument("--out", type=Path, default=Path("build/bench/reward_throughput.json"))
-    arguments = parser.parse_args()
+    arguments = parse_arguments(__doc__, "reward/", groups=32, out=Path("build/bench/reward_throughput.json"))
     hush_libraries()
     family = FamilyPaths.under(arguments.weights)
     size_px = family.clip().config.vision_config.image_size
