@@ -83,10 +83,17 @@ def resized(config: str, shapes: Shapes, max_batch: int | None = None) -> str:
     return warmups.sub(unless_over, config)
 
 
-def write_contracts(paths: FamilyPaths, like: Path, out: Path, max_batch: int | None = None) -> None:
-    """One config.pbtxt for every model."""
+def write_contracts(
+    paths: FamilyPaths, like: Path, out: Path, max_batch: int | None = None, instances: int | None = None
+) -> None:
+    """One config.pbtxt for every model; `instances` of each, instead of as many as Triton thinks right.
+
+    Without a GPU that is two, each with its own copy of the weights.
+    """
     for model, shapes in shapes_of(paths).items():
         text = resized((like / model / "config.pbtxt").read_text(), shapes, max_batch)
+        if instances is not None:
+            text += f"\ninstance_group [ {{ count: {instances} }} ]\n"
         (out / model).mkdir(parents=True, exist_ok=True)
         (out / model / "config.pbtxt").write_text(text)
 
@@ -97,10 +104,12 @@ def main() -> int:
     parser.add_argument("--out", type=Path, required=True, help="the new model repository")
     parser.add_argument("--like", type=Path, default=Path("model_repository"), help="(default: %(default)s)")
     parser.add_argument("--max-batch", type=int, help="largest batch of every model, instead of the present ones'")
+    parser.add_argument("--instances", type=int, help="of every model; on a CPU the default is two, twice the memory")
     arguments = parser.parse_args()
     hush_libraries()
     try:
-        write_contracts(FamilyPaths.under(arguments.weights), arguments.like, arguments.out, arguments.max_batch)
+        family, limits = FamilyPaths.under(arguments.weights), (arguments.max_batch, arguments.instances)
+        write_contracts(family, arguments.like, arguments.out, *limits)
     except (ModelError, OSError) as error:
         print(f"no contract written: {error}", file=sys.stderr)
         return 1

@@ -75,7 +75,7 @@ def main() -> int:
     cluster = Cluster(Layout("bench", arguments.port_offset, arguments.repository.resolve(), PATIENCE_S), say=print)
     try:
         found = measure(cluster, arguments.steps)
-    except (ClusterError, grpc.RpcError) as error:
+    except (ClusterError, RuntimeError, grpc.RpcError) as error:
         print(f"not served: {error}", file=sys.stderr)
         return 1
     finally:

@@ -22,7 +22,7 @@ def test_the_tiny_familys_contracts_are_the_committed_ones(tmp_path: Path) -> No
 
 
 def test_another_family_gets_its_own_sizes(family: FamilyPaths, tmp_path: Path) -> None:
-    write_contracts(family, REPOSITORY, tmp_path, max_batch=2)
+    write_contracts(family, REPOSITORY, tmp_path, max_batch=2, instances=1)
     contracts = {model: read_contract(tmp_path, model) for model in BUILDERS}
     assert {contract.max_batch_size for contract in contracts.values()} == {2}
     sizes = tensor_sizes(contracts)
@@ -30,6 +30,7 @@ def test_another_family_gets_its_own_sizes(family: FamilyPaths, tmp_path: Path) 
     assert contracts["user_encoder"].shape("features") == (4,)
     text = (tmp_path / "denoiser" / "config.pbtxt").read_text()
     assert 'name: "batch_1"' in text and 'name: "batch_5"' not in text  # larger than a batch may be
+    assert text.endswith("\ninstance_group [ { count: 1 } ]\n")
 
 
 def test_a_tensor_that_nobody_knows_is_named() -> None:
