@@ -62,7 +62,7 @@ def service_environment(layout: Layout, name: str) -> dict[str, str]:
         "PERFUSION_MODEL_REPOSITORY": str(layout.model_repository),
     }
     if layout.patience_s > Layout.patience_s:  # models larger than the services' limits were made for
-        limits = ("TRITON_TIMEOUT_S", "SERVICE_TIMEOUT_S", "DEFAULT_DEADLINE_S")
+        limits = ("TRITON_TIMEOUT_S", "SERVICE_TIMEOUT_S", "DEFAULT_DEADLINE_S", "HEALTH_TIMEOUT_S")
         own |= {f"PERFUSION_{limit}": str(layout.patience_s) for limit in limits}
     peers = {f"PERFUSION_{peer.upper()}_ADDRESS": layout.address(peer) for peer in SERVICES}
     return clean_environment() | own | peers

