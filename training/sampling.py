@@ -28,7 +28,7 @@ def sample(
     steps: int = 20,
     scheduler: Scheduler | None = None,
 ) -> Tensor:
-    """Latents (B, C, S, S) for text states (B, 77, D), from this starting noise (B, C, S, S).
+    """Latents (B, C, S, S) from this starting noise (B, C, S, S), for text states (G, 77, D), a row for B/G neighbours.
 
     `scheduler` is copied, not used up; without one, DDIM on Stable Diffusion's noise schedule.
     """

@@ -99,8 +99,7 @@ class StepAwareTraining:
         alpha_bar = self.alphas_bar[batch.t]  # (B,)
         with torch.no_grad():
             z_t = add_noise(batch.z_0, batch.eps.unsqueeze(1), alpha_bar).flatten(0, 1)  # (B·K, C, S, S)
-            t, text = batch.t.repeat_interleave(k), batch.text.repeat_interleave(k, 0)
-            eps = decode(self.unet, encode(self.unet, z_t, t, text))
+            eps = decode(self.unet, encode(self.unet, z_t, batch.t.repeat_interleave(k), batch.text))
             z_0 = predicted_original(z_t, eps, alpha_bar.repeat_interleave(k))
         ids = torch.tensor(self.batches.groups.input_ids[plan.rows, plan.wordings], device=self.device)
         scores = self.critic(z_0.unflatten(0, (b, k)), batch.t, ids)  # (B, K)

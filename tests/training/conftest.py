@@ -11,6 +11,7 @@ from transformers import CLIPConfig, CLIPModel, CLIPTextConfig, CLIPTextModel, C
 from training.family import FamilyPaths, hush_libraries, save_pipeline, save_reward_backbone
 from training.models.adaptive_network import PersonalisedAdaptiveNetwork
 from training.models.feature_schema import Feature, FeatureSchema
+from training.models.frozen_unet import share_text
 from training.models.reward_model import PerFusionRM
 from training.noise import noise_schedule
 from training.random_family import make_loud
@@ -53,7 +54,9 @@ def _tiny_unet(**overrides: object) -> UNet2DConditionModel:
         "norm_num_groups": 4,
     }
     torch.manual_seed(0)
-    return UNet2DConditionModel(**(options | overrides)).eval().requires_grad_(False)
+    unet = UNet2DConditionModel(**(options | overrides)).eval().requires_grad_(False)
+    share_text(unet)
+    return unet
 
 
 @pytest.fixture

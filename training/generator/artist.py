@@ -26,7 +26,7 @@ class Drawing:
 
     steps: int = 8  # as good as 12 or 20 on the tiny family (docs/runs.md)
     guidance: float = 4.0
-    batch_size: int = 64
+    batch_size: int = 64  # pictures at once, whole groups
 
 
 class Artist:
@@ -48,15 +48,17 @@ class Artist:
 
     @torch.inference_mode()
     def draw(self, text: Tensor, features: Tensor, noise: Tensor, desc: str) -> np.ndarray:
-        """Pictures uint8 (B, H, W, 3) for text states (B, 77, D), profiles (B, F) and noise (B, C, S, S)."""
-        parts = torch.arange(len(noise)).split(self.how.batch_size)
-        drawn = [self._batch(text[part], features[part], noise[part]) for part in tqdm(parts, desc=desc, mininterval=5)]
-        return np.concatenate(drawn)
+        """Pictures uint8 (G, K, H, W, 3) for text states (G, 77, D), profiles (G, F) and noise (G, K, C, S, S)."""
+        k = noise.shape[1]
+        parts = torch.arange(len(noise)).split(max(1, self.how.batch_size // k))
+        found = [self._batch(text[part], features[part], noise[part]) for part in tqdm(parts, desc=desc, mininterval=5)]
+        drawn = np.concatenate(found)
+        return drawn.reshape(-1, k, *drawn.shape[1:])
 
     def _batch(self, text: Tensor, features: Tensor, noise: Tensor) -> np.ndarray:
         def conditional(z_t: Tensor, t: Tensor, states: Tensor) -> Tensor:
             return self.policy(z_t, t, states, features, with_reference=False).policy
 
-        halves, none = (conditional, self.policy.without_user), self.no_text.expand_as(text)
         how = {"guidance": self.how.guidance, "steps": self.how.steps, "scheduler": self.scheduler}
-        return to_images(self.vae, sample(*halves, text, none, noise, **how))
+        halves = (conditional, self.policy.without_user)
+        return to_images(self.vae, sample(*halves, text, self.no_text, noise.flatten(0, 1), **how))

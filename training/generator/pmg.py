@@ -28,7 +28,7 @@ ALPHA = 0.5
 def draw_with_keywords(artist: Artist, judges: Judges, rounds: Rounds, noise: torch.Tensor) -> np.ndarray:
     """Pictures (M, P, K, H, W, 3); a group's weight is chosen on its first candidate."""
     m, p = rounds.given.shape
-    k, given = noise.shape[1], rounds.given.ravel()
+    given = rounds.given.ravel()
     favours = np.stack([discriminative(history) for history in rounds.histories()]).repeat(p, axis=0)
     prompts = [rounds.prompts[n] for n in given]
     wished = [wish(prompt, favour, MOST, LEAST) for prompt, favour in zip(prompts, favours, strict=True)]
@@ -36,15 +36,14 @@ def draw_with_keywords(artist: Artist, judges: Judges, rounds: Rounds, noise: to
     with_all = artist.states([",".join([prompt, *words]) for prompt, words in zip(prompts, wished, strict=True)])
     nobody = torch.zeros(m * p, rounds.features.shape[1], dtype=torch.long)
     first = np.stack([
-        artist.draw(plain + weight * (with_all - plain), nobody, noise[given, 0], f"weight {weight}")
+        artist.draw(plain + weight * (with_all - plain), nobody, noise[given, :1], f"weight {weight}")[:, 0]
         for weight in WEIGHTS
     ])  # (W, M·P, H, W, 3)  # fmt: skip
     keywords = [",".join(words) or prompt for words, prompt in zip(wished, prompts, strict=True)]
     chosen = torch.tensor(WEIGHTS)[_agreement(judges, first, keywords, prompts).argmax(0)]  # (M·P,)
     text = plain + chosen.view(-1, 1, 1) * (with_all - plain)
-    users, noises = nobody.repeat_interleave(k, 0), noise[given].flatten(0, 1)
-    drawn = artist.draw(text.repeat_interleave(k, 0), users, noises, "with keywords")
-    return drawn.reshape(m, p, k, *drawn.shape[1:])
+    drawn = artist.draw(text, nobody, noise[given], "with keywords")
+    return drawn.reshape(m, p, *drawn.shape[1:])
 
 
 def discriminative(history: Sequence[Round]) -> np.ndarray:

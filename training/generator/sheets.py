@@ -29,8 +29,7 @@ def sheet(policy: Policy, family: FamilyPaths, held_out: GeneratorBatches, path:
     vae, how = family.vae().to(held_out.device), {"guidance": guidance, "scheduler": family.noise_scheduler()}
 
     def column(conditional: Denoise, unconditional: Denoise) -> np.ndarray:  # (R, H, W, 3)
-        negative = held_out.no_text.expand_as(text)
-        return to_images(vae, sample(conditional, unconditional, text, negative, noise.to(text.device), **how))
+        return to_images(vae, sample(conditional, unconditional, text, held_out.no_text, noise.to(text.device), **how))
 
     columns = [column(policy.of_reference, policy.of_reference)]
     users = torch.tensor(groups.features[: USERS if isinstance(policy, AdaptedUNet) else 1], device=held_out.device)

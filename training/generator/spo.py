@@ -124,9 +124,7 @@ def draw_pairs(
         return torch.randn((*size, *shape), generator=generator).to(text.device)
 
     def predict(z: Tensor, t: Tensor) -> Tensor:
-        many = len(z) // p
-        repeated = (states.repeat_interleave(many, 0) for states in (text, negative_text))
-        return guided(policy.without_user, z, t.expand(len(z)), *repeated, recipe.guidance)
+        return guided(policy.without_user, z, t.expand(len(z)), text, negative_text, recipe.guidance)
 
     z, found, all_scores = noise(p), [], []
     eps = predict(z, levels.t[0])
@@ -176,7 +174,7 @@ def log_ratios(policy: TunedUNet, pairs: Pairs, negative_text: Tensor, levels: S
 
 
 def guided(denoise: Denoise, z: Tensor, t: Tensor, text: Tensor, negative_text: Tensor, guidance: float) -> Tensor:
-    """ε_neg + g·(ε_cond − ε_neg) in one pass of 2B."""
+    """ε_neg + g·(ε_cond − ε_neg) in one pass of 2B; both texts (G, 77, D), a row for B/G neighbours."""
     both = denoise(torch.cat([z, z]), torch.cat([t, t]), torch.cat([negative_text, text]))
     negative, conditional = both.chunk(2)
     return negative + guidance * (conditional - negative)

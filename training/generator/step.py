@@ -47,9 +47,8 @@ def noise_errors(policy: Policy, batch: Batch, alphas_bar: Tensor, *, with_refer
     """m_θ and m_ref of every image."""
     b, k = batch.selected.shape
     z_t = add_noise(batch.z_0, batch.eps.unsqueeze(1), alphas_bar[batch.t]).flatten(0, 1)  # (B·K, C, S, S)
-    t, text = batch.t.repeat_interleave(k), batch.text.repeat_interleave(k, 0)
-    eps = batch.eps.repeat_interleave(k, 0)
-    predicted = policy(z_t, t, text, batch.features, with_reference=with_reference)
+    t, eps = batch.t.repeat_interleave(k), batch.eps.repeat_interleave(k, 0)
+    predicted = policy(z_t, t, batch.text, batch.features, with_reference=with_reference)
     reference = None if predicted.reference is None else eps_mse(eps, predicted.reference).view(b, k)
     return Errors(eps_mse(eps, predicted.policy).view(b, k), reference)
 

@@ -228,19 +228,14 @@ def drawn_for(bench: Bench, artist: Artist, method: Method, rounds: Rounds, seed
     features, prompts = rounds.features.repeat(p, axis=0), [rounds.prompts[n] for n in given]
     if method == TEACHER:
         prompts = keywords.wishes(bench.keywords, prompts, features, **keywords.WISHES)
-    text = artist.states(prompts).repeat_interleave(k, 0)  # (M·P·K, 77, D)
-    users = torch.tensor(features.repeat(k, axis=0))
-    drawn = artist.draw(text, users, noise[given].flatten(0, 1), "drawing")
-    return drawn.reshape(m, p, k, *drawn.shape[1:])
+    drawn = artist.draw(artist.states(prompts), torch.tensor(features), noise[given], "drawing")  # (M·P, K, H, W, 3)
+    return drawn.reshape(m, p, *drawn.shape[1:])
 
 
 def _for_nobody(artist: Artist, rounds: Rounds, noise: torch.Tensor) -> np.ndarray:
     """Pictures of the whole pool (N, K, H, W, 3) from noise (N, K, C, S, S), for a user of whom nothing is known."""
-    n, k = noise.shape[:2]
-    text = artist.states(rounds.prompts).repeat_interleave(k, 0)
-    users = torch.zeros(n * k, rounds.features.shape[1], dtype=torch.long)
-    drawn = artist.draw(text, users, noise.flatten(0, 1), "drawing")
-    return drawn.reshape(n, k, *drawn.shape[1:])
+    nobody = torch.zeros(len(noise), rounds.features.shape[1], dtype=torch.long)
+    return artist.draw(artist.states(rounds.prompts), nobody, noise, "drawing")
 
 
 def _latent_shape(artist: Artist) -> tuple[int, ...]:

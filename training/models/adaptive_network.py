@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from training.models.errors import WeightsError
 from training.models.feature_crossing import FeatureSchema, UserEncoder
-from training.models.frozen_unet import Residuals, check_topology
+from training.models.frozen_unet import Residuals, check_topology, share_text
 from training.models.storage import load_weights, read_config, save_weights
 
 WEIGHTS_FILE = "adapter.safetensors"
@@ -78,6 +78,7 @@ class PersonalisedAdaptiveNetwork(nn.Module):
         check_topology(unet)
         copy = ControlNetModel.from_unet(unet, conditioning_embedding_out_channels=(1, 1))
         copy.requires_grad_(True)
+        share_text(copy)
         return cls(copy, schema, unet.config.sample_size, embed_dim, n_cross_layers)
 
     def zero_convs(self) -> list[nn.Conv2d]:
@@ -90,7 +91,7 @@ class PersonalisedAdaptiveNetwork(nn.Module):
         return user if user.is_floating_point() else self.user_encoder(user)
 
     def forward(self, z_t: Tensor, t: Tensor, text: Tensor, user: Tensor, scale: float | Tensor = 1.0) -> Residuals:
-        """Sec. 4.3, steps 1–3; `scale` is one number or one per sample (B,)."""
+        """Sec. 4.3, steps 1–3; `text` (G, 77, D) has a row for B/G neighbours, `scale` is a number or one each (B,)."""
         m = self.user_map(self.represent(user)).unflatten(1, self.latent_shape)  # (B, C, H, W)
         z_prime = z_t + self.input_zero_conv(m)  # before the copy's first convolution
         skips, middle = self.copy(z_prime, t, encoder_hidden_states=text, controlnet_cond=z_t, return_dict=False)

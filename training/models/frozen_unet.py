@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from diffusers import UNet2DConditionModel
+from diffusers import ControlNetModel, UNet2DConditionModel
+from diffusers.models.attention_processor import Attention, AttnProcessor2_0
 from torch import Tensor
 
 from training.models.errors import TopologyError
@@ -28,6 +29,25 @@ UNUSED_OPTIONS = (  # what SD 1.5 leaves unset and a ControlNet copy would not r
 )
 
 
+class SharedText(AttnProcessor2_0):
+    """Cross-attention to one text for several neighbours: its keys and values are computed once for all of them.
+
+    The queries (B, N, C) of B/G neighbours attend as one sequence (G, B/G·N, C), which is the same sum. With a text for
+    each (G = B) and in self-attention it is diffusers' own.
+    """
+
+    def __call__(
+        self, attn: Attention, hidden_states: Tensor, *context: Tensor | None, **more: Tensor | None
+    ) -> Tensor:
+        attended: Tensor = super().__call__(attn, hidden_states, *context, **more)
+        return attended.view_as(hidden_states)
+
+
+def share_text(model: UNet2DConditionModel | ControlNetModel) -> None:
+    """Lets a model take one text for several neighbours."""
+    model.set_attn_processor(SharedText())
+
+
 @dataclass(frozen=True)
 class Residuals:
     """What the adapter adds to the U-Net: 12 skips and the middle output."""
@@ -41,7 +61,7 @@ class Encoded:
     """The U-Net's state between middle block and decoder."""
 
     time: Tensor  # (B, 4·C_0) time embedding
-    text: Tensor  # (B, 77, D)
+    text: Tensor  # (G, 77, D)
     skips: tuple[Tensor, ...]  # 12 × (B, C_l, H_l, W_l)
     middle: Tensor  # (B, C, H, W)
 
@@ -78,11 +98,15 @@ def load_unet(directory: Path) -> UNet2DConditionModel:
         raise TopologyError(f"{directory} is not a diffusers U-Net directory: no config.json")
     unet = UNet2DConditionModel.from_pretrained(directory, torch_dtype=torch.float32, low_cpu_mem_usage=False)
     check_topology(unet)
+    share_text(unet)
     return unet.eval().requires_grad_(False)
 
 
 def encode(unet: UNet2DConditionModel, z_t: Tensor, t: Tensor, text: Tensor) -> Encoded:
-    """Time embedding, the 12 encoder blocks and the middle block."""
+    """Time embedding, the 12 encoder blocks and the middle block, of latents (B, C, S, S) at levels (B,).
+
+    `text` (G, 77, D) has a row for every B/G neighbours, which `share_text` must have been told.
+    """
     time = unet.time_embedding(unet.get_time_embed(sample=z_t, timestep=t))  # (B, 4·C_0)
     h = unet.conv_in(z_t)
     skips: tuple[Tensor, ...] = (h,)

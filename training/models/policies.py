@@ -46,7 +46,7 @@ class AdaptedUNet(nn.Module):
     def forward(
         self, z_t: Tensor, t: Tensor, text: Tensor, features: Tensor, *, with_reference: bool = True
     ) -> Predicted:
-        """Of latents (B, C, S, S) at levels (B,) with text (B, 77, D); features (G, F), one row for B/G neighbours."""
+        """Of latents (B, C, S, S) at levels (B,); text (G, 77, D) and features (G, F), a row for B/G neighbours."""
         with torch.no_grad():
             encoded = encode(self.unet, z_t, t, text)
             reference = decode(self.unet, encoded) if with_reference else None
@@ -93,7 +93,7 @@ class TunedUNet(nn.Module):
     def forward(
         self, z_t: Tensor, t: Tensor, text: Tensor, features: Tensor, *, with_reference: bool = True
     ) -> Predicted:
-        """Of latents (B, C, S, S) at levels (B,) with text (B, 77, D), whoever the user is."""
+        """Of latents (B, C, S, S) at levels (B,) with text (G, 77, D), whoever the user is."""
         with torch.no_grad():
             reference = self.of_reference(z_t, t, text) if with_reference else None
         return Predicted(self.without_user(z_t, t, text), reference)

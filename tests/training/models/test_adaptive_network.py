@@ -12,6 +12,7 @@ from training.models.denoiser import PersonalisedDenoiser
 from training.models.errors import TopologyError, WeightsError
 from training.models.feature_schema import Feature, FeatureSchema
 from training.models.frozen_unet import decode, encode, load_unet
+from training.models.policies import AdaptedUNet
 from training.objectives import eps_mse
 
 B = 3
@@ -109,6 +110,23 @@ def test_scale_is_per_sample_and_zero_switches_off(network, inputs) -> None:
     for a, b in zip(once.skips, scaled.skips, strict=True):
         torch.testing.assert_close(b, a * torch.tensor([0.0, 1.0, 2.0]).view(3, 1, 1, 1))
     assert not scaled.middle[0].any() and scaled.middle[1].any()
+
+
+def test_one_text_for_neighbours_is_that_text_for_each(unet, network, schema) -> None:
+    g, k = 2, 3
+    z, t, target = torch.randn(g * k, 4, 8, 8), torch.arange(g * k) * 150, torch.randn(g * k, 4, 8, 8)
+    text, users = torch.randn(g, 77, 12), torch.tensor([[1, 1, 0, 2], [2, 2, 3, 4]])
+    policy, found = AdaptedUNet(unet, speak(network)), []
+    for texts in (text, text.repeat_interleave(k, 0)):
+        network.zero_grad()
+        predicted = policy(z, t, texts, users)
+        eps_mse(target, predicted.policy).sum().backward()
+        gradients = [p.grad.clone() for p in network.parameters()]
+        found.append([predicted.policy.detach(), predicted.reference, *gradients])
+    for shared, own in zip(*found, strict=True):
+        torch.testing.assert_close(shared, own, atol=1e-5, rtol=1e-4)
+    both = policy.of_reference(z[:k], t[:k], text[:1]), policy.of_reference(z[:k], t[:k], text[1:])
+    assert not torch.allclose(*both, atol=1e-3)
 
 
 def test_the_user_enters_before_the_copys_first_convolution(network, inputs) -> None:
