@@ -29,7 +29,7 @@ def shapes_of(paths: FamilyPaths) -> dict[str, Shapes]:
         WeightsError: a part is missing.
         ModelError: the plug-ins and the adapter were trained with another feature schema than the family's.
     """
-    unet, vae = (read_config(paths.pipeline / part) for part in ("unet", "vae"))
+    unet, vae = read_config(paths.backbone_files), read_config(paths.pipeline / "vae")
     text, clip = read_config(paths.pipeline / "text_encoder"), read_config(paths.reward)
     plugin, adapter, schema = read_config(paths.perfusion_rm), read_config(paths.adapter), paths.schema()
     for name, config in (("perfusion_rm", plugin), ("adapter", adapter)):

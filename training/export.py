@@ -159,6 +159,8 @@ def main() -> int:
     arguments = parse_arguments()
     hush_libraries()
     elsewhere = {f.name: getattr(arguments, f.name) for f in fields(FamilyPaths)}
+    if arguments.pipeline and not arguments.backbone:
+        elsewhere["backbone"] = arguments.pipeline / "unet"  # not another pipeline's
     paths = replace(FamilyPaths.under(arguments.weights), **{name: path for name, path in elsewhere.items() if path})
     began = time.monotonic()
     try:

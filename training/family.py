@@ -35,7 +35,8 @@ class FamilyPaths:
     pipeline: Path  # diffusers StableDiffusionPipeline directory
     reward: Path  # transformers CLIPModel directory with tokenizer/ (or tokenizer files beside it)
     perfusion_rm: Path  # plug-ins for `reward`
-    adapter: Path  # personalised adaptive network for pipeline/unet
+    backbone: Path  # diffusers U-Net directory, aligned with everybody's preference; where absent, pipeline/unet
+    adapter: Path  # personalised adaptive network on the backbone
     feature_schema: Path  # feature_schema.json that both were trained with
     phrases: Path  # phrases.json, the professional vocabulary
     defaults: Path  # defaults.json, what a request that leaves a setting out gets; may be absent
@@ -46,6 +47,7 @@ class FamilyPaths:
             pipeline=root / "pipeline",
             reward=root / "reward",
             perfusion_rm=root / "perfusion_rm",
+            backbone=root / "backbone",
             adapter=root / "adapter",
             feature_schema=root / "feature_schema.json",
             phrases=root / "phrases.json",
@@ -56,7 +58,17 @@ class FamilyPaths:
         return FeatureSchema.read(self._present(self.feature_schema))
 
     def unet(self) -> UNet2DConditionModel:
+        """The pre-trained one, from which trainings start."""
         return load_unet(self.pipeline / "unet")
+
+    @property
+    def backbone_files(self) -> Path:
+        """The diffusers directory of the U-Net that draws."""
+        return self.backbone if self.backbone.exists() else self.pipeline / "unet"
+
+    def backbone_unet(self) -> UNet2DConditionModel:
+        """The one that draws, with the adapter on it."""
+        return load_unet(self.backbone_files)
 
     def vae(self) -> AutoencoderKL:
         where = self._present(self.pipeline / "vae")

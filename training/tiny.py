@@ -26,22 +26,25 @@ from training.data.market_table import MarketRecipe, industrial, schema_of, writ
 from training.data.prepare import prepare
 from training.data.table import read_table
 from training.family import TINY, FamilyPaths, hush_libraries, save_pipeline, save_reward_backbone
+from training.generator.recipes import Stage
 from training.generator.recipes import tiny as generator_recipe
 from training.loop import Diverged
 from training.market.attributes import ATTRIBUTES
 from training.market.drawing import SIZE_PX
 from training.models.errors import ModelError
 from training.models.feature_schema import FeatureSchema
+from training.models.frozen_unet import load_unet
 from training.noise import noise_schedule
 from training.pretraining import train_clip, train_diffusion, train_recogniser, train_tokenizer, train_vae
 from training.recogniser import Recogniser
 from training.reward.models import Starts
 from training.reward.recipes import tiny as reward_recipe
-from training.train_generator import train_stage
+from training.train_generator import train_stages
 from training.train_reward import train as train_reward
 
 GATE = 0.97  # the judge's accuracy on reconstructions, for every attribute kind
 MARKET = MarketRecipe(groups=16_000)
+GENERATOR: tuple[Stage, ...] = ("dpo", "distil", "temper")  # perfusion_plus, the better one of training.generator.table
 
 
 class GateError(RuntimeError):
@@ -117,11 +120,12 @@ class Workshop:
         self.family.phrases.write_text(json.dumps(vocabulary, indent=1) + "\n")
 
     def generator(self) -> None:
-        """The personalised adaptive network: wishes distilled, then the group-level objective."""
+        """The U-Net aligned by Diffusion-DPO, and on it the personalised adaptive network."""
         groups = with_latents(self.wished, self.family.vae(), self.data / "prepared")  # the VAE as published
-        first = train_stage(generator_recipe("distil"), groups, self.family, self.work / "generator-distil")
-        recipe, out = generator_recipe("group"), self.work / "generator-group"
-        adapter = train_stage(recipe, groups, self.family, out, start=first)
+        recipes = {stage: generator_recipe(stage) for stage in GENERATOR}
+        unet, adapter = train_stages(recipes, groups, self.family, self.work / "generator")
+        assert unet and adapter
+        load_unet(unet).half().save_pretrained(self.family.backbone)
         _copy_files(adapter, self.family.adapter)
 
     def clip(self) -> None:

@@ -19,6 +19,7 @@ its user.
 """
 
 import argparse
+import copy
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict, replace
@@ -35,7 +36,7 @@ from training.data.groups import GroupTensors
 from training.data.load import generator_groups
 from training.family import TINY, FamilyPaths, hush_libraries
 from training.generator.batches import GeneratorBatches
-from training.generator.recipes import STAGES, GeneratorRecipe, paper, tiny
+from training.generator.recipes import STAGES, GeneratorRecipe, Stage, paper, tiny
 from training.generator.sheets import sheet
 from training.generator.step import (
     MEASURES,
@@ -81,6 +82,7 @@ class Training:
         if recipe.checkpoint_gradients:
             self.policy.checkpoint_gradients()
         self.network = self.policy.trained
+        self.start = copy.deepcopy(self.network) if recipe.interpolation < 1 else None
         ema = get_ema_multi_avg_fn(recipe.ema)
         self.average = AveragedModel(self.network, multi_avg_fn=ema) if recipe.ema else None
         self.optimizer = torch.optim.AdamW(_rates(self.policy, recipe), recipe.lr, weight_decay=recipe.weight_decay)
@@ -163,8 +165,15 @@ class Training:
 
     @property
     def kept(self) -> Policy:
-        """What is measured and saved: the average, if there is one."""
-        return self.policy if self.average is None else self.policy.with_trained(self.average.module)
+        """What is measured and saved: the average, if there is one; if asked for, between it and the start."""
+        trained = self.network if self.average is None else self.average.module
+        if self.start is None:
+            return self.policy.with_trained(trained)
+        between = copy.deepcopy(self.start)
+        with torch.no_grad():
+            for kept, end in zip(between.parameters(), trained.parameters(), strict=True):
+                kept.lerp_(end, self.recipe.interpolation)
+        return self.policy.with_trained(between)
 
     def state(self) -> dict[str, Stateful]:
         """Everything that changes from step to step."""
@@ -209,6 +218,28 @@ def train_stage(
     return kept
 
 
+def train_stages(
+    recipes: Mapping[Stage, GeneratorRecipe],
+    groups: GroupTensors,
+    family: FamilyPaths,
+    out: Path,
+    *,
+    unet: Path | None = None,
+    start: Path | None = None,
+    workers: Workers | None = None,
+) -> tuple[Path | None, Path | None]:
+    """Stages one after the other, each on what those before it left, in out/STAGE; as `train_stage` else.
+
+    Returns:
+        The directories of the U-Net and of the adapter that they end with; None for what none of them trained or was
+        given.
+    """
+    for name, recipe in recipes.items():
+        kept = train_stage(recipe, groups, family, out / name, unet=unet, start=start, workers=workers)
+        unet, start = (kept, None) if recipe.trains == "unet" else (unet, kept)
+    return unet, start
+
+
 def _first_policy(
     recipe: GeneratorRecipe, groups: GroupTensors, unet: UNet2DConditionModel, start: Path | None
 ) -> Policy:
@@ -217,7 +248,7 @@ def _first_policy(
     if start is not None:
         return AdaptedUNet(unet, PersonalisedAdaptiveNetwork.load(start, unet, groups.schema))
     torch.manual_seed(recipe.seed)
-    shape = (recipe.embed_dim, recipe.n_cross_layers)
+    shape = (recipe.embed_dim, recipe.n_cross_layers, recipe.n_user_tokens)
     return AdaptedUNet(unet, PersonalisedAdaptiveNetwork.from_unet(unet, groups.schema, *shape))
 
 
@@ -241,7 +272,8 @@ def _rates(policy: Policy, recipe: GeneratorRecipe) -> list[dict[str, object]]:
         return [{"params": list(policy.unet.parameters())}]
     network = policy.network
     gate = list(network.input_zero_conv.parameters())
-    user = [*network.user_encoder.parameters(), *network.user_map.parameters()]
+    tokens = [] if network.user_tokens is None else network.user_tokens.parameters()
+    user = [*network.user_encoder.parameters(), *network.user_map.parameters(), *tokens]
     return [
         {"params": list(network.copy.parameters())},
         {"params": user, "lr": recipe.lr * recipe.user_lr_factor},
@@ -257,7 +289,11 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--stages", nargs="+", choices=STAGES, default=["dpo", "sft", "group"], help="default: %(default)s"
     )
-    parser.add_argument("--unet", type=Path, help="diffusers U-Net directory to start from instead of the family's")
+    parser.add_argument(
+        "--unet",
+        type=Path,
+        help="diffusers U-Net directory instead of pipeline/unet (to train) or the backbone (under an adapter)",
+    )
     parser.add_argument("--start", type=Path, help="adapter directory to start from instead of silence")
     parser.add_argument("--recipe", choices=RECIPES, default="paper", help="the numbers (default: %(default)s)")
     for name in CHANGES:
@@ -276,17 +312,16 @@ def main() -> int:
     hush_libraries()
     overrides = {name: getattr(arguments, name) for name in (*CHANGES, "bf16", "checkpoint_gradients")}
     changed = {name: value for name, value in overrides.items() if value is not None}
-    unet, adapter, family = arguments.unet, arguments.start, FamilyPaths.under(arguments.weights)
-    workers = Workers.from_environment()
+    family, workers = FamilyPaths.under(arguments.weights), Workers.from_environment()
     try:
         if workers.is_first:
             generator_groups(arguments.data, family)  # prepared once, then found by all
         workers.wait()
         groups = generator_groups(arguments.data, family)
-        for name in arguments.stages:
-            recipe = replace(RECIPES[arguments.recipe](name), **changed)
-            kept = train_stage(recipe, groups, family, arguments.out / name, unet=unet, start=adapter, workers=workers)
-            unet, adapter = (kept, None) if recipe.trains == "unet" else (unet, kept)
+        recipes = {name: replace(RECIPES[arguments.recipe](name), **changed) for name in arguments.stages}
+        below = family.backbone_files if recipes[arguments.stages[0]].trains == "adapter" else None
+        started = {"unet": arguments.unet or below, "start": arguments.start}
+        unet, adapter = train_stages(recipes, groups, family, arguments.out, **started, workers=workers)
     except (ModelError, Diverged) as error:
         print(f"training stopped: {error}", file=sys.stderr)
         return 1

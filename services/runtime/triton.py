@@ -43,14 +43,18 @@ class Models(ABC):
 
 
 class TritonModels(Models):
-    """Triton over gRPC. Must be made inside a running event loop."""
+    """Triton over gRPC. Must be made inside a running event loop.
+
+    An answer proves its model for `probe_interval_s`, or that many times as long as it took if it took over a second:
+    probes of a large model on a slow device must leave it time for its work.
+    """
 
     def __init__(
         self, address: str, *, timeout_s: float, max_message_bytes: int, probe_interval_s: float = 10.0
     ) -> None:
         self._timeout_s = timeout_s
         self._probe_interval_s = probe_interval_s
-        self._proven_at: dict[tuple[str, int], float] = {}
+        self._proven_until: dict[tuple[str, int], float] = {}  # by the clock of time.monotonic
         self._probes: dict[tuple[str, int], dict[str, Array]] = {}
         self._client = triton_aio.InferenceServerClient(
             address,
@@ -65,7 +69,7 @@ class TritonModels(Models):
         )
 
     async def infer(self, model: str, inputs: Tensors, release: int) -> dict[str, Array]:
-        limit_s = remaining_s(self._timeout_s)
+        limit_s, began = remaining_s(self._timeout_s), time.monotonic()
         trace = traceparent()
         try:
             result = await self._client.infer(
@@ -76,8 +80,12 @@ class TritonModels(Models):
                 headers={"traceparent": trace} if trace else None,
             )
         except InferenceServerException as error:
+            self._proven_until.pop((model, release), None)
             raise _translated(error, model, release, out_of_time=limit_s < self._timeout_s) from error
-        return {output.name: _array(result, model, output.name) for output in result.get_response().outputs}
+        answer = {output.name: _array(result, model, output.name) for output in result.get_response().outputs}
+        now = time.monotonic()
+        self._proven_until[model, release] = now + self._probe_interval_s * max(1.0, now - began)
+        return answer
 
     async def check(self, models: Sequence[str], release: int) -> None:
         await asyncio.gather(*(self._check_model(model, release) for model in models))
@@ -85,16 +93,16 @@ class TritonModels(Models):
     async def _check_model(self, model: str, release: int) -> None:
         key = (model, release)
         if not await self._says_ready(model, release):
-            self._proven_at.pop(key, None)
+            self._proven_until.pop(key, None)
             raise Unavailable("triton", f"has not loaded release {release} of {model}")
-        # "Ready" is Triton's own opinion and outlives a wedged model, so now and then it computes a real sample.
-        if time.monotonic() - self._proven_at.get(key, -math.inf) < self._probe_interval_s:
+        # "Ready" is Triton's own opinion and outlives a wedged model. What it computed lately is proof; without any,
+        # now and then, it computes a sample for this.
+        if time.monotonic() < self._proven_until.get(key, -math.inf):
             return
-        self._proven_at.pop(key, None)
+        self._proven_until.pop(key, None)
         if key not in self._probes:
             self._probes[key] = await self._probe_inputs(model, release)
         await self.infer(model, self._probes[key], release)
-        self._proven_at[key] = time.monotonic()
 
     async def _says_ready(self, model: str, release: int) -> bool:
         try:

@@ -142,6 +142,16 @@ def test_every_stage_trains_what_it_should(family: FamilyPaths, groups: GroupTen
     assert paper(stage).trains == recipe.trains and paper(stage).objective == recipe.objective
 
 
+def test_what_is_kept_lies_between_the_start_and_the_trained(family: FamilyPaths, groups: GroupTensors) -> None:
+    run = begin(replace(RECIPE, interpolation=0.25, ema=0.0), groups, family)
+    start = [p.detach().clone() for p in run.network.parameters()]
+    for n in range(3):  # until the gradient has come through the zero convolutions
+        run.step(n)
+    for kept, first, last in zip(run.kept.trained.parameters(), start, run.network.parameters(), strict=True):
+        torch.testing.assert_close(kept, 0.75 * first + 0.25 * last)
+    assert any(not torch.equal(*pair) for pair in zip(start, run.network.parameters(), strict=True))
+
+
 def test_parts_of_a_batch_add_up_to_the_batch(family: FamilyPaths, groups: GroupTensors) -> None:
     whole, parts = (begin(replace(RECIPE, accumulate=n), groups, family) for n in (1, 3))
     first, second = whole.step(0), parts.step(0)

@@ -109,7 +109,7 @@ def train_step(work: Path) -> dict[str, float]:
 def export(work: Path) -> dict[str, float]:
     """Contract and release; the size of what was written."""
     paths, repository = FamilyPaths.under(work / "family"), work / "model_repository"
-    write_contracts(paths, Path("model_repository"), repository, max_batch=2, instances=1)
+    write_contracts(paths, Path("model_repository"), repository, max_batch=1, instances=1)
     number = export_family(paths, Repository(repository), processes=1)
     manifest = json.loads((repository / "releases" / str(number) / "manifest.json").read_text())
     sizes = {path.parent.parent.name: 0 for path in repository.glob("*/*/model.onnx")}

@@ -98,12 +98,12 @@ def build_reward_image(paths: FamilyPaths) -> nn.Module:
 
 
 def build_denoiser(paths: FamilyPaths) -> nn.Module:
-    unet = paths.unet()
+    unet = paths.backbone_unet()
     return PersonalisedDenoiser(unet, paths.perfusion(unet))
 
 
 def build_user_encoder(paths: FamilyPaths) -> nn.Module:
-    return UserEncoders(paths.reward_model(), paths.perfusion(paths.unet()).user_encoder)
+    return UserEncoders(paths.reward_model(), paths.perfusion(paths.backbone_unet()).user_encoder)
 
 
 BUILDERS: dict[str, Callable[[FamilyPaths], nn.Module]] = {
@@ -116,7 +116,7 @@ BUILDERS: dict[str, Callable[[FamilyPaths], nn.Module]] = {
     "reward_image": build_reward_image,
 }
 SOURCES: dict[str, Callable[[FamilyPaths], list[Any]]] = {  # what a model's numbers depend on
-    "denoiser": lambda p: [p.pipeline / "unet", p.adapter, p.feature_schema],
+    "denoiser": lambda p: [p.backbone_files, p.adapter, p.feature_schema],
     "vae_decoder": lambda p: [p.pipeline / "vae"],
     "vae_encoder": lambda p: [p.pipeline / "vae"],
     "user_encoder": lambda p: [p.perfusion_rm, p.adapter, p.feature_schema],

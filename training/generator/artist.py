@@ -24,7 +24,7 @@ from training.sampling import sample, to_images
 class Drawing:
     """How pictures are drawn."""
 
-    steps: int = 8  # as good as 12 or 20 on the tiny family (docs/runs.md)
+    steps: int = 6  # as good as 12 or 20 on the tiny family (docs/runs.md)
     guidance: float = 4.0
     batch_size: int = 64  # pictures at once, whole groups
 

@@ -4,7 +4,7 @@ sd              the pre-trained U-Net
 sft, dpo, spo   the same U-Net fine-tuned on everybody's choices: Eq. 1 on picks, Diffusion-DPO, SPO
 pmg             sd, with the keywords of each user's history weighted into the prompt (PMG without its language model)
 perfusion       the paper's: on dpo's U-Net the adaptive network, Eq. 1 on picks, then Eq. 13
-perfusion_plus  beyond it: wishes distilled into the adapter, then Eq. 13
+perfusion_plus  beyond it: wishes distilled into the adapter, then a part of the way of Eq. 13
 without_pan     dpo's U-Net itself by Eq. 13, no users
 without_gobj    the adaptive network by Eq. 1 alone
 without_both    dpo's U-Net itself by Eq. 1
@@ -42,7 +42,7 @@ Chain = tuple[Stage | Literal["spo"], ...]
 CHAINS: Mapping[Method, Chain] = {
     "sd": (), "pmg": (), "sft": ("unet_sft",), "spo": ("spo",), "dpo": ("dpo",), TEACHER: ("dpo",),
     "without_both": ("dpo", "unet_sft"), "without_pan": ("dpo", "unet_group"), "without_gobj": ("dpo", "sft"),
-    "perfusion": ("dpo", "sft", "group"), "perfusion_plus": ("dpo", "distil", "group"),
+    "perfusion": ("dpo", "sft", "group"), "perfusion_plus": ("dpo", "distil", "temper"),
 }  # fmt: skip
 
 

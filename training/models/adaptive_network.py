@@ -3,13 +3,17 @@
 Turns (z_t, t, text, user) into residuals for a frozen U-Net's skips and middle output. Its 14
 zero convolutions make it a no-op before training. Does not hold the U-Net, and knows nothing
 about guidance, schedulers or losses.
+
+Beyond the paper, and only if asked for, the copy also reads the user as tokens beside the prompt's
+(as IP-Adapter's of a picture; Ye et al., 2023): what a user would add to a prompt is then said in
+the language that the copy has understood since its pre-training.
 """
 
 from pathlib import Path
 from typing import Any
 
 from diffusers import ControlNetModel, UNet2DConditionModel
-from torch import Tensor, nn
+from torch import Tensor, cat, nn
 
 from training.models.errors import WeightsError
 from training.models.feature_crossing import FeatureSchema, UserEncoder
@@ -46,8 +50,22 @@ class NoHint(nn.Module):
         return conditioning.new_zeros(1)
 
 
+class UserTokens(nn.Module):
+    """u_gen (G, d) → tokens (G, n, D) among the text states that the copy attends to."""
+
+    def __init__(self, width: int, n: int, text_width: int) -> None:
+        super().__init__()
+        self.shape = (n, text_width)
+        hidden = 4 * width
+        self.layers = nn.Sequential(nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, n * text_width))
+
+    def forward(self, u: Tensor) -> Tensor:
+        tokens: Tensor = self.layers(u).unflatten(1, self.shape)
+        return tokens
+
+
 class PersonalisedAdaptiveNetwork(nn.Module):
-    """User encoder, user map, input zero convolution, and the trainable copy of the encoder."""
+    """User encoder, user map, input zero convolution, and the trainable copy of the encoder; perhaps user tokens."""
 
     def __init__(
         self,
@@ -56,6 +74,7 @@ class PersonalisedAdaptiveNetwork(nn.Module):
         latent_size: int,
         embed_dim: int = 8,
         n_cross_layers: int = 2,
+        n_user_tokens: int = 0,
     ) -> None:
         super().__init__()
         channels = copy.config.in_channels
@@ -63,6 +82,8 @@ class PersonalisedAdaptiveNetwork(nn.Module):
         self.user_encoder = UserEncoder(schema, embed_dim, n_cross_layers)
         self.user_map = nn.Linear(self.user_encoder.width, channels * latent_size**2)
         self.input_zero_conv = _zero_conv(channels)
+        n, text_width = n_user_tokens, copy.config.cross_attention_dim
+        self.user_tokens = UserTokens(self.user_encoder.width, n, text_width) if n else None
         self.copy = copy
         self.copy.controlnet_cond_embedding = NoHint()
 
@@ -73,13 +94,14 @@ class PersonalisedAdaptiveNetwork(nn.Module):
         schema: FeatureSchema,
         embed_dim: int = 8,
         n_cross_layers: int = 2,
+        n_user_tokens: int = 0,
     ) -> "PersonalisedAdaptiveNetwork":
         """Before training: the copies equal the U-Net's blocks and every output is zero."""
         check_topology(unet)
         copy = ControlNetModel.from_unet(unet, conditioning_embedding_out_channels=(1, 1))
         copy.requires_grad_(True)
         share_text(copy)
-        return cls(copy, schema, unet.config.sample_size, embed_dim, n_cross_layers)
+        return cls(copy, schema, unet.config.sample_size, embed_dim, n_cross_layers, n_user_tokens)
 
     def zero_convs(self) -> list[nn.Conv2d]:
         """All 14: the input's, the 12 skips', the middle's."""
@@ -87,13 +109,24 @@ class PersonalisedAdaptiveNetwork(nn.Module):
         return [self.input_zero_conv, *skips, self.copy.controlnet_mid_block]
 
     def represent(self, user: Tensor) -> Tensor:
-        """u_gen from encoded features INT64 (B, F); a float input is u_gen (B, d) already."""
+        """u_gen from encoded features INT64 (G, F); a float input is u_gen (G, d) already."""
         return user if user.is_floating_point() else self.user_encoder(user)
 
     def forward(self, z_t: Tensor, t: Tensor, text: Tensor, user: Tensor, scale: float | Tensor = 1.0) -> Residuals:
-        """Sec. 4.3, steps 1–3; `text` (G, 77, D) has a row for B/G neighbours, `scale` is a number or one each (B,)."""
-        m = self.user_map(self.represent(user)).unflatten(1, self.latent_shape)  # (B, C, H, W)
-        z_prime = z_t + self.input_zero_conv(m)  # before the copy's first convolution
+        """Sec. 4.3, steps 1–3.
+
+        Args:
+            z_t, t: (B, C, S, S), (B,).
+            text: (G, 77, D), a row for B/G neighbours.
+            user: INT64 (G, F) features or (G, d) u_gen, a row for B/G neighbours; G need not be the text's.
+            scale: of all residuals, one number or one each (B,).
+        """
+        u = self.represent(user)  # (G, d)
+        m = self.user_map(u).unflatten(1, self.latent_shape)  # (G, C, H, W)
+        z_prime = z_t + _for_each(self.input_zero_conv(m), len(z_t))  # before the copy's first convolution
+        if self.user_tokens is not None:
+            rows = len(u) if len(u) > len(text) else len(text)
+            text = cat([_for_each(text, rows), _for_each(self.user_tokens(u), rows)], dim=1)  # (G, 77 + n, D)
         skips, middle = self.copy(z_prime, t, encoder_hidden_states=text, controlnet_cond=z_t, return_dict=False)
         if isinstance(scale, Tensor):
             scale = scale.view(-1, 1, 1, 1)  # (B, 1, 1, 1)
@@ -104,6 +137,7 @@ class PersonalisedAdaptiveNetwork(nn.Module):
             "latent_size": self.latent_shape[1],
             "embed_dim": self.user_encoder.embed_dim,
             "n_cross_layers": self.user_encoder.n_layers,
+            "n_user_tokens": self.user_tokens.shape[0] if self.user_tokens is not None else 0,
             "schema": self.user_encoder.schema.to_json(),
             "unet": _shape_config(self.copy),
         }
@@ -117,9 +151,15 @@ class PersonalisedAdaptiveNetwork(nn.Module):
         config = read_config(directory)
         own_schema = FeatureSchema.from_json(config["schema"])
         _check_fit(directory, config, unet, own_schema, schema)
-        network = cls.from_unet(unet, own_schema, config["embed_dim"], config["n_cross_layers"])
+        shape = (config["embed_dim"], config["n_cross_layers"], config.get("n_user_tokens", 0))
+        network = cls.from_unet(unet, own_schema, *shape)
         load_weights(network, set(network.state_dict()), directory / WEIGHTS_FILE)
         return network
+
+
+def _for_each(rows: Tensor, n: int) -> Tensor:
+    """A row for each of n neighbours from one for several."""
+    return rows if len(rows) == n else rows.repeat_interleave(n // len(rows), 0)
 
 
 def _zero_conv(channels: int) -> nn.Conv2d:

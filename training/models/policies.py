@@ -50,8 +50,7 @@ class AdaptedUNet(nn.Module):
         with torch.no_grad():
             encoded = encode(self.unet, z_t, t, text)
             reference = decode(self.unet, encoded) if with_reference else None
-        u = self.network.represent(features).repeat_interleave(len(z_t) // len(features), 0)  # (B, d)
-        return Predicted(decode(self.unet, encoded, self.network(z_t, t, text, u)), reference)
+        return Predicted(decode(self.unet, encoded, self.network(z_t, t, text, features)), reference)
 
     def without_user(self, z_t: Tensor, t: Tensor, text: Tensor) -> Tensor:
         """The unconditional half of guidance: the plain U-Net."""

@@ -155,6 +155,21 @@ async def test_the_check_computes_one_real_sample(models: TritonModels, triton: 
     assert triton.batches == [1]
 
 
+async def test_work_done_lately_is_proof_until_it_fails(triton: Doubling) -> None:
+    server, port = await serve(triton)
+    models = TritonModels(f"127.0.0.1:{port}", timeout_s=0.3, max_message_bytes=2**20)
+    await models.infer("double", INPUT, 1)
+    await models.check(["double"], 1)
+    assert triton.batches == [1]  # the request's own, no probe's
+    triton.state = "hangs"
+    with pytest.raises(Unavailable):
+        await models.infer("double", INPUT, 1)
+    with pytest.raises(Unavailable):
+        await models.check(["double"], 1)
+    await models.close()
+    await server.stop(0)
+
+
 async def test_a_model_that_says_ready_but_hangs_fails_the_check(models: TritonModels, triton: Doubling) -> None:
     await models.check(["double"], 1)
     triton.state = "hangs"

@@ -18,9 +18,12 @@ from training.objectives import eps_mse
 B = 3
 
 
-@pytest.fixture
-def network(unet: UNet2DConditionModel, schema: FeatureSchema) -> PersonalisedAdaptiveNetwork:
-    return PersonalisedAdaptiveNetwork.from_unet(unet, schema)
+@pytest.fixture(params=[0, 3], ids=["paper", "user_tokens"])
+def network(
+    unet: UNet2DConditionModel, schema: FeatureSchema, request: pytest.FixtureRequest
+) -> PersonalisedAdaptiveNetwork:
+    torch.manual_seed(2)
+    return PersonalisedAdaptiveNetwork.from_unet(unet, schema, n_user_tokens=request.param)
 
 
 @pytest.fixture
@@ -82,8 +85,9 @@ def test_no_parameter_is_useless_and_none_belongs_to_the_unet(unet, network, inp
     assert all(p.grad is None and not p.requires_grad for p in unet.parameters())
 
 
-def test_gradient_arrives_from_the_outside_in(unet, network, inputs) -> None:
+def test_gradient_arrives_from_the_outside_in(unet, schema, inputs) -> None:
     z, t, text, user = inputs
+    network = PersonalisedAdaptiveNetwork.from_unet(unet, schema)
     optimizer = torch.optim.SGD(network.parameters(), lr=1.0)
     target = torch.randn_like(z)
     outputs = [network.copy.controlnet_mid_block, *network.copy.controlnet_down_blocks]
@@ -125,6 +129,8 @@ def test_one_text_for_neighbours_is_that_text_for_each(unet, network, schema) ->
         found.append([predicted.policy.detach(), predicted.reference, *gradients])
     for shared, own in zip(*found, strict=True):
         torch.testing.assert_close(shared, own, atol=1e-5, rtol=1e-4)
+    of_first = policy(z[:k], t[:k], text[:1], users[:1].expand(k, -1)).policy  # one text, a user each
+    torch.testing.assert_close(of_first, found[0][0][:k], atol=1e-5, rtol=1e-4)
     both = policy.of_reference(z[:k], t[:k], text[:1]), policy.of_reference(z[:k], t[:k], text[1:])
     assert not torch.allclose(*both, atol=1e-3)
 
@@ -137,6 +143,17 @@ def test_the_user_enters_before_the_copys_first_convolution(network, inputs) -> 
     network.copy.conv_in.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
     network(z, t, text, u)
     torch.testing.assert_close(seen[0], z + network.input_zero_conv(m))
+
+
+def test_tokens_tell_the_copy_the_user_even_when_the_map_is_silent(unet, schema, inputs) -> None:
+    z, t, text, user = inputs
+    told = []
+    for n in (0, 3):
+        network = speak(PersonalisedAdaptiveNetwork.from_unet(unet, schema, n_user_tokens=n))
+        torch.nn.init.zeros_(network.input_zero_conv.weight)
+        one, other = (network(z, t, text, users).middle for users in (user, user.flip(0)))
+        told.append(not torch.equal(one[0], other[0]))
+    assert told == [False, True]
 
 
 def test_saved_and_loaded_it_is_the_same_to_half_precision(unet, network, inputs, schema, tmp_path: Path) -> None:
