@@ -30,6 +30,7 @@ WISHES: Mapping[str, Any] = MappingProxyType({"most": len(KINDS), "least": 0.0})
 DECAYS = (1e-4, 3e-4, 1e-3, 3e-3)  # weight decays to choose from
 VALUES = [(a.kind, value) for a in ATTRIBUTES for value in a.values]
 STARTS = np.cumsum([0, *(len(a.values) for a in ATTRIBUTES)])  # of each kind among VALUES
+WISHED_KINDS = tuple(kind for kind in KINDS if kind != "category")
 
 
 @dataclass(frozen=True)
@@ -56,25 +57,33 @@ class KeywordModel:
             scores[:, start:end] -= scores[:, start:end].mean(1, keepdims=True)
         return scores
 
+    def favourites(self, features: np.ndarray) -> np.ndarray:
+        """The most favoured value of each of WISHED_KINDS, its place among VALUES, int64 (N, len(WISHED_KINDS))."""
+        favours = self.favours(features)
+        spans = [(STARTS[n], STARTS[n + 1]) for n, kind in enumerate(KINDS) if kind in WISHED_KINDS]
+        return np.stack([start + favours[:, start:end].argmax(1) for start, end in spans], axis=1)
 
-def wish(prompt: str, favours: np.ndarray, most: int, least: float) -> list[str]:
+
+def wish(prompt: str, favours: np.ndarray, most: int, least: float, *, by_kind: bool = False) -> list[str]:
     """Phrases for kinds that the prompt leaves open: the most favoured value of each, if by `least` or more.
 
     Args:
         favours: of one user, (len(VALUES),).
         most: no more phrases than this, the most favoured first.
+        by_kind: in the order of the kinds instead.
     """
     asked = parse(prompt)
     garment = dict(asked)
     wished: list[tuple[float, str]] = []
     for number, kind in enumerate(KINDS):
-        if kind == "category" or kind in asked or not _could_have(kind, garment):
+        if kind not in WISHED_KINDS or kind in asked or not _could_have(kind, garment):
             continue
         best = STARTS[number] + int(np.argmax(favours[STARTS[number] : STARTS[number + 1]]))
         if favours[best] >= least:
             garment[kind] = VALUES[best][1]
             wished.append((float(favours[best]), PHRASE_OF[VALUES[best]]))
-    return [phrase for _, phrase in sorted(wished, reverse=True)[:most]]
+    chosen = sorted(wished, reverse=True)[:most]
+    return [phrase for _, phrase in (sorted(chosen, key=wished.index) if by_kind else chosen)]
 
 
 def fit(tags: np.ndarray, groups: GroupTensors, decays: Sequence[float] = DECAYS) -> KeywordModel:
@@ -123,10 +132,18 @@ class _Choices:
         return weights.detach()
 
 
-def wishes(model: KeywordModel, prompts: Sequence[str], features: np.ndarray, most: int, least: float) -> list[str]:
+def wishes(
+    model: KeywordModel,
+    prompts: Sequence[str],
+    features: np.ndarray,
+    most: int,
+    least: float,
+    *,
+    by_kind: bool = False,
+) -> list[str]:
     """Each prompt with its user's wishes added."""
-    favours = model.favours(features)
-    return [",".join([p, *wish(p, f, most, least)]) for p, f in zip(prompts, favours, strict=True)]
+    favours, how = model.favours(features), {"most": most, "least": least, "by_kind": by_kind}
+    return [",".join([p, *wish(p, f, **how)]) for p, f in zip(prompts, favours, strict=True)]
 
 
 def tags_of(groups: GroupTensors, tagger: Recogniser) -> np.ndarray:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+import numpy as np
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from transformers import CLIPTextModel, CLIPTokenizer
 
@@ -26,8 +27,9 @@ from training.data.market_table import MarketRecipe, industrial, schema_of, writ
 from training.data.prepare import prepare
 from training.data.table import read_table
 from training.family import TINY, FamilyPaths, hush_libraries, save_pipeline, save_reward_backbone
-from training.generator.recipes import Stage
 from training.generator.recipes import tiny as generator_recipe
+from training.generator.user_prompt import UserPromptRecipe, Wishing, train_user_prompt
+from training.keywords import KeywordModel
 from training.loop import Diverged
 from training.market.attributes import ATTRIBUTES
 from training.market.drawing import SIZE_PX
@@ -44,7 +46,6 @@ from training.train_reward import train as train_reward
 
 GATE = 0.97  # the judge's accuracy on reconstructions, for every attribute kind
 MARKET = MarketRecipe(groups=16_000)
-GENERATOR: tuple[Stage, ...] = ("dpo", "distil", "temper")  # perfusion_plus, the better one of training.generator.table
 
 
 class GateError(RuntimeError):
@@ -120,11 +121,16 @@ class Workshop:
         self.family.phrases.write_text(json.dumps(vocabulary, indent=1) + "\n")
 
     def generator(self) -> None:
-        """The U-Net aligned by Diffusion-DPO, and on it the personalised adaptive network."""
+        """perfusion_plus of training.generator.table: the aligned U-Net, and on it the adaptive network."""
         groups = with_latents(self.wished, self.family.vae(), self.data / "prepared")  # the VAE as published
-        recipes = {stage: generator_recipe(stage) for stage in GENERATOR}
-        unet, adapter = train_stages(recipes, groups, self.family, self.work / "generator")
-        assert unet and adapter
+        out = self.work / "generator"
+        unet, _ = train_stages({"dpo": generator_recipe("dpo")}, groups, self.family, out)
+        assert unet
+        wishing = Wishing(self.keywords, np.unique(groups.features, axis=0), self.prompts)
+        told = train_user_prompt(UserPromptRecipe(), wishing, self.family, out / "prompt", unet)
+        learnt = {stage: generator_recipe(stage) for stage in ("distil", "temper")}
+        _, adapter = train_stages(learnt, groups, self.family, out, unet=unet, start=told)
+        assert adapter
         load_unet(unet).half().save_pretrained(self.family.backbone)
         _copy_files(adapter, self.family.adapter)
 
@@ -179,14 +185,21 @@ class Workshop:
         write_market(self.data / "industrial", industrial())
         return prepare(self.data / "industrial", self.data / "prepared", self.trained_tokenizer, SIZE_PX)
 
+    @cached_property
+    def keywords(self) -> KeywordModel:
+        """What each user would add to a prompt, as their choices tell."""
+        tagger = train_recogniser.train(train_recogniser.perceptual(), self.work / "perceptual", self.data)
+        return keywords.fit(keywords.tags_of(self.groups, tagger), self.groups)
+
     @property
     def wished(self) -> GroupTensors:
-        """The same rounds, with what each user would add to the prompt, as their choices tell."""
-        groups = self.groups
-        tagger = train_recogniser.train(train_recogniser.perceptual(), self.work / "perceptual", self.data)
-        tags = keywords.tags_of(groups, tagger)
-        prompts = [group.prompt for group in read_table(self.table, images=False)]
-        return keywords.with_wishes(groups, keywords.fit(tags, groups), prompts, self.trained_tokenizer)
+        """The generator's rounds with it."""
+        return keywords.with_wishes(self.groups, self.keywords, self.prompts, self.trained_tokenizer)
+
+    @cached_property
+    def prompts(self) -> list[str]:
+        """Of the generator's rounds."""
+        return [group.prompt for group in read_table(self.table, images=False)]
 
 
 STAGES = ("tokenizer", "judge", "vae", "diffusion", "generator", "clip", "reward")

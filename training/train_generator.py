@@ -248,7 +248,7 @@ def _first_policy(
     if start is not None:
         return AdaptedUNet(unet, PersonalisedAdaptiveNetwork.load(start, unet, groups.schema))
     torch.manual_seed(recipe.seed)
-    shape = (recipe.embed_dim, recipe.n_cross_layers, recipe.n_user_tokens)
+    shape = (recipe.embed_dim, recipe.n_cross_layers)
     return AdaptedUNet(unet, PersonalisedAdaptiveNetwork.from_unet(unet, groups.schema, *shape))
 
 
@@ -263,7 +263,7 @@ def _check_latents(groups: GroupTensors, unet: UNet2DConditionModel) -> None:
 
 
 def _rates(policy: Policy, recipe: GeneratorRecipe) -> list[dict[str, object]]:
-    """AdamW's parameter groups; of an adapter: the copy with its zero convolutions, the user's path, the gate between.
+    """AdamW's parameter groups; of an adapter: the copy with its prompt and zero convolutions, the user's path, gate.
 
     While the gate (the input's zero convolution) is almost shut, nothing downstream can tell users apart, and while
     nothing downstream can, no gradient opens it. So it learns much faster.
@@ -272,10 +272,10 @@ def _rates(policy: Policy, recipe: GeneratorRecipe) -> list[dict[str, object]]:
         return [{"params": list(policy.unet.parameters())}]
     network = policy.network
     gate = list(network.input_zero_conv.parameters())
-    tokens = [] if network.user_tokens is None else network.user_tokens.parameters()
-    user = [*network.user_encoder.parameters(), *network.user_map.parameters(), *tokens]
+    user = [*network.user_encoder.parameters(), *network.user_map.parameters()]
+    prompt = [] if network.user_prompt is None else network.user_prompt.parameters()
     return [
-        {"params": list(network.copy.parameters())},
+        {"params": [*network.copy.parameters(), *prompt]},
         {"params": user, "lr": recipe.lr * recipe.user_lr_factor},
         {"params": gate, "lr": recipe.lr * recipe.gate_lr_factor, "weight_decay": 0.0},
     ]

@@ -4,7 +4,8 @@ sd              the pre-trained U-Net
 sft, dpo, spo   the same U-Net fine-tuned on everybody's choices: Eq. 1 on picks, Diffusion-DPO, SPO
 pmg             sd, with the keywords of each user's history weighted into the prompt (PMG without its language model)
 perfusion       the paper's: on dpo's U-Net the adaptive network, Eq. 1 on picks, then Eq. 13
-perfusion_plus  beyond it: wishes distilled into the adapter, then a part of the way of Eq. 13
+perfusion_plus  beyond it: an adapter that adds its user's wishes to the prompt's text states learns to draw as if the
+                prompt named them, then goes a part of the way of Eq. 13
 without_pan     dpo's U-Net itself by Eq. 13, no users
 without_gobj    the adaptive network by Eq. 1 alone
 without_both    dpo's U-Net itself by Eq. 1
@@ -22,6 +23,7 @@ from typing import Literal, get_args
 from training.data.groups import GroupTensors
 from training.family import FamilyPaths
 from training.generator.recipes import GeneratorRecipe, Stage, tiny
+from training.generator.user_prompt import UserPromptRecipe, Wishing, train_user_prompt
 from training.models.adaptive_network import PersonalisedAdaptiveNetwork
 from training.models.errors import ModelError
 from training.models.frozen_unet import load_unet
@@ -38,17 +40,19 @@ Method = Literal[
 METHODS: tuple[Method, ...] = get_args(Method)
 TEACHER: Method = "wishes"
 PERSONAL: tuple[Method, ...] = ("perfusion", "perfusion_plus", "pmg", "without_gobj", TEACHER)
-Chain = tuple[Stage | Literal["spo"], ...]
+Chain = tuple[Stage | Literal["spo", "prompt"], ...]
 CHAINS: Mapping[Method, Chain] = {
     "sd": (), "pmg": (), "sft": ("unet_sft",), "spo": ("spo",), "dpo": ("dpo",), TEACHER: ("dpo",),
     "without_both": ("dpo", "unet_sft"), "without_pan": ("dpo", "unet_group"), "without_gobj": ("dpo", "sft"),
-    "perfusion": ("dpo", "sft", "group"), "perfusion_plus": ("dpo", "distil", "temper"),
+    "perfusion": ("dpo", "sft", "group"), "perfusion_plus": ("dpo", "prompt", "distil", "temper"),
 }  # fmt: skip
 
 
-def recipe_of(chain: Chain, seed: int) -> GeneratorRecipe | SpoRecipes:
+def recipe_of(chain: Chain, seed: int) -> GeneratorRecipe | SpoRecipes | UserPromptRecipe:
     """Of a chain's last stage."""
     stage = chain[-1]
+    if stage == "prompt":
+        return UserPromptRecipe(seed=seed)
     return tiny_spo(seed) if stage == "spo" else replace(tiny(stage), seed=seed)
 
 
@@ -82,11 +86,16 @@ def is_trained(runs: Path, chain: Chain, seed: int, base: str) -> bool:
     return done.exists()
 
 
-def train_last(chain: Chain, groups: GroupTensors, family: FamilyPaths, runs: Path, seed: int, base: str) -> None:
+def train_last(
+    chain: Chain, groups: GroupTensors, wishing: Wishing, family: FamilyPaths, runs: Path, seed: int, base: str
+) -> None:
     """Trains (or resumes) a chain's last stage on what those before it left."""
     out, recipe = folder(runs, chain, seed), recipe_of(chain, seed)
-    if isinstance(recipe, GeneratorRecipe):
-        unet, adapter = _left_by(chain[:-1], runs, seed)
+    unet, adapter = _left_by(chain[:-1], runs, seed)
+    if isinstance(recipe, UserPromptRecipe):
+        assert unet is not None
+        train_user_prompt(recipe, wishing, family, out, unet)
+    elif isinstance(recipe, GeneratorRecipe):
         train_stage(recipe, groups, family, out, unet=unet, start=adapter)
     else:
         train_spo(recipe, groups, family, out)

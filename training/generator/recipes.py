@@ -46,7 +46,6 @@ class GeneratorRecipe:
     feature_dropout: float = 0.05  # so that "unknown" is a trained value
     embed_dim: int = 8  # width of one feature's embedding
     n_cross_layers: int = 2
-    n_user_tokens: int = 0  # of a new adapter; 0: the paper's, whose users come as a map alone
     max_grad_norm: float = 1.0
     ema: float = 0.99  # of the weights that are saved; 0 saves the last ones
     interpolation: float = 1.0  # what is saved lies this far from the starting weights to the trained ones
@@ -83,7 +82,7 @@ def tiny(stage: Stage) -> GeneratorRecipe:
         "dpo": GeneratorRecipe("dpo", steps=400, lr=2e-5, groups_per_batch=32),
         "unet_group": GeneratorRecipe("group", steps=600, lr=5e-5),
         "sft": GeneratorRecipe("sft", steps=600, lr=8e-4, groups_per_batch=64, prompt_dropout=0.3),
-        "distil": GeneratorRecipe("distil", steps=900, lr=8e-4, groups_per_batch=64),
+        "distil": GeneratorRecipe("distil", steps=300, lr=8e-4, groups_per_batch=64),
         "group": GeneratorRecipe("group", steps=600, lr=7e-5, gate_lr_factor=4.0),
         "temper": GeneratorRecipe("group", steps=600, lr=7e-5, gate_lr_factor=4.0),
     }
@@ -96,7 +95,4 @@ def _of_stage(recipe: GeneratorRecipe, stage: Stage) -> GeneratorRecipe:
     objective: Objective = objectives.get(stage, stage)  # type: ignore[arg-type]  # the other names are objectives
     if stage == "dpo" or stage.startswith("unet_"):
         return replace(recipe, objective=objective, trains="unet", prompt_dropout=0.2)
-    interpolation, tokens = 1 / 3 if stage == "temper" else 1.0, 12 if stage == "distil" else 0
-    return replace(
-        recipe, objective=objective, trains="adapter", interpolation=interpolation, n_user_tokens=tokens
-    )  # fmt: skip
+    return replace(recipe, objective=objective, trains="adapter", interpolation=1 / 3 if stage == "temper" else 1.0)

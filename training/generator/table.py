@@ -48,6 +48,7 @@ from training.generator.methods import (
 from training.generator.pmg import draw_with_keywords
 from training.generator.report import report, table
 from training.generator.rounds import Rounds, Size, Split
+from training.generator.user_prompt import Wishing
 from training.generator.worth import REWARDS, Judges
 from training.jobs import Job, run_jobs, threads_of_each
 from training.loop import Diverged
@@ -91,9 +92,18 @@ class Bench:
     @cached_property
     def groups(self) -> GroupTensors:
         """The same with latents, and with every user's wishes."""
-        prompts = [group.prompt for group in read_table(self.data / "market", images=False)]
-        wished = keywords.with_wishes(self.plain, self.keywords, prompts, self.family.tokenizer())
+        wished = keywords.with_wishes(self.plain, self.keywords, self.prompts, self.family.tokenizer())
         return with_latents(wished, self.family.vae(), self.data / "prepared")
+
+    @cached_property
+    def prompts(self) -> list[str]:
+        """Of the rounds."""
+        return [group.prompt for group in read_table(self.data / "market", images=False)]
+
+    @property
+    def wishing(self) -> Wishing:
+        """What user prompts are taught."""
+        return Wishing(self.keywords, np.unique(self.plain.features, axis=0), self.prompts)
 
     @cached_property
     def base(self) -> str:
@@ -268,7 +278,8 @@ def main() -> int:
         if arguments.threads:
             torch.set_num_threads(arguments.threads)
         if arguments.train:
-            train_last(tuple(arguments.train), bench.groups, bench.family, bench.runs, arguments.seeds[0], bench.base)
+            chain, where = tuple(arguments.train), (bench.family, bench.runs, arguments.seeds[0], bench.base)
+            train_last(chain, bench.groups, bench.wishing, *where)
             return 0
         if arguments.draw:
             draw(bench, *arguments.draw, arguments.seeds[0])

@@ -4,16 +4,15 @@ Turns (z_t, t, text, user) into residuals for a frozen U-Net's skips and middle 
 zero convolutions make it a no-op before training. Does not hold the U-Net, and knows nothing
 about guidance, schedulers or losses.
 
-Beyond the paper, and only if asked for, the copy also reads the user as tokens beside the prompt's
-(as IP-Adapter's of a picture; Ye et al., 2023): what a user would add to a prompt is then said in
-the language that the copy has understood since its pre-training.
+Beyond the paper, and only if asked for, U-Net and copy read the prompt as if it named the user's
+wishes (`prompt_for`), in the language that they have understood since their pre-training.
 """
 
 from pathlib import Path
 from typing import Any
 
 from diffusers import ControlNetModel, UNet2DConditionModel
-from torch import Tensor, cat, nn
+from torch import Tensor, nn
 
 from training.models.errors import WeightsError
 from training.models.feature_crossing import FeatureSchema, UserEncoder
@@ -21,6 +20,7 @@ from training.models.frozen_unet import Residuals, check_topology, share_text
 from training.models.storage import load_weights, read_config, save_weights
 
 WEIGHTS_FILE = "adapter.safetensors"
+HEADS = 4  # of the user prompt's attention
 UNET_KEYS = (  # what determines the copy's shape; an adapter fits U-Nets that agree in these
     "in_channels",
     "block_out_channels",
@@ -50,22 +50,43 @@ class NoHint(nn.Module):
         return conditioning.new_zeros(1)
 
 
-class UserTokens(nn.Module):
-    """u_gen (G, d) → tokens (G, n, D) among the text states that the copy attends to."""
+class UserPrompt(nn.Module):
+    """Text states (G, 77, D) and u_gen (G, d) → what to add to the states so that the user's wishes are said, too.
 
-    def __init__(self, width: int, n: int, text_width: int) -> None:
+    The user becomes tokens, which layers of a transformer decoder read beside the prompt. Untrained it adds nothing.
+    """
+
+    def __init__(self, width: int, n_tokens: int, text_width: int, n_layers: int = 2) -> None:
         super().__init__()
-        self.shape = (n, text_width)
-        hidden = 4 * width
-        self.layers = nn.Sequential(nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, n * text_width))
+        self.shape = (n_tokens, text_width)
+        hidden = 8 * width
+        self.to_tokens = nn.Sequential(
+            nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, hidden), nn.GELU(),
+            nn.Linear(hidden, n_tokens * text_width),
+        )  # fmt: skip
+        how = {"dropout": 0.0, "activation": "gelu", "batch_first": True, "norm_first": True}
+        self.layers = nn.ModuleList(
+            nn.TransformerDecoderLayer(text_width, HEADS, 4 * text_width, **how) for _ in range(n_layers)
+        )
+        self.out = nn.Linear(text_width, text_width)
+        nn.init.zeros_(self.out.weight)
+        nn.init.zeros_(self.out.bias)
 
-    def forward(self, u: Tensor) -> Tensor:
-        tokens: Tensor = self.layers(u).unflatten(1, self.shape)
+    def tokens_of(self, u: Tensor) -> Tensor:
+        """The user's tokens (G, n, D)."""
+        tokens: Tensor = self.to_tokens(u).unflatten(1, self.shape)
         return tokens
+
+    def forward(self, text: Tensor, u: Tensor) -> Tensor:
+        tokens, h = self.tokens_of(u), text
+        for layer in self.layers:
+            h = layer(h, tokens)
+        added: Tensor = self.out(h)
+        return added
 
 
 class PersonalisedAdaptiveNetwork(nn.Module):
-    """User encoder, user map, input zero convolution, and the trainable copy of the encoder; perhaps user tokens."""
+    """User encoder, user map, input zero convolution, and the trainable copy of the encoder; perhaps a user prompt."""
 
     def __init__(
         self,
@@ -83,7 +104,7 @@ class PersonalisedAdaptiveNetwork(nn.Module):
         self.user_map = nn.Linear(self.user_encoder.width, channels * latent_size**2)
         self.input_zero_conv = _zero_conv(channels)
         n, text_width = n_user_tokens, copy.config.cross_attention_dim
-        self.user_tokens = UserTokens(self.user_encoder.width, n, text_width) if n else None
+        self.user_prompt = UserPrompt(self.user_encoder.width, n, text_width) if n else None
         self.copy = copy
         self.copy.controlnet_cond_embedding = NoHint()
 
@@ -112,21 +133,32 @@ class PersonalisedAdaptiveNetwork(nn.Module):
         """u_gen from encoded features INT64 (G, F); a float input is u_gen (G, d) already."""
         return user if user.is_floating_point() else self.user_encoder(user)
 
+    def prompt_for(self, text: Tensor, user: Tensor, scale: float | Tensor = 1.0) -> Tensor:
+        """The text states (G, 77, D) that the personalised half reads: the prompt's, and what this user would add.
+
+        Args:
+            text, user, scale: as `forward`'s; a scale of 0 leaves the prompt's, as does an adapter without user prompt.
+        """
+        if self.user_prompt is None:
+            return text
+        u = self.represent(user)
+        rows = len(u) if len(u) > len(text) else len(text)
+        text = _for_each(text, rows)
+        added = self.user_prompt(text, _for_each(u, rows))  # (G, 77, D)
+        return text + (scale.view(-1, 1, 1) if isinstance(scale, Tensor) else scale) * added
+
     def forward(self, z_t: Tensor, t: Tensor, text: Tensor, user: Tensor, scale: float | Tensor = 1.0) -> Residuals:
         """Sec. 4.3, steps 1–3.
 
         Args:
             z_t, t: (B, C, S, S), (B,).
-            text: (G, 77, D), a row for B/G neighbours.
+            text: (G, 77, D), a row for B/G neighbours; what `prompt_for` made of the prompt.
             user: INT64 (G, F) features or (G, d) u_gen, a row for B/G neighbours; G need not be the text's.
             scale: of all residuals, one number or one each (B,).
         """
         u = self.represent(user)  # (G, d)
         m = self.user_map(u).unflatten(1, self.latent_shape)  # (G, C, H, W)
         z_prime = z_t + _for_each(self.input_zero_conv(m), len(z_t))  # before the copy's first convolution
-        if self.user_tokens is not None:
-            rows = len(u) if len(u) > len(text) else len(text)
-            text = cat([_for_each(text, rows), _for_each(self.user_tokens(u), rows)], dim=1)  # (G, 77 + n, D)
         skips, middle = self.copy(z_prime, t, encoder_hidden_states=text, controlnet_cond=z_t, return_dict=False)
         if isinstance(scale, Tensor):
             scale = scale.view(-1, 1, 1, 1)  # (B, 1, 1, 1)
@@ -137,7 +169,7 @@ class PersonalisedAdaptiveNetwork(nn.Module):
             "latent_size": self.latent_shape[1],
             "embed_dim": self.user_encoder.embed_dim,
             "n_cross_layers": self.user_encoder.n_layers,
-            "n_user_tokens": self.user_tokens.shape[0] if self.user_tokens is not None else 0,
+            "n_user_tokens": self.user_prompt.shape[0] if self.user_prompt is not None else 0,
             "schema": self.user_encoder.schema.to_json(),
             "unet": _shape_config(self.copy),
         }

@@ -30,6 +30,7 @@ class PersonalisedDenoiser(nn.Module):
         adapter_scale: Tensor,  # (B, 1)
     ) -> Tensor:
         t = timestep[:, 0]  # (B,)
+        text = self.network.prompt_for(text, user, adapter_scale)
         added = self.network(latents, t, text, user, adapter_scale)
         # One pass of 2B, the unconditional half first. Stacked, not concatenated: an exporter then sees one batch size.
         both = [stack(pair).flatten(0, 1) for pair in ([latents, latents], [t, t], [negative_text, text])]

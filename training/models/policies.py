@@ -1,9 +1,9 @@
 """What the objectives train: a noise prediction ε_θ, beside that of its frozen reference ε_ref.
 
 AdaptedUNet is PerFusion's: a frozen U-Net and the personalised adaptive network. Its reference is the same U-Net
-without residuals, so that one pass of the encoder serves both and no second U-Net lies in memory. TunedUNet is what
-SFT, Diffusion-DPO and SPO train: a U-Net, beside the frozen one it started from. It is shown users and ignores them.
-Neither knows objectives, data or noise schedules.
+without residuals on the prompt as it is, so that no second U-Net lies in memory, and one pass of the encoder serves
+both unless the adapter has a user prompt. TunedUNet is what SFT, Diffusion-DPO and SPO train: a U-Net, beside the
+frozen one it started from. It is shown users and ignores them. Neither knows objectives, data or noise schedules.
 """
 
 import copy
@@ -47,10 +47,13 @@ class AdaptedUNet(nn.Module):
         self, z_t: Tensor, t: Tensor, text: Tensor, features: Tensor, *, with_reference: bool = True
     ) -> Predicted:
         """Of latents (B, C, S, S) at levels (B,); text (G, 77, D) and features (G, F), a row for B/G neighbours."""
+        said = self.network.prompt_for(text, features)
+        shared = said is text  # then one pass of the encoder serves both
         with torch.no_grad():
-            encoded = encode(self.unet, z_t, t, text)
-            reference = decode(self.unet, encoded) if with_reference else None
-        return Predicted(decode(self.unet, encoded, self.network(z_t, t, text, features)), reference)
+            plain = encode(self.unet, z_t, t, text) if shared or with_reference else None
+            reference = decode(self.unet, plain) if plain and with_reference else None
+        encoded = plain if plain and shared else encode(self.unet, z_t, t, said)
+        return Predicted(decode(self.unet, encoded, self.network(z_t, t, said, features)), reference)
 
     def without_user(self, z_t: Tensor, t: Tensor, text: Tensor) -> Tensor:
         """The unconditional half of guidance: the plain U-Net."""

@@ -18,7 +18,7 @@ from training.objectives import eps_mse
 B = 3
 
 
-@pytest.fixture(params=[0, 3], ids=["paper", "user_tokens"])
+@pytest.fixture(params=[0, 3], ids=["paper", "user_prompt"])
 def network(
     unet: UNet2DConditionModel, schema: FeatureSchema, request: pytest.FixtureRequest
 ) -> PersonalisedAdaptiveNetwork:
@@ -77,8 +77,8 @@ def test_the_copy_starts_as_the_unets_encoder(unet, network) -> None:
 
 def test_no_parameter_is_useless_and_none_belongs_to_the_unet(unet, network, inputs) -> None:
     z, t, text, user = inputs
-    added = speak(network)(z, t, text, user)
-    eps_mse(torch.zeros_like(z), decode(unet, encode(unet, z, t, text), added)).sum().backward()
+    predicted = AdaptedUNet(unet, speak(network))(z, t, text, user)
+    eps_mse(torch.zeros_like(z), predicted.policy).sum().backward()
     without = [name for name, p in network.named_parameters() if p.grad is None]
     assert without == []
     assert not any("cond_embedding" in name for name in network.state_dict())
@@ -145,13 +145,17 @@ def test_the_user_enters_before_the_copys_first_convolution(network, inputs) -> 
     torch.testing.assert_close(seen[0], z + network.input_zero_conv(m))
 
 
-def test_tokens_tell_the_copy_the_user_even_when_the_map_is_silent(unet, schema, inputs) -> None:
+def test_a_prompt_tells_the_user_even_when_the_map_is_silent(unet, schema, inputs) -> None:
     z, t, text, user = inputs
     told = []
     for n in (0, 3):
         network = speak(PersonalisedAdaptiveNetwork.from_unet(unet, schema, n_user_tokens=n))
+        if network.user_prompt is not None:
+            assert torch.equal(network.prompt_for(text, user), text)  # untrained: no change
+            torch.nn.init.normal_(network.user_prompt.out.weight)
+            assert torch.equal(network.prompt_for(text, user, torch.zeros(B, 1)), text)  # nor without scale
         torch.nn.init.zeros_(network.input_zero_conv.weight)
-        one, other = (network(z, t, text, users).middle for users in (user, user.flip(0)))
+        one, other = (AdaptedUNet(unet, network)(z, t, text, users).policy for users in (user, user.flip(0)))
         told.append(not torch.equal(one[0], other[0]))
     assert told == [False, True]
 
@@ -203,7 +207,11 @@ def test_the_denoiser_guides_the_personalised_half_only(unet, network, inputs) -
     u, negative = speak(network).represent(user), torch.randn(B, 77, 12)
     guidance, scale = torch.tensor([[1.0], [4.0], [7.5]]), torch.tensor([[1.0], [0.5], [0.0]])
     eps_neg = unet(z, t, negative).sample
-    eps_cond = decode(unet, encode(unet, z, t, text), network(z, t, text, u, scale))
+    if network.user_prompt is not None:
+        torch.nn.init.normal_(network.user_prompt.out.weight, std=0.1)
+    said = network.prompt_for(text, u, scale)
+    assert torch.equal(said[2], text[2])
+    eps_cond = decode(unet, encode(unet, z, t, said), network(z, t, said, u, scale))
     expected = eps_neg + guidance.view(B, 1, 1, 1) * (eps_cond - eps_neg)
     eps = PersonalisedDenoiser(unet, network)(z, t[:, None], text, negative, u, guidance, scale)
     torch.testing.assert_close(eps, expected, atol=1e-5, rtol=1e-5)
