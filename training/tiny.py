@@ -121,16 +121,13 @@ class Workshop:
         self.family.phrases.write_text(json.dumps(vocabulary, indent=1) + "\n")
 
     def generator(self) -> None:
-        """perfusion_plus of training.generator.table: the aligned U-Net, and on it the adaptive network."""
+        """The U-Net aligned by Diffusion-DPO, and on it an adapter that is taught its user prompt."""
         groups = with_latents(self.wished, self.family.vae(), self.data / "prepared")  # the VAE as published
         out = self.work / "generator"
         unet, _ = train_stages({"dpo": generator_recipe("dpo")}, groups, self.family, out)
         assert unet
         wishing = Wishing(self.keywords, np.unique(groups.features, axis=0), self.prompts)
-        told = train_user_prompt(UserPromptRecipe(), wishing, self.family, out / "prompt", unet)
-        learnt = {stage: generator_recipe(stage) for stage in ("distil", "temper")}
-        _, adapter = train_stages(learnt, groups, self.family, out, unet=unet, start=told)
-        assert adapter
+        adapter = train_user_prompt(UserPromptRecipe(), wishing, self.family, out / "prompt", unet)
         load_unet(unet).half().save_pretrained(self.family.backbone)
         _copy_files(adapter, self.family.adapter)
 

@@ -35,7 +35,7 @@ from training.pretraining.train_tokenizer import encode
 class UserPromptRecipe:
     """How a user prompt is taught; minutes on one core."""
 
-    steps: int = 1_000
+    steps: int = 1_500
     profiles: int = 1_024  # of a step, whose tokens are told
     prompts: int = 64  # of a step, for the first profiles, whose text states are told
     lr: float = 2e-3
