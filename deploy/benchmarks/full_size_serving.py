@@ -37,8 +37,10 @@ def measure(cluster: Cluster, steps: int) -> dict[str, object]:
     ends: list[float] = []
     with connect(cluster.layout) as clients:
         put_profile(clients, merchant)
-        who, size = {"request_id": str(uuid.uuid4()), "user_id": merchant.user_id}, {"num_candidates": 1, "seed": 0}
-        asked = GenerateRequest(**who, **size, prompt=PROMPT, num_steps=steps)
+        asked = GenerateRequest(
+            request_id=str(uuid.uuid4()), user_id=merchant.user_id, prompt=PROMPT,
+            num_candidates=1, seed=0, num_steps=steps,
+        )  # fmt: skip
         for event in clients.generation.Generate(asked, timeout=PATIENCE_S * (steps + 2)):
             if event.WhichOneof("event") == "progress":
                 ends.append(time.perf_counter())
