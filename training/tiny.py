@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-import numpy as np
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from transformers import CLIPTextModel, CLIPTokenizer
 
@@ -28,20 +27,17 @@ from training.data.prepare import prepare
 from training.data.table import read_table
 from training.family import TINY, FamilyPaths, hush_libraries, save_pipeline, save_reward_backbone
 from training.generator.recipes import tiny as generator_recipe
-from training.generator.user_prompt import UserPromptRecipe, Wishing, train_user_prompt
-from training.keywords import KeywordModel
 from training.loop import Diverged
 from training.market.attributes import ATTRIBUTES
 from training.market.drawing import SIZE_PX
 from training.models.errors import ModelError
 from training.models.feature_schema import FeatureSchema
-from training.models.frozen_unet import load_unet
 from training.noise import noise_schedule
 from training.pretraining import train_clip, train_diffusion, train_recogniser, train_tokenizer, train_vae
 from training.recogniser import Recogniser
 from training.reward.models import Starts
 from training.reward.recipes import tiny as reward_recipe
-from training.train_generator import train_stages
+from training.train_generator import train_stage
 from training.train_reward import train as train_reward
 
 GATE = 0.97  # the judge's accuracy on reconstructions, for every attribute kind
@@ -121,14 +117,11 @@ class Workshop:
         self.family.phrases.write_text(json.dumps(vocabulary, indent=1) + "\n")
 
     def generator(self) -> None:
-        """The U-Net aligned by Diffusion-DPO, and on it an adapter that is taught its user prompt."""
+        """The personalised adaptive network: wishes distilled, then the group-level objective."""
         groups = with_latents(self.wished, self.family.vae(), self.data / "prepared")  # the VAE as published
-        out = self.work / "generator"
-        unet, _ = train_stages({"dpo": generator_recipe("dpo")}, groups, self.family, out)
-        assert unet
-        wishing = Wishing(self.keywords, np.unique(groups.features, axis=0), self.prompts)
-        adapter = train_user_prompt(UserPromptRecipe(), wishing, self.family, out / "prompt", unet)
-        load_unet(unet).half().save_pretrained(self.family.backbone)
+        first = train_stage(generator_recipe("distil"), groups, self.family, self.work / "generator-distil")
+        recipe, out = generator_recipe("group"), self.work / "generator-group"
+        adapter = train_stage(recipe, groups, self.family, out, start=first)
         _copy_files(adapter, self.family.adapter)
 
     def clip(self) -> None:
@@ -182,21 +175,14 @@ class Workshop:
         write_market(self.data / "industrial", industrial())
         return prepare(self.data / "industrial", self.data / "prepared", self.trained_tokenizer, SIZE_PX)
 
-    @cached_property
-    def keywords(self) -> KeywordModel:
-        """What each user would add to a prompt, as their choices tell."""
-        tagger = train_recogniser.train(train_recogniser.perceptual(), self.work / "perceptual", self.data)
-        return keywords.fit(keywords.tags_of(self.groups, tagger), self.groups)
-
     @property
     def wished(self) -> GroupTensors:
-        """The generator's rounds with it."""
-        return keywords.with_wishes(self.groups, self.keywords, self.prompts, self.trained_tokenizer)
-
-    @cached_property
-    def prompts(self) -> list[str]:
-        """Of the generator's rounds."""
-        return [group.prompt for group in read_table(self.table, images=False)]
+        """The same rounds, with what each user would add to the prompt, as their choices tell."""
+        groups = self.groups
+        tagger = train_recogniser.train(train_recogniser.perceptual(), self.work / "perceptual", self.data)
+        tags = keywords.tags_of(groups, tagger)
+        prompts = [group.prompt for group in read_table(self.table, images=False)]
+        return keywords.with_wishes(groups, keywords.fit(tags, groups), prompts, self.trained_tokenizer)
 
 
 STAGES = ("tokenizer", "judge", "vae", "diffusion", "generator", "clip", "reward")

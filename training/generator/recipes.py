@@ -82,7 +82,7 @@ def tiny(stage: Stage) -> GeneratorRecipe:
         "dpo": GeneratorRecipe("dpo", steps=400, lr=2e-5, groups_per_batch=32),
         "unet_group": GeneratorRecipe("group", steps=600, lr=5e-5),
         "sft": GeneratorRecipe("sft", steps=600, lr=8e-4, groups_per_batch=64, prompt_dropout=0.3),
-        "distil": GeneratorRecipe("distil", steps=300, lr=8e-4, groups_per_batch=64),
+        "distil": GeneratorRecipe("distil", steps=900, lr=8e-4, groups_per_batch=64),
         "group": GeneratorRecipe("group", steps=600, lr=7e-5, gate_lr_factor=4.0),
         "temper": GeneratorRecipe("group", steps=600, lr=7e-5, gate_lr_factor=4.0),
     }
