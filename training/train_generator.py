@@ -36,7 +36,7 @@ from training.data.groups import GroupTensors
 from training.data.load import generator_groups
 from training.family import TINY, FamilyPaths, hush_libraries
 from training.generator.batches import GeneratorBatches
-from training.generator.recipes import STAGES, GeneratorRecipe, Stage, paper, tiny
+from training.generator.recipes import STAGES, GeneratorRecipe, paper, tiny
 from training.generator.sheets import sheet
 from training.generator.step import (
     MEASURES,
@@ -218,28 +218,6 @@ def train_stage(
     return kept
 
 
-def train_stages(
-    recipes: Mapping[Stage, GeneratorRecipe],
-    groups: GroupTensors,
-    family: FamilyPaths,
-    out: Path,
-    *,
-    unet: Path | None = None,
-    start: Path | None = None,
-    workers: Workers | None = None,
-) -> tuple[Path | None, Path | None]:
-    """Stages one after the other, each on what those before it left, in out/STAGE; as `train_stage` else.
-
-    Returns:
-        The directories of the U-Net and of the adapter that they end with; None for what none of them trained or was
-        given.
-    """
-    for name, recipe in recipes.items():
-        kept = train_stage(recipe, groups, family, out / name, unet=unet, start=start, workers=workers)
-        unet, start = (kept, None) if recipe.trains == "unet" else (unet, kept)
-    return unet, start
-
-
 def _first_policy(
     recipe: GeneratorRecipe, groups: GroupTensors, unet: UNet2DConditionModel, start: Path | None
 ) -> Policy:
@@ -273,7 +251,7 @@ def _rates(policy: Policy, recipe: GeneratorRecipe) -> list[dict[str, object]]:
     network = policy.network
     gate = list(network.input_zero_conv.parameters())
     user = [*network.user_encoder.parameters(), *network.user_map.parameters()]
-    prompt = [] if network.user_prompt is None else network.user_prompt.parameters()
+    prompt = [] if network.user_prompt is None else [p for p in network.user_prompt.parameters() if p.requires_grad]
     return [
         {"params": [*network.copy.parameters(), *prompt]},
         {"params": user, "lr": recipe.lr * recipe.user_lr_factor},
@@ -320,8 +298,11 @@ def main() -> int:
         groups = generator_groups(arguments.data, family)
         recipes = {name: replace(RECIPES[arguments.recipe](name), **changed) for name in arguments.stages}
         below = family.backbone_files if recipes[arguments.stages[0]].trains == "adapter" else None
-        started = {"unet": arguments.unet or below, "start": arguments.start}
-        unet, adapter = train_stages(recipes, groups, family, arguments.out, **started, workers=workers)
+        unet, adapter = arguments.unet or below, arguments.start
+        for name, recipe in recipes.items():  # each on what those before it left
+            out = arguments.out / name
+            kept = train_stage(recipe, groups, family, out, unet=unet, start=adapter, workers=workers)
+            unet, adapter = (kept, None) if recipe.trains == "unet" else (unet, kept)
     except (ModelError, Diverged) as error:
         print(f"training stopped: {error}", file=sys.stderr)
         return 1

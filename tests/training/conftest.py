@@ -9,6 +9,7 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from transformers import CLIPConfig, CLIPModel, CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from training.family import FamilyPaths, hush_libraries, save_pipeline, save_reward_backbone
+from training.market.prompts import PHRASE_OF
 from training.models.adaptive_network import PersonalisedAdaptiveNetwork
 from training.models.feature_schema import Feature, FeatureSchema
 from training.models.frozen_unet import share_text
@@ -78,11 +79,24 @@ def _tiny_clip(vocab_size: int = 50, eos_token_id: int = 49) -> CLIPModel:
     return CLIPModel(config).eval()
 
 
+@pytest.fixture
+def text_encoder() -> CLIPTextModel:
+    """Of fifty tokens; 1 ends a prompt and pads it."""
+    return _tiny_text(50, 0, 1)
+
+
+def _tiny_text(vocab_size: int, bos_token_id: int, eos_token_id: int) -> CLIPTextModel:
+    torch.manual_seed(0)
+    shape = {"hidden_size": 12, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    config = CLIPTextConfig(vocab_size=vocab_size, bos_token_id=bos_token_id, eos_token_id=eos_token_id, **shape)
+    return CLIPTextModel(config).eval()
+
+
 @pytest.fixture(scope="session")
 def family(tmp_path_factory: pytest.TempPathFactory, schema: FeatureSchema) -> FamilyPaths:
     """A whole family on disk, every part as small as it gets."""
     paths = FamilyPaths.under(tmp_path_factory.mktemp("family"))
-    tokenizer = CLIPTokenizer(model_max_length=77).train_new_from_iterator(["dress,red,bell sleeves"], 530)
+    tokenizer = CLIPTokenizer(model_max_length=77).train_new_from_iterator([",".join(PHRASE_OF.values())], 700)
     unet, clip = _tiny_unet(), _tiny_clip(len(tokenizer), tokenizer.eos_token_id)
     make_loud(PersonalisedAdaptiveNetwork.from_unet(unet, schema)).save(paths.adapter)
     make_loud(PerFusionRM(clip, schema)).save(paths.perfusion_rm)
@@ -95,17 +109,7 @@ def family(tmp_path_factory: pytest.TempPathFactory, schema: FeatureSchema) -> F
         sample_size=16,
         scaling_factor=0.5,
     )
-    text = CLIPTextModel(
-        CLIPTextConfig(
-            vocab_size=len(tokenizer),
-            hidden_size=12,
-            intermediate_size=16,
-            num_hidden_layers=1,
-            num_attention_heads=2,
-            bos_token_id=tokenizer.bos_token_id,
-            eos_token_id=tokenizer.eos_token_id,
-        )
-    )
+    text = _tiny_text(len(tokenizer), tokenizer.bos_token_id, tokenizer.eos_token_id)
     save_pipeline(paths.pipeline, unet, vae, text, tokenizer, noise_schedule())
     save_reward_backbone(paths.reward, clip, tokenizer, (0.48, 0.46, 0.41), (0.27, 0.26, 0.28))
     schema.write(paths.feature_schema)

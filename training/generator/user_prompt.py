@@ -1,11 +1,16 @@
-"""Teaches an adapter's user prompt what the keyword model knows of users, before the adapter learns to draw it.
+"""Teaches an adapter's user prompt what the keyword model knows of users, before the adapter learns to draw.
 
-U-Net and copy are to read the prompt as if it named the user's wishes. What its text states would be then, the text
-encoder says itself, so this is learnt without the U-Net, from two errors: of the whole text states, and of the tokens
-that stand for the user, one for each kind of attribute but the category, from the state of the favoured value's phrase.
+U-Net and copy are to read the prompt as if it named the user's wishes: for each kind of attribute that it leaves open,
+the phrase that the keyword model favours. Nothing of that needs the U-Net; each part has an answer of its own:
+
+    favours    how much each phrase is favoured, from the profile
+    unread     the tokens that a prompt's states were read from
+    openings   which kinds the prompt leaves open
+
+What the text encoder makes of all of it needs no training.
 Learnt through the U-Net alone, who wants what is what takes longest (docs/runs.md). Profiles are put together anew in
 every step, each feature from another merchant: the keyword model answers for any, and a market's merchants are too few.
-Beyond the paper.
+Some texts are tokens at random, so that any prompt can be unread. Beyond the paper.
 """
 
 from collections.abc import Sequence
@@ -17,32 +22,37 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from transformers import CLIPTokenizer
 
-from training import keywords
 from training.data.prepare import shuffled
 from training.family import FamilyPaths
-from training.keywords import VALUES, WISHED_KINDS, WISHES, KeywordModel
+from training.keywords import VALUES, WISHED_KINDS, WISHES, KeywordModel, wish
 from training.loop import Stateful, fit, warmup_cosine
-from training.market.prompts import PHRASE_OF
+from training.market.prompts import PHRASE_OF, parse
 from training.models.adaptive_network import PersonalisedAdaptiveNetwork
 from training.models.feature_crossing import drop_features
 from training.models.feature_schema import FeatureSchema
 from training.models.frozen_unet import load_unet
+from training.models.user_prompt import TEXT_LENGTH
 from training.pretraining.train_tokenizer import encode
+
+_WISHED = [row for row, (kind, _) in enumerate(VALUES) if kind in WISHED_KINDS]
 
 
 @dataclass(frozen=True)
 class UserPromptRecipe:
     """How a user prompt is taught; minutes on one core."""
 
-    steps: int = 1_500
-    profiles: int = 1_024  # of a step, whose tokens are told
-    prompts: int = 64  # of a step, for the first profiles, whose text states are told
-    lr: float = 2e-3
+    steps: int = 1_000
+    profiles: int = 512  # of a step, whose favours are told
+    prompts: int = 64  # of a step, for the first profiles
+    any_texts: int = 16  # of a step, tokens at random
+    lr: float = 5e-3
+    unread_lr: float = 3e-2  # for what tells tokens from states
     warmup_steps: int = 50
     embed_dim: int = 16  # width of one feature's embedding
     feature_dropout: float = 0.05
-    max_grad_norm: float = 1.0
+    max_grad_norm: float = 5.0
     seed: int = 0
 
 
@@ -60,21 +70,31 @@ class Wishing:
         return sha256(b"".join(parts)).hexdigest()[:16]
 
 
+def phrases_of(tokenizer: CLIPTokenizer) -> list[tuple[str, list[int]]]:
+    """Kind and tokens of every phrase that a prompt could be wished, each with the comma before it."""
+    phrases = [(kind, "," + PHRASE_OF[kind, value]) for kind, value in VALUES if kind in WISHED_KINDS]
+    return [(kind, tokenizer(phrase, add_special_tokens=False)["input_ids"]) for kind, phrase in phrases]
+
+
 class UserPromptTraining:
     """A silent adapter's user encoder and user prompt."""
 
     def __init__(self, recipe: UserPromptRecipe, wishing: Wishing, family: FamilyPaths, unet: Path) -> None:
         self.recipe, self.wishing, self.schema = recipe, wishing, family.schema()
         self.tokenizer, self.text_encoder = family.tokenizer(), family.text_encoder()
-        self.phrases = self._states_of_phrases()  # (len(VALUES), D)
         torch.manual_seed(recipe.seed)
         self.network = PersonalisedAdaptiveNetwork.from_unet(
-            load_unet(unet), self.schema, recipe.embed_dim, n_user_tokens=len(WISHED_KINDS)
-        )  # fmt: skip
+            load_unet(unet), self.schema, recipe.embed_dim, user_prompt=(phrases_of(self.tokenizer), self.text_encoder)
+        )
         assert self.network.user_prompt is not None
         self.user_prompt = self.network.user_prompt
+        torch.nn.init.ones_(self.user_prompt.voice)
         self.parts = torch.nn.ModuleList([self.network.user_encoder, self.user_prompt])
-        self.optimizer = torch.optim.AdamW(self.parts.parameters(), recipe.lr)
+        unread = [self.user_prompt.places, *self.user_prompt.unread.parameters()]
+        apart = {id(parameter) for parameter in unread}
+        others = [p for p in self.parts.parameters() if p.requires_grad and id(p) not in apart]
+        rates = [{"params": others}, {"params": unread, "lr": recipe.unread_lr}]
+        self.optimizer = torch.optim.AdamW(rates, recipe.lr)
         self.schedule = warmup_cosine(self.optimizer, recipe.warmup_steps, recipe.steps)
         self.made_with = asdict(recipe) | {"wishing": wishing.fingerprint()}
 
@@ -85,14 +105,15 @@ class UserPromptTraining:
         prompts = [shuffled(prompt, rng) for prompt in rng.choice(self.wishing.prompts, self.recipe.prompts)]
         hiding = torch.Generator().manual_seed(self.recipe.seed * 1_000_003 + n)
         told = drop_features(torch.from_numpy(features), self.schema, self.recipe.feature_dropout, hiding)
-        errors = self.errors(features, prompts, told)
+        errors = self.errors(features, prompts, told) | {"any": self._unread_error(self._any_text(rng))}
         self.optimizer.zero_grad()
-        (errors["text"] + errors["tokens"]).backward()
+        loss = torch.stack(list(errors.values())).sum()
+        loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(self.parts.parameters(), self.recipe.max_grad_norm)
         self.optimizer.step()
         self.schedule.step()
         measured = {name: value.item() for name, value in errors.items()}
-        return {"loss": measured["text"] + measured["tokens"]} | measured | {"grad_norm": norm.item()}
+        return {"loss": loss.item()} | measured | {"grad_norm": norm.item()}
 
     def errors(self, features: np.ndarray, prompts: Sequence[str], told: Tensor | None = None) -> dict[str, Tensor]:
         """Of profiles (N, F), the first of which have a prompt each.
@@ -101,35 +122,87 @@ class UserPromptTraining:
             told: what the network hears of the profiles, (N, F), if not all.
 
         Returns:
-            text: mean squared error of the text states; tokens: of the tokens; right: share of tokens that are nearest
-            to the favoured value's phrase among its kind's.
+            favours: mean squared error in their variances; unread, openings: cross-entropies.
         """
-        wanted = torch.from_numpy(self.wishing.keywords.favourites(features))  # (N, n)
-        u = self.network.represent(torch.from_numpy(features) if told is None else told)
-        tokens = self.user_prompt.tokens_of(u)  # (N, n, D)
-        n = len(prompts)
-        text = self.network.prompt_for(self._states(prompts), u[:n])  # (n, 77, D)
-        wished = self._states(keywords.wishes(self.wishing.keywords, prompts, features[:n], **WISHES, by_kind=True))
-        with torch.no_grad():
-            nearest = [
-                min(of_kind) + torch.cdist(tokens[:, i], self.phrases[of_kind]).argmin(1)
-                for i, of_kind in enumerate(_places())
-            ]
-        right = (torch.stack(nearest, dim=1) == wanted).float().mean()
-        return {"text": F.mse_loss(text, wished), "tokens": F.mse_loss(tokens, self.phrases[wanted]), "right": right}
+        wanted = self._favours(features)
+        favours = self.user_prompt.favour(self.network.represent(torch.from_numpy(features) if told is None else told))
+        n, ids = len(prompts), torch.from_numpy(encode(self.tokenizer, list(prompts)))
+        words, _ = self.user_prompt.words_of(self._best(wanted[:n]))
+        openings = self.user_prompt.openings(self._states(ids), words)
+        return {
+            "favours": F.mse_loss(favours, wanted) / wanted.var(),
+            "unread": self._unread_error(ids),
+            "openings": F.binary_cross_entropy_with_logits(openings, self._open(prompts, features[:n]).float()),
+        }
 
     @torch.no_grad()
-    def _states(self, prompts: Sequence[str]) -> Tensor:  # (N, 77, D)
+    def measure(self, features: np.ndarray, prompts: Sequence[str]) -> dict[str, float]:
+        """Of profiles (N, F) with a prompt each.
+
+        Returns:
+            text: mean squared error of the text states; silent: that of the prompt's own; right: share of kinds whose
+            most favoured phrase is the keyword model's.
+        """
+        wanted, u = self._favours(features), self.network.represent(torch.from_numpy(features))
         ids = torch.from_numpy(encode(self.tokenizer, list(prompts)))
+        text, wished = self._states(ids), self._wished(ids, wanted, self._open(prompts, features))
+        right = (self._best(self.user_prompt.favour(u)) * self._best(wanted)).sum(1) / len(self.user_prompt.sizes)
+        return {
+            "text": F.mse_loss(text + self.user_prompt(text, u), wished).item(),
+            "silent": F.mse_loss(text, wished).item(),
+            "right": right.mean().item(),
+        }
+
+    def on_log(self, n: int) -> dict[str, float]:
+        """Measured on profiles and prompts that never change and are not trained on."""
+        rng = np.random.default_rng((self.recipe.seed, 0, 0))
+        prompts = [shuffled(prompt, rng) for prompt in rng.choice(self.wishing.prompts, 64)]
+        return self.measure(recombined(self.wishing.profiles, self.schema, 64, rng), prompts)
+
+    def _favours(self, features: np.ndarray) -> Tensor:
+        """What the keyword model says of profiles (N, F), (N, V)."""
+        return torch.from_numpy(self.wishing.keywords.favours(features)[:, _WISHED]).float()
+
+    def _best(self, favours: Tensor) -> Tensor:
+        """1 at the most favoured phrase of each kind, (N, V)."""
+        kinds = favours.detach().split(self.user_prompt.sizes, dim=1)
+        return torch.cat([F.one_hot(kind.argmax(1), kind.shape[1]) for kind in kinds], dim=1).float()
+
+    def _unread_error(self, ids: Tensor) -> Tensor:
+        """Cross-entropy of tokens (N, 77), told from their states."""
+        return F.cross_entropy(self.user_prompt.tokens_of(self._states(ids)).flatten(0, 1), ids.flatten())
+
+    @torch.no_grad()
+    def _wished(self, ids: Tensor, favours: Tensor, open_to: Tensor) -> Tensor:
+        """The states (N, 77, D) of prompts (N, 77) with the favoured phrases of kinds that are open, (N, kinds)."""
+        words, needed = self.user_prompt.words_of(self._best(favours))
+        before = (TEXT_LENGTH - words.shape[1], 0)
+        is_word = ((ids == self.tokenizer.eos_token_id).cumsum(1) == 0).float()
+        wide = open_to.float().repeat_interleave(torch.tensor(self.user_prompt.widths), dim=1)
+        taken = F.pad(wide * needed, before) * (1 - is_word)
+        placed = torch.lerp(self.text_encoder.embeddings(ids), F.pad(words, (0, 0, *before)), taken.unsqueeze(2))
+        return self.user_prompt.read(placed, is_word + taken)
+
+    def _open(self, prompts: Sequence[str], features: np.ndarray) -> Tensor:
+        """Which kinds each prompt leaves to its user, (N, kinds)."""
+        wished = [
+            parse(",".join(wish(prompt, favours, **WISHES)))
+            for prompt, favours in zip(prompts, self.wishing.keywords.favours(features), strict=True)
+        ]
+        return torch.tensor([[kind in phrases for kind in WISHED_KINDS] for phrases in wished])
+
+    def _any_text(self, rng: np.random.Generator) -> Tensor:
+        """Prompts of any length and any tokens, (any_texts, 77)."""
+        blank = torch.from_numpy(encode(self.tokenizer, [""])).repeat(self.recipe.any_texts, 1)
+        for row in blank:
+            length = int(rng.integers(1, TEXT_LENGTH - 1))
+            row[1 : 1 + length] = torch.from_numpy(rng.integers(2, len(self.tokenizer), length))
+        return blank
+
+    @torch.no_grad()
+    def _states(self, ids: Tensor) -> Tensor:  # (N, 77, D)
         states: Tensor = self.text_encoder(input_ids=ids).last_hidden_state
         return states
-
-    def _states_of_phrases(self) -> Tensor:
-        """At the last token of each value's phrase alone, (len(VALUES), D)."""
-        phrases = [PHRASE_OF[value] for value in VALUES]
-        ids = torch.from_numpy(encode(self.tokenizer, phrases))
-        last = (ids == self.tokenizer.eos_token_id).int().argmax(1) - 1
-        return self._states(phrases)[torch.arange(len(ids)), last]
 
     def state(self) -> dict[str, Stateful]:
         """Everything that changes from step to step."""
@@ -141,14 +214,9 @@ def recombined(profiles: np.ndarray, schema: FeatureSchema, n: int, rng: np.rand
     return np.concatenate([profiles[rng.integers(len(profiles), size=n)][:, at] for at in schema.slices], axis=1)
 
 
-def _places() -> list[list[int]]:
-    """For each token, where its kind's values are among VALUES."""
-    return [[n for n, (of, _) in enumerate(VALUES) if of == kind] for kind in WISHED_KINDS]
-
-
 def train_user_prompt(recipe: UserPromptRecipe, wishing: Wishing, family: FamilyPaths, out: Path, unet: Path) -> Path:
     """Teaches (or goes on teaching) a new adapter for this U-Net; returns its directory, out/adapter."""
     training = UserPromptTraining(recipe, wishing, family, unet)
-    fit(out, recipe.steps, training.step, training.state(), made_with=training.made_with)
+    fit(out, recipe.steps, training.step, training.state(), on_log=training.on_log, made_with=training.made_with)
     training.network.save(out / "adapter")
     return out / "adapter"

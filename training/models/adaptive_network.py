@@ -13,14 +13,15 @@ from typing import Any
 
 from diffusers import ControlNetModel, UNet2DConditionModel
 from torch import Tensor, nn
+from transformers import CLIPTextModel
 
 from training.models.errors import WeightsError
 from training.models.feature_crossing import FeatureSchema, UserEncoder
 from training.models.frozen_unet import Residuals, check_topology, share_text
 from training.models.storage import load_weights, read_config, save_weights
+from training.models.user_prompt import Phrases, UserPrompt, blank_reader
 
 WEIGHTS_FILE = "adapter.safetensors"
-HEADS = 4  # of the user prompt's attention
 UNET_KEYS = (  # what determines the copy's shape; an adapter fits U-Nets that agree in these
     "in_channels",
     "block_out_channels",
@@ -50,41 +51,6 @@ class NoHint(nn.Module):
         return conditioning.new_zeros(1)
 
 
-class UserPrompt(nn.Module):
-    """Text states (G, 77, D) and u_gen (G, d) → what to add to the states so that the user's wishes are said, too.
-
-    The user becomes tokens, which layers of a transformer decoder read beside the prompt. Untrained it adds nothing.
-    """
-
-    def __init__(self, width: int, n_tokens: int, text_width: int, n_layers: int = 2) -> None:
-        super().__init__()
-        self.shape = (n_tokens, text_width)
-        hidden = 8 * width
-        self.to_tokens = nn.Sequential(
-            nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, hidden), nn.GELU(),
-            nn.Linear(hidden, n_tokens * text_width),
-        )  # fmt: skip
-        how = {"dropout": 0.0, "activation": "gelu", "batch_first": True, "norm_first": True}
-        self.layers = nn.ModuleList(
-            nn.TransformerDecoderLayer(text_width, HEADS, 4 * text_width, **how) for _ in range(n_layers)
-        )
-        self.out = nn.Linear(text_width, text_width)
-        nn.init.zeros_(self.out.weight)
-        nn.init.zeros_(self.out.bias)
-
-    def tokens_of(self, u: Tensor) -> Tensor:
-        """The user's tokens (G, n, D)."""
-        tokens: Tensor = self.to_tokens(u).unflatten(1, self.shape)
-        return tokens
-
-    def forward(self, text: Tensor, u: Tensor) -> Tensor:
-        tokens, h = self.tokens_of(u), text
-        for layer in self.layers:
-            h = layer(h, tokens)
-        added: Tensor = self.out(h)
-        return added
-
-
 class PersonalisedAdaptiveNetwork(nn.Module):
     """User encoder, user map, input zero convolution, and the trainable copy of the encoder; perhaps a user prompt."""
 
@@ -95,7 +61,7 @@ class PersonalisedAdaptiveNetwork(nn.Module):
         latent_size: int,
         embed_dim: int = 8,
         n_cross_layers: int = 2,
-        n_user_tokens: int = 0,
+        user_prompt: tuple[Phrases, CLIPTextModel] | None = None,
     ) -> None:
         super().__init__()
         channels = copy.config.in_channels
@@ -103,8 +69,7 @@ class PersonalisedAdaptiveNetwork(nn.Module):
         self.user_encoder = UserEncoder(schema, embed_dim, n_cross_layers)
         self.user_map = nn.Linear(self.user_encoder.width, channels * latent_size**2)
         self.input_zero_conv = _zero_conv(channels)
-        n, text_width = n_user_tokens, copy.config.cross_attention_dim
-        self.user_prompt = UserPrompt(self.user_encoder.width, n, text_width) if n else None
+        self.user_prompt = UserPrompt(self.user_encoder.width, *user_prompt) if user_prompt else None
         self.copy = copy
         self.copy.controlnet_cond_embedding = NoHint()
 
@@ -115,14 +80,19 @@ class PersonalisedAdaptiveNetwork(nn.Module):
         schema: FeatureSchema,
         embed_dim: int = 8,
         n_cross_layers: int = 2,
-        n_user_tokens: int = 0,
+        user_prompt: tuple[Phrases, CLIPTextModel] | None = None,
     ) -> "PersonalisedAdaptiveNetwork":
-        """Before training: the copies equal the U-Net's blocks and every output is zero."""
+        """Before training: the copies equal the U-Net's blocks and every output is zero.
+
+        Args:
+            user_prompt: the phrases that a user can favour, and the text encoder that reads them; without, the
+            paper's network.
+        """
         check_topology(unet)
         copy = ControlNetModel.from_unet(unet, conditioning_embedding_out_channels=(1, 1))
         copy.requires_grad_(True)
         share_text(copy)
-        return cls(copy, schema, unet.config.sample_size, embed_dim, n_cross_layers, n_user_tokens)
+        return cls(copy, schema, unet.config.sample_size, embed_dim, n_cross_layers, user_prompt)
 
     def zero_convs(self) -> list[nn.Conv2d]:
         """All 14: the input's, the 12 skips', the middle's."""
@@ -169,7 +139,7 @@ class PersonalisedAdaptiveNetwork(nn.Module):
             "latent_size": self.latent_shape[1],
             "embed_dim": self.user_encoder.embed_dim,
             "n_cross_layers": self.user_encoder.n_layers,
-            "n_user_tokens": self.user_prompt.shape[0] if self.user_prompt is not None else 0,
+            "user_prompt": self.user_prompt.config if self.user_prompt is not None else None,
             "schema": self.user_encoder.schema.to_json(),
             "unet": _shape_config(self.copy),
         }
@@ -183,8 +153,9 @@ class PersonalisedAdaptiveNetwork(nn.Module):
         config = read_config(directory)
         own_schema = FeatureSchema.from_json(config["schema"])
         _check_fit(directory, config, unet, own_schema, schema)
-        shape = (config["embed_dim"], config["n_cross_layers"], config.get("n_user_tokens", 0))
-        network = cls.from_unet(unet, own_schema, *shape)
+        said = config.get("user_prompt")
+        user_prompt = (said["phrases"], blank_reader(said["reader"])) if said else None
+        network = cls.from_unet(unet, own_schema, config["embed_dim"], config["n_cross_layers"], user_prompt)
         load_weights(network, set(network.state_dict()), directory / WEIGHTS_FILE)
         return network
 

@@ -47,13 +47,14 @@ class AdaptedUNet(nn.Module):
         self, z_t: Tensor, t: Tensor, text: Tensor, features: Tensor, *, with_reference: bool = True
     ) -> Predicted:
         """Of latents (B, C, S, S) at levels (B,); text (G, 77, D) and features (G, F), a row for B/G neighbours."""
-        said = self.network.prompt_for(text, features)
+        u = self.network.represent(features)
+        said = self.network.prompt_for(text, u)
         shared = said is text  # then one pass of the encoder serves both
         with torch.no_grad():
             plain = encode(self.unet, z_t, t, text) if shared or with_reference else None
             reference = decode(self.unet, plain) if plain and with_reference else None
         encoded = plain if plain and shared else encode(self.unet, z_t, t, said)
-        return Predicted(decode(self.unet, encoded, self.network(z_t, t, said, features)), reference)
+        return Predicted(decode(self.unet, encoded, self.network(z_t, t, said, u)), reference)
 
     def without_user(self, z_t: Tensor, t: Tensor, text: Tensor) -> Tensor:
         """The unconditional half of guidance: the plain U-Net."""

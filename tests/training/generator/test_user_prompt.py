@@ -11,10 +11,13 @@ from training.family import FamilyPaths
 from training.generator.user_prompt import UserPromptRecipe, UserPromptTraining, Wishing, recombined, train_user_prompt
 from training.keywords import VALUES, WISHED_KINDS, KeywordModel, profile_vectors
 from training.loop import ResumeError
+from training.market.prompts import PHRASE_OF
 from training.models.adaptive_network import PersonalisedAdaptiveNetwork
 from training.models.feature_schema import FeatureSchema
+from training.models.user_prompt import FIRST, TEXT_LENGTH
+from training.pretraining.train_tokenizer import encode
 
-RECIPE = UserPromptRecipe(steps=60, profiles=128, prompts=32, warmup_steps=5)
+RECIPE = UserPromptRecipe(steps=100, profiles=128, prompts=32, any_texts=4, warmup_steps=5)
 PROMPTS = ("dress,red", "red,bell sleeves,dress", "dress")
 
 
@@ -60,19 +63,39 @@ def test_prompts_come_to_say_what_unseen_profiles_wish(
     training = UserPromptTraining(RECIPE, wishing, family, family.pipeline / "unet")
     unseen = recombined(wishing.profiles, schema, 300, np.random.default_rng(9))
     prompts = [PROMPTS[n % 3] for n in range(300)]
-    with torch.no_grad():
-        before = training.errors(unseen, prompts)
+    before, errors_before = training.measure(unseen, prompts), training.errors(unseen, prompts)
     for n in range(RECIPE.steps):
         training.step(n)
-    with torch.no_grad():
-        after, of_others = training.errors(unseen, prompts), training.errors(unseen, prompts, _rolled(unseen))
-    assert after["text"] < before["text"] * 0.6 and after["tokens"] < before["tokens"] / 2
+    after, errors = training.measure(unseen, prompts), training.errors(unseen, prompts)
+    assert after["text"] < before["text"] / 2 and after["text"] < after["silent"] / 2
+    assert all(errors[name] < errors_before[name] / 2 for name in errors)
     assert after["right"] > before["right"] + 0.3
-    assert of_others["tokens"] > after["tokens"] * 1.5  # it says this user's wishes, not everybody's
+    of_others = training.errors(unseen, prompts, torch.from_numpy(unseen).roll(1, dims=0))
+    assert of_others["favours"] > errors["favours"] * 1.5  # it says this user's wishes, not everybody's
 
 
-def _rolled(features: np.ndarray) -> torch.Tensor:
-    return torch.from_numpy(features).roll(1, dims=0)
+@torch.no_grad()
+def test_what_is_wished_is_read_as_the_wished_prompt_itself(
+    wishing: Wishing, keywords: KeywordModel, family: FamilyPaths
+) -> None:
+    training = UserPromptTraining(RECIPE, wishing, family, family.pipeline / "unet")
+    features = wishing.profiles[:2]
+    favours = torch.from_numpy(keywords.favours(features)[:, [kind in WISHED_KINDS for kind, _ in VALUES]]).float()
+    ids = torch.from_numpy(encode(training.tokenizer, ["dress", "dress"]))
+    none = torch.zeros(2, len(WISHED_KINDS), dtype=torch.bool)
+    torch.testing.assert_close(training._wished(ids, favours, none), training._states(ids), atol=1e-3, rtol=1e-3)
+    first = none.clone()
+    first[:, 0] = True  # one kind is open: its phrase is read as if typed behind the prompt
+    best = VALUES[int(keywords.favourites(features)[0, 0])]
+    typed = torch.from_numpy(encode(training.tokenizer, ["dress," + PHRASE_OF[best]]))
+    length = int((ids[0] != training.tokenizer.eos_token_id).sum())
+    n = int((typed[0] != training.tokenizer.eos_token_id).sum()) - length
+    wished = training._wished(ids, favours, first)[0]
+    at = TEXT_LENGTH - sum(training.user_prompt.widths)
+    expected = training._states(typed)[0, length : length + n]
+    places = slice(at, at + n)
+    assert length == FIRST
+    torch.testing.assert_close(wished[places], expected, atol=1e-3, rtol=1e-3)
 
 
 def test_the_adapter_it_leaves_is_silent_and_reads_its_user(

@@ -6,6 +6,7 @@ import pytest
 import torch
 from diffusers import UNet2DConditionModel
 from torch import Tensor
+from transformers import CLIPTextModel
 
 from training.models.adaptive_network import PersonalisedAdaptiveNetwork
 from training.models.denoiser import PersonalisedDenoiser
@@ -13,17 +14,26 @@ from training.models.errors import TopologyError, WeightsError
 from training.models.feature_schema import Feature, FeatureSchema
 from training.models.frozen_unet import decode, encode, load_unet
 from training.models.policies import AdaptedUNet
+from training.models.user_prompt import Phrases
 from training.objectives import eps_mse
 
 B = 3
 
 
-@pytest.fixture(params=[0, 3], ids=["paper", "user_prompt"])
+@pytest.fixture
+def user_prompt(text_encoder: CLIPTextModel) -> tuple[Phrases, CLIPTextModel]:
+    return [("sleeve", [3, 4]), ("sleeve", [5]), ("trim", [6])], text_encoder
+
+
+@pytest.fixture(params=[False, True], ids=["paper", "user_prompt"])
 def network(
-    unet: UNet2DConditionModel, schema: FeatureSchema, request: pytest.FixtureRequest
+    unet: UNet2DConditionModel,
+    schema: FeatureSchema,
+    user_prompt: tuple[Phrases, CLIPTextModel],
+    request: pytest.FixtureRequest,
 ) -> PersonalisedAdaptiveNetwork:
     torch.manual_seed(2)
-    return PersonalisedAdaptiveNetwork.from_unet(unet, schema, n_user_tokens=request.param)
+    return PersonalisedAdaptiveNetwork.from_unet(unet, schema, user_prompt=user_prompt if request.param else None)
 
 
 @pytest.fixture
@@ -79,7 +89,7 @@ def test_no_parameter_is_useless_and_none_belongs_to_the_unet(unet, network, inp
     z, t, text, user = inputs
     predicted = AdaptedUNet(unet, speak(network))(z, t, text, user)
     eps_mse(torch.zeros_like(z), predicted.policy).sum().backward()
-    without = [name for name, p in network.named_parameters() if p.grad is None]
+    without = [name for name, p in network.named_parameters() if p.requires_grad and p.grad is None]
     assert without == []
     assert not any("cond_embedding" in name for name in network.state_dict())
     assert all(p.grad is None and not p.requires_grad for p in unet.parameters())
@@ -125,7 +135,7 @@ def test_one_text_for_neighbours_is_that_text_for_each(unet, network, schema) ->
         network.zero_grad()
         predicted = policy(z, t, texts, users)
         eps_mse(target, predicted.policy).sum().backward()
-        gradients = [p.grad.clone() for p in network.parameters()]
+        gradients = [p.grad.clone() for p in network.parameters() if p.requires_grad]
         found.append([predicted.policy.detach(), predicted.reference, *gradients])
     for shared, own in zip(*found, strict=True):
         torch.testing.assert_close(shared, own, atol=1e-5, rtol=1e-4)
@@ -145,14 +155,14 @@ def test_the_user_enters_before_the_copys_first_convolution(network, inputs) -> 
     torch.testing.assert_close(seen[0], z + network.input_zero_conv(m))
 
 
-def test_a_prompt_tells_the_user_even_when_the_map_is_silent(unet, schema, inputs) -> None:
+def test_a_prompt_tells_the_user_even_when_the_map_is_silent(unet, schema, user_prompt, inputs) -> None:
     z, t, text, user = inputs
     told = []
-    for n in (0, 3):
-        network = speak(PersonalisedAdaptiveNetwork.from_unet(unet, schema, n_user_tokens=n))
+    for prompt in (None, user_prompt):
+        network = speak(PersonalisedAdaptiveNetwork.from_unet(unet, schema, user_prompt=prompt))
         if network.user_prompt is not None:
             assert torch.equal(network.prompt_for(text, user), text)  # untrained: no change
-            torch.nn.init.normal_(network.user_prompt.out.weight)
+            torch.nn.init.ones_(network.user_prompt.voice)
             assert torch.equal(network.prompt_for(text, user, torch.zeros(B, 1)), text)  # nor without scale
         torch.nn.init.zeros_(network.input_zero_conv.weight)
         one, other = (AdaptedUNet(unet, network)(z, t, text, users).policy for users in (user, user.flip(0)))
@@ -162,9 +172,13 @@ def test_a_prompt_tells_the_user_even_when_the_map_is_silent(unet, schema, input
 
 def test_saved_and_loaded_it_is_the_same_to_half_precision(unet, network, inputs, schema, tmp_path: Path) -> None:
     z, t, text, user = inputs
+    if network.user_prompt is not None:
+        torch.nn.init.ones_(network.user_prompt.voice)
     speak(network).save(tmp_path)
     loaded = PersonalisedAdaptiveNetwork.load(tmp_path, unet, schema)
     torch.testing.assert_close(loaded(z, t, text, user).middle, network(z, t, text, user).middle, atol=5e-3, rtol=5e-3)
+    said = [one.prompt_for(text, user) for one in (loaded, network)]
+    torch.testing.assert_close(*said, atol=2e-2, rtol=2e-2)
     assert loaded.state_dict().keys() == network.state_dict().keys()
 
 
@@ -208,7 +222,7 @@ def test_the_denoiser_guides_the_personalised_half_only(unet, network, inputs) -
     guidance, scale = torch.tensor([[1.0], [4.0], [7.5]]), torch.tensor([[1.0], [0.5], [0.0]])
     eps_neg = unet(z, t, negative).sample
     if network.user_prompt is not None:
-        torch.nn.init.normal_(network.user_prompt.out.weight, std=0.1)
+        torch.nn.init.ones_(network.user_prompt.voice)
     said = network.prompt_for(text, u, scale)
     assert torch.equal(said[2], text[2])
     eps_cond = decode(unet, encode(unet, z, t, said), network(z, t, said, u, scale))
