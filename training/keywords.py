@@ -7,7 +7,7 @@ truth nor the judge.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 from types import MappingProxyType
@@ -17,13 +17,11 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from transformers import CLIPTokenizer
 
 from training.data.groups import GroupTensors
 from training.market.attributes import ABSENT, ATTRIBUTES, KINDS, applies, to_indices
 from training.market.prompts import PHRASE_OF, parse
 from training.objectives import reward_cross_entropy
-from training.pretraining.train_tokenizer import encode
 from training.recogniser import Recogniser
 
 WISHES: Mapping[str, Any] = MappingProxyType({"most": len(KINDS), "least": 0.0})  # phrases a prompt, favour of each
@@ -151,14 +149,6 @@ def tags_of(groups: GroupTensors, tagger: Recogniser) -> np.ndarray:
     assert groups.images is not None  # prepared from pictures
     garments = tagger.read(groups.images.reshape(-1, *groups.images.shape[2:]))
     return np.stack([to_indices(garment) for garment in garments]).reshape(*groups.selected.shape, -1)
-
-
-def with_wishes(
-    groups: GroupTensors, model: KeywordModel, prompts: Sequence[str], tokenizer: CLIPTokenizer
-) -> GroupTensors:
-    """The groups, each with its prompt and what its user would add, as the model tells."""
-    added = wishes(model, prompts, np.asarray(groups.features), **WISHES)
-    return replace(groups, wished_ids=encode(tokenizer, added))
 
 
 def tag_vectors(tags: np.ndarray) -> Tensor:

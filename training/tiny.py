@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+import numpy as np
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from transformers import CLIPTextModel, CLIPTokenizer
 
@@ -26,18 +27,20 @@ from training.data.market_table import MarketRecipe, industrial, schema_of, writ
 from training.data.prepare import prepare
 from training.data.table import read_table
 from training.family import TINY, FamilyPaths, hush_libraries, save_pipeline, save_reward_backbone
-from training.generator.recipes import tiny as generator_recipe
+from training.generator.methods import CHAINS, left_by, train_last
+from training.generator.user_prompt import Wishing
 from training.loop import Diverged
 from training.market.attributes import ATTRIBUTES
 from training.market.drawing import SIZE_PX
 from training.models.errors import ModelError
 from training.models.feature_schema import FeatureSchema
+from training.models.frozen_unet import load_unet
+from training.models.storage import fingerprint
 from training.noise import noise_schedule
 from training.pretraining import train_clip, train_diffusion, train_recogniser, train_tokenizer, train_vae
 from training.recogniser import Recogniser
 from training.reward.models import Starts
 from training.reward.recipes import tiny as reward_recipe
-from training.train_generator import train_stage
 from training.train_reward import train as train_reward
 
 GATE = 0.97  # the judge's accuracy on reconstructions, for every attribute kind
@@ -117,11 +120,15 @@ class Workshop:
         self.family.phrases.write_text(json.dumps(vocabulary, indent=1) + "\n")
 
     def generator(self) -> None:
-        """The personalised adaptive network: wishes distilled, then the group-level objective."""
-        groups = with_latents(self.wished, self.family.vae(), self.data / "prepared")  # the VAE as published
-        first = train_stage(generator_recipe("distil"), groups, self.family, self.work / "generator-distil")
-        recipe, out = generator_recipe("group"), self.work / "generator-group"
-        adapter = train_stage(recipe, groups, self.family, out, start=first)
+        """perfusion_plus of training.generator.methods: the aligned U-Net, and the adaptive network on it."""
+        groups = with_latents(self.groups, self.family.vae(), self.data / "prepared")  # the VAE as published
+        chain, runs = CHAINS["perfusion_plus"], self.work / "generator"
+        base = f"{groups.fingerprint()} {fingerprint(self.family.unet())}"
+        for n in range(1, len(chain) + 1):
+            train_last(chain[:n], groups, self.wishing, self.family, runs, 0, base)
+        unet, adapter = left_by(chain, runs, 0)
+        assert unet and adapter
+        load_unet(unet).half().save_pretrained(self.family.backbone)
         _copy_files(adapter, self.family.adapter)
 
     def clip(self) -> None:
@@ -176,13 +183,12 @@ class Workshop:
         return prepare(self.data / "industrial", self.data / "prepared", self.trained_tokenizer, SIZE_PX)
 
     @property
-    def wished(self) -> GroupTensors:
-        """The same rounds, with what each user would add to the prompt, as their choices tell."""
-        groups = self.groups
+    def wishing(self) -> Wishing:
+        """What the choices of these rounds tell about who wishes for what."""
         tagger = train_recogniser.train(train_recogniser.perceptual(), self.work / "perceptual", self.data)
-        tags = keywords.tags_of(groups, tagger)
+        model = keywords.fit(keywords.tags_of(self.groups, tagger), self.groups)
         prompts = [group.prompt for group in read_table(self.table, images=False)]
-        return keywords.with_wishes(groups, keywords.fit(tags, groups), prompts, self.trained_tokenizer)
+        return Wishing(model, np.unique(self.groups.features, axis=0), prompts)
 
 
 STAGES = ("tokenizer", "judge", "vae", "diffusion", "generator", "clip", "reward")

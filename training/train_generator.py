@@ -19,7 +19,6 @@ its user.
 """
 
 import argparse
-import copy
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict, replace
@@ -42,7 +41,6 @@ from training.generator.step import (
     MEASURES,
     Batch,
     Errors,
-    distillation_errors,
     losses_of,
     means,
     measures,
@@ -82,7 +80,6 @@ class Training:
         if recipe.checkpoint_gradients:
             self.policy.checkpoint_gradients()
         self.network = self.policy.trained
-        self.start = copy.deepcopy(self.network) if recipe.interpolation < 1 else None
         ema = get_ema_multi_avg_fn(recipe.ema)
         self.average = AveragedModel(self.network, multi_avg_fn=ema) if recipe.ema else None
         self.optimizer = torch.optim.AdamW(_rates(self.policy, recipe), recipe.lr, weight_decay=recipe.weight_decay)
@@ -125,9 +122,6 @@ class Training:
 
     def errors(self, policy: Policy, batch: Batch, *, with_reference: bool) -> Errors:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.bf16):
-            if batch.wished_text is not None:
-                assert isinstance(policy, AdaptedUNet)
-                return distillation_errors(policy, batch, self.alphas_bar)
             return noise_errors(policy, batch, self.alphas_bar, with_reference=with_reference)
 
     @torch.no_grad()
@@ -165,15 +159,8 @@ class Training:
 
     @property
     def kept(self) -> Policy:
-        """What is measured and saved: the average, if there is one; if asked for, between it and the start."""
-        trained = self.network if self.average is None else self.average.module
-        if self.start is None:
-            return self.policy.with_trained(trained)
-        between = copy.deepcopy(self.start)
-        with torch.no_grad():
-            for kept, end in zip(between.parameters(), trained.parameters(), strict=True):
-                kept.lerp_(end, self.recipe.interpolation)
-        return self.policy.with_trained(between)
+        """What is measured and saved: the average, if there is one."""
+        return self.policy.with_trained(self.network if self.average is None else self.average.module)
 
     def state(self) -> dict[str, Stateful]:
         """Everything that changes from step to step."""

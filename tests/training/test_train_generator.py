@@ -131,25 +131,14 @@ def test_the_first_loss_is_the_log_of_the_group_size(family: FamilyPaths, groups
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_every_stage_trains_what_it_should(family: FamilyPaths, groups: GroupTensors, stage: Stage) -> None:
-    wished = replace(groups, wished_ids=groups.input_ids[:, 1].copy())
     recipe = replace(tiny(stage), groups_per_batch=4, warmup_steps=1, sheet_every=0)
-    run = begin(recipe, wished, family)
+    run = begin(recipe, groups, family)
     before = {name: p.clone() for name, p in run.policy.named_parameters()}
     row = run.step(0)
     moved = {name.split(".")[0] for name, p in run.policy.named_parameters() if not torch.equal(p, before[name])}
     assert moved == ({"unet"} if stage in ("unet_sft", "dpo", "unet_group") else {"network"})
     assert math.isfinite(row["loss"]) and ("reference" in row) == (recipe.objective in ("dpo", "group"))
     assert paper(stage).trains == recipe.trains and paper(stage).objective == recipe.objective
-
-
-def test_what_is_kept_lies_between_the_start_and_the_trained(family: FamilyPaths, groups: GroupTensors) -> None:
-    run = begin(replace(RECIPE, interpolation=0.25, ema=0.0), groups, family)
-    start = [p.detach().clone() for p in run.network.parameters()]
-    for n in range(3):  # until the gradient has come through the zero convolutions
-        run.step(n)
-    for kept, first, last in zip(run.kept.trained.parameters(), start, run.network.parameters(), strict=True):
-        torch.testing.assert_close(kept, 0.75 * first + 0.25 * last)
-    assert any(not torch.equal(*pair) for pair in zip(start, run.network.parameters(), strict=True))
 
 
 def test_parts_of_a_batch_add_up_to_the_batch(family: FamilyPaths, groups: GroupTensors) -> None:
@@ -269,21 +258,3 @@ def test_latents_of_another_size_are_refused(family: FamilyPaths, groups: GroupT
     small = replace(groups, latents=np.asarray(groups.latents)[..., :4, :4])
     with pytest.raises(TopologyError, match="4×8×8, those of the groups 4×4×4"):
         begin(RECIPE, small, family)
-
-
-def test_distillation_learns_whom_the_wishes_are_from(
-    family: FamilyPaths, groups: GroupTensors, tmp_path: Path
-) -> None:
-    rng = np.random.default_rng(3)
-    by_style = rng.integers(0, 250, (3, 77))
-    wished = replace(groups, wished_ids=by_style[groups.features[:, 0]])
-    recipe = replace(RECIPE, objective="distil", steps=60, lr=3e-3, ema=0.0, feature_dropout=0.0, groups_per_batch=16)
-    run = begin(recipe, wished, family)
-    rows = [run.step(n) for n in range(recipe.steps)]
-    first, last = (np.mean([row["loss"] for row in part]) for part in (rows[:5], rows[-5:]))
-    assert last < 0.8 * first
-
-
-def test_distillation_without_wishes_is_refused(family: FamilyPaths, groups: GroupTensors) -> None:
-    with pytest.raises(GroupError, match="these groups have none"):
-        begin(replace(RECIPE, objective="distil"), groups, family)

@@ -10,7 +10,6 @@ model. Knows nothing about where groups come from.
     latents.npy     float16 (N, K, C, S, S)    at the U-Net's scale; optional
     images.npy      uint8   (N, K, H, W, 3)    optional
     present.npy     bool    (N, K)             optional: which candidates there are, where groups differ in size
-    wished_ids.npy  int64   (N, 77)            optional: each prompt with what its user would add
     group_ids.npy, user_ids.npy  str (N,)      optional
     feature_schema.json
 """
@@ -26,7 +25,7 @@ from training.models.errors import ModelError
 from training.models.feature_schema import FeatureSchema
 
 REQUIRED = {"features": ("int64", 2), "selected": ("bool", 2), "input_ids": ("int64", 3)}
-OPTIONAL = {"latents": ("float16", 5), "images": ("uint8", 5), "present": ("bool", 2), "wished_ids": ("int64", 2)}
+OPTIONAL = {"latents": ("float16", 5), "images": ("uint8", 5), "present": ("bool", 2)}
 NAMES = ("group_ids", "user_ids")
 
 
@@ -45,7 +44,6 @@ class GroupTensors:
     latents: np.ndarray | None = None
     images: np.ndarray | None = None
     present: np.ndarray | None = None
-    wished_ids: np.ndarray | None = None
     group_ids: np.ndarray | None = None
     user_ids: np.ndarray | None = None
 
@@ -57,7 +55,7 @@ class GroupTensors:
                 continue
             if array.dtype != dtype or array.ndim != ndim or len(array) != n:
                 raise GroupError(f"{name} is {array.dtype}{array.shape}, expected {dtype} of {ndim} axes, {n} groups")
-            if name in OPTIONAL and name != "wished_ids" and array.shape[1] != k:
+            if name in OPTIONAL and array.shape[1] != k:
                 raise GroupError(f"{name} has {array.shape[1]} candidates a group, selected has {k}")
         if (self.selected & ~self.there).any():
             raise GroupError("selected names candidates that are not present")
@@ -80,13 +78,12 @@ class GroupTensors:
         return len(self.selected)
 
     def fingerprint(self) -> str:
-        """Of who was shown what, what they selected and would add; of latents a sample, pictures are left out."""
+        """Of who was shown what and what they selected; of latents a sample, pictures are left out."""
         digest = hashlib.sha256(json.dumps(self.schema.to_json(), sort_keys=True).encode())
         for array in (self.features, self.selected, self.input_ids[:, 0]):
             digest.update(np.ascontiguousarray(array).tobytes())
-        some = slice(None, None, max(1, len(self) // 64))
-        for array in (self.wished_ids, None if self.latents is None else self.latents[some]):
-            digest.update(b"" if array is None else np.ascontiguousarray(array).tobytes())
+        if self.latents is not None:
+            digest.update(np.ascontiguousarray(self.latents[:: max(1, len(self) // 64)]).tobytes())
         return digest.hexdigest()[:16]
 
     def rows_with(self, *, negatives: bool) -> np.ndarray:

@@ -43,8 +43,6 @@ class GeneratorBatches:
     ) -> None:
         if groups.latents is None:
             raise GroupError("the generator trains on latents; these groups have none")
-        if recipe.objective == "distil" and groups.wished_ids is None:
-            raise GroupError("distillation needs wishes (training.keywords); these groups have none")
         self.groups, self.recipe, self.device, self.latents = groups, recipe, device, groups.latents
         self.rows = groups.rows_with(negatives=recipe.needs_reference)
         self.sampler = EpochSampler(self.rows, recipe.groups_per_batch, recipe.seed)
@@ -84,11 +82,7 @@ class GeneratorBatches:
             z_0, selected, others = z_0[every, some], selected[every, some], others[every, some]
         unprompted = plan.unprompted[at].view(-1, 1, 1).to(self.device)
         text = torch.where(unprompted, self.no_text, self.text.of(rows, plan.wordings[part]))
-        wished = None
-        if self.recipe.objective == "distil":
-            assert self.groups.wished_ids is not None  # checked when this object was made
-            wished = self.text.encode(torch.tensor(self.groups.wished_ids[rows]))
-        return Batch(z_0, text, plan.features[at], selected, others, plan.t[at], plan.eps[at], wished).to(self.device)
+        return Batch(z_0, text, plan.features[at], selected, others, plan.t[at], plan.eps[at]).to(self.device)
 
     def _plan(self, rows: np.ndarray, features: Tensor, generator: torch.Generator, images: Tensor | None) -> Plan:
         t = draw_levels(self.recipe.levels, len(rows), generator)
@@ -99,7 +93,7 @@ class GeneratorBatches:
 
     def _which_images(self, rows: np.ndarray, generator: torch.Generator) -> Tensor | None:
         """One picked image for Eq. 1, a pair for Diffusion-DPO, all for a group."""
-        if self.recipe.objective not in ("sft", "distil", "dpo"):
+        if self.recipe.objective not in ("sft", "dpo"):
             return None
         selected = torch.from_numpy(self.groups.selected[rows])
         picks = torch.multinomial(selected.float(), 1, generator=generator)  # (B, 1)

@@ -4,13 +4,12 @@ sd              the pre-trained U-Net
 sft, dpo, spo   the same U-Net fine-tuned on everybody's choices: Eq. 1 on picks, Diffusion-DPO, SPO
 pmg             sd, with the keywords of each user's history weighted into the prompt (PMG without its language model)
 perfusion       the paper's: on dpo's U-Net the adaptive network, Eq. 1 on picks, then Eq. 13
-perfusion_plus  beyond it: an adapter that adds its user's wishes to the prompt's text states learns to draw as if the
-                prompt named them, then goes a part of the way of Eq. 13
+perfusion_plus  beyond it: the adaptive network with a user prompt, which says what its user wishes
 without_pan     dpo's U-Net itself by Eq. 13, no users
 without_gobj    the adaptive network by Eq. 1 alone
 without_both    dpo's U-Net itself by Eq. 1
 
-Beside them `wishes`, the teacher of perfusion_plus: dpo with each user's wishes (training.keywords) in the prompt.
+Beside them `wishes`, dpo with each user's wishes (training.keywords) typed into the prompt.
 """
 
 import hashlib
@@ -44,7 +43,7 @@ Chain = tuple[Stage | Literal["spo", "prompt"], ...]
 CHAINS: Mapping[Method, Chain] = {
     "sd": (), "pmg": (), "sft": ("unet_sft",), "spo": ("spo",), "dpo": ("dpo",), TEACHER: ("dpo",),
     "without_both": ("dpo", "unet_sft"), "without_pan": ("dpo", "unet_group"), "without_gobj": ("dpo", "sft"),
-    "perfusion": ("dpo", "sft", "group"), "perfusion_plus": ("dpo", "prompt", "distil", "temper"),
+    "perfusion": ("dpo", "sft", "group"), "perfusion_plus": ("dpo", "prompt"),
 }  # fmt: skip
 
 
@@ -91,7 +90,7 @@ def train_last(
 ) -> None:
     """Trains (or resumes) a chain's last stage on what those before it left."""
     out, recipe = folder(runs, chain, seed), recipe_of(chain, seed)
-    unet, adapter = _left_by(chain[:-1], runs, seed)
+    unet, adapter = left_by(chain[:-1], runs, seed)
     if isinstance(recipe, UserPromptRecipe):
         assert unet is not None
         train_user_prompt(recipe, wishing, family, out, unet)
@@ -102,7 +101,7 @@ def train_last(
     (out / "done").write_text(stamp(chain, seed, base))
 
 
-def _left_by(chain: Chain, runs: Path, seed: int) -> tuple[Path | None, Path | None]:
+def left_by(chain: Chain, runs: Path, seed: int) -> tuple[Path | None, Path | None]:
     """The U-Net and the adapter that a chain ends with; None: the family's, or none."""
     unet = adapter = None
     for n in range(1, len(chain) + 1):
@@ -118,7 +117,7 @@ def _left_by(chain: Chain, runs: Path, seed: int) -> tuple[Path | None, Path | N
 
 def policy_of(method: Method, family: FamilyPaths, runs: Path, seed: int) -> Policy:
     """The trained method."""
-    unet_path, adapter = _left_by(CHAINS[method], runs, seed)
+    unet_path, adapter = left_by(CHAINS[method], runs, seed)
     unet = load_unet(unet_path) if unet_path else family.unet()
     if adapter is None:
         return TunedUNet(unet, unet)

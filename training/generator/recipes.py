@@ -6,9 +6,8 @@ for two CPU cores and the tiny family.
 
 PerFusion as the paper has it is `dpo` → `sft` → `group`: a backbone aligned with everybody's preference, the adapter
 taught to use the user at all (Eq. 1 on picked images: from a zero start alone Eq. 13 stalls at |P|·ln(1 + |N|)), then
-the group-level preference. `distil` → `temper` is ours and goes beyond it: wishes distilled into the adapter, then
-Eq. 13, of whose way only a part is gone: what is kept lies between the weights before and after (WiSE-FT; Wortsman et
-al., 2022), which keeps more of both taste and prompt accuracy than either end.
+the group-level preference. What goes beyond it, the user prompt, has a recipe of its own
+(training.generator.user_prompt).
 """
 
 from dataclasses import dataclass, replace
@@ -17,8 +16,8 @@ from typing import Literal, get_args
 from training.noise import Levels
 from training.objectives import Reduction
 
-Objective = Literal["distil", "sft", "dpo", "group", "set_plackett_luce"]
-Stage = Literal["unet_sft", "dpo", "unet_group", "sft", "distil", "group", "temper"]
+Objective = Literal["sft", "dpo", "group", "set_plackett_luce"]
+Stage = Literal["unet_sft", "dpo", "unet_group", "sft", "group"]
 STAGES: tuple[Stage, ...] = get_args(Stage)
 
 
@@ -26,7 +25,7 @@ STAGES: tuple[Stage, ...] = get_args(Stage)
 class GeneratorRecipe:
     """One stage of training; units in the comments."""
 
-    objective: Objective  # distil: towards the U-Net with wishes in its prompt; sft: Eq. 1 on picked images;
+    objective: Objective  # sft: Eq. 1 on picked images;
     # dpo: Diffusion-DPO on pairs, β = 2κ; group: Eq. 13/18; set_plackett_luce: exact
     steps: int  # optimizer steps
     lr: float  # of AdamW after warm-up, not scaled by the batch
@@ -48,7 +47,6 @@ class GeneratorRecipe:
     n_cross_layers: int = 2
     max_grad_norm: float = 1.0
     ema: float = 0.99  # of the weights that are saved; 0 saves the last ones
-    interpolation: float = 1.0  # what is saved lies this far from the starting weights to the trained ones
     bf16: bool = False  # autocast; errors and losses stay in fp32
     checkpoint_gradients: bool = False  # less memory, more time
     divergence: float = 1.5  # stop when m_θ of held-out winners exceeds this times m_ref
@@ -59,7 +57,7 @@ class GeneratorRecipe:
     @property
     def needs_reference(self) -> bool:
         """Whether the objective compares with the reference, and so needs a negative beside each positive."""
-        return self.objective not in ("sft", "distil")
+        return self.objective != "sft"
 
 
 def paper(stage: Stage) -> GeneratorRecipe:
@@ -76,23 +74,21 @@ def paper(stage: Stage) -> GeneratorRecipe:
 
 
 def tiny(stage: Stage) -> GeneratorRecipe:
-    """On the tiny family; all but `distil` and `group` (docs/runs.md) are first guesses, not measured."""
+    """On the tiny family; `unet_sft` and `unet_group` are first guesses, the others were measured (docs/runs.md)."""
     numbers: dict[Stage, GeneratorRecipe] = {
         "unet_sft": GeneratorRecipe("sft", steps=400, lr=1e-4, groups_per_batch=64),
         "dpo": GeneratorRecipe("dpo", steps=400, lr=2e-5, groups_per_batch=32),
         "unet_group": GeneratorRecipe("group", steps=600, lr=5e-5),
         "sft": GeneratorRecipe("sft", steps=600, lr=8e-4, groups_per_batch=64, prompt_dropout=0.3),
-        "distil": GeneratorRecipe("distil", steps=900, lr=8e-4, groups_per_batch=64),
         "group": GeneratorRecipe("group", steps=600, lr=7e-5, gate_lr_factor=4.0),
-        "temper": GeneratorRecipe("group", steps=600, lr=7e-5, gate_lr_factor=4.0),
     }
     return _of_stage(numbers[stage], stage)
 
 
 def _of_stage(recipe: GeneratorRecipe, stage: Stage) -> GeneratorRecipe:
     """What a stage is, whatever its numbers."""
-    objectives: dict[Stage, Objective] = {"unet_sft": "sft", "unet_group": "group", "temper": "group"}
+    objectives: dict[Stage, Objective] = {"unet_sft": "sft", "unet_group": "group"}
     objective: Objective = objectives.get(stage, stage)  # type: ignore[arg-type]  # the other names are objectives
     if stage == "dpo" or stage.startswith("unet_"):
         return replace(recipe, objective=objective, trains="unet", prompt_dropout=0.2)
-    return replace(recipe, objective=objective, trains="adapter", interpolation=1 / 3 if stage == "temper" else 1.0)
+    return replace(recipe, objective=objective, trains="adapter")

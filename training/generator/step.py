@@ -9,8 +9,7 @@ import torch
 from torch import Tensor
 
 from training.generator.recipes import GeneratorRecipe
-from training.models.frozen_unet import decode, encode
-from training.models.policies import AdaptedUNet, Policy
+from training.models.policies import Policy
 from training.noise import add_noise
 from training.objectives import diffusion_dpo, eps_mse, group_preference, implicit_accuracy, set_plackett_luce
 
@@ -28,11 +27,9 @@ class Batch:
     others: Tensor  # (B, K) the images that were shown and not selected
     t: Tensor  # (B,) one noise level a group
     eps: Tensor  # (B, C, S, S) one noise a group
-    wished_text: Tensor | None = None  # (B, 77, D) of the prompt with what the user would add
 
     def to(self, device: torch.device) -> "Batch":
-        moved = {field.name: getattr(self, field.name) for field in fields(self)}
-        return Batch(**{name: None if value is None else value.to(device) for name, value in moved.items()})
+        return Batch(**{field.name: getattr(self, field.name).to(device) for field in fields(self)})
 
 
 @dataclass(frozen=True)
@@ -53,22 +50,9 @@ def noise_errors(policy: Policy, batch: Batch, alphas_bar: Tensor, *, with_refer
     return Errors(eps_mse(eps, predicted.policy).view(b, k), reference)
 
 
-def distillation_errors(policy: AdaptedUNet, batch: Batch, alphas_bar: Tensor) -> Errors:
-    """mse(ε(x_t, t, y with wishes), ε_θ(x_t, t, y, u)) of the first image of each group, fp32, (B, 1).
-
-    The target has no noise of its own: what is learnt in a step is the user's part alone.
-    """
-    assert batch.wished_text is not None
-    z_t = add_noise(batch.z_0[:, 0], batch.eps, alphas_bar[batch.t])  # (B, C, S, S)
-    with torch.no_grad():
-        target = decode(policy.unet, encode(policy.unet, z_t, batch.t, batch.wished_text))
-    predicted = policy(z_t, batch.t, batch.text, batch.features, with_reference=False)
-    return Errors(eps_mse(target, predicted.policy).unsqueeze(1), None)
-
-
 def losses_of(recipe: GeneratorRecipe, errors: Errors, batch: Batch) -> Tensor:
     """The recipe's objective, one value a group, (B,)."""
-    if errors.reference is None:  # Eq. 1, or its distillation
+    if errors.reference is None:  # Eq. 1
         return (errors.policy * batch.selected).sum(1) / batch.selected.sum(1).clamp(min=1)
     d = errors.policy - errors.reference
     if recipe.objective == "group":

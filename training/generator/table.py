@@ -91,9 +91,8 @@ class Bench:
 
     @cached_property
     def groups(self) -> GroupTensors:
-        """The same with latents, and with every user's wishes."""
-        wished = keywords.with_wishes(self.plain, self.keywords, self.prompts, self.family.tokenizer())
-        return with_latents(wished, self.family.vae(), self.data / "prepared")
+        """The same with latents."""
+        return with_latents(self.plain, self.family.vae(), self.data / "prepared")
 
     @cached_property
     def prompts(self) -> list[str]:

@@ -99,6 +99,12 @@ class PersonalisedAdaptiveNetwork(nn.Module):
         skips = list(self.copy.controlnet_down_blocks)
         return [self.input_zero_conv, *skips, self.copy.controlnet_mid_block]
 
+    @property
+    def silent(self) -> bool:
+        """Whether the residuals are zero whatever the input: so they are before training, and after a user prompt's."""
+        _, *outputs = self.zero_convs()
+        return not any(parameter.any() for conv in outputs for parameter in conv.parameters())
+
     def represent(self, user: Tensor) -> Tensor:
         """u_gen from encoded features INT64 (G, F); a float input is u_gen (G, d) already."""
         return user if user.is_floating_point() else self.user_encoder(user)
@@ -135,6 +141,7 @@ class PersonalisedAdaptiveNetwork(nn.Module):
         return Residuals(tuple(skip * scale for skip in skips), middle * scale)
 
     def save(self, directory: Path) -> None:
+        """config.json and the weights; of a silent network without its copy, which is the U-Net's encoder still."""
         config = {
             "latent_size": self.latent_shape[1],
             "embed_dim": self.user_encoder.embed_dim,
@@ -142,8 +149,10 @@ class PersonalisedAdaptiveNetwork(nn.Module):
             "user_prompt": self.user_prompt.config if self.user_prompt is not None else None,
             "schema": self.user_encoder.schema.to_json(),
             "unet": _shape_config(self.copy),
+            "silent": self.silent,
         }
-        save_weights(directory, WEIGHTS_FILE, config, self.state_dict())
+        tensors = self.state_dict()
+        save_weights(directory, WEIGHTS_FILE, config, {name: tensors[name] for name in self._saved(self.silent)})
 
     @classmethod
     def load(
@@ -156,8 +165,12 @@ class PersonalisedAdaptiveNetwork(nn.Module):
         said = config.get("user_prompt")
         user_prompt = (said["phrases"], blank_reader(said["reader"])) if said else None
         network = cls.from_unet(unet, own_schema, config["embed_dim"], config["n_cross_layers"], user_prompt)
-        load_weights(network, set(network.state_dict()), directory / WEIGHTS_FILE)
+        load_weights(network, network._saved(config.get("silent", False)), directory / WEIGHTS_FILE)
         return network
+
+    def _saved(self, silent: bool) -> set[str]:
+        """The names of the weights that a file holds."""
+        return {name for name in self.state_dict() if not (silent and name.startswith("copy."))}
 
 
 def _for_each(rows: Tensor, n: int) -> Tensor:

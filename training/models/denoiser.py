@@ -18,6 +18,7 @@ class PersonalisedDenoiser(nn.Module):
     def __init__(self, unet: UNet2DConditionModel, network: PersonalisedAdaptiveNetwork) -> None:
         super().__init__()
         self.unet, self.network = unet, network
+        self.silent = network.silent  # then the copy is left out
 
     def forward(
         self,
@@ -31,11 +32,11 @@ class PersonalisedDenoiser(nn.Module):
     ) -> Tensor:
         t = timestep[:, 0]  # (B,)
         text = self.network.prompt_for(text, user, adapter_scale)
-        added = self.network(latents, t, text, user, adapter_scale)
+        added = None if self.silent else _on_second_half(self.network(latents, t, text, user, adapter_scale))
         # One pass of 2B, the unconditional half first. Stacked, not concatenated: an exporter then sees one batch size.
         both = [stack(pair).flatten(0, 1) for pair in ([latents, latents], [t, t], [negative_text, text])]
         encoded = encode(self.unet, *both)
-        eps = decode(self.unet, encoded, _on_second_half(added))  # (2B, C, S, S)
+        eps = decode(self.unet, encoded, added)  # (2B, C, S, S)
         eps_neg, eps_cond = eps.unflatten(0, (2, -1))
         return eps_neg + guidance.view(-1, 1, 1, 1) * (eps_cond - eps_neg)
 

@@ -54,7 +54,8 @@ class AdaptedUNet(nn.Module):
             plain = encode(self.unet, z_t, t, text) if shared or with_reference else None
             reference = decode(self.unet, plain) if plain and with_reference else None
         encoded = plain if plain and shared else encode(self.unet, z_t, t, said)
-        return Predicted(decode(self.unet, encoded, self.network(z_t, t, said, u)), reference)
+        speaks = torch.is_grad_enabled() or not self.network.silent  # zero convolutions are zero until they learn
+        return Predicted(decode(self.unet, encoded, self.network(z_t, t, said, u) if speaks else None), reference)
 
     def without_user(self, z_t: Tensor, t: Tensor, text: Tensor) -> Tensor:
         """The unconditional half of guidance: the plain U-Net."""

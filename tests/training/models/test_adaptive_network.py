@@ -1,10 +1,12 @@
 """The personalised adaptive network: silent at first, trained in order, faithful on disk."""
 
+import copy
 from pathlib import Path
 
 import pytest
 import torch
 from diffusers import UNet2DConditionModel
+from safetensors.torch import load_file
 from torch import Tensor
 from transformers import CLIPTextModel
 
@@ -180,6 +182,25 @@ def test_saved_and_loaded_it_is_the_same_to_half_precision(unet, network, inputs
     said = [one.prompt_for(text, user) for one in (loaded, network)]
     torch.testing.assert_close(*said, atol=2e-2, rtol=2e-2)
     assert loaded.state_dict().keys() == network.state_dict().keys()
+
+
+def test_a_silent_adapter_is_saved_without_its_copy(unet, network, inputs, schema, tmp_path: Path) -> None:
+    z, t, text, user = inputs
+    assert network.silent and not speak(copy.deepcopy(network)).silent
+    network.input_zero_conv.weight.data.fill_(1.0)  # what comes in does not come out
+    assert network.silent
+    if network.user_prompt is not None:
+        torch.nn.init.ones_(network.user_prompt.voice)
+    network.save(tmp_path / "silent")
+    assert not any(name.startswith("copy.") for name in load_file(tmp_path / "silent" / "adapter.safetensors"))
+    loaded = PersonalisedAdaptiveNetwork.load(tmp_path / "silent", unet, schema)
+    with torch.no_grad():
+        found, wanted = (AdaptedUNet(unet, one)(z, t, text, user).policy for one in (loaded, network))
+    torch.testing.assert_close(found, wanted, atol=2e-2, rtol=2e-2)
+    torch.testing.assert_close(AdaptedUNet(unet, network)(z, t, text, user).policy, wanted)  # as with gradients
+    speak(network).save(tmp_path / "speaking")
+    again = PersonalisedAdaptiveNetwork.load(tmp_path / "speaking", unet, schema)
+    assert again(z, t, text, user).middle.any()
 
 
 def test_an_adapter_for_something_else_is_refused(unet, network, make_unet, tmp_path: Path) -> None:
