@@ -17,7 +17,7 @@ COMMITTED = Path(__file__).parents[2] / "model_repository"
 SIZES = {  # the test family's in place of the tiny family's
     "[ 77, 64 ]": "[ 77, 12 ]",
     "[ 64, 64, 3 ]": "[ 16, 16, 3 ]",
-    "[ 56 ]": "[ 24 ]",
+    "[ 112 ]": "[ 24 ]",
     "[ 224 ]": "[ 24 ]",
     "[ 96 ]": "[ 8 ]",
     "[ 9 ]": "[ 4 ]",

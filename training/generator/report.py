@@ -28,7 +28,7 @@ REWARD_METRICS = ("perfusion_rm", "pickscore", "clip_score", "aesthetic")
 METRICS = ("true_utility", *REWARD_METRICS, "prompt_accuracy", "diversity")
 NOTES = {
     "pmg": "keywords of each user's own history and no language model; weighted by the CLIP of the clip_score column",
-    "teacher": "dpo with each user's wishes in the prompt, which perfusion_plus learns to do without them",
+    "teacher": "dpo with each user's wishes, as the keyword model tells them, typed into the prompt",
     "best_of_64_dpo": "of as many as size.best_of says, for the pool's prompts, chosen by the truth",
 }
 FOLLOWS = "dpo"  # what taste captured and the first win rate are measured against

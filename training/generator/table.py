@@ -49,7 +49,7 @@ from training.generator.pmg import draw_with_keywords
 from training.generator.report import report, table
 from training.generator.rounds import Rounds, Size, Split
 from training.generator.user_prompt import Wishing
-from training.generator.worth import REWARDS, Judges
+from training.generator.worth import READS_USER, REWARDS, SCORES, Judges
 from training.jobs import Job, run_jobs, threads_of_each
 from training.loop import Diverged
 from training.market.drawing import SIZE_PX
@@ -63,6 +63,7 @@ SEEDS = (0, 1, 2)
 WORK = Path("build/eval/generation")
 MARKET = MarketRecipe(groups=16_000)  # what generators train on
 DRAWN: tuple[Split, ...] = ("seen", "unseen", "permuted")  # those of seen serve as shuffled, too
+PERMUTED: tuple[Method, ...] = ("dpo", "perfusion", "perfusion_plus")  # whose pictures of permuted prompts are drawn
 BEST = "best"  # the cell of the DPO pictures among which the truth may choose
 SHEET = 8  # merchants on the contact sheet
 
@@ -152,7 +153,8 @@ def drawings_of(methods: Sequence[Method], splits: Sequence[Split]) -> list[tupl
     """(split, method) of every cell."""
     cells: list[tuple[str, Method]] = [(BEST, "dpo")] if "dpo" in methods and {"seen", "unseen"} & set(splits) else []
     for split in splits:
-        cells += [(split, method) for method in methods if split != "permuted" or method.startswith("perfusion")]
+        drawn = [method for method in methods if split == "seen" or method != TEACHER]
+        cells += [(split, method) for method in drawn if split != "permuted" or method in PERMUTED]
     return cells
 
 
@@ -212,12 +214,14 @@ def draw(bench: Bench, split: str, method: Method, seed: int) -> None:
         found = {"shown": bench.judges.read(_for_nobody(artist, rounds, noise))}  # (N, best_of, kinds)
     else:
         rounds = Rounds.of(split, bench.size)  # type: ignore[arg-type]  # one of SPLITS
-        images = drawn_for(bench, artist, method, rounds, seed)
-        found = {"shown": bench.judges.read(images), "sheet": images[:SHEET, 0, 0]}
+        images = drawn_for(bench, artist, method, rounds, seed)  # everybody's, or the pool's
+        shown, shared = bench.judges.read(images), images.ndim == 5
+        sheet = images[rounds.given[:SHEET, 0], 0] if shared else images[:SHEET, 0, 0]
+        found = {"shown": shown[rounds.given] if shared else shown, "sheet": sheet}
         found |= bench.judges.scores(rounds, images)
         if split == "seen":
-            of_others = bench.judges.scores(Rounds.of("shuffled", bench.size), images)
-            found |= {f"shuffled_{name}": values for name, values in of_others.items()}
+            to_others = found | bench.judges.scores(Rounds.of("shuffled", bench.size), images, READS_USER)
+            found |= {f"shuffled_{name}": to_others[name] for name in SCORES}
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_suffix(".unfinished")
     with unfinished.open("wb") as file:
@@ -226,11 +230,11 @@ def draw(bench: Bench, split: str, method: Method, seed: int) -> None:
 
 
 def drawn_for(bench: Bench, artist: Artist, method: Method, rounds: Rounds, seed: int) -> np.ndarray:
-    """Pictures (M, P, K, H, W, 3)."""
+    """Pictures (M, P, K, H, W, 3); of a method without users those of the pool, (N, K, H, W, 3)."""
     k = rounds.size.candidates
     noise = rounds.noise(seed, _latent_shape(artist), k)  # (N, K, C, S, S)
     if method not in PERSONAL:
-        return _for_nobody(artist, rounds, noise)[rounds.given]
+        return _for_nobody(artist, rounds, noise)
     if method == "pmg":
         return draw_with_keywords(artist, bench.judges, rounds, noise)
     (m, p), given = rounds.given.shape, rounds.given.ravel()

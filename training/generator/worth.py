@@ -5,7 +5,7 @@ reward models are those of the preference table, seed 0.
 """
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +25,8 @@ from training.reward.recipes import Model
 from training.reward.scores import RewardScorer
 
 REWARDS: Mapping[str, Model] = {"aesthetic": "aesthetics", "pickscore": "pickscore", "perfusion_rm": "perfusion_rm"}
+SCORES = (*REWARDS, "clip_score")
+READS_USER = ("perfusion_rm",)  # the others give everybody the same score
 
 
 @dataclass(frozen=True)
@@ -62,16 +64,34 @@ class Judges:
         groups = GroupTensors(self.family.schema(), nobody, none, input_ids[:, None], images=images[:, None])
         return self.scorers["clip_score"].all(groups)[:, 0] * self.clip_scale
 
-    def scores(self, rounds: Rounds, images: np.ndarray) -> dict[str, np.ndarray]:
-        """By reward model, float32 (M, P, K), of pictures (M, P, K, H, W, 3) for the prompts and their merchants."""
-        m, p, k = images.shape[:3]
-        ids = encode(self.family.reward_tokenizer(), list(rounds.prompts))[rounds.given].reshape(m * p, 1, -1)
-        features = rounds.features.repeat(p, axis=0)
-        flat = images.reshape(m * p, *images.shape[2:])
-        groups = GroupTensors(self.family.schema(), features, np.zeros((m * p, k), bool), ids, images=flat)
-        found = {name: scorer.all(groups).reshape(m, p, k) for name, scorer in self.scorers.items()}
-        found["clip_score"] = found["clip_score"] * self.clip_scale
+    def scores(self, rounds: Rounds, images: np.ndarray, names: Collection[str] = SCORES) -> dict[str, np.ndarray]:
+        """By reward model, float32 (M, P, K), of pictures for the prompts and their merchants.
+
+        Args:
+            images: (M, P, K, H, W, 3), or the pool's (N, K, H, W, 3) where everybody is shown the same.
+            names: of SCORES.
+        """
+        found = {}
+        for name in names:
+            if images.ndim == 5 and name not in READS_USER:  # then everybody's score is the same, too
+                nobody = np.zeros((len(images), rounds.features.shape[1]), np.int64)
+                of_pool = self._score(name, rounds, images, np.arange(len(images)), nobody)
+                found[name] = of_pool[rounds.given]
+                continue
+            shown = images[rounds.given] if images.ndim == 5 else images
+            features = rounds.features.repeat(rounds.given.shape[1], axis=0)
+            flat = self._score(name, rounds, shown.reshape(-1, *shown.shape[2:]), rounds.given.ravel(), features)
+            found[name] = flat.reshape(*rounds.given.shape, -1)
         return found
+
+    def _score(
+        self, name: str, rounds: Rounds, images: np.ndarray, prompts: np.ndarray, features: np.ndarray
+    ) -> np.ndarray:
+        """(G, K) of pictures (G, K, H, W, 3) for prompts at these places (G,) of the pool and profiles (G, F)."""
+        ids = encode(self.family.reward_tokenizer(), list(rounds.prompts))[prompts][:, None]
+        nothing = np.zeros(images.shape[:2], bool)
+        scores = self.scorers[name].all(GroupTensors(self.family.schema(), features, nothing, ids, images=images))
+        return scores * self.clip_scale if name == "clip_score" else scores
 
 
 def true_utility(rounds: Rounds, shown: np.ndarray) -> np.ndarray:

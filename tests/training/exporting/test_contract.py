@@ -30,9 +30,9 @@ def test_a_contract_is_committed_for_every_model_that_is_exported() -> None:
 def test_the_committed_contracts_agree_with_each_other() -> None:
     contracts = {model: read_contract(REPOSITORY, model) for model in BUILDERS}
     sizes = tensor_sizes(contracts)
-    assert sizes["text_tokens"] == 77 and (sizes["reward_user_width"], sizes["generator_user_width"]) == (224, 56)
+    assert sizes["text_tokens"] == 77 and (sizes["reward_user_width"], sizes["generator_user_width"]) == (224, 112)
     user = [spec.shape for spec in contracts["user_encoder"].outputs]
-    assert user == [(224,), (224,), (56,)]
+    assert user == [(224,), (224,), (112,)]
 
 
 def test_the_denoisers_contract_is_the_architectures() -> None:
@@ -42,7 +42,7 @@ def test_the_denoisers_contract_is_the_architectures() -> None:
         "timestep INT64[1]",
         "text FP32[77,64]",
         "negative_text FP32[77,64]",
-        "user FP32[56]",
+        "user FP32[112]",
         "guidance FP32[1]",
         "adapter_scale FP32[1]",
         "noise FP32[4,8,8]",

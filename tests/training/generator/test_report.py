@@ -100,7 +100,7 @@ def test_every_method_has_its_chain_and_beginnings_come_first() -> None:
     assert all(chain[:-1] in levels[n - 1] for n in (1, 2) for chain in levels[n])
     cells = drawings_of(METHODS, ("seen", "permuted"))
     assert ("seen", "wishes") in cells and ("best", "dpo") in cells
-    assert [m for split, m in cells if split == "permuted"] == ["perfusion", "perfusion_plus"]
+    assert [m for split, m in cells if split == "permuted"] == ["perfusion", "perfusion_plus", "dpo"]
 
 
 def test_the_report_puts_dpo_at_nought_and_the_best_at_one(rounds: Rounds, tmp_path: Path) -> None:
