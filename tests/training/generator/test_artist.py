@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,12 +14,13 @@ from training.family import FamilyPaths
 from training.generator import pmg
 from training.generator.artist import Artist, Drawing
 from training.generator.rounds import Rounds, Size
-from training.generator.worth import REWARDS, Judges
+from training.generator.worth import READS_USER, REWARDS, SCORES, Judges
 from training.keywords import VALUES, wish
 from training.market.attributes import complete
 from training.market.merchants import merchant
 from training.market.rounds import Round
 from training.models.adaptive_network import PersonalisedAdaptiveNetwork
+from training.models.feature_schema import FeatureSchema
 from training.models.policies import AdaptedUNet, TunedUNet
 from training.random_family import make_loud
 from training.reward.models import save
@@ -103,20 +105,37 @@ def test_keywords_are_what_the_picks_of_a_history_share() -> None:
     assert (pmg.discriminative([]) == 0).all()
 
 
-def test_judges_are_read_from_the_preference_tables_folders(family: FamilyPaths, tmp_path: Path) -> None:
+@pytest.fixture
+def judges(family: FamilyPaths, tmp_path: Path) -> Judges:
     clip = family.clip()
     save(Aesthetics(clip), tmp_path / "aesthetic")
     save(PickScore(family.clip()), tmp_path / "pickscore")
-    trained = {
-        "aesthetic": tmp_path / "aesthetic",
-        "pickscore": tmp_path / "pickscore",
-        "perfusion_rm": family.perfusion_rm,
-    }
-    assert trained.keys() == REWARDS.keys()
-    judges = Judges.of(family, Path("training/weights/tiny/recogniser"), clip, trained)
+    paths = (tmp_path / "aesthetic", tmp_path / "pickscore", family.perfusion_rm)
+    trained = dict(zip(REWARDS, paths, strict=True))
+    return Judges.of(family, Path("training/weights/tiny/recogniser"), clip, trained)
+
+
+def test_judges_are_read_from_the_preference_tables_folders(judges: Judges) -> None:
+    assert list(REWARDS) == ["aesthetic", "pickscore", "perfusion_rm"]
     pictures = np.random.default_rng(0).integers(0, 255, (3, 16, 16, 3), dtype=np.uint8)
-    ids = np.zeros((3, 77), np.int64)
-    cosine = judges.clip_score(pictures, ids) / 100
+    cosine = judges.clip_score(pictures, np.zeros((3, 77), np.int64)) / 100
     assert (np.abs(cosine) <= 1).all()
     scores = judges.scorers["pickscore"].model.clip.logit_scale.exp().item()
-    assert scores > 0 and set(judges.scorers) == {"aesthetic", "pickscore", "perfusion_rm", "clip_score"}
+    assert scores > 0 and set(judges.scorers) == set(SCORES)
+
+
+def test_what_everybody_is_shown_is_scored_as_if_drawn_for_each(judges: Judges, schema: FeatureSchema) -> None:
+    rng = np.random.default_rng(0)
+    given, prompts = np.array([[0, 2], [2, 1], [0, 1]]), ("dress", "dress,red", "bell sleeves")
+    features = np.stack(
+        [[rng.integers(1, f.n_rows) for f in schema.features for _ in range(f.n_slots)]] * 2 + [[0] * 4]
+    )
+    rounds = SimpleNamespace(given=given, prompts=prompts, features=features)
+    pool = rng.integers(0, 255, (3, 2, 16, 16, 3), dtype=np.uint8)  # (N, K, H, W, 3)
+    shared, own = judges.scores(rounds, pool), judges.scores(rounds, pool[given])
+    for name in SCORES:
+        assert shared[name].shape == (3, 2, 2)
+        np.testing.assert_allclose(shared[name], own[name], rtol=1e-4, err_msg=name)
+    assert set(judges.scores(rounds, pool, READS_USER)) == {"perfusion_rm"}
+    same_prompt = own["perfusion_rm"][0, 0], own["perfusion_rm"][2, 0]  # and pictures, for another merchant
+    assert not np.allclose(*same_prompt)
