@@ -19,6 +19,7 @@ from training.models.feature_schema import FeatureSchema
 from training.models.storage import read_config
 
 TOKENS = 77
+AT_LEAST = {"text_encoder": 2}  # smallest batch limits: a prompt and its negative are read together
 Shapes = Mapping[str, tuple[int, ...]]  # tensor → dimensions without the batch
 
 
@@ -91,7 +92,8 @@ def write_contracts(
     Without a GPU that is two, each with its own copy of the weights.
     """
     for model, shapes in shapes_of(paths).items():
-        text = resized((like / model / "config.pbtxt").read_text(), shapes, max_batch)
+        limit = None if max_batch is None else max(max_batch, AT_LEAST.get(model, 1))
+        text = resized((like / model / "config.pbtxt").read_text(), shapes, limit)
         if instances is not None:
             text += f"\ninstance_group [ {{ count: {instances} }} ]\n"
         (out / model).mkdir(parents=True, exist_ok=True)

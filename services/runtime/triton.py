@@ -8,7 +8,7 @@ import asyncio
 import math
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from typing import Any
 
 import grpc
@@ -88,15 +88,20 @@ class TritonModels(Models):
         return answer
 
     async def check(self, models: Sequence[str], release: int) -> None:
-        await asyncio.gather(*(self._check_model(model, release) for model in models))
+        await _all(self._check_ready(model, release) for model in models)  # and none computes before all are
+        await _all(self._prove(model, release) for model in models)
 
-    async def _check_model(self, model: str, release: int) -> None:
-        key = (model, release)
+    async def _check_ready(self, model: str, release: int) -> None:
         if not await self._says_ready(model, release):
-            self._proven_until.pop(key, None)
+            self._proven_until.pop((model, release), None)
             raise Unavailable("triton", f"has not loaded release {release} of {model}")
-        # "Ready" is Triton's own opinion and outlives a wedged model. What it computed lately is proof; without any,
-        # now and then, it computes a sample for this.
+
+    async def _prove(self, model: str, release: int) -> None:
+        """Triton's own opinion, "ready", outlives a wedged model.
+
+        What the model computed lately is proof; without any, now and then, it computes a sample for this.
+        """
+        key = (model, release)
         if time.monotonic() < self._proven_until.get(key, -math.inf):
             return
         self._proven_until.pop(key, None)
@@ -126,6 +131,13 @@ class TritonModels(Models):
 
     async def close(self) -> None:
         await self._client.close()
+
+
+async def _all(checks: Iterable[Awaitable[None]]) -> None:
+    """Waits for every one, then raises the first problem: a probe left behind would queue before real work."""
+    for problem in await asyncio.gather(*checks, return_exceptions=True):
+        if problem is not None:
+            raise problem
 
 
 def _input(name: str, array: Array) -> Any:

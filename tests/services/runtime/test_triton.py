@@ -29,7 +29,7 @@ class Doubling(service_pb2_grpc.GRPCInferenceServiceServicer):
         self.batches: list[int] = []
 
     async def ModelReady(self, request: Any, context: Any) -> Any:
-        return service_pb2.ModelReadyResponse(ready=request.version == "1")
+        return service_pb2.ModelReadyResponse(ready=request.version == "1" and request.name != "loading")
 
     async def ModelMetadata(self, request: Any, context: Any) -> Any:
         tensor = service_pb2.ModelMetadataResponse.TensorMetadata(name="x", datatype="FP32", shape=[-1, 2])
@@ -176,6 +176,13 @@ async def test_a_model_that_says_ready_but_hangs_fails_the_check(models: TritonM
     with pytest.raises((Unavailable, TimeoutError)):
         async with asyncio.timeout(0.5):
             await models.check(["double"], 1)
+
+
+async def test_no_sample_is_computed_before_every_model_is_loaded(models: TritonModels, triton: Doubling) -> None:
+    with pytest.raises(Unavailable, match="release 1 of loading"):
+        await models.check(["double", "loading"], 1)
+    await asyncio.sleep(0.1)
+    assert triton.versions == []  # polled every two seconds for minutes, they would be in real work's way
 
 
 async def test_the_check_wants_the_release_itself(models: TritonModels) -> None:
