@@ -105,7 +105,7 @@ def main() -> int:
     parser.add_argument("--weights", type=Path, required=True, help="the family's directory")
     parser.add_argument("--out", type=Path, required=True, help="the new model repository")
     parser.add_argument("--like", type=Path, default=Path("model_repository"), help="(default: %(default)s)")
-    parser.add_argument("--max-batch", type=int, help="largest batch of every model, instead of the present ones'")
+    parser.add_argument("--max-batch", type=int, help="largest batch of every model, of the text encoder 2 at least")
     parser.add_argument("--instances", type=int, help="of every model; on a CPU the default is two, twice the memory")
     arguments = parser.parse_args()
     hush_libraries()

@@ -55,20 +55,13 @@ class KeywordModel:
             scores[:, start:end] -= scores[:, start:end].mean(1, keepdims=True)
         return scores
 
-    def favourites(self, features: np.ndarray) -> np.ndarray:
-        """The most favoured value of each of WISHED_KINDS, its place among VALUES, int64 (N, len(WISHED_KINDS))."""
-        favours = self.favours(features)
-        spans = [(STARTS[n], STARTS[n + 1]) for n, kind in enumerate(KINDS) if kind in WISHED_KINDS]
-        return np.stack([start + favours[:, start:end].argmax(1) for start, end in spans], axis=1)
 
-
-def wish(prompt: str, favours: np.ndarray, most: int, least: float, *, by_kind: bool = False) -> list[str]:
+def wish(prompt: str, favours: np.ndarray, most: int, least: float) -> list[str]:
     """Phrases for kinds that the prompt leaves open: the most favoured value of each, if by `least` or more.
 
     Args:
         favours: of one user, (len(VALUES),).
         most: no more phrases than this, the most favoured first.
-        by_kind: in the order of the kinds instead.
     """
     asked = parse(prompt)
     garment = dict(asked)
@@ -80,8 +73,7 @@ def wish(prompt: str, favours: np.ndarray, most: int, least: float, *, by_kind: 
         if favours[best] >= least:
             garment[kind] = VALUES[best][1]
             wished.append((float(favours[best]), PHRASE_OF[VALUES[best]]))
-    chosen = sorted(wished, reverse=True)[:most]
-    return [phrase for _, phrase in (sorted(chosen, key=wished.index) if by_kind else chosen)]
+    return [phrase for _, phrase in sorted(wished, reverse=True)[:most]]
 
 
 def fit(tags: np.ndarray, groups: GroupTensors, decays: Sequence[float] = DECAYS) -> KeywordModel:
@@ -130,18 +122,10 @@ class _Choices:
         return weights.detach()
 
 
-def wishes(
-    model: KeywordModel,
-    prompts: Sequence[str],
-    features: np.ndarray,
-    most: int,
-    least: float,
-    *,
-    by_kind: bool = False,
-) -> list[str]:
+def wishes(model: KeywordModel, prompts: Sequence[str], features: np.ndarray, most: int, least: float) -> list[str]:
     """Each prompt with its user's wishes added."""
-    favours, how = model.favours(features), {"most": most, "least": least, "by_kind": by_kind}
-    return [",".join([p, *wish(p, f, **how)]) for p, f in zip(prompts, favours, strict=True)]
+    favours = model.favours(features)
+    return [",".join([p, *wish(p, f, most, least)]) for p, f in zip(prompts, favours, strict=True)]
 
 
 def tags_of(groups: GroupTensors, tagger: Recogniser) -> np.ndarray:

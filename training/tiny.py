@@ -182,7 +182,7 @@ class Workshop:
         write_market(self.data / "industrial", industrial())
         return prepare(self.data / "industrial", self.data / "prepared", self.trained_tokenizer, SIZE_PX)
 
-    @property
+    @cached_property
     def wishing(self) -> Wishing:
         """What the choices of these rounds tell about who wishes for what."""
         tagger = train_recogniser.train(train_recogniser.perceptual(), self.work / "perceptual", self.data)

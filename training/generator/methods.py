@@ -37,11 +37,11 @@ Method = Literal[
     "wishes",
 ]  # fmt: skip
 METHODS: tuple[Method, ...] = get_args(Method)
-TEACHER: Method = "wishes"
-PERSONAL: tuple[Method, ...] = ("perfusion", "perfusion_plus", "pmg", "without_gobj", TEACHER)
+WISHES: Method = "wishes"
+PERSONAL: tuple[Method, ...] = ("perfusion", "perfusion_plus", "pmg", "without_gobj", WISHES)
 Chain = tuple[Stage | Literal["spo", "prompt"], ...]
 CHAINS: Mapping[Method, Chain] = {
-    "sd": (), "pmg": (), "sft": ("unet_sft",), "spo": ("spo",), "dpo": ("dpo",), TEACHER: ("dpo",),
+    "sd": (), "pmg": (), "sft": ("unet_sft",), "spo": ("spo",), "dpo": ("dpo",), WISHES: ("dpo",),
     "without_both": ("dpo", "unet_sft"), "without_pan": ("dpo", "unet_group"), "without_gobj": ("dpo", "sft"),
     "perfusion": ("dpo", "sft", "group"), "perfusion_plus": ("dpo", "prompt"),
 }  # fmt: skip

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from training.generator.methods import METHODS, TEACHER, groups_seen
+from training.generator.methods import METHODS, WISHES, groups_seen
 from training.generator.rounds import SPLITS, Rounds, Size, Split
 from training.generator.worth import diversity, prompt_accuracy, true_utility
 from training.models.errors import ModelError
@@ -28,7 +28,7 @@ REWARD_METRICS = ("perfusion_rm", "pickscore", "clip_score", "aesthetic")
 METRICS = ("true_utility", *REWARD_METRICS, "prompt_accuracy", "diversity")
 NOTES = {
     "pmg": "keywords of each user's own history and no language model; weighted by the CLIP of the clip_score column",
-    "teacher": "dpo with each user's wishes, as the keyword model tells them, typed into the prompt",
+    "wishes": "dpo with each user's wishes, as the keyword model tells them, typed into the prompt",
     "best_of_64_dpo": "of as many as size.best_of says, for the pool's prompts, chosen by the truth",
 }
 FOLLOWS = "dpo"  # what taste captured and the first win rate are measured against
@@ -113,8 +113,8 @@ def measure(
             for other, against in drawn.items()
             if other != method and (both := tuple(seed for seed in of.seeds if seed in against.seeds))
         }
-        if method == TEACHER:
-            result["teacher"] = row
+        if method == WISHES:
+            result["wishes"] = row
         else:
             result["rows"][method] = row
     return result
@@ -220,7 +220,7 @@ def table(result: Row) -> str:
             f"  {'':<15}{'utility':>8} {'95 %':>15} {'taste':>6} {'beats DPO':>10} "
             + "".join(f"{m[:9]:>10}" for m in METRICS[1:])
         ]
-        for method, row in (found["rows"] | ({TEACHER: found["teacher"]} if "teacher" in found else {})).items():
+        for method, row in (found["rows"] | ({WISHES: found["wishes"]} if "wishes" in found else {})).items():
             utility, taste, wins = row["true_utility"], row.get("taste_captured"), row["win_rate_vs"].get(FOLLOWS)
             bounds = f"[{utility['low']:.2f} {utility['high']:.2f}]"
             lines.append(

@@ -9,7 +9,7 @@ A method is a chain of trainings (training.generator.methods); chains share thei
 interrupted training goes on where it stopped. The reward models are those of the preference table
 (`python -m training.reward.table`), seed 0; what of them is missing is trained first.
 
-    ../generation.json  every metric of every method and split with 95 % intervals, and the best of 64 DPO pictures
+    ../generation.json  every metric of what is drawn, with 95 % intervals, and the best of 64 DPO pictures
     contact_sheet.png   merchants × methods, one prompt each, from one noise
     *.png               the metrics as pictures
 """
@@ -17,7 +17,7 @@ interrupted training goes on where it stopped. The reward models are those of th
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -37,7 +37,7 @@ from training.generator.methods import (
     CHAINS,
     METHODS,
     PERSONAL,
-    TEACHER,
+    WISHES,
     Chain,
     Method,
     is_trained,
@@ -63,7 +63,10 @@ SEEDS = (0, 1, 2)
 WORK = Path("build/eval/generation")
 MARKET = MarketRecipe(groups=16_000)  # what generators train on
 DRAWN: tuple[Split, ...] = ("seen", "unseen", "permuted")  # those of seen serve as shuffled, too
-PERMUTED: tuple[Method, ...] = ("dpo", "perfusion", "perfusion_plus")  # whose pictures of permuted prompts are drawn
+ONLY: Mapping[str, Collection[Method]] = {  # splits that are not drawn by all
+    "unseen": [method for method in METHODS if method != WISHES],  # a yardstick, on one split
+    "permuted": ("dpo", "perfusion", "perfusion_plus"),
+}
 BEST = "best"  # the cell of the DPO pictures among which the truth may choose
 SHEET = 8  # merchants on the contact sheet
 
@@ -100,15 +103,15 @@ class Bench:
         """Of the rounds."""
         return [group.prompt for group in read_table(self.data / "market", images=False)]
 
-    @property
+    @cached_property
     def wishing(self) -> Wishing:
         """What user prompts are taught."""
         return Wishing(self.keywords, np.unique(self.plain.features, axis=0), self.prompts)
 
     @cached_property
     def base(self) -> str:
-        """Stands for the data and the weights that everything starts from."""
-        return f"{self.groups.fingerprint()} {fingerprint(self.family.unet())}"
+        """Stands for the data, the weights that everything starts from, and what is known of wishes."""
+        return f"{self.groups.fingerprint()} {fingerprint(self.family.unet())} {self.wishing.fingerprint()}"
 
     @cached_property
     def keywords(self) -> keywords.KeywordModel:
@@ -135,7 +138,7 @@ class Bench:
 
     def make_ready(self) -> None:
         """Everything that cells only read."""
-        _ = self.groups, self.judges
+        _ = self.groups, self.judges, self.keywords
 
 
 # ---- what there is to do -----------------------------------------------------------------------
@@ -153,8 +156,7 @@ def drawings_of(methods: Sequence[Method], splits: Sequence[Split]) -> list[tupl
     """(split, method) of every cell."""
     cells: list[tuple[str, Method]] = [(BEST, "dpo")] if "dpo" in methods and {"seen", "unseen"} & set(splits) else []
     for split in splits:
-        drawn = [method for method in methods if split == "seen" or method != TEACHER]
-        cells += [(split, method) for method in drawn if split != "permuted" or method in PERMUTED]
+        cells += [(split, method) for method in methods if split not in ONLY or method in ONLY[split]]
     return cells
 
 
@@ -239,7 +241,7 @@ def drawn_for(bench: Bench, artist: Artist, method: Method, rounds: Rounds, seed
         return draw_with_keywords(artist, bench.judges, rounds, noise)
     (m, p), given = rounds.given.shape, rounds.given.ravel()
     features, prompts = rounds.features.repeat(p, axis=0), [rounds.prompts[n] for n in given]
-    if method == TEACHER:
+    if method == WISHES:
         prompts = keywords.wishes(bench.keywords, prompts, features, **keywords.WISHES)
     drawn = artist.draw(artist.states(prompts), torch.tensor(features), noise[given], "drawing")  # (M·P, K, H, W, 3)
     return drawn.reshape(m, p, *drawn.shape[1:])

@@ -9,8 +9,9 @@ the phrase that the keyword model favours. Nothing of that needs the U-Net; each
 
 What the text encoder makes of all of it needs no training.
 Learnt through the U-Net alone, who wants what is what takes longest (docs/runs.md). Profiles are put together anew in
-every step, each feature from another merchant: the keyword model answers for any, and a market's merchants are too few.
-Some texts are tokens at random, so that any prompt can be unread. Beyond the paper.
+every step, each feature from another merchant: the keyword model answers for any, and a market's merchants are too few;
+some are blank. Some prompts are several in one, some have lost a phrase, some texts are tokens at random, so that any
+prompt can be unread. Beyond the paper.
 """
 
 from collections.abc import Sequence
@@ -22,7 +23,6 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from transformers import CLIPTokenizer
 
 from training.data.prepare import shuffled
 from training.family import FamilyPaths
@@ -33,7 +33,8 @@ from training.models.adaptive_network import PersonalisedAdaptiveNetwork
 from training.models.feature_crossing import drop_features
 from training.models.feature_schema import FeatureSchema
 from training.models.frozen_unet import load_unet
-from training.models.user_prompt import TEXT_LENGTH
+from training.models.storage import fingerprint
+from training.models.user_prompt import TEXT_LENGTH, Language
 from training.pretraining.train_tokenizer import encode
 
 _WISHED = [row for row, (kind, _) in enumerate(VALUES) if kind in WISHED_KINDS]
@@ -46,7 +47,10 @@ class UserPromptRecipe:
     steps: int = 1_000
     profiles: int = 512  # of a step, whose favours are told
     prompts: int = 64  # of a step, for the first profiles
+    joined: float = 0.25  # share of prompts that are several in one
+    shortened: float = 0.1  # share that has lost a phrase, perhaps its only one, or its category
     any_texts: int = 16  # of a step, tokens at random
+    blank: float = 0.05  # share of profiles that are
     lr: float = 5e-3
     unread_lr: float = 3e-2  # for what tells tokens from states
     warmup_steps: int = 50
@@ -66,14 +70,21 @@ class Wishing:
 
     def fingerprint(self) -> str:
         """Of everything."""
-        parts = (self.keywords.weights.numpy().tobytes(), self.profiles.tobytes(), "\n".join(self.prompts).encode())
+        parts = (
+            self.keywords.weights.numpy().tobytes(),
+            repr(self.keywords.n_rows).encode(),
+            self.profiles.tobytes(),
+            "\n".join(self.prompts).encode(),
+        )
         return sha256(b"".join(parts)).hexdigest()[:16]
 
 
-def phrases_of(tokenizer: CLIPTokenizer) -> list[tuple[str, list[int]]]:
-    """Kind and tokens of every phrase that a prompt could be wished, each with the comma before it."""
+def language_of(family: FamilyPaths) -> Language:
+    """Of every phrase that a prompt could be wished, each with the comma before it."""
+    tokenizer = family.tokenizer()
     phrases = [(kind, "," + PHRASE_OF[kind, value]) for kind, value in VALUES if kind in WISHED_KINDS]
-    return [(kind, tokenizer(phrase, add_special_tokens=False)["input_ids"]) for kind, phrase in phrases]
+    tokens = [(kind, tokenizer(phrase, add_special_tokens=False)["input_ids"]) for kind, phrase in phrases]
+    return Language(tokens, tokenizer.eos_token_id, family.text_encoder())
 
 
 class UserPromptTraining:
@@ -81,11 +92,12 @@ class UserPromptTraining:
 
     def __init__(self, recipe: UserPromptRecipe, wishing: Wishing, family: FamilyPaths, unet: Path) -> None:
         self.recipe, self.wishing, self.schema = recipe, wishing, family.schema()
-        self.tokenizer, self.text_encoder = family.tokenizer(), family.text_encoder()
+        self.tokenizer, language = family.tokenizer(), language_of(family)
+        self.text_encoder = language.reader
+        self.ordinary = np.setdiff1d(np.arange(len(self.tokenizer)), self.tokenizer.all_special_ids)
         torch.manual_seed(recipe.seed)
-        self.network = PersonalisedAdaptiveNetwork.from_unet(
-            load_unet(unet), self.schema, recipe.embed_dim, user_prompt=(phrases_of(self.tokenizer), self.text_encoder)
-        )
+        frozen = load_unet(unet)
+        self.network = PersonalisedAdaptiveNetwork.from_unet(frozen, self.schema, recipe.embed_dim, language=language)
         assert self.network.user_prompt is not None
         self.user_prompt = self.network.user_prompt
         torch.nn.init.ones_(self.user_prompt.voice)
@@ -96,13 +108,15 @@ class UserPromptTraining:
         rates = [{"params": others}, {"params": unread, "lr": recipe.unread_lr}]
         self.optimizer = torch.optim.AdamW(rates, recipe.lr)
         self.schedule = warmup_cosine(self.optimizer, recipe.warmup_steps, recipe.steps)
-        self.made_with = asdict(recipe) | {"wishing": wishing.fingerprint()}
+        weights = {"unet": fingerprint(frozen), "text_encoder": fingerprint(self.text_encoder)}
+        self.made_with = asdict(recipe) | weights | {"wishing": wishing.fingerprint()}
 
     def step(self, n: int) -> dict[str, float]:
         """One optimizer step on profiles and prompts that are drawn for it."""
         rng = np.random.default_rng((self.recipe.seed, n))
         features = recombined(self.wishing.profiles, self.schema, self.recipe.profiles, rng)
-        prompts = [shuffled(prompt, rng) for prompt in rng.choice(self.wishing.prompts, self.recipe.prompts)]
+        features[rng.random(len(features)) < self.recipe.blank] = 0  # of users about whom nothing is known
+        prompts = [self._prompt(rng) for _ in range(self.recipe.prompts)]
         hiding = torch.Generator().manual_seed(self.recipe.seed * 1_000_003 + n)
         told = drop_features(torch.from_numpy(features), self.schema, self.recipe.feature_dropout, hiding)
         errors = self.errors(features, prompts, told) | {"any": self._unread_error(self._any_text(rng))}
@@ -154,8 +168,8 @@ class UserPromptTraining:
         }
 
     def on_log(self, n: int) -> dict[str, float]:
-        """Measured on profiles and prompts that never change and are not trained on."""
-        rng = np.random.default_rng((self.recipe.seed, 0, 0))
+        """Measured on profiles and prompts that are drawn once and never change."""
+        rng = np.random.default_rng((self.recipe.seed, self.recipe.steps))
         prompts = [shuffled(prompt, rng) for prompt in rng.choice(self.wishing.prompts, 64)]
         return self.measure(recombined(self.wishing.profiles, self.schema, 64, rng), prompts)
 
@@ -174,14 +188,11 @@ class UserPromptTraining:
 
     @torch.no_grad()
     def _wished(self, ids: Tensor, favours: Tensor, open_to: Tensor) -> Tensor:
-        """The states (N, 77, D) of prompts (N, 77) with the favoured phrases of kinds that are open, (N, kinds)."""
-        words, needed = self.user_prompt.words_of(self._best(favours))
-        before = (TEXT_LENGTH - words.shape[1], 0)
+        """The states (N, 77, D) of prompts (N, 77) with what is favoured of kinds that are open, (N, kinds)."""
         is_word = ((ids == self.tokenizer.eos_token_id).cumsum(1) == 0).float()
-        wide = open_to.float().repeat_interleave(torch.tensor(self.user_prompt.widths), dim=1)
-        taken = F.pad(wide * needed, before) * (1 - is_word)
-        placed = torch.lerp(self.text_encoder.embeddings(ids), F.pad(words, (0, 0, *before)), taken.unsqueeze(2))
-        return self.user_prompt.read(placed, is_word + taken)
+        kinds = open_to * self.user_prompt.known(favours)
+        said = self.user_prompt.said_by(self.text_encoder.embeddings(ids), is_word, self._best(favours), kinds)
+        return self._states(ids) + said
 
     def _open(self, prompts: Sequence[str], features: np.ndarray) -> Tensor:
         """Which kinds each prompt leaves to its user, (N, kinds)."""
@@ -191,12 +202,20 @@ class UserPromptTraining:
         ]
         return torch.tensor([[kind in phrases for kind in WISHED_KINDS] for phrases in wished])
 
+    def _prompt(self, rng: np.random.Generator) -> str:
+        """Of the market, its phrases in any order; or longer, or shorter."""
+        kind = rng.random()
+        many = int(rng.integers(2, 6)) if kind < self.recipe.joined else 1
+        prompt = shuffled(",".join(rng.choice(self.wishing.prompts, many)), rng)
+        shorter = self.recipe.joined <= kind < self.recipe.joined + self.recipe.shortened
+        return ",".join(prompt.split(",")[1:]) if shorter else prompt
+
     def _any_text(self, rng: np.random.Generator) -> Tensor:
         """Prompts of any length and any tokens, (any_texts, 77)."""
         blank = torch.from_numpy(encode(self.tokenizer, [""])).repeat(self.recipe.any_texts, 1)
         for row in blank:
             length = int(rng.integers(1, TEXT_LENGTH - 1))
-            row[1 : 1 + length] = torch.from_numpy(rng.integers(2, len(self.tokenizer), length))
+            row[1 : 1 + length] = torch.from_numpy(rng.choice(self.ordinary, length))
         return blank
 
     @torch.no_grad()

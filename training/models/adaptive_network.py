@@ -13,13 +13,12 @@ from typing import Any
 
 from diffusers import ControlNetModel, UNet2DConditionModel
 from torch import Tensor, nn
-from transformers import CLIPTextModel
 
 from training.models.errors import WeightsError
 from training.models.feature_crossing import FeatureSchema, UserEncoder
 from training.models.frozen_unet import Residuals, check_topology, share_text
 from training.models.storage import load_weights, read_config, save_weights
-from training.models.user_prompt import Phrases, UserPrompt, blank_reader
+from training.models.user_prompt import Language, UserPrompt
 
 WEIGHTS_FILE = "adapter.safetensors"
 UNET_KEYS = (  # what determines the copy's shape; an adapter fits U-Nets that agree in these
@@ -61,7 +60,7 @@ class PersonalisedAdaptiveNetwork(nn.Module):
         latent_size: int,
         embed_dim: int = 8,
         n_cross_layers: int = 2,
-        user_prompt: tuple[Phrases, CLIPTextModel] | None = None,
+        language: Language | None = None,
     ) -> None:
         super().__init__()
         channels = copy.config.in_channels
@@ -69,7 +68,7 @@ class PersonalisedAdaptiveNetwork(nn.Module):
         self.user_encoder = UserEncoder(schema, embed_dim, n_cross_layers)
         self.user_map = nn.Linear(self.user_encoder.width, channels * latent_size**2)
         self.input_zero_conv = _zero_conv(channels)
-        self.user_prompt = UserPrompt(self.user_encoder.width, *user_prompt) if user_prompt else None
+        self.user_prompt = UserPrompt(self.user_encoder.width, language) if language else None
         self.copy = copy
         self.copy.controlnet_cond_embedding = NoHint()
 
@@ -80,19 +79,18 @@ class PersonalisedAdaptiveNetwork(nn.Module):
         schema: FeatureSchema,
         embed_dim: int = 8,
         n_cross_layers: int = 2,
-        user_prompt: tuple[Phrases, CLIPTextModel] | None = None,
+        language: Language | None = None,
     ) -> "PersonalisedAdaptiveNetwork":
         """Before training: the copies equal the U-Net's blocks and every output is zero.
 
         Args:
-            user_prompt: the phrases that a user can favour, and the text encoder that reads them; without, the
-            paper's network.
+            language: of a user prompt; without, the paper's network.
         """
         check_topology(unet)
         copy = ControlNetModel.from_unet(unet, conditioning_embedding_out_channels=(1, 1))
         copy.requires_grad_(True)
         share_text(copy)
-        return cls(copy, schema, unet.config.sample_size, embed_dim, n_cross_layers, user_prompt)
+        return cls(copy, schema, unet.config.sample_size, embed_dim, n_cross_layers, language)
 
     def zero_convs(self) -> list[nn.Conv2d]:
         """All 14: the input's, the 12 skips', the middle's."""
@@ -113,12 +111,14 @@ class PersonalisedAdaptiveNetwork(nn.Module):
         """The text states (G, 77, D) that the personalised half reads: the prompt's, and what this user would add.
 
         Args:
-            text, user, scale: as `forward`'s; a scale of 0 leaves the prompt's, as does an adapter without user prompt.
+            text, user: as `forward`'s.
+            scale: one number, or one for each row of the result; 0 leaves the prompt's, as does an adapter without user
+            prompt.
         """
         if self.user_prompt is None:
             return text
         u = self.represent(user)
-        rows = len(u) if len(u) > len(text) else len(text)
+        rows = max(len(u), len(text))
         text = _for_each(text, rows)
         added = self.user_prompt(text, _for_each(u, rows))  # (G, 77, D)
         return text + (scale.view(-1, 1, 1) if isinstance(scale, Tensor) else scale) * added
@@ -146,7 +146,7 @@ class PersonalisedAdaptiveNetwork(nn.Module):
             "latent_size": self.latent_shape[1],
             "embed_dim": self.user_encoder.embed_dim,
             "n_cross_layers": self.user_encoder.n_layers,
-            "user_prompt": self.user_prompt.config if self.user_prompt is not None else None,
+            "language": self.user_prompt.language.to_json() if self.user_prompt is not None else None,
             "schema": self.user_encoder.schema.to_json(),
             "unet": _shape_config(self.copy),
             "silent": self.silent,
@@ -162,9 +162,9 @@ class PersonalisedAdaptiveNetwork(nn.Module):
         config = read_config(directory)
         own_schema = FeatureSchema.from_json(config["schema"])
         _check_fit(directory, config, unet, own_schema, schema)
-        said = config.get("user_prompt")
-        user_prompt = (said["phrases"], blank_reader(said["reader"])) if said else None
-        network = cls.from_unet(unet, own_schema, config["embed_dim"], config["n_cross_layers"], user_prompt)
+        saved = config.get("language")
+        language = Language.from_json(saved) if saved else None
+        network = cls.from_unet(unet, own_schema, config["embed_dim"], config["n_cross_layers"], language)
         load_weights(network, network._saved(config.get("silent", False)), directory / WEIGHTS_FILE)
         return network
 

@@ -4,12 +4,14 @@ For each kind of attribute the user favours one of its phrases, and a prompt tha
 makes wishes heard is that they are read together with the prompt: states of phrases read by themselves are not
 understood (docs/runs.md). So the prompt's tokens are told from its states, the phrases' tokens take the last places,
 where only padding stands (the cross-attention that reads the states does not ask where a token stands), and a frozen
-copy of the text encoder reads all of it again. The prompt's own words keep their states, since none of them looks
-ahead. Every choice is soft and has a gradient. Does not know what the phrases mean or how favours are learnt.
+copy of the text encoder reads it twice, with the phrases and without. The difference is what the user adds: nothing
+where nothing is open, and nothing to the prompt's own words, since none of them looks ahead. Choices are soft and have
+gradients. Does not know what the phrases mean or how favours are learnt.
 """
 
 import copy
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
@@ -23,6 +25,7 @@ from training.models.errors import ModelError
 TEXT_LENGTH = 77  # tokens of a prompt
 FIRST = 2  # where the first phrase would stand: behind the mark of the start and one word
 SHARPNESS = 30.0  # of the choice among a kind's phrases; favours are logits of a merchant's choice
+LEAST_FAVOUR = 0.16  # a kind whose best phrase is favoured by less is left to chance, as for a user nobody knows
 HEADS = 4  # of the attention that looks for what a prompt asks
 LEAST = 1e-6  # a hidden token keeps this share of an attention weight: its logarithm is finite in half precision
 READER_KEYS = (
@@ -30,53 +33,71 @@ READER_KEYS = (
     "num_hidden_layers", "hidden_act", "layer_norm_eps",
 )  # fmt: skip
 
-Phrases = Sequence[tuple[str, Sequence[int]]]  # the kind and the tokens of each; a kind's one after the other
+
+@dataclass(frozen=True)
+class Language:
+    """What users can favour, in the tokens of a text encoder."""
+
+    phrases: Sequence[tuple[str, Sequence[int]]]  # the kind and the tokens of each; a kind's one after the other
+    end: int  # the token that ends a prompt and pads it: the tokenizer's, for configurations are known to err
+    reader: CLIPTextModel  # reads the states that a U-Net was trained on
+
+    def to_json(self) -> dict[str, Any]:
+        """All but the reader's weights."""
+        phrases = [[kind, list(tokens)] for kind, tokens in self.phrases]
+        return {"phrases": phrases, "end": self.end, "reader": {k: getattr(self.reader.config, k) for k in READER_KEYS}}
+
+    @classmethod
+    def from_json(cls, saved: dict[str, Any]) -> "Language":
+        """With a blank reader, to load weights into."""
+        return cls(saved["phrases"], saved["end"], CLIPTextModel(CLIPTextConfig(**saved["reader"])))
 
 
 class UserPrompt(nn.Module):
-    """Text states (G, 77, D) and u_gen (G, width) → what to add to the states, (G, 77, D); untaught: nothing.
-
-    Args:
-        width: d of u_gen.
-        phrases: what users can favour.
-        reader: the text encoder that the states come from.
-    """
+    """Text states (G, 77, D) and u_gen (G, width) → what to add to the states, (G, 77, D); untaught: nothing."""
 
     order: Tensor
     ids: Tensor
     there: Tensor
+    kind_of_place: Tensor
+    room_before: Tensor
 
-    def __init__(self, width: int, phrases: Phrases, reader: CLIPTextModel) -> None:
+    def __init__(self, width: int, language: Language) -> None:
         super().__init__()
-        d, hidden = reader.config.hidden_size, 8 * width
-        self.phrases = [(kind, list(tokens)) for kind, tokens in phrases]
-        by_kind = [list(found) for _, found in groupby(self.phrases, key=lambda phrase: phrase[0])]
+        self.language = language
+        d, hidden, vocabulary = language.reader.config.hidden_size, 8 * width, language.reader.config.vocab_size
+        by_kind = [list(found) for _, found in groupby(language.phrases, key=lambda phrase: phrase[0])]
         self.sizes = [len(found) for found in by_kind]  # phrases of each kind
-        self.widths = [max(len(tokens) for _, tokens in found) for found in by_kind]  # and its places
+        self.widths = [max(len(tokens) for _, tokens in found) for found in by_kind]  # and its places, n in all
         if FIRST + sum(self.widths) > TEXT_LENGTH:
             raise ModelError(f"a phrase of every kind takes {sum(self.widths)} tokens; a prompt has {TEXT_LENGTH}")
-        self.reader = copy.deepcopy(reader).requires_grad_(False)
+        self.reader = copy.deepcopy(language.reader).requires_grad_(False)
         self.favour = nn.Sequential(
-            nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, hidden), nn.GELU(), nn.Linear(hidden, len(phrases))
-        )
+            nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, hidden), nn.GELU(),
+            nn.Linear(hidden, len(language.phrases)),
+        )  # fmt: skip
         self.places = nn.Parameter(torch.zeros(TEXT_LENGTH, d))
-        self.unread = nn.Sequential(
-            nn.LayerNorm(d), nn.Linear(d, 4 * d), nn.GELU(), nn.Linear(4 * d, reader.config.vocab_size)
-        )
+        self.unread = nn.Sequential(nn.LayerNorm(d), nn.Linear(d, 4 * d), nn.GELU(), nn.Linear(4 * d, vocabulary))
         self.kinds = nn.Parameter(torch.randn(len(by_kind), d))
         how: dict[str, Any] = {"dropout": 0.0, "activation": "gelu", "batch_first": True, "norm_first": True}
         self.beside = nn.TransformerDecoderLayer(d, HEADS, 4 * d, **how)
         self.opening = nn.Linear(d, 1)
         self.voice = nn.Parameter(torch.zeros(1))
-        ids, there = _placed(self.phrases, self.sizes, self.widths)
-        self.register_buffer("ids", ids, persistent=False)  # (V, n) the tokens of each phrase at its kind's places
-        self.register_buffer("there", there, persistent=False)  # (V, n) 1 where it has one
-        self.register_buffer("order", torch.ones(TEXT_LENGTH, TEXT_LENGTH).tril(), persistent=False)
-
-    @property
-    def config(self) -> dict[str, Any]:
-        """Everything but width and weights; `blank_reader` makes the reader of it."""
-        return {"phrases": self.phrases, "reader": {key: getattr(self.reader.config, key) for key in READER_KEYS}}
+        starts = torch.tensor([0, *self.widths]).cumsum(0)[:-1]
+        ids, there = torch.zeros(2, len(language.phrases), sum(self.widths), dtype=torch.long)
+        starts_of = starts.repeat_interleave(torch.tensor(self.sizes)).tolist()
+        for row, (start, (_, tokens)) in enumerate(zip(starts_of, language.phrases, strict=True)):
+            ids[row, start : start + len(tokens)] = torch.tensor(tokens)
+            there[row, start : start + len(tokens)] = 1
+        constants = {
+            "ids": ids,  # (V, n) the tokens of each phrase at its kind's places
+            "there": there.float(),  # (V, n) 1 where it has one
+            "kind_of_place": torch.arange(len(by_kind)).repeat_interleave(torch.tensor(self.widths)),  # (n,)
+            "room_before": TEXT_LENGTH - sum(self.widths) + starts - 1,  # (kinds,) free, if a kind's places are
+            "order": torch.ones(TEXT_LENGTH, TEXT_LENGTH).tril(),
+        }
+        for name, constant in constants.items():
+            self.register_buffer(name, constant, persistent=False)
 
     def tokens_of(self, text: Tensor) -> Tensor:
         """The logits of the tokens that states were read from, (G, 77, vocabulary)."""
@@ -87,10 +108,15 @@ class UserPrompt(nn.Module):
         """The share of each phrase in the choice among its kind's, (G, V)."""
         return torch.cat([each.softmax(1) for each in (SHARPNESS * favours).split(self.sizes, dim=1)], dim=1)
 
+    def known(self, favours: Tensor) -> Tensor:
+        """Whether each kind's best phrase is favoured enough to be said, (G, kinds) of 0 and 1: half a word is none."""
+        best = torch.stack([each.amax(1) for each in favours.split(self.sizes, dim=1)], dim=1)
+        return (best >= LEAST_FAVOUR).to(favours.dtype)
+
     def words_of(self, chosen: Tensor) -> tuple[Tensor, Tensor]:
         """The chosen phrases' embeddings at their places, (G, n, D), and which of these are needed, (G, n)."""
-        places = FIRST + torch.arange(self.ids.shape[1], device=self.ids.device).expand_as(self.ids)
-        embeddings: Tensor = self.reader.embeddings(self.ids, places) * self.there.unsqueeze(2)  # (V, n, D)
+        at = FIRST + torch.arange(self.ids.shape[1], device=self.ids.device).expand_as(self.ids)
+        embeddings: Tensor = self.reader.embeddings(self.ids, at) * self.there.unsqueeze(2)  # (V, n, D)
         return torch.einsum("gv,vnd->gnd", chosen, embeddings), chosen @ self.there
 
     def openings(self, text: Tensor, words: Tensor) -> Tensor:
@@ -101,7 +127,7 @@ class UserPrompt(nn.Module):
         return found[..., 0]
 
     def read(self, embeddings: Tensor, is_word: Tensor) -> Tensor:
-        """The text encoder's states (G, 77, D) of embeddings (G, 77, D); which are words' is said by (G, 77) in [0, 1].
+        """The text encoder's states (G, 77, D) of embeddings (G, 77, D); which are words' says (G, 77) in [0, 1].
 
         A word sees the words before it; padding, wherever it stands, sees all words and the padding before it.
         """
@@ -114,32 +140,28 @@ class UserPrompt(nn.Module):
         states: Tensor = self.reader.final_layer_norm(h)
         return states
 
+    def said_by(self, embeddings: Tensor, is_word: Tensor, chosen: Tensor, kinds: Tensor) -> Tensor:
+        """What phrases add to the states of a prompt, (G, 77, D).
+
+        Args:
+            embeddings, is_word: of the prompt, (G, 77, D) and (G, 77).
+            chosen: share of each phrase among its kind's, (G, V).
+            kinds: which are said, (G, kinds) in [0, 1]; one for whose places the prompt has no room is not.
+        """
+        words, needed = self.words_of(chosen)
+        said = (kinds * (1 - is_word)[:, self.room_before])[:, self.kind_of_place] * needed  # (G, n)
+        before = (TEXT_LENGTH - words.shape[1], 0)
+        taken = F.pad(said, before) * (1 - is_word)
+        with_words = F.pad(words, (0, 0, *before)).to(embeddings.dtype)
+        placed = embeddings + taken.unsqueeze(2) * (with_words - embeddings)
+        return self.read(placed, is_word + taken) - self.read(embeddings, is_word)
+
     def forward(self, text: Tensor, u: Tensor) -> Tensor:
         tokens = self.tokens_of(text).softmax(2)
-        is_word = 1 - tokens[..., self.reader.config.eos_token_id]  # padding is more of the mark of the end
-        at = self.reader.embeddings.position_embedding.weight
-        embeddings = tokens @ self.reader.embeddings.token_embedding.weight + at
-        words, needed = self.words_of(self.chosen(self.favour(u)))
-        before = (TEXT_LENGTH - words.shape[1], 0)
-        open_to = self.openings(text, words).sigmoid().repeat_interleave(torch.tensor(self.widths), dim=1)
-        taken = F.pad(open_to * needed, before) * (1 - is_word)  # (G, 77)
-        placed = torch.lerp(embeddings, F.pad(words, (0, 0, *before)), taken.unsqueeze(2))
-        read = self.read(placed, is_word + taken)
-        return self.voice * (1 - is_word).unsqueeze(2) * (read - text)
-
-
-def blank_reader(config: dict[str, Any]) -> CLIPTextModel:
-    """A text encoder of the shape that a `config` tells under "reader", to load weights into."""
-    return CLIPTextModel(CLIPTextConfig(**config))
-
-
-def _placed(phrases: Phrases, sizes: Sequence[int], widths: Sequence[int]) -> tuple[Tensor, Tensor]:
-    """Tokens (V, n) and where they are, (V, n): every kind has places of its own."""
-    ids = torch.zeros(len(phrases), sum(widths), dtype=torch.long)
-    starts = torch.tensor([0, *widths]).cumsum(0)[:-1].repeat_interleave(torch.tensor(sizes)).tolist()
-    for row, start, (_, tokens) in zip(ids, starts, phrases, strict=True):
-        row[start : start + len(tokens)] = torch.tensor(tokens)
-    there = torch.zeros(ids.shape)
-    for row, start, (_, tokens) in zip(there, starts, phrases, strict=True):
-        row[start : start + len(tokens)] = 1.0
-    return ids, there
+        is_word = 1 - tokens[..., self.language.end]
+        position = self.reader.embeddings.position_embedding.weight
+        embeddings = tokens @ self.reader.embeddings.token_embedding.weight + position
+        favours = self.favour(u)
+        chosen = self.chosen(favours)
+        open_to = self.openings(text, self.words_of(chosen)[0]).sigmoid()
+        return self.voice * self.said_by(embeddings, is_word, chosen, open_to * self.known(favours))

@@ -129,7 +129,7 @@ def test_the_report_puts_dpo_at_nought_and_the_best_at_one(rounds: Rounds, tmp_p
     shuffled = found["splits"]["shuffled"]["rows"]
     assert shuffled["dpo"]["true_utility"]["mean"] == pytest.approx(dpo["true_utility"]["mean"])  # as much to others
     assert shuffled["perfusion"]["true_utility"]["mean"] < perfusion["true_utility"]["mean"]
-    assert "wishes" not in seen["rows"] and seen["teacher"]["taste_captured"]["mean"] == pytest.approx(1)
+    assert "wishes" not in seen["rows"] and seen["wishes"]["taste_captured"]["mean"] == pytest.approx(1)
     assert found["phrase_order"]["perfusion"]["true_utility"]["absolute"]["mean"] == 0
     groups = found["groups_trained_on"]
     assert groups["perfusion"] > groups["dpo"] > groups["sd"] == 0

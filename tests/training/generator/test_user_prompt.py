@@ -40,14 +40,6 @@ def wishing(keywords: KeywordModel, profiles: np.ndarray) -> Wishing:
     return Wishing(keywords, profiles, PROMPTS)
 
 
-def test_favourites_are_each_kind_s_best(keywords: KeywordModel, profiles: np.ndarray) -> None:
-    favours, found = keywords.favours(profiles), keywords.favourites(profiles)
-    assert found.shape == (12, len(WISHED_KINDS))
-    for n, kind in enumerate(WISHED_KINDS):
-        of_kind = [i for i, value in enumerate(VALUES) if value[0] == kind]
-        assert np.array_equal(found[:, n], np.array(of_kind)[favours[:, of_kind].argmax(1)])
-
-
 def test_recombined_profiles_mix_merchants_and_not_one_feature_s_slots(
     schema: FeatureSchema, profiles: np.ndarray
 ) -> None:
@@ -79,23 +71,40 @@ def test_what_is_wished_is_read_as_the_wished_prompt_itself(
     wishing: Wishing, keywords: KeywordModel, family: FamilyPaths
 ) -> None:
     training = UserPromptTraining(RECIPE, wishing, family, family.pipeline / "unet")
-    features = wishing.profiles[:2]
-    favours = torch.from_numpy(keywords.favours(features)[:, [kind in WISHED_KINDS for kind, _ in VALUES]]).float()
-    ids = torch.from_numpy(encode(training.tokenizer, ["dress", "dress"]))
-    none = torch.zeros(2, len(WISHED_KINDS), dtype=torch.bool)
-    torch.testing.assert_close(training._wished(ids, favours, none), training._states(ids), atol=1e-3, rtol=1e-3)
-    first = none.clone()
-    first[:, 0] = True  # one kind is open: its phrase is read as if typed behind the prompt
-    best = VALUES[int(keywords.favourites(features)[0, 0])]
-    typed = torch.from_numpy(encode(training.tokenizer, ["dress," + PHRASE_OF[best]]))
-    length = int((ids[0] != training.tokenizer.eos_token_id).sum())
-    n = int((typed[0] != training.tokenizer.eos_token_id).sum()) - length
-    wished = training._wished(ids, favours, first)[0]
-    at = TEXT_LENGTH - sum(training.user_prompt.widths)
-    expected = training._states(typed)[0, length : length + n]
-    places = slice(at, at + n)
-    assert length == FIRST
-    torch.testing.assert_close(wished[places], expected, atol=1e-3, rtol=1e-3)
+    favours = training._favours(wishing.profiles[:1])
+    ids, end = torch.from_numpy(encode(training.tokenizer, ["dress"])), training.tokenizer.eos_token_id
+    none = torch.zeros(1, len(WISHED_KINDS), dtype=torch.bool)
+    assert torch.equal(training._wished(ids, favours, none), training._states(ids))
+    places = np.cumsum([TEXT_LENGTH - sum(training.user_prompt.widths), *training.user_prompt.widths])
+    for n, kind in enumerate(WISHED_KINDS):
+        only = none.clone()
+        only[0, n] = True
+        best = max((v for v in VALUES if v[0] == kind), key=lambda v: _favour(favours, v))
+        typed = training.tokenizer("," + PHRASE_OF[best], add_special_tokens=False)["input_ids"]
+        found = training._wished(ids, favours, only)[0, places[n] : places[n] + len(typed)]
+        # as if it had been typed behind the prompt, where its kind's phrases have their place
+        with_it, at = ids.clone(), torch.arange(TEXT_LENGTH)[None].clone()
+        with_it[0, FIRST : FIRST + len(typed)] = torch.tensor(typed)
+        at[0, FIRST : FIRST + len(typed)] += int(places[n] - places[0])
+        states = training.text_encoder(input_ids=with_it, position_ids=at).last_hidden_state
+        assert int((ids[0] != end).sum()) == FIRST
+        torch.testing.assert_close(found, states[0, FIRST : FIRST + len(typed)], atol=2e-3, rtol=2e-3, msg=kind)
+
+
+def _favour(favours: torch.Tensor, value: tuple[str, str]) -> float:
+    return float(favours[0, [v for v in VALUES if v[0] in WISHED_KINDS].index(value)])
+
+
+def test_prompts_come_long_short_and_whole(wishing: Wishing, family: FamilyPaths) -> None:
+    recipe = replace(RECIPE, joined=0.4, shortened=0.3)
+    training = UserPromptTraining(recipe, wishing, family, family.pipeline / "unet")
+    rng = np.random.default_rng(0)
+    prompts = [training._prompt(rng) for _ in range(200)]
+    phrases = [set(prompt.split(",")) for prompt in prompts]
+    assert any(len(prompt.split(",")) > 5 for prompt in prompts) and "" in prompts
+    assert any("dress" not in found for found in phrases) and {"dress", "red"} in phrases
+    texts = training._any_text(rng)
+    assert not np.isin(texts[:, 1].numpy(), training.tokenizer.all_special_ids).any()
 
 
 def test_the_adapter_it_leaves_is_silent_and_reads_its_user(

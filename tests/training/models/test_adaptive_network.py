@@ -16,26 +16,26 @@ from training.models.errors import TopologyError, WeightsError
 from training.models.feature_schema import Feature, FeatureSchema
 from training.models.frozen_unet import decode, encode, load_unet
 from training.models.policies import AdaptedUNet
-from training.models.user_prompt import Phrases
+from training.models.user_prompt import Language
 from training.objectives import eps_mse
 
 B = 3
 
 
 @pytest.fixture
-def user_prompt(text_encoder: CLIPTextModel) -> tuple[Phrases, CLIPTextModel]:
-    return [("sleeve", [3, 4]), ("sleeve", [5]), ("trim", [6])], text_encoder
+def language(text_encoder: CLIPTextModel) -> Language:
+    return Language([("sleeve", [3, 4]), ("sleeve", [5]), ("trim", [6])], 1, text_encoder)
 
 
 @pytest.fixture(params=[False, True], ids=["paper", "user_prompt"])
 def network(
     unet: UNet2DConditionModel,
     schema: FeatureSchema,
-    user_prompt: tuple[Phrases, CLIPTextModel],
+    language: Language,
     request: pytest.FixtureRequest,
 ) -> PersonalisedAdaptiveNetwork:
     torch.manual_seed(2)
-    return PersonalisedAdaptiveNetwork.from_unet(unet, schema, user_prompt=user_prompt if request.param else None)
+    return PersonalisedAdaptiveNetwork.from_unet(unet, schema, language=language if request.param else None)
 
 
 @pytest.fixture
@@ -157,11 +157,11 @@ def test_the_user_enters_before_the_copys_first_convolution(network, inputs) -> 
     torch.testing.assert_close(seen[0], z + network.input_zero_conv(m))
 
 
-def test_a_prompt_tells_the_user_even_when_the_map_is_silent(unet, schema, user_prompt, inputs) -> None:
+def test_a_prompt_tells_the_user_even_when_the_map_is_silent(unet, schema, language, inputs) -> None:
     z, t, text, user = inputs
     told = []
-    for prompt in (None, user_prompt):
-        network = speak(PersonalisedAdaptiveNetwork.from_unet(unet, schema, user_prompt=prompt))
+    for spoken in (None, language):
+        network = speak(PersonalisedAdaptiveNetwork.from_unet(unet, schema, language=spoken))
         if network.user_prompt is not None:
             assert torch.equal(network.prompt_for(text, user), text)  # untrained: no change
             torch.nn.init.ones_(network.user_prompt.voice)
