@@ -25,7 +25,7 @@ from training.models.errors import ModelError
 TEXT_LENGTH = 77  # tokens of a prompt
 FIRST = 2  # where the first phrase would stand: behind the mark of the start and one word
 SHARPNESS = 30.0  # of the choice among a kind's phrases; favours are logits of a merchant's choice
-LEAST_FAVOUR = 0.16  # a kind whose best phrase is favoured by less is left to chance, as for a user nobody knows
+LEAST_FAVOUR = 0.2  # who favours nothing by as much is a user of whom nothing is known: nothing is said
 HEADS = 4  # of the attention that looks for what a prompt asks
 LEAST = 1e-6  # a hidden token keeps this share of an attention weight: its logarithm is finite in half precision
 READER_KEYS = (
@@ -109,9 +109,8 @@ class UserPrompt(nn.Module):
         return torch.cat([each.softmax(1) for each in (SHARPNESS * favours).split(self.sizes, dim=1)], dim=1)
 
     def known(self, favours: Tensor) -> Tensor:
-        """Whether each kind's best phrase is favoured enough to be said, (G, kinds) of 0 and 1: half a word is none."""
-        best = torch.stack([each.amax(1) for each in favours.split(self.sizes, dim=1)], dim=1)
-        return (best >= LEAST_FAVOUR).to(favours.dtype)
+        """Whether anything is known of users, (G, 1) of 0 and 1."""
+        return (favours.amax(1, keepdim=True) >= LEAST_FAVOUR).to(favours.dtype)
 
     def words_of(self, chosen: Tensor) -> tuple[Tensor, Tensor]:
         """The chosen phrases' embeddings at their places, (G, n, D), and which of these are needed, (G, n)."""

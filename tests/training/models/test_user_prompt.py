@@ -84,8 +84,8 @@ def test_the_favoured_phrase_of_each_kind_is_chosen(prompt: UserPrompt, text_enc
     assert needed.round().tolist() == [[1, 0, 1, 0, 0]]  # shorter phrases leave places empty
     even = prompt.chosen(torch.zeros(1, 5))
     torch.testing.assert_close(even, torch.tensor([[1 / 2, 1 / 2, 1 / 3, 1 / 3, 1 / 3]]))
-    known = prompt.known(torch.tensor([[0.5, 0.0, 0.0, 0.05, -1.0]]))  # of the trims nothing is known
-    assert known.tolist() == [[1.0, 0.0]]
+    known = prompt.known(torch.tensor([[0.5, 0.0, 0.0, 0.05, -1.0], [0.1, 0.0, 0.0, 0.05, -1.0]]))
+    assert known.tolist() == [[1.0], [0.0]]
 
 
 @torch.no_grad()
