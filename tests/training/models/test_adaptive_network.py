@@ -161,8 +161,10 @@ def test_a_prompt_tells_the_user_even_when_the_map_is_silent(unet, schema, langu
     z, t, text, user = inputs
     told = []
     for spoken in (None, language):
+        torch.manual_seed(2)
         network = speak(PersonalisedAdaptiveNetwork.from_unet(unet, schema, language=spoken))
         if network.user_prompt is not None:
+            torch.nn.init.normal_(network.user_prompt.favour[-1].weight)  # users who favour something
             assert torch.equal(network.prompt_for(text, user), text)  # untrained: no change
             torch.nn.init.ones_(network.user_prompt.voice)
             assert torch.equal(network.prompt_for(text, user, torch.zeros(B, 1)), text)  # nor without scale
