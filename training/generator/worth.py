@@ -60,9 +60,7 @@ class Judges:
     def clip_score(self, images: np.ndarray, input_ids: np.ndarray) -> np.ndarray:
         """100·cos of pictures (N, H, W, 3) with texts (N, 77), (N,)."""
         nobody = np.zeros((len(images), self.family.schema().n_slots), np.int64)
-        none = np.zeros((len(images), 1), bool)
-        groups = GroupTensors(self.family.schema(), nobody, none, input_ids[:, None], images=images[:, None])
-        return self.scorers["clip_score"].all(groups)[:, 0] * self.clip_scale
+        return self._score("clip_score", images[:, None], input_ids, nobody)[:, 0]
 
     def scores(self, rounds: Rounds, images: np.ndarray, names: Collection[str] = SCORES) -> dict[str, np.ndarray]:
         """By reward model, float32 (M, P, K), of pictures for the prompts and their merchants.
@@ -71,26 +69,25 @@ class Judges:
             images: (M, P, K, H, W, 3), or the pool's (N, K, H, W, 3) where everybody is shown the same.
             names: of SCORES.
         """
-        found = {}
+        found, ids = {}, encode(self.family.reward_tokenizer(), list(rounds.prompts))  # (N, 77)
         for name in names:
             if images.ndim == 5 and name not in READS_USER:  # then everybody's score is the same, too
                 nobody = np.zeros((len(images), rounds.features.shape[1]), np.int64)
-                of_pool = self._score(name, rounds, images, np.arange(len(images)), nobody)
+                of_pool = self._score(name, images, ids, nobody)
                 found[name] = of_pool[rounds.given]
                 continue
             shown = images[rounds.given] if images.ndim == 5 else images
             features = rounds.features.repeat(rounds.given.shape[1], axis=0)
-            flat = self._score(name, rounds, shown.reshape(-1, *shown.shape[2:]), rounds.given.ravel(), features)
+            flat = self._score(name, shown.reshape(-1, *shown.shape[2:]), ids[rounds.given.ravel()], features)
             found[name] = flat.reshape(*rounds.given.shape, -1)
         return found
 
-    def _score(
-        self, name: str, rounds: Rounds, images: np.ndarray, prompts: np.ndarray, features: np.ndarray
-    ) -> np.ndarray:
-        """(G, K) of pictures (G, K, H, W, 3) for prompts at these places (G,) of the pool and profiles (G, F)."""
-        ids = encode(self.family.reward_tokenizer(), list(rounds.prompts))[prompts][:, None]
+    def _score(self, name: str, images: np.ndarray, input_ids: np.ndarray, features: np.ndarray) -> np.ndarray:
+        """(G, K) of pictures (G, K, H, W, 3) for prompts (G, 77) and profiles (G, F)."""
         nothing = np.zeros(images.shape[:2], bool)
-        scores = self.scorers[name].all(GroupTensors(self.family.schema(), features, nothing, ids, images=images))
+        scores = self.scorers[name].all(
+            GroupTensors(self.family.schema(), features, nothing, input_ids[:, None], images=images)
+        )
         return scores * self.clip_scale if name == "clip_score" else scores
 
 
