@@ -27,7 +27,7 @@ from training.data.market_table import MarketRecipe, industrial, schema_of, writ
 from training.data.prepare import prepare
 from training.data.table import read_table
 from training.family import TINY, FamilyPaths, hush_libraries, save_pipeline, save_reward_backbone
-from training.generator.methods import CHAINS, left_by, train_last
+from training.generator.methods import CHAINS, base_of, left_by, train_last
 from training.generator.user_prompt import Wishing
 from training.loop import Diverged
 from training.market.attributes import ATTRIBUTES
@@ -35,7 +35,6 @@ from training.market.drawing import SIZE_PX
 from training.models.errors import ModelError
 from training.models.feature_schema import FeatureSchema
 from training.models.frozen_unet import load_unet
-from training.models.storage import fingerprint
 from training.noise import noise_schedule
 from training.pretraining import train_clip, train_diffusion, train_recogniser, train_tokenizer, train_vae
 from training.recogniser import Recogniser
@@ -123,7 +122,7 @@ class Workshop:
         """perfusion_plus of training.generator.methods: the aligned U-Net, and the adaptive network on it."""
         groups = with_latents(self.groups, self.family.vae(), self.data / "prepared")  # the VAE as published
         chain, runs = CHAINS["perfusion_plus"], self.work / "generator"
-        base = f"{groups.fingerprint()} {fingerprint(self.family.unet())}"
+        base = base_of(groups, self.wishing, self.family)
         for n in range(1, len(chain) + 1):
             train_last(chain[:n], groups, self.wishing, self.family, runs, 0, base)
         unet, adapter = left_by(chain, runs, 0)

@@ -27,6 +27,7 @@ from training.models.adaptive_network import PersonalisedAdaptiveNetwork
 from training.models.errors import ModelError
 from training.models.frozen_unet import load_unet
 from training.models.policies import AdaptedUNet, Policy, TunedUNet
+from training.models.storage import fingerprint
 from training.train_generator import train_stage
 from training.train_spo import Recipe as SpoRecipes
 from training.train_spo import tiny as tiny_spo
@@ -62,8 +63,13 @@ def groups_seen(method: Method) -> int:
     return sum(of_spo) + sum(r.steps * r.groups_per_batch for r in recipes if isinstance(r, GeneratorRecipe))
 
 
+def base_of(groups: GroupTensors, wishing: Wishing, family: FamilyPaths) -> str:
+    """Stands for the data, the weights that everything starts from, and what is known of wishes."""
+    return f"{groups.fingerprint()} {fingerprint(family.unet())} {wishing.fingerprint()}"
+
+
 def stamp(chain: Chain, seed: int, base: str) -> str:
-    """Of what a chain is made with: every stage's recipe, and `base`, which stands for data and starting weights."""
+    """Of what a chain is made with: every stage's recipe, and `base`, which is base_of's."""
     recipes = [asdict(recipe_of(chain[:n], seed)) for n in range(1, len(chain) + 1)]
     return hashlib.sha256(json.dumps([base, list(chain), recipes]).encode()).hexdigest()[:16]
 

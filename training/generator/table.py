@@ -40,6 +40,7 @@ from training.generator.methods import (
     WISHES,
     Chain,
     Method,
+    base_of,
     is_trained,
     policy_of,
     stamp,
@@ -54,7 +55,6 @@ from training.jobs import Job, run_jobs, threads_of_each
 from training.loop import Diverged
 from training.market.drawing import SIZE_PX
 from training.models.errors import ModelError
-from training.models.storage import fingerprint
 from training.pretraining import train_recogniser
 from training.reward import table as preference
 from training.reward.recipes import Model
@@ -110,8 +110,8 @@ class Bench:
 
     @cached_property
     def base(self) -> str:
-        """Stands for the data, the weights that everything starts from, and what is known of wishes."""
-        return f"{self.groups.fingerprint()} {fingerprint(self.family.unet())} {self.wishing.fingerprint()}"
+        """Of every stamp."""
+        return base_of(self.groups, self.wishing, self.family)
 
     @cached_property
     def keywords(self) -> keywords.KeywordModel:

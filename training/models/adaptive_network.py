@@ -142,6 +142,7 @@ class PersonalisedAdaptiveNetwork(nn.Module):
 
     def save(self, directory: Path) -> None:
         """config.json and the weights; of a silent network without its copy, which is the U-Net's encoder still."""
+        silent = self.silent
         config = {
             "latent_size": self.latent_shape[1],
             "embed_dim": self.user_encoder.embed_dim,
@@ -149,10 +150,10 @@ class PersonalisedAdaptiveNetwork(nn.Module):
             "language": self.user_prompt.language.to_json() if self.user_prompt is not None else None,
             "schema": self.user_encoder.schema.to_json(),
             "unet": _shape_config(self.copy),
-            "silent": self.silent,
+            "silent": silent,
         }
         tensors = self.state_dict()
-        save_weights(directory, WEIGHTS_FILE, config, {name: tensors[name] for name in self._saved(self.silent)})
+        save_weights(directory, WEIGHTS_FILE, config, {name: tensors[name] for name in self._saved(silent)})
 
     @classmethod
     def load(

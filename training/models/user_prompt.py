@@ -9,7 +9,6 @@ where nothing is open, and nothing to the prompt's own words, since none of them
 gradients. Does not know what the phrases mean or how favours are learnt.
 """
 
-import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -40,7 +39,7 @@ class Language:
 
     phrases: Sequence[tuple[str, Sequence[int]]]  # the kind and the tokens of each; a kind's one after the other
     end: int  # the token that ends a prompt and pads it: the tokenizer's, for configurations are known to err
-    reader: CLIPTextModel  # reads the states that a U-Net was trained on
+    reader: CLIPTextModel  # reads the states that a U-Net was trained on; a user prompt freezes it
 
     def to_json(self) -> dict[str, Any]:
         """All but the reader's weights."""
@@ -71,7 +70,7 @@ class UserPrompt(nn.Module):
         self.widths = [max(len(tokens) for _, tokens in found) for found in by_kind]  # and its places, n in all
         if FIRST + sum(self.widths) > TEXT_LENGTH:
             raise ModelError(f"a phrase of every kind takes {sum(self.widths)} tokens; a prompt has {TEXT_LENGTH}")
-        self.reader = copy.deepcopy(language.reader).requires_grad_(False)
+        self.reader = language.reader.requires_grad_(False)
         self.favour = nn.Sequential(
             nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, hidden), nn.GELU(),
             nn.Linear(hidden, len(language.phrases)),
