@@ -43,10 +43,11 @@ def shapes_of(paths: FamilyPaths) -> dict[str, Shapes]:
     of_reward = (len(schema.features) * plugin["plugin"]["embed_dim"],)
     of_generator = (len(schema.features) * adapter["embed_dim"],)
     embedding = (clip["projection_dim"],)
+    phrases = (adapter.get("language") or {"phrases": []})["phrases"]  # of a user prompt, if there is one
     return {
         "denoiser": {
             "latents": latents, "noise": latents, "text": states, "negative_text": states, "user": of_generator,
-            "timestep": (1,), "guidance": (1,), "adapter_scale": (1,),
+            "timestep": (1,), "guidance": (1,), "adapter_scale": (1,), "choice_noise": (max(1, len(phrases)),),
         },
         "vae_decoder": {"latents": latents, "image": image},
         "vae_encoder": {"latents": latents, "image": image},

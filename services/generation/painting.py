@@ -5,7 +5,7 @@ It knows which tensors each model wants. It does not know where models run, nor 
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 
@@ -18,7 +18,7 @@ from services.generation.metrics import GenerationMetrics
 from services.generation.orders import Order, Progress, User
 from services.generation.pictures import encode_png
 from services.generation.schedulers import SAMPLERS, Latents, cumulative_alphas
-from services.generation.seeds import candidate_seeds, noise_of
+from services.generation.seeds import candidate_seeds, choice_noise_of, noise_of
 from services.generation.tokenizer import Tokenizers
 from services.runtime.release import Release
 from services.runtime.triton import Array, Models
@@ -53,7 +53,7 @@ class Painter:
         side = release.latent_size
         noise = noise_of(seeds, (release.latent_channels, side, side))  # (B, C, S, S)
         start = sampler.start(noise, await self._reference_latents(order, release))
-        predict = await self._denoiser(order, user, release)
+        predict = await self._denoiser(order, user, release, seeds)
         latents = start
         async with aclosing(denoise(sampler, start, predict)) as steps:
             async for done in steps:
@@ -71,7 +71,7 @@ class Painter:
         latents = (await self._models.infer("vae_encoder", {"image": image}, release.number))["latents"]
         return latents  # (1, C, S, S), broadcast over the candidates
 
-    async def _denoiser(self, order: Order, user: User, release: Release) -> PredictNoise:
+    async def _denoiser(self, order: Order, user: User, release: Release, seeds: Sequence[int]) -> PredictNoise:
         """Predicts noise for this order: what is the same at every step is prepared once."""
         ids = self._tokenizers.generator_ids(release, [order.prompt, order.negative_prompt])  # (2, 77)
         hidden = (await self._models.infer("text_encoder", {"input_ids": ids}, release.number))["hidden"]
@@ -82,6 +82,7 @@ class Painter:
             "user": _repeated(user.generator, batch),  # (B, d)
             "guidance": np.full((batch, 1), settings.guidance_scale, float32),
             "adapter_scale": np.full((batch, 1), settings.adapter_scale, float32),
+            "choice_noise": choice_noise_of(seeds, release.choice_width),
         }
         latency_s = self._metrics.step_latency_s.labels(settings.scheduler)
 

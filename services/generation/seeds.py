@@ -1,4 +1,7 @@
-"""Seeds and the noise they stand for. A candidate's noise depends on its own seed and on nothing else."""
+"""Seeds and the noise they stand for. A candidate's noise depends on its own seed and on nothing else.
+
+Of two independent streams: what its latents start from, and what its choice among the user's favours is disturbed by.
+"""
 
 import secrets
 from collections.abc import Sequence
@@ -7,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 SEED_LIMIT = 2**63
+CHOICES = 2**64  # leads from a seed to a key that is no seed's: Philox has keys of 128 bits
 
 
 def draw_seed() -> int:
@@ -21,6 +25,13 @@ def candidate_seeds(seed: int, num_candidates: int) -> list[int]:
 
 def noise_of(seeds: Sequence[int], shape: tuple[int, ...]) -> NDArray[np.float32]:
     """One sample of standard normal noise per seed  # (B, *shape)"""
-    return np.stack(
-        [np.random.Generator(np.random.Philox(key=seed)).standard_normal(shape, dtype=np.float32) for seed in seeds]
-    )
+    return np.stack([_stream(seed).standard_normal(shape, dtype=np.float32) for seed in seeds])
+
+
+def choice_noise_of(seeds: Sequence[int], width: int) -> NDArray[np.float32]:
+    """One sample of standard Gumbel noise per seed  # (B, width)"""
+    return np.stack([_stream(seed + CHOICES).gumbel(size=width) for seed in seeds]).astype(np.float32)
+
+
+def _stream(key: int) -> np.random.Generator:
+    return np.random.Generator(np.random.Philox(key=key))

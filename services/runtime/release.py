@@ -55,6 +55,7 @@ class Release:
     text_tokens: int
     text_width: int
     generator_user_width: int
+    choice_width: int  # phrases that the generator chooses from for a user
     reward_user_width: int  # of each tower's
     reward_width: int
     reward_logit_scale: float  # exp(logit_scale): scores are this times the cosine
@@ -73,7 +74,7 @@ def read_release(directory: Path) -> Release:
     return Release(
         number=int(manifest["release"]),
         source_commit=str(manifest["source_commit"]),
-        **{name: int(manifest[name]) for name in (*sizes, "reward_user_width", "reward_width")},
+        **{name: int(manifest[name]) for name in (*sizes, "choice_width", "reward_user_width", "reward_width")},
         reward_logit_scale=float(manifest["reward_logit_scale"]),
         scheduler=NoiseSchedule(**manifest["scheduler"]),
         defaults=Defaults(**manifest["defaults"]),

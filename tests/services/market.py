@@ -6,7 +6,7 @@ from typing import Any
 
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
-IMAGE_SIZE_PX, USER_WIDTH, REWARD_WIDTH, TEXT_TOKENS, LOGIT_SCALE = 16, 4, 8, 12, 50.0
+IMAGE_SIZE_PX, USER_WIDTH, CHOICE_WIDTH, REWARD_WIDTH, TEXT_TOKENS, LOGIT_SCALE = 16, 4, 3, 8, 12, 50.0
 
 FEATURES: dict[str, Any] = {
     "version": 1,
@@ -42,6 +42,7 @@ def _manifest(number: int) -> dict[str, Any]:
         "text_tokens": TEXT_TOKENS,
         "text_width": 8,
         "generator_user_width": USER_WIDTH,
+        "choice_width": CHOICE_WIDTH,
         "reward_user_width": USER_WIDTH,
         "reward_width": REWARD_WIDTH,
         "scheduler": {**betas, "beta_schedule": "scaled_linear", "prediction_type": "epsilon"},

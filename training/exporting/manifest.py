@@ -65,6 +65,7 @@ def tensor_sizes(contracts: Mapping[str, Contract]) -> dict[str, int]:
         "text_tokens": tokens,
         "text_width": text_width,
         "generator_user_width": denoiser.shape("user")[0],
+        "choice_width": denoiser.shape("choice_noise")[0],
         "reward_user_width": contracts["reward_text"].shape("user")[0],
         "reward_width": contracts["reward_text"].shape("embedding")[0],
     }

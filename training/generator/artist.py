@@ -1,11 +1,13 @@
 """Draws what a method answers to prompts: text states, the user, DPM-Solver++ with guidance, the VAE.
 
-A picture depends on its prompt, user and noise, not on what is drawn beside it. Knows policies and a family; nothing
+A picture depends on its prompt, user and noise, not on what is drawn beside it; a user prompt's choice follows from the
+noise, too. Knows policies and a family; nothing
 about merchants' tastes or what pictures are worth.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 
 import numpy as np
 import torch
@@ -56,9 +58,19 @@ class Artist:
         return drawn.reshape(-1, k, *drawn.shape[1:])
 
     def _batch(self, text: Tensor, features: Tensor, noise: Tensor) -> np.ndarray:
+        start = noise.flatten(0, 1)  # (B, C, S, S)
+        choice_noise = choice_noise_of(start, self.policy.n_phrases)
+
         def conditional(z_t: Tensor, t: Tensor, states: Tensor) -> Tensor:
-            return self.policy(z_t, t, states, features, with_reference=False).policy
+            return self.policy(z_t, t, states, features, with_reference=False, choice_noise=choice_noise).policy
 
         how = {"guidance": self.how.guidance, "steps": self.how.steps, "scheduler": self.scheduler}
         halves = (conditional, self.policy.without_user)
-        return to_images(self.vae, sample(*halves, text, self.no_text, noise.flatten(0, 1), **how))
+        return to_images(self.vae, sample(*halves, text, self.no_text, start, **how))
+
+
+def choice_noise_of(start: Tensor, n_phrases: int) -> Tensor:
+    """Standard Gumbel noise (B, V) that each candidate's starting noise (B, C, S, S) stands for."""
+    seeds = (int.from_bytes(sha256(one.numpy().tobytes()).digest()[:7]) for one in start)
+    rows = [torch.rand(n_phrases, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
+    return -(-torch.stack(rows).clamp_min(1e-12).log()).log()

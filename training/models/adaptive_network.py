@@ -107,20 +107,28 @@ class PersonalisedAdaptiveNetwork(nn.Module):
         """u_gen from encoded features INT64 (G, F); a float input is u_gen (G, d) already."""
         return user if user.is_floating_point() else self.user_encoder(user)
 
-    def prompt_for(self, text: Tensor, user: Tensor, scale: float | Tensor = 1.0) -> Tensor:
-        """The text states (G, 77, D) that the personalised half reads: the prompt's, and what this user would add.
+    @property
+    def n_phrases(self) -> int:
+        """V, what a user prompt chooses from; 1 without one, for a tensor has to have a width."""
+        return len(self.user_prompt.language.phrases) if self.user_prompt else 1
+
+    def prompt_for(
+        self, text: Tensor, user: Tensor, scale: float | Tensor = 1.0, choice_noise: Tensor | None = None
+    ) -> Tensor:
+        """The text states that the personalised half reads, (G, 77, D) or (B, 77, D): what this user would add, too.
 
         Args:
             text, user: as `forward`'s.
+            choice_noise: (B, V), standard Gumbel, that lets neighbours differ in what is added; None: the favourites.
             scale: one number, or one for each row of the result; 0 leaves the prompt's, as does an adapter without user
             prompt.
         """
         if self.user_prompt is None:
             return text
         u = self.represent(user)
-        rows = max(len(u), len(text))
+        rows = max(len(u), len(text), 0 if choice_noise is None else len(choice_noise))
         text = _for_each(text, rows)
-        added = self.user_prompt(text, _for_each(u, rows))  # (G, 77, D)
+        added = self.user_prompt(text, _for_each(u, rows), choice_noise)
         return text + (scale.view(-1, 1, 1) if isinstance(scale, Tensor) else scale) * added
 
     def forward(self, z_t: Tensor, t: Tensor, text: Tensor, user: Tensor, scale: float | Tensor = 1.0) -> Residuals:

@@ -29,9 +29,10 @@ class PersonalisedDenoiser(nn.Module):
         user: Tensor,  # (B, d) u_gen
         guidance: Tensor,  # (B, 1)
         adapter_scale: Tensor,  # (B, 1)
+        choice_noise: Tensor,  # (B, V) standard Gumbel; without user prompt V is 1 and nothing reads it
     ) -> Tensor:
         t = timestep[:, 0]  # (B,)
-        text = self.network.prompt_for(text, user, adapter_scale)
+        text = self.network.prompt_for(text, user, adapter_scale, choice_noise)
         added = None if self.silent else _on_second_half(self.network(latents, t, text, user, adapter_scale))
         # One pass of 2B, the unconditional half first. Stacked, not concatenated: an exporter then sees one batch size.
         both = [stack(pair).flatten(0, 1) for pair in ([latents, latents], [t, t], [negative_text, text])]

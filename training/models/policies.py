@@ -38,17 +38,32 @@ class AdaptedUNet(nn.Module):
         """The part that trains; the only one that is saved."""
         return self.network
 
+    @property
+    def n_phrases(self) -> int:
+        """Of `choice_noise`."""
+        return self.network.n_phrases
+
     def with_trained(self, network: nn.Module) -> "AdaptedUNet":
         """The same U-Net with other weights of the trained part, such as their average."""
         assert isinstance(network, PersonalisedAdaptiveNetwork)
         return AdaptedUNet(self.unet, network)
 
     def forward(
-        self, z_t: Tensor, t: Tensor, text: Tensor, features: Tensor, *, with_reference: bool = True
+        self,
+        z_t: Tensor,
+        t: Tensor,
+        text: Tensor,
+        features: Tensor,
+        *,
+        with_reference: bool = True,
+        choice_noise: Tensor | None = None,
     ) -> Predicted:
-        """Of latents (B, C, S, S) at levels (B,); text (G, 77, D) and features (G, F), a row for B/G neighbours."""
+        """Of latents (B, C, S, S) at levels (B,); text (G, 77, D) and features (G, F), a row for B/G neighbours.
+
+        `choice_noise` (B, V) is `prompt_for`'s.
+        """
         u = self.network.represent(features)
-        said = self.network.prompt_for(text, u)
+        said = self.network.prompt_for(text, u, choice_noise=choice_noise)
         shared = said is text  # then one pass of the encoder serves both
         with torch.no_grad():
             plain = encode(self.unet, z_t, t, text) if shared or with_reference else None
@@ -79,6 +94,8 @@ class AdaptedUNet(nn.Module):
 class TunedUNet(nn.Module):
     """ε_θ = a U-Net that trains; ε_ref = the frozen one it started from."""
 
+    n_phrases = 1  # of `choice_noise`, which it ignores
+
     def __init__(self, reference: UNet2DConditionModel, unet: UNet2DConditionModel | None = None) -> None:
         super().__init__()
         self.reference = reference.eval().requires_grad_(False)
@@ -95,7 +112,14 @@ class TunedUNet(nn.Module):
         return TunedUNet(self.reference, unet)
 
     def forward(
-        self, z_t: Tensor, t: Tensor, text: Tensor, features: Tensor, *, with_reference: bool = True
+        self,
+        z_t: Tensor,
+        t: Tensor,
+        text: Tensor,
+        features: Tensor,
+        *,
+        with_reference: bool = True,
+        choice_noise: Tensor | None = None,
     ) -> Predicted:
         """Of latents (B, C, S, S) at levels (B,) with text (G, 77, D), whoever the user is."""
         with torch.no_grad():

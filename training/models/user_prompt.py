@@ -6,7 +6,8 @@ understood (docs/runs.md). So the prompt's tokens are told from its states, the 
 where only padding stands (the cross-attention that reads the states does not ask where a token stands), and a frozen
 copy of the text encoder reads it twice, with the phrases and without. The difference is what the user adds: nothing
 where nothing is open, and nothing to the prompt's own words, since none of them looks ahead. Choices are soft and have
-gradients. Does not know what the phrases mean or how favours are learnt.
+gradients; with noise beside the favours every candidate of a group gets a choice of its own, which differs from the
+others' where the user favours nothing clearly. Does not know what the phrases mean or how favours are learnt.
 """
 
 from collections.abc import Sequence
@@ -24,6 +25,7 @@ from training.models.errors import ModelError
 TEXT_LENGTH = 77  # tokens of a prompt
 FIRST = 2  # where the first phrase would stand: behind the mark of the start and one word
 SHARPNESS = 30.0  # of the choice among a kind's phrases; favours are logits of a merchant's choice
+VARIETY = 0.1  # of choices: noise times this disturbs favours; a merchant's own choice has 1 (docs/runs.md)
 LEAST_FAVOUR = 0.2  # who favours nothing by as much is a user of whom nothing is known: nothing is said
 HEADS = 4  # of the attention that looks for what a prompt asks
 LEAST = 1e-6  # a hidden token keeps this share of an attention weight: its logarithm is finite in half precision
@@ -53,7 +55,10 @@ class Language:
 
 
 class UserPrompt(nn.Module):
-    """Text states (G, 77, D) and u_gen (G, width) → what to add to the states, (G, 77, D); untaught: nothing."""
+    """Text states (G, 77, D) and u_gen (G, width) → what to add to the states, (G, 77, D); untaught: nothing.
+
+    Of V phrases. Choices may get standard Gumbel noise, (G, V); without, everybody gets the favourites.
+    """
 
     order: Tensor
     ids: Tensor
@@ -154,12 +159,12 @@ class UserPrompt(nn.Module):
         placed = embeddings + taken.unsqueeze(2) * (with_words - embeddings)
         return self.read(placed, is_word + taken) - self.read(embeddings, is_word)
 
-    def forward(self, text: Tensor, u: Tensor) -> Tensor:
+    def forward(self, text: Tensor, u: Tensor, choice_noise: Tensor | None = None) -> Tensor:
         tokens = self.tokens_of(text).softmax(2)
         is_word = 1 - tokens[..., self.language.end]
         position = self.reader.embeddings.position_embedding.weight
         embeddings = tokens @ self.reader.embeddings.token_embedding.weight + position
         favours = self.favour(u)
-        chosen = self.chosen(favours)
+        chosen = self.chosen(favours if choice_noise is None else favours + VARIETY * choice_noise)
         open_to = self.openings(text, self.words_of(chosen)[0]).sigmoid()
         return self.voice * self.said_by(embeddings, is_word, chosen, open_to * self.known(favours))

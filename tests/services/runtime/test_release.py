@@ -6,7 +6,7 @@ import pytest
 
 from services.runtime.errors import FailedPrecondition, Unavailable
 from services.runtime.release import Releases
-from tests.services.market import IMAGE_SIZE_PX, TEXT_TOKENS, USER_WIDTH, write_release
+from tests.services.market import CHOICE_WIDTH, IMAGE_SIZE_PX, TEXT_TOKENS, USER_WIDTH, write_release
 
 
 @pytest.fixture
@@ -18,7 +18,8 @@ def releases(tmp_path: Path) -> Releases:
 def test_the_manifest_the_schema_and_the_phrases_are_read(releases: Releases) -> None:
     release = releases.current()
     assert (release.number, release.image_size_px, release.text_tokens) == (1, IMAGE_SIZE_PX, TEXT_TOKENS)
-    assert release.generator_user_width == USER_WIDTH and release.scheduler.beta_schedule == "scaled_linear"
+    assert (release.generator_user_width, release.choice_width) == (USER_WIDTH, CHOICE_WIDTH)
+    assert release.scheduler.beta_schedule == "scaled_linear"
     assert [feature.name for feature in release.feature_schema.features] == ["style", "audience", "years_open"]
     assert release.feature_schema.slots == 5
     assert release.phrases[0].kind == "sleeve" and release.tokenizer_file.exists()

@@ -45,6 +45,7 @@ def test_the_denoisers_contract_is_the_architectures() -> None:
         "user FP32[112]",
         "guidance FP32[1]",
         "adapter_scale FP32[1]",
+        "choice_noise FP32[43]",
         "noise FP32[4,8,8]",
     ]
 

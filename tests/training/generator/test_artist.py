@@ -12,7 +12,7 @@ from training.baselines.aesthetics import Aesthetics
 from training.baselines.pickscore import PickScore
 from training.family import FamilyPaths
 from training.generator import pmg
-from training.generator.artist import Artist, Drawing
+from training.generator.artist import Artist, Drawing, choice_noise_of
 from training.generator.rounds import Rounds, Size
 from training.generator.worth import READS_USER, REWARDS, SCORES, Judges
 from training.keywords import VALUES, wish
@@ -45,6 +45,13 @@ def test_a_picture_does_not_know_its_neighbours(personal: Artist) -> None:
     for n in range(3):
         alone = personal.draw(text[n : n + 1], users[n : n + 1], noise[n : n + 1], "one")
         assert np.abs(alone[0].astype(int) - together[n]).max() <= 1  # sums in another order
+
+
+def test_a_choice_follows_from_the_starting_noise() -> None:
+    start = torch.randn(500, 4, 8, 8, generator=torch.Generator().manual_seed(1))
+    noise = choice_noise_of(start, 43)
+    assert noise.shape == (500, 43) and torch.equal(choice_noise_of(start[7:8], 43)[0], noise[7])
+    assert abs(noise.mean() - np.euler_gamma) < 0.03 and abs(noise.std() - np.pi / 6**0.5) < 0.03
 
 
 def test_only_an_adapter_draws_for_its_user(personal: Artist, family: FamilyPaths) -> None:

@@ -174,6 +174,22 @@ def test_a_prompt_tells_the_user_even_when_the_map_is_silent(unet, schema, langu
     assert told == [False, True]
 
 
+def test_noise_lets_neighbours_of_one_user_differ(unet, network, inputs) -> None:
+    z, t, text, user = inputs
+    speak(network)
+    if network.user_prompt is not None:
+        torch.nn.init.ones_(network.user_prompt.voice)
+        torch.nn.init.normal_(network.user_prompt.favour[-1].weight)
+    z, t, many = z.repeat_interleave(2, 0), t.repeat_interleave(2), torch.zeros(2 * B, network.n_phrases)
+    many[1::2, :1] = 1_000.0  # the first phrase, whoever the user is
+    policy = AdaptedUNet(unet, network)
+    with torch.no_grad():
+        plain, chosen = policy(z, t, text, user).policy, policy(z, t, text, user, choice_noise=many).policy
+    torch.testing.assert_close(chosen[::2], plain[::2])
+    changed = [not torch.allclose(*pair) for pair in zip(chosen[1::2], plain[1::2], strict=True)]
+    assert any(changed) is (network.user_prompt is not None)
+
+
 def test_saved_and_loaded_it_is_the_same_to_half_precision(unet, network, inputs, schema, tmp_path: Path) -> None:
     z, t, text, user = inputs
     if network.user_prompt is not None:
@@ -246,9 +262,10 @@ def test_the_denoiser_guides_the_personalised_half_only(unet, network, inputs) -
     eps_neg = unet(z, t, negative).sample
     if network.user_prompt is not None:
         torch.nn.init.ones_(network.user_prompt.voice)
-    said = network.prompt_for(text, u, scale)
+    luck = torch.randn(B, network.n_phrases)
+    said = network.prompt_for(text, u, scale, luck)
     assert torch.equal(said[2], text[2])
     eps_cond = decode(unet, encode(unet, z, t, said), network(z, t, said, u, scale))
     expected = eps_neg + guidance.view(B, 1, 1, 1) * (eps_cond - eps_neg)
-    eps = PersonalisedDenoiser(unet, network)(z, t[:, None], text, negative, u, guidance, scale)
+    eps = PersonalisedDenoiser(unet, network)(z, t[:, None], text, negative, u, guidance, scale, luck)
     torch.testing.assert_close(eps, expected, atol=1e-5, rtol=1e-5)

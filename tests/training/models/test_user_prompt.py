@@ -1,12 +1,14 @@
 """The user prompt reads as the text encoder does: a user's phrases as if they stood in the prompt."""
 
+import math
+
 import pytest
 import torch
 from torch import Tensor
 from transformers import CLIPTextModel
 
 from training.models.errors import ModelError
-from training.models.user_prompt import TEXT_LENGTH, Language, UserPrompt
+from training.models.user_prompt import TEXT_LENGTH, VARIETY, Language, UserPrompt
 
 WIDTH, END = 8, 1  # of u_gen; the token that ends a prompt and pads it
 PHRASES = [("sleeve", [3, 4]), ("sleeve", [3]), ("trim", [5]), ("trim", [6, 7, 8]), ("trim", [9])]
@@ -101,6 +103,29 @@ def test_untaught_it_adds_nothing(prompt: UserPrompt, text_encoder: CLIPTextMode
     assert prompt(text, u).abs().max() < 1e-6
     prompt.opening.bias.fill_(80.0)
     assert prompt(text, u)[:, -N:].abs().mean() > 0.1
+
+
+@torch.no_grad()
+def test_noise_changes_what_is_hardly_favoured_as_often_as_it_should(
+    prompt: UserPrompt, text_encoder: CLIPTextModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    n, gap = 400, VARIETY
+    prompt.voice.fill_(1.0)
+    prompt.unread[-1].bias[END] = 80.0  # there is room
+    prompt.opening.bias.fill_(80.0)  # and everything is open
+    prompt.favour[-1].weight.zero_()
+    prompt.favour[-1].bias.copy_(torch.tensor([1.0, 1.0 - gap, 3.0, 0.0, 0.0]))
+    text, u = text_encoder(input_ids=tokens(4)).last_hidden_state, torch.randn(1, WIDTH)
+    noise = -(-torch.rand(n, 5, generator=torch.Generator().manual_seed(0)).log()).log()
+    torch.testing.assert_close(prompt(text, u, torch.zeros(1, 5)), prompt(text, u))
+    told: list[Tensor] = []
+    tell = prompt.chosen
+    monkeypatch.setattr(prompt, "chosen", lambda favours: told.append(tell(favours)) or told[-1])
+    said = prompt(text.expand(n, -1, -1), u.expand(n, -1), noise)
+    torch.testing.assert_close(prompt(text, u, noise[7:8]), said[7:8], atol=1e-4, rtol=1e-4)
+    second = (told[0][:, 1] > told[0][:, 0]).float().mean().item()
+    assert abs(second - 1 / (1 + math.e)) < 0.06  # the difference of two such noises is logistic
+    assert (told[0][:, 2] > 0.99).all()  # what is clearly favoured stays
 
 
 def test_the_reader_is_frozen_and_all_else_learns(prompt: UserPrompt, text_encoder: CLIPTextModel) -> None:
