@@ -23,8 +23,8 @@ EXPORTED := $(shell find training/weights model_repository/*/config.pbtxt traini
     training/export* -type f \
     -not -name '*.pyc' 2>/dev/null | tr '\n' ' ')
 
-.PHONY: help demo test up down restart status logs setup export lint protos train-tiny eval-reward bench-reward \
-    bench-reward-full bench-generator bench-generator-full eval-generation clean prerequisites
+.PHONY: help demo test up down restart status logs setup export lint protos train-tiny eval-reward eval-generation \
+    eval-suggestions bench-reward bench-reward-full bench-generator bench-generator-full clean prerequisites
 
 help: ## this list
 	@echo "PerFusion: personalised fashion pictures, end to end on one machine"
@@ -84,6 +84,9 @@ bench-reward: setup ## groups a second of PerFusionRM's training against plain l
 
 eval-generation: setup ## the generation table: every method, three seeds, into build/eval/generation/; many hours, resumable
 	.venv/bin/python -m training.generator.table
+
+eval-suggestions: $(RELEASE) ## SuggestPhrases of the running services against the truth, into build/eval/suggestions.json; two minutes
+	.venv/bin/python -m deploy.benchmarks.phrase_suggestions
 
 bench-generator: setup ## groups a second of PerFusion's training against plain loops
 	.venv/bin/python -m training.benchmarks.generator_throughput

@@ -107,6 +107,8 @@ def _same(
 
 def _export_all(jobs: list[ModelJob], processes: int) -> dict[str, Any]:
     """Export in worker processes; the first refusal stops everything."""
+    if not jobs:  # only texts are new
+        return {}
     context = multiprocessing.get_context("spawn")  # torch does not survive a fork
     with (
         tqdm(total=len(jobs), desc="exporting models", unit="model") as bar,

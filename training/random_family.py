@@ -13,8 +13,8 @@ import torch
 from torch import nn
 
 from training.family import FamilyPaths, hush_libraries, save_pipeline, save_reward_backbone
-from training.market.attributes import ATTRIBUTES
 from training.market.merchants import FEATURE_SCHEMA
+from training.market.prompts import vocabulary
 from training.models.adaptive_network import PersonalisedAdaptiveNetwork
 from training.models.feature_schema import FeatureSchema
 from training.models.plugin import AdaptiveNetwork
@@ -40,8 +40,7 @@ def write_random_family(root: Path, seed: int = 0) -> FamilyPaths:
     save_pipeline(paths.pipeline, diffusion.unet, vae, diffusion.text_encoder, tokenizer, noise_schedule())
     save_reward_backbone(paths.reward, clip, tokenizer, train_clip.IMAGE_MEAN, train_clip.IMAGE_STD)
     schema.write(paths.feature_schema)
-    vocabulary = [{"kind": a.kind, "phrases": list(a.phrases)} for a in ATTRIBUTES]
-    paths.phrases.write_text(json.dumps(vocabulary, indent=1) + "\n")
+    paths.phrases.write_text(json.dumps(vocabulary(), indent=1) + "\n")
     return paths
 
 

@@ -30,8 +30,8 @@ from training.family import TINY, FamilyPaths, hush_libraries, save_pipeline, sa
 from training.generator.methods import CHAINS, base_of, left_by, train_last
 from training.generator.user_prompt import Wishing
 from training.loop import Diverged
-from training.market.attributes import ATTRIBUTES
 from training.market.drawing import SIZE_PX
+from training.market.prompts import vocabulary
 from training.models.errors import ModelError
 from training.models.feature_schema import FeatureSchema
 from training.models.frozen_unet import load_unet
@@ -115,8 +115,7 @@ class Workshop:
             noise_schedule(),
         )
         self.schema.write(self.family.feature_schema)
-        vocabulary = [{"kind": a.kind, "phrases": list(a.phrases)} for a in ATTRIBUTES]
-        self.family.phrases.write_text(json.dumps(vocabulary, indent=1) + "\n")
+        self.family.phrases.write_text(json.dumps(vocabulary(), indent=1) + "\n")
 
     def generator(self) -> None:
         """perfusion_plus of training.generator.methods: the aligned U-Net, and the adaptive network on it."""

@@ -64,7 +64,7 @@ def build(settings: Settings, models: Models, users: Users, ranker: Ranker, even
         lease_s=settings.round_lease_s,
     )
     limits = ImageLimits(max_bytes=settings.max_image_bytes, max_pixels=settings.max_image_pixels)
-    suggester = Suggester(models, tokenizers, users, groups, pictures, settings.max_batch)
+    suggester = Suggester(models, tokenizers, users, settings.max_batch)
     servicer = GenerationServicer(releases, rounds, suggester, limits, Places(settings.max_concurrent_rounds))
 
     async def models_compute() -> None:

@@ -37,10 +37,15 @@ class Defaults:
 
 @dataclass(frozen=True)
 class PhraseKind:
-    """Phrases that describe the same thing and exclude each other, such as all sleeves."""
+    """Phrases that describe the same thing and exclude each other, such as all sleeves.
+
+    `only_with` has sets of phrases of other kinds: a prompt that names another phrase of such a kind, such as trousers
+    where dresses and coats are needed, leaves no place for these.
+    """
 
     kind: str
     phrases: tuple[str, ...]
+    only_with: tuple[tuple[str, ...], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -80,7 +85,11 @@ def read_release(directory: Path) -> Release:
         defaults=Defaults(**manifest["defaults"]),
         feature_schema=FeatureSchema.parse(json.loads((directory / "feature_schema.json").read_text())),
         phrases=tuple(
-            PhraseKind(str(entry["kind"]), tuple(map(str, entry["phrases"])))
+            PhraseKind(
+                str(entry["kind"]),
+                tuple(map(str, entry["phrases"])),
+                tuple(tuple(map(str, needed)) for needed in entry.get("only_with", ())),
+            )
             for entry in json.loads((directory / "phrases.json").read_text())
         ),
         tokenizer_file=directory / "tokenizer.json",

@@ -19,9 +19,11 @@ from perfusion.v1.user_embedding_service_pb2 import (
 )
 from PIL import Image
 
+from deploy.benchmarks.phrase_suggestions import measure
 from deploy.local.clients import Clients, read_events
 from deploy.local.cluster import Cluster
 from tests.integration.rounds import CALL_TIMEOUT_S, PROMPT, Kept, generate, kept, new_id, new_user, pick, request
+from training.generator.rounds import Rounds, Size
 
 SEED_TOLERANCE = 2  # grey levels of 255: batch sizes differ in the order of float additions, and rounding follows
 
@@ -195,6 +197,14 @@ def test_suggested_phrases_begin_with_what_was_typed(clients: Clients, user_id: 
     assert all(any(word.startswith("s") for word in re.split(r"[\s-]", s.phrase.lower())) for s in answer.suggestions)
     scores = [s.score for s in answer.suggestions]
     assert scores == sorted(scores, reverse=True)
+
+
+def test_suggested_phrases_are_what_merchants_truly_like(clients: Clients) -> None:
+    rounds = Rounds.of("validation", Size(merchants=10, prompts=3))
+    found = measure(clients, rounds, lambda: None)
+    assert found["agreement"]["mean"] > 0.35 and found["agreement"]["low"] > 0.2
+    assert found["top"]["low"] > 0.5 > found["at_random"]["mean"]
+    assert found["out_of_place"]["mean"] == 0.0
 
 
 def test_an_unknown_group_is_not_found(clients: Clients) -> None:

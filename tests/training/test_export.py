@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,7 @@ SIZES = {  # the test family's in place of the tiny family's
     "[ 224 ]": "[ 24 ]",
     "[ 96 ]": "[ 8 ]",
     "[ 9 ]": "[ 4 ]",
+    "[ 43 ]": "[ 1 ]",  # an adapter without user prompt
 }
 
 
@@ -54,7 +56,13 @@ def test_the_manifest_says_what_services_need(exported: Repository, family: Fami
     manifest = exported.current()
     assert manifest is not None
     sizes = {"image_size_px": 16, "latent_channels": 4, "latent_size": 8, "text_tokens": 77}
-    widths = {"text_width": 12, "generator_user_width": 24, "reward_user_width": 24, "reward_width": 8}
+    widths = {
+        "text_width": 12,
+        "generator_user_width": 24,
+        "reward_user_width": 24,
+        "reward_width": 8,
+        "choice_width": 1,
+    }
     assert sizes.items() <= manifest.items() and widths.items() <= manifest.items()
     scale = family.clip().logit_scale.exp().item()
     assert manifest["reward_logit_scale"] == pytest.approx(scale, rel=1e-3)
@@ -86,6 +94,18 @@ def test_a_family_that_does_not_fit_leaves_the_old_release_in_service(
     current = repository.current()
     assert current is not None and current["release"] == 1
     assert json.loads((repository.release_dir(1) / "feature_schema.json").read_text())["version"] == 1
+
+
+def test_other_phrases_make_a_release_of_the_same_models(
+    exported: Repository, family: FamilyPaths, tmp_path: Path
+) -> None:
+    shutil.copytree(exported.root, tmp_path / "repository")
+    repository = Repository(tmp_path / "repository")
+    (tmp_path / "phrases.json").write_text('[{"kind": "hem", "phrases": ["raw hem"]}]')
+    assert export_family(replace(family, phrases=tmp_path / "phrases.json"), repository, processes=1) == 2
+    assert "raw hem" in (repository.release_dir(2) / "phrases.json").read_text()
+    files = [[repository.model_dir(model, n) / "model.onnx" for n in (1, 2)] for model in BUILDERS]
+    assert all(one.samefile(other) for one, other in files)
 
 
 def test_only_what_changed_is_exported_into_the_next_release(

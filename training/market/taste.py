@@ -83,6 +83,12 @@ def score(weights: np.ndarray, garment: Mapping[str, str], asked: Mapping[str, s
     return float(PROMPT_WEIGHT * match + (appeal_weights()[at] + weights[at]).sum())
 
 
+def gain(merchant: Merchant, kind: str, value: str) -> float:
+    """How much more utility a garment has to this merchant for this value than for the mean one of its kind."""
+    of_kind = (appeal_weights() + taste_weights(merchant))[_slice(kind)]
+    return float(of_kind[BY_KIND[kind].values.index(value)] - of_kind.mean())
+
+
 def taste_weights(merchant: Merchant) -> np.ndarray:
     """A merchant's whole taste, float64 (_LENGTH,)."""
     return feature_weights(merchant.features) + merchant.individual

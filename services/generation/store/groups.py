@@ -59,16 +59,6 @@ class GroupStore:
         page, more = found[:page_size], len(found) > page_size
         return page, _token(page[-1]) if more else ""
 
-    async def recent_best(self, user_id: str | None, limit: int) -> Sequence[str]:
-        """URIs of the best-ranked pictures of the newest groups: a user's, or anybody's when None."""
-        joined = candidates.join(groups).join(rounds, rounds.c.group_id == groups.c.group_id)
-        query = select(candidates.c.uri).select_from(joined).where(candidates.c.rank == 1, rounds.c.state == "done")
-        if user_id is not None:
-            query = query.where(groups.c.user_id == user_id)
-        async with self._database.transaction() as connection:
-            rows = await connection.execute(query.order_by(groups.c.create_time_us.desc()).limit(limit))
-            return [str(row.uri) for row in rows]
-
 
 def _finished() -> Select[Any]:
     return select(groups).join(rounds, rounds.c.group_id == groups.c.group_id).where(rounds.c.state == "done")

@@ -51,7 +51,6 @@ groups = Table(
     Column("strength", Float(53), nullable=True),
     Column("reference_image_sha256", String(64), nullable=False),
     Index("groups_by_user", "user_id", "create_time_us", "group_id"),
-    Index("groups_by_time", "create_time_us"),
 )
 
 candidates = Table(

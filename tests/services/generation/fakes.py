@@ -84,21 +84,23 @@ class PaintingModels(FakeModels):
         latents = np.arctanh(np.clip(corners, -0.99, 0.99)).transpose(0, 3, 1, 2)  # (B, 3, 2, 2)
         return {"latents": np.concatenate([latents, latents[:, :1] * 0], axis=1).astype(np.float32)}
 
-    def _reward_text(self, inputs: Tensors) -> dict[str, Array]:
-        """Texts with the token of "sequins" point the same way as bright pictures, others as dark ones."""
-        assert (inputs["user"] == USER.reward_text).all()
-        bright = (inputs["input_ids"] == 2).sum(1) == 1  # exactly one word the tokenizer does not know
-        return {"embedding": np.where(bright[:, None], _unit(0), _unit(1)).astype(np.float32)}
+    def _user_encoder(self, inputs: Tensors) -> dict[str, Array]:
+        assert inputs["features"].shape == (1, 5) and not inputs["features"].any()
+        return {"reward_text_user": NOBODY[None]}
 
-    def _reward_image(self, inputs: Tensors) -> dict[str, Array]:
-        assert (inputs["user"] == USER.reward_image).all()
-        return {"embedding": np.repeat(_unit(0)[None], len(inputs["image"]), axis=0)}
+    def _reward_text(self, inputs: Tensors) -> dict[str, Array]:
+        """The user wants what nobody reads in texts with exactly one word that the tokenizer does not know."""
+        is_user = (inputs["user"] == USER.reward_text).all(1)
+        assert (inputs["user"][~is_user] == NOBODY).all()
+        bright = is_user | ((inputs["input_ids"] == 2).sum(1) == 1)
+        return {"embedding": np.where(bright[:, None], _unit(0), _unit(1)).astype(np.float32)}
 
 
 def _unit(axis: int) -> Array:
     return np.eye(REWARD_WIDTH, dtype=np.float32)[axis]
 
 
+NOBODY = np.full(USER_WIDTH, 4, np.float32)
 USER = User(
     reward_text=np.full(USER_WIDTH, 1, np.float32),
     reward_image=np.full(USER_WIDTH, 2, np.float32),

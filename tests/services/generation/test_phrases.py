@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from services.generation.phrases import best, extended, fitting, phrases_of, scores
+from services.generation.phrases import best, extended, fitting, gains, phrases_of
 from services.runtime.release import PhraseKind
 
 VOCABULARY = (
@@ -25,6 +25,20 @@ def test_without_a_prefix_kinds_already_spoken_of_are_left_out() -> None:
     assert texts("dress, Long Sleeves", "") == ["sequins", "hand-sewn ruffles"]
 
 
+def test_kinds_that_the_prompt_leaves_no_place_for_are_left_out() -> None:
+    category, sleeve = PhraseKind("category", ("dress", "Trousers")), VOCABULARY[0]
+    style = PhraseKind("style", ("puffed",), only_with=(("dress",), ("Long sleeves", "bell sleeves")))
+    vocabulary = (category, sleeve, style)
+
+    def kinds(prompt: str, prefix: str = "") -> set[str]:
+        return {phrase.kind for phrase in fitting(vocabulary, prompt, prefix)}
+
+    assert kinds("DRESS") == {"sleeve", "style"} and kinds("red") == {"category", "sleeve", "style"}
+    assert kinds("trousers") == {"sleeve"} and kinds("dress,trousers") == {"sleeve", "style"}
+    assert kinds("dress,long sleeves") == {"style"} and kinds("dress,sleeveless") == set()
+    assert kinds("trousers", "puff") == {"style"}  # asked for
+
+
 def test_with_a_prefix_only_what_is_already_there_is_left_out() -> None:
     assert texts("dress,long sleeves", "s") == ["sleeveless", "bell sleeves", "sequins", "hand-sewn ruffles"]
 
@@ -35,10 +49,11 @@ def test_a_prompt_is_split_and_extended_at_commas() -> None:
     assert extended("", "sequins") == "sequins"
 
 
-def test_scores_are_cosines_with_the_mean_picture() -> None:
-    pictures = np.array([[1, 0], [0, 1]], np.float32)
-    found = scores(np.array([[1, 0], [0.6, 0.8], [-1, 0]], np.float32), pictures)
-    np.testing.assert_allclose(found, np.array([1, 1.4, -1]) / 2**0.5, rtol=1e-6)
+def test_a_phrase_gains_over_the_mean_of_its_kind() -> None:
+    texts = np.array([[1, 0], [0.6, 0.8], [-1, 0], [0.8, 0.6], [0, 1]], np.float32)
+    found = gains(np.array([1, 0], np.float32), texts, VOCABULARY, logit_scale=50.0)
+    assert [phrase.text for phrase in found] == [text for kind in VOCABULARY for text in kind.phrases]
+    np.testing.assert_allclose(list(found.values()), [40, 20, -60, 20, -20], rtol=1e-6)
 
 
 def test_the_best_come_first_and_ties_keep_the_vocabulary_order() -> None:

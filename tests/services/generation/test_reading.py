@@ -11,6 +11,7 @@ from perfusion.v1 import generation_service_pb2 as pb
 
 from services.generation.settings import Settings
 from tests.services.generation.conftest import Studio, request
+from tests.services.market import LOGIT_SCALE
 from tests.services.running import failing, running
 
 
@@ -66,24 +67,22 @@ async def suggested(studio: Studio, **query: Any) -> list[tuple[str, str, float]
     return [(s.phrase, s.kind, round(s.score, 4)) for s in answer.suggestions]
 
 
-async def test_without_any_picture_phrases_come_in_the_vocabularys_order(studio: Studio) -> None:
-    found = await suggested(studio, prompt="red,dress", prefix="s")
+async def test_phrases_that_the_user_would_reward_come_first(studio: Studio) -> None:
+    """The fake reward model likes texts with exactly one word that the tokenizer does not know."""
+    found = await suggested(studio, prompt="red", prefix="s")
     assert found == [
+        ("sequins", "detail", LOGIT_SCALE / 2),
         ("sleeveless", "sleeve", 0.0),
         ("long sleeves", "sleeve", 0.0),
         ("bell sleeves", "sleeve", 0.0),
-        ("sequins", "detail", 0.0),
-        ("hand-sewn ruffles", "detail", 0.0),
+        ("hand-sewn ruffles", "detail", -LOGIT_SCALE / 2),
     ]
-    assert studio.models.asked == []
+    assert await suggested(studio, prompt="red", prefix="s", max_suggestions=2) == found[:2]
+    assert [model for model, *_ in studio.models.asked].count("user_encoder") == 1  # nobody is encoded once
 
 
-async def test_phrases_that_suit_pictures_that_did_well_come_first(studio: Studio) -> None:
-    """The fake reward model likes texts with exactly one word that the tokenizer does not know."""
-    await studio.group(request(user_id="bob"))
-    found = await suggested(studio, prompt="red", max_suggestions=3)
-    assert found[0] == ("sequins", "detail", 1.0)
-    assert len(found) == 3 and all(score == 0 for _, _, score in found[1:])
+async def test_a_phrase_is_compared_with_all_of_its_kind_whatever_was_typed(studio: Studio) -> None:
+    assert await suggested(studio, prompt="red", prefix="seq") == [("sequins", "detail", LOGIT_SCALE / 2)]
 
 
 async def test_suggestions_for_an_unknown_user_are_not_found(studio: Studio) -> None:

@@ -1,4 +1,4 @@
-"""One cell of the generation table, on the released weights: drawn, judged, kept, and told from what was made otherwise."""
+"""One cell of the generation table, on the released weights: drawn, judged, kept with what made it."""
 
 from pathlib import Path
 from types import SimpleNamespace

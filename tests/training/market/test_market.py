@@ -1,14 +1,17 @@
 """The market: garments are consistent, prompts round-trip, choices follow the stated law."""
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from training.data.prepare import shuffled
 from training.market import taste
-from training.market.attributes import ATTRIBUTES, KINDS, applies, complete, from_indices, to_indices
+from training.market.attributes import ATTRIBUTES, BY_KIND, KINDS, applies, complete, from_indices, to_indices
 from training.market.drawing import SIZE_PX, draw
 from training.market.merchants import case_study, merchant
-from training.market.prompts import ask_for, parse, write
+from training.market.prompts import PHRASE_OF, ask_for, parse, vocabulary, write
 from training.market.rounds import choose, play
 from training.market.taste import feature_weights, utility, utility_by_features
 
@@ -23,6 +26,17 @@ def test_the_market_has_at_least_eight_categories_and_ten_kinds() -> None:
 def test_phrases_are_unambiguous() -> None:
     phrases = [phrase for attribute in ATTRIBUTES for phrase in attribute.phrases]
     assert len(set(phrases)) == len(phrases)
+
+
+def test_the_vocabulary_says_what_a_kind_needs() -> None:
+    by_kind = {entry["kind"]: entry for entry in vocabulary()}
+    for garment in ({"category": c, "sleeve": s} for c in BY_KIND["category"].values for s in BY_KIND["sleeve"].values):
+        said = {PHRASE_OF[kind, value] for kind, value in garment.items() if applies(kind, garment)}
+        for kind, entry in by_kind.items():
+            if kind not in ("category", "sleeve"):
+                assert all(said & set(needed) for needed in entry.get("only_with", [])) is applies(kind, garment)
+    assert all(entry["phrases"] == list(BY_KIND[kind].phrases) for kind, entry in by_kind.items())
+    assert json.loads(Path("training/weights/tiny/phrases.json").read_text()) == vocabulary()
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -118,6 +132,15 @@ def test_the_case_study_merchants_like_what_the_paper_says() -> None:
         assert bell > utility(minimalist, {**garment, "sleeve_style": "straight"}, asked)
         sequins = utility(luxury, {**garment, "trim": "sequins"}, asked)
         assert sequins > utility(luxury, {**garment, "trim": "none"}, asked)
+
+
+def test_a_values_gain_is_its_utility_over_the_mean_of_its_kind() -> None:
+    someone, garment = merchant(3), complete({"category": "dress"}, np.random.default_rng(0))
+    worth = {
+        value: utility(someone, {**garment, "trim": value}, {"category": "dress"}) for value in BY_KIND["trim"].values
+    }
+    for value in worth:
+        assert taste.gain(someone, "trim", value) == pytest.approx(worth[value] - np.mean(list(worth.values())))
 
 
 def test_a_merchants_picks_are_predictable_from_features_but_not_wholly() -> None:

@@ -396,7 +396,9 @@ class PhraseSuggestion(_message.Message):
     kind: _builtins.str
     """What it describes, such as "sleeve"; from the release's vocabulary."""
     score: _builtins.float
-    """How well the phrase suits this user and prompt, without unit; higher is better, comparable within one answer only."""
+    """How much more reward this user is expected to give a picture with the phrase than one with another phrase of its
+    kind, in the unit of Candidate.score; below 0 for a phrase to leave out. Comparable within one answer only.
+    """
     def __init__(
         self,
         *,

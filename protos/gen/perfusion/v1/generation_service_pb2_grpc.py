@@ -96,8 +96,8 @@ class GenerationServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def SuggestPhrases(self, request, context):
-        """Suggests professional phrases to add to a prompt, likely ones for this user first. NOT_FOUND for a user without
-        profile.
+        """Suggests professional phrases to add to a prompt, those first that should raise the reward of its pictures for this
+        user most. NOT_FOUND for a user without profile.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -50,8 +50,8 @@ class GenerationServiceStub:
     ListGroups: _grpc.UnaryUnaryMultiCallable[_generation_service_pb2.ListGroupsRequest, _generation_service_pb2.ListGroupsResponse]
     """Lists a user's groups, newest first, without the pictures' bytes. A user without groups gets an empty list."""
     SuggestPhrases: _grpc.UnaryUnaryMultiCallable[_generation_service_pb2.SuggestPhrasesRequest, _generation_service_pb2.SuggestPhrasesResponse]
-    """Suggests professional phrases to add to a prompt, likely ones for this user first. NOT_FOUND for a user without
-    profile.
+    """Suggests professional phrases to add to a prompt, those first that should raise the reward of its pictures for this
+    user most. NOT_FOUND for a user without profile.
     """
 
 @_typing.type_check_only
@@ -76,8 +76,8 @@ class GenerationServiceAsyncStub(GenerationServiceStub):
     ListGroups: _aio.UnaryUnaryMultiCallable[_generation_service_pb2.ListGroupsRequest, _generation_service_pb2.ListGroupsResponse]  # type: ignore[assignment]
     """Lists a user's groups, newest first, without the pictures' bytes. A user without groups gets an empty list."""
     SuggestPhrases: _aio.UnaryUnaryMultiCallable[_generation_service_pb2.SuggestPhrasesRequest, _generation_service_pb2.SuggestPhrasesResponse]  # type: ignore[assignment]
-    """Suggests professional phrases to add to a prompt, likely ones for this user first. NOT_FOUND for a user without
-    profile.
+    """Suggests professional phrases to add to a prompt, those first that should raise the reward of its pictures for this
+    user most. NOT_FOUND for a user without profile.
     """
 
 class GenerationServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -123,8 +123,8 @@ class GenerationServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _generation_service_pb2.SuggestPhrasesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_generation_service_pb2.SuggestPhrasesResponse, _abc.Awaitable[_generation_service_pb2.SuggestPhrasesResponse]]:
-        """Suggests professional phrases to add to a prompt, likely ones for this user first. NOT_FOUND for a user without
-        profile.
+        """Suggests professional phrases to add to a prompt, those first that should raise the reward of its pictures for this
+        user most. NOT_FOUND for a user without profile.
         """
 
 def add_GenerationServiceServicer_to_server(servicer: GenerationServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

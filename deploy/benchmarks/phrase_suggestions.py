@@ -1,0 +1,108 @@
+"""Whether SuggestPhrases suggests what merchants truly like, asked of running services.
+
+    python -m deploy.benchmarks.phrase_suggestions        100 merchants × 3 prompts, on a cluster of its own
+
+Merchants that no training saw ask what to add to prompts that leave much open. The gain of a phrase is the true utility
+of the value it names over the mean of its kind's values, to this merchant; a kind that garments of the prompt's
+category do not have gains nothing. Prints, with 95 % intervals over merchants, and writes as JSON:
+
+    agreement     Spearman's correlation of the scores with the gains, over all phrases of a prompt
+    top           mean gain of the best suggestions
+    at_random     the same of as many phrases at random
+    at_most       the same of the phrases that gain most
+    liked         share of the best suggestions that gain something
+    out_of_place  share of them that garments of the category cannot have
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import grpc
+import numpy as np
+from perfusion.v1.generation_service_pb2 import SuggestPhrasesRequest
+from tqdm import tqdm
+
+from deploy.demo.rounds import CALL_TIMEOUT_S, put_profile
+from deploy.local.clients import Clients, connect
+from deploy.local.cluster import Cluster, ClusterError
+from deploy.local.layout import ROOT, Layout
+from training.generator.rounds import Rounds, Size
+from training.market.attributes import applies
+from training.market.merchants import Merchant
+from training.market.prompts import parse
+from training.market.taste import gain
+from training.resampling import Resampler, interval
+
+TOP = 5  # suggestions that a merchant is taken to look at
+
+
+def measure(clients: Clients, rounds: Rounds, tick: Callable[[], None]) -> dict[str, dict[str, float]]:
+    """All of a split's merchants and prompts; `tick` after each merchant."""
+    found: list[dict[str, float]] = []
+    for who, given in zip(rounds.merchants, rounds.given, strict=True):
+        put_profile(clients, who)
+        found += [_suggested(clients, who, rounds.prompts[n]) for n in given]
+        tick()
+    sample = Resampler(np.repeat(np.arange(len(rounds.merchants)), rounds.given.shape[1]))
+    return {name: interval(*sample.mean(np.array([[one[name] for one in found]]))) for name in found[0]}
+
+
+def _suggested(clients: Clients, who: Merchant, prompt: str) -> dict[str, float]:
+    query = SuggestPhrasesRequest(user_id=who.user_id, prompt=prompt, max_suggestions=50)
+    suggestions = clients.generation.SuggestPhrases(query, timeout=CALL_TIMEOUT_S).suggestions
+    gains = np.array([_gain(who, prompt, each.phrase) for each in suggestions])  # (P,) best first, NaN: out of place
+    out_of_place, gains = np.isnan(gains), np.nan_to_num(gains)
+    top = gains[:TOP]
+    return {
+        "agreement": _rank_correlation(np.array([each.score for each in suggestions]), gains),
+        "top": top.mean(),
+        "at_random": gains.mean(),
+        "at_most": np.sort(gains)[-TOP:].mean(),
+        "liked": (top > 0).mean(),
+        "out_of_place": out_of_place[:TOP].mean(),
+    }
+
+
+def _gain(who: Merchant, prompt: str, phrase: str) -> float:
+    ((kind, value),) = parse(phrase).items()
+    asked = parse(prompt)
+    return gain(who, kind, value) if "category" not in asked or applies(kind, asked) else np.nan
+
+
+def _rank_correlation(a: np.ndarray, b: np.ndarray) -> float:
+    """Spearman's; of equal values the first is taken to be the smaller."""
+    ranks = [values.argsort(kind="stable").argsort() for values in (a, b)]
+    return float(np.corrcoef(ranks)[0, 1])
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--repository", type=Path, default=ROOT / "model_repository", help="(default: %(default)s)")
+    parser.add_argument("--merchants", type=int, default=100, help="an even number (default: %(default)s)")
+    parser.add_argument("--prompts", type=int, default=3, help="of each (default: %(default)s)")
+    parser.add_argument("--port-offset", type=int, default=500, help="(default: %(default)s)")
+    parser.add_argument("--out", type=Path, default=Path("build/eval/suggestions.json"))
+    arguments = parser.parse_args()
+    rounds = Rounds.of("unseen", Size(arguments.merchants, arguments.prompts))
+    cluster = Cluster(Layout("bench", arguments.port_offset, arguments.repository.resolve()), say=print)
+    try:
+        cluster.up()
+        with connect(cluster.layout) as clients, tqdm(total=arguments.merchants, unit="merchant") as bar:
+            found = measure(clients, rounds, bar.update)
+    except (ClusterError, grpc.RpcError) as error:
+        print(f"not asked: {error}", file=sys.stderr)
+        return 1
+    finally:
+        cluster.down()
+    arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    arguments.out.write_text(json.dumps(found, indent=1) + "\n")
+    for name, of in found.items():
+        print(f"{name:<13} {of['mean']:6.3f} [{of['low']:.3f}, {of['high']:.3f}]")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
