@@ -85,7 +85,7 @@ bench-reward: setup ## groups a second of PerFusionRM's training against plain l
 eval-generation: setup ## the generation table: every method, three seeds, into build/eval/generation/; many hours, resumable
 	.venv/bin/python -m training.generator.table
 
-eval-suggestions: $(RELEASE) ## SuggestPhrases of the running services against the truth, into build/eval/suggestions.json; two minutes
+eval-suggestions: $(RELEASE) ## SuggestPhrases against the truth, on services of its own, into build/eval/suggestions.json
 	.venv/bin/python -m deploy.benchmarks.phrase_suggestions
 
 bench-generator: setup ## groups a second of PerFusion's training against plain loops

@@ -1,17 +1,16 @@
-"""Whether SuggestPhrases suggests what merchants truly like, asked of running services.
+"""Whether SuggestPhrases suggests what merchants truly like.
 
     python -m deploy.benchmarks.phrase_suggestions        100 merchants × 3 prompts, on a cluster of its own
 
 Merchants that no training saw ask what to add to prompts that leave much open. The gain of a phrase is the true utility
-of the value it names over the mean of its kind's values, to this merchant; a kind that garments of the prompt's
-category do not have gains nothing. Prints, with 95 % intervals over merchants, and writes as JSON:
+of the value it names over the mean of its kind's values, to this merchant, so that phrases at random gain nothing; nor
+does what no garment can have beside the prompt. Prints, with 95 % intervals over merchants, and writes as JSON:
 
     agreement     Spearman's correlation of the scores with the gains, over all phrases of a prompt
     top           mean gain of the best suggestions
-    at_random     the same of as many phrases at random
     at_most       the same of the phrases that gain most
     liked         share of the best suggestions that gain something
-    out_of_place  share of them that garments of the category cannot have
+    out_of_place  share of them that no garment can have beside the prompt
 """
 
 import argparse
@@ -34,6 +33,7 @@ from training.market.attributes import applies
 from training.market.merchants import Merchant
 from training.market.prompts import parse
 from training.market.taste import gain
+from training.models.errors import ModelError
 from training.resampling import Resampler, interval
 
 TOP = 5  # suggestions that a merchant is taken to look at
@@ -59,7 +59,6 @@ def _suggested(clients: Clients, who: Merchant, prompt: str) -> dict[str, float]
     return {
         "agreement": _rank_correlation(np.array([each.score for each in suggestions]), gains),
         "top": top.mean(),
-        "at_random": gains.mean(),
         "at_most": np.sort(gains)[-TOP:].mean(),
         "liked": (top > 0).mean(),
         "out_of_place": out_of_place[:TOP].mean(),
@@ -68,8 +67,9 @@ def _suggested(clients: Clients, who: Merchant, prompt: str) -> dict[str, float]
 
 def _gain(who: Merchant, prompt: str, phrase: str) -> float:
     ((kind, value),) = parse(phrase).items()
-    asked = parse(prompt)
-    return gain(who, kind, value) if "category" not in asked or applies(kind, asked) else np.nan
+    said = parse(prompt) | {kind: value}
+    in_place = "category" not in said or all(applies(kind, said) for kind in said)
+    return gain(who, kind, value) if in_place else np.nan
 
 
 def _rank_correlation(a: np.ndarray, b: np.ndarray) -> float:
@@ -86,13 +86,13 @@ def main() -> int:
     parser.add_argument("--port-offset", type=int, default=500, help="(default: %(default)s)")
     parser.add_argument("--out", type=Path, default=Path("build/eval/suggestions.json"))
     arguments = parser.parse_args()
-    rounds = Rounds.of("unseen", Size(arguments.merchants, arguments.prompts))
     cluster = Cluster(Layout("bench", arguments.port_offset, arguments.repository.resolve()), say=print)
     try:
+        rounds = Rounds.of("unseen", Size(arguments.merchants, arguments.prompts))
         cluster.up()
         with connect(cluster.layout) as clients, tqdm(total=arguments.merchants, unit="merchant") as bar:
             found = measure(clients, rounds, bar.update)
-    except (ClusterError, grpc.RpcError) as error:
+    except (ClusterError, ModelError, grpc.RpcError) as error:
         print(f"not asked: {error}", file=sys.stderr)
         return 1
     finally:

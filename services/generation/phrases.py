@@ -1,14 +1,14 @@
 """Which phrases to suggest for a prompt, and how they are scored. Pure functions; no models, no I/O.
 
 A phrase's score is how much more reward this user would give, for the prompt as it is, to a picture with the phrase
-than to pictures with another phrase of its kind. The picture does not exist yet. What it would show stands in the
+than to those with its kind's phrases on average. The picture does not exist yet. What it would show stands in the
 prompt with the phrase, read for nobody in particular, since texts lie where their pictures do; what the user makes of
 that is the personal reading of the prompt without it. The user must not read both: the reward model has learnt to
 compare pictures for one prompt and never one prompt with another, and personal readings of two rank a user's favourites
 last (docs/results.md).
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -43,35 +43,42 @@ def extended(prompt: str, phrase: str) -> str:
     return ",".join([*phrases_of(prompt), phrase])
 
 
+def without(prompt: str, kind: PhraseKind) -> str:
+    """The prompt without its phrases of a kind."""
+    return ",".join(phrase for phrase in phrases_of(prompt) if phrase.casefold() not in _folded(kind.phrases))
+
+
 def fitting(vocabulary: Sequence[PhraseKind], prompt: str, prefix: str) -> list[Phrase]:
     """Phrases that begin with the prefix, or have a word that does, and are not in the prompt.
 
     Without a prefix, kinds that the prompt already speaks of are left out, since phrases of a kind exclude each other,
-    and so are kinds for which it leaves no place. With one, the user has said what they want.
+    and so is what contradicts it: sleeves for trousers, trousers for sleeves. With one, the user has said what they
+    want.
     """
     present = {phrase.casefold() for phrase in phrases_of(prompt)}
-    typed = prefix.strip().casefold()
-    named = {kind: present & _folded(kind.phrases) for kind in vocabulary}
-    found: list[Phrase] = []
-    for kind in vocabulary:
-        if not typed and (named[kind] or _without_place(kind, named)):
-            continue
-        found += [
-            Phrase(kind.kind, phrase)
-            for phrase in kind.phrases
-            if phrase.casefold() not in present and _completes(phrase.casefold(), typed)
-        ]
+    typed, accepted = prefix.strip().casefold(), _contradictions(vocabulary, present)
+
+    def fits(kind: PhraseKind, phrase: str) -> bool:
+        if phrase in present or not _completes(phrase, typed):
+            return False
+        in_place = _contradictions(vocabulary, present | {phrase}) <= accepted and not present & _folded(kind.phrases)
+        return bool(typed) or in_place
+
+    return [
+        Phrase(kind.kind, phrase) for kind in vocabulary for phrase in kind.phrases if fits(kind, phrase.casefold())
+    ]
+
+
+def _contradictions(vocabulary: Sequence[PhraseKind], said: set[str]) -> set[tuple[str, int]]:
+    """Kinds that are named without what they need: where in their `only_with` something else of that kind is said."""
+    found = set()
+    for kind in (kind for kind in vocabulary if said & _folded(kind.phrases)):
+        for place, needed in enumerate(map(_folded, kind.only_with)):
+            alternatives = (_folded(other.phrases) for other in vocabulary)
+            said_of_it = said & next((phrases for phrases in alternatives if phrases & needed), set())
+            if said_of_it and not said_of_it & needed:
+                found.add((kind.kind, place))
     return found
-
-
-def _without_place(kind: PhraseKind, named: Mapping[PhraseKind, set[str]]) -> bool:
-    """Whether the prompt names, of a kind that this one needs a phrase of, none but others."""
-    return any(
-        other_named and not other_named & _folded(needed)
-        for needed in kind.only_with
-        for other, other_named in named.items()
-        if _folded(other.phrases) & _folded(needed)
-    )
 
 
 def _folded(phrases: Iterable[str]) -> set[str]:
@@ -85,7 +92,7 @@ def _completes(phrase: str, typed: str) -> bool:
 def gains(
     prompt: NDArray[np.float32], extended_prompts: NDArray[np.float32], kinds: Sequence[PhraseKind], logit_scale: float
 ) -> dict[Phrase, float]:
-    """What each phrase gains over the mean of its kind, in units of the reward.
+    """What each phrase gains over the mean of its kind, in units of the reward; a kind's only phrase gains 0.
 
     Args:
         prompt: its text embedding, unit length, as the user means it  # (e,)

@@ -1,6 +1,7 @@
 """Seeds and the noise they stand for. A candidate's noise depends on its own seed and on nothing else.
 
-Of two independent streams: what its latents start from, and what its choice among the user's favours is disturbed by.
+Each seed has two independent streams: what the latents start from, and what disturbs the choice among the user's
+favours.
 """
 
 import secrets

@@ -29,6 +29,6 @@ class Settings(RuntimeSettings, TritonSettings, KafkaSettings, DatabaseSettings)
         gt=1,
         description="How long a round whose process died blocks a retry of its request_id, seconds.",
     )
-    max_batch: int = Field(default=32, ge=16, description="Largest batch the models take (config.pbtxt).")
+    max_batch: int = Field(default=32, ge=1, description="Largest batch the models take (config.pbtxt).")
     max_image_bytes: int = Field(default=10 * 2**20, ge=1, description="Largest reference image, bytes.")
     max_image_pixels: int = Field(default=25_000_000, ge=1, description="Largest reference image, width × height.")

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from services.generation.phrases import Suggestion, best, extended, fitting, gains
+from services.generation.phrases import Suggestion, best, extended, fitting, gains, without
 from services.generation.ports import Users
 from services.generation.tokenizer import Tokenizers
 from services.runtime.release import Release
@@ -26,16 +26,17 @@ class Suggester:
     tokenizers: Tokenizers
     users: Users
     max_batch: int
-    _nobody: dict[int, NDArray[np.float32]] = field(default_factory=dict)  # reward_text_user by release  # (d,)
+    _nobody: dict[int, NDArray[np.float32]] = field(default_factory=dict, init=False, repr=False)  # (d,) by release
 
     async def suggest(self, user_id: str, prompt: str, prefix: str, limit: int, release: Release) -> list[Suggestion]:
         """The best phrases for this user and prompt; NotFound for a user without profile."""
         user = await self.users.vectors(user_id, release.number)
         fit = fitting(release.phrases, prompt, prefix)
-        kinds = [kind for kind in release.phrases if kind.kind in {phrase.kind for phrase in fit}]
+        of_fit = {phrase.kind for phrase in fit}
+        kinds = [kind for kind in release.phrases if kind.kind in of_fit]
         if not kinds:
             return []
-        texts = [extended(prompt, phrase) for kind in kinds for phrase in kind.phrases]
+        texts = [extended(without(prompt, kind), phrase) for kind in kinds for phrase in kind.phrases]
         nobody = await self._nobody_in(release)
         embeddings = await self._embedded(
             [prompt, *texts], np.stack([user.reward_text, *[nobody] * len(texts)]), release

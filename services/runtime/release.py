@@ -39,8 +39,8 @@ class Defaults:
 class PhraseKind:
     """Phrases that describe the same thing and exclude each other, such as all sleeves.
 
-    `only_with` has sets of phrases of other kinds: a prompt that names another phrase of such a kind, such as trousers
-    where dresses and coats are needed, leaves no place for these.
+    `only_with` has sets of phrases, each of one other kind: a prompt that names another phrase of that kind, such as
+    trousers where dresses and coats are needed, leaves no place for these.
     """
 
     kind: str

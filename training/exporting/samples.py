@@ -32,7 +32,7 @@ class Samples:
 
     def draw(self, contract: Contract, batch_size: int) -> tuple[Tensor, ...]:
         """One batch, inputs in the contract's order."""
-        normal = self._normal  # latents, text states and user representations
+        normal = self._normal  # latents, text states, user representations and noise
         return tuple(self.makers.get(spec.name, normal)(batch_size, spec) for spec in contract.inputs)
 
     def _normal(self, batch_size: int, spec: TensorSpec) -> Tensor:

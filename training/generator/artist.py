@@ -1,8 +1,7 @@
 """Draws what a method answers to prompts: text states, the user, DPM-Solver++ with guidance, the VAE.
 
-A picture depends on its prompt, user and noise, not on what is drawn beside it; a user prompt's choice follows from the
-noise, too. Knows policies and a family; nothing
-about merchants' tastes or what pictures are worth.
+A picture depends on its prompt, user and noise, from which a user prompt's choice follows, too, and not on what is
+drawn beside it. Knows policies and a family; nothing about merchants' tastes or what pictures are worth.
 """
 
 from collections.abc import Sequence

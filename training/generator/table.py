@@ -55,6 +55,7 @@ from training.jobs import Job, run_jobs, threads_of_each
 from training.loop import Diverged
 from training.market.drawing import SIZE_PX
 from training.models.errors import ModelError
+from training.models.user_prompt import VARIETY
 from training.pretraining import train_recogniser
 from training.reward import table as preference
 from training.reward.recipes import Model
@@ -193,7 +194,9 @@ def _is_drawn(bench: Bench, split: str, method: Method, seed: int) -> bool:
 
 
 def _made_with(bench: Bench, method: Method, seed: int) -> str:
-    return f"{stamp(CHAINS[method], seed, bench.base)} {Drawing()} {bench.size}"
+    chain = CHAINS[method]
+    chosen = f" variety {VARIETY}" if "prompt" in chain else ""
+    return f"{stamp(chain, seed, bench.base)} {Drawing()}{chosen} {bench.size}"
 
 
 def _job(bench: Bench, at_once: int, name: str, seed: int, what: Sequence[str]) -> Job:

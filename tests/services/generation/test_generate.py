@@ -11,10 +11,11 @@ from perfusion.v1 import group_pb2
 from perfusion.v1.events_pb2 import GroupGenerated
 from PIL import Image
 
+from services.generation.seeds import choice_noise_of
 from services.runtime.events import headers_of
 from tests.services.generation.conftest import Studio, request
 from tests.services.generation.fakes import PROFILE
-from tests.services.market import IMAGE_SIZE_PX
+from tests.services.market import CHOICE_WIDTH, IMAGE_SIZE_PX
 
 
 def picture(png: bytes) -> np.ndarray:
@@ -55,6 +56,13 @@ async def test_zero_is_not_unset(studio: Studio) -> None:
 async def test_all_candidates_share_one_call_a_step(studio: Studio) -> None:
     await studio.group(request(num_candidates=5, num_steps=6))
     assert [asked for asked in studio.models.asked if asked[0] == "denoiser"] == [("denoiser", 1, 5)] * 6
+
+
+async def test_each_candidate_has_choice_noise_of_its_own_at_every_step(studio: Studio) -> None:
+    await studio.group(request(seed=7, num_candidates=3, num_steps=4))
+    expected = choice_noise_of([7, 8, 9], CHOICE_WIDTH)
+    assert len(studio.models.choice_noise) == 4 and len(np.unique(expected, axis=0)) == 3
+    assert all(np.array_equal(noise, expected) for noise in studio.models.choice_noise)
 
 
 async def test_previews_come_every_nth_step(studio: Studio) -> None:

@@ -1,14 +1,20 @@
 """Which phrases fit a prompt and a prefix, and how they are ordered."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
-from services.generation.phrases import best, extended, fitting, gains, phrases_of
+from services.generation.phrases import best, extended, fitting, gains, phrases_of, without
 from services.runtime.release import PhraseKind
 
 VOCABULARY = (
     PhraseKind("sleeve", ("sleeveless", "long sleeves", "bell sleeves")),
     PhraseKind("detail", ("sequins", "hand-sewn ruffles")),
 )
+
+
+def texts_of(vocabulary: Sequence[PhraseKind], prompt: str) -> list[str]:
+    return [phrase.text for phrase in fitting(vocabulary, prompt, "")]
 
 
 def texts(prompt: str, prefix: str) -> list[str]:
@@ -37,6 +43,8 @@ def test_kinds_that_the_prompt_leaves_no_place_for_are_left_out() -> None:
     assert kinds("trousers") == {"sleeve"} and kinds("dress,trousers") == {"sleeve", "style"}
     assert kinds("dress,long sleeves") == {"style"} and kinds("dress,sleeveless") == set()
     assert kinds("trousers", "puff") == {"style"}  # asked for
+    assert texts_of(vocabulary, "puffed") == ["dress", "long sleeves", "bell sleeves"]  # nor trousers and sleeveless
+    assert texts_of(vocabulary, "trousers,puffed") == ["long sleeves", "bell sleeves"]  # what is said already is meant
 
 
 def test_with_a_prefix_only_what_is_already_there_is_left_out() -> None:
@@ -47,6 +55,7 @@ def test_a_prompt_is_split_and_extended_at_commas() -> None:
     assert phrases_of(" dress, v-neck ,,") == ["dress", "v-neck"]
     assert extended("dress, v-neck,", "sequins") == "dress,v-neck,sequins"
     assert extended("", "sequins") == "sequins"
+    assert without("dress,Sleeveless, v-neck,bell sleeves", VOCABULARY[0]) == "dress,v-neck"
 
 
 def test_a_phrase_gains_over_the_mean_of_its_kind() -> None:

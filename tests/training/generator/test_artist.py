@@ -54,6 +54,18 @@ def test_a_choice_follows_from_the_starting_noise() -> None:
     assert abs(noise.mean() - np.euler_gamma) < 0.03 and abs(noise.std() - np.pi / 6**0.5) < 0.03
 
 
+def test_every_step_is_told_the_choices_of_its_pictures(personal: Artist, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[torch.Tensor] = []
+    draw = personal.policy.forward
+    monkeypatch.setattr(
+        personal.policy, "forward", lambda *args, **how: told.append(how["choice_noise"]) or draw(*args, **how)
+    )
+    start = torch.randn(1, 2, 4, 8, 8, generator=torch.Generator().manual_seed(1))
+    personal.draw(personal.states(PROMPTS[:1]), torch.tensor([[1, 1, 0, 2]]), start, "one")
+    expected = choice_noise_of(start[0], 1)
+    assert len(told) == HOW.steps and all(torch.equal(noise, expected) for noise in told)
+
+
 def test_only_an_adapter_draws_for_its_user(personal: Artist, family: FamilyPaths) -> None:
     unet = family.unet()
     plain = Artist(TunedUNet(unet, unet), family, HOW)

@@ -396,8 +396,8 @@ class PhraseSuggestion(_message.Message):
     kind: _builtins.str
     """What it describes, such as "sleeve"; from the release's vocabulary."""
     score: _builtins.float
-    """How much more reward this user is expected to give a picture with the phrase than one with another phrase of its
-    kind, in the unit of Candidate.score; below 0 for a phrase to leave out. Comparable within one answer only.
+    """How much more reward this user is expected to give a picture with the phrase than one with its kind's phrases on
+    average, in the unit of Candidate.score; 0 for the only phrase of a kind. Comparable within one answer only.
     """
     def __init__(
         self,
