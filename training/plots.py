@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import matplotlib
+import numpy as np
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
@@ -60,5 +61,20 @@ def plot_lines(lines: Mapping[str, Sequence[tuple[float, Interval]]], x: str, y:
     axis.set(xlabel=x, ylabel=y)
     axis.legend()
     axis.grid(alpha=0.3)
+    figure.savefig(picture, dpi=100)
+    plt.close(figure)
+
+
+def plot_grid(columns: Mapping[str, np.ndarray], rows: Sequence[str], picture: Path) -> None:
+    """Pictures (R, H, W, 3) side by side under their columns' names, each row under its own text."""
+    shape = {"figsize": (1.25 * len(columns), 1.4 * len(rows) + 0.3), "squeeze": False, "layout": "constrained"}
+    figure, axes = plt.subplots(len(rows), len(columns), **shape)
+    for column, (name, pictures) in enumerate(columns.items()):
+        axes[0, column].set_title(name, fontsize=8, pad=18)
+        for axis, shown in zip(axes[:, column], pictures, strict=True):
+            axis.imshow(shown, interpolation="nearest")
+            axis.set_axis_off()
+    for axis, text in zip(axes[:, 0], rows, strict=True):
+        axis.text(0, 1.04, text, transform=axis.transAxes, fontsize=7, color="grey", in_layout=False)
     figure.savefig(picture, dpi=100)
     plt.close(figure)

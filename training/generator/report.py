@@ -3,6 +3,7 @@
 Reads what training.generator.table left: drawn/<split>-<method>-<seed>.npz. Intervals resample merchants and,
 independently, seeds; the prompts are what they are. Knows numbers; draws and trains nothing.
 
+best in group = the utility of the candidate that its merchant likes best
 taste captured = (utility − DPO's) / (best of 64 DPO pictures, chosen by the truth − DPO's)
 """
 
@@ -14,18 +15,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from training.generator.methods import METHODS, WISHES, groups_seen
 from training.generator.rounds import SPLITS, Rounds, Size, Split
 from training.generator.worth import diversity, prompt_accuracy, true_utility
 from training.models.errors import ModelError
-from training.plots import plot_intervals
+from training.plots import plot_grid, plot_intervals
 from training.resampling import Resampler, interval
 
 Row = dict[str, Any]
 REWARD_METRICS = ("perfusion_rm", "pickscore", "clip_score", "aesthetic")
-METRICS = ("true_utility", *REWARD_METRICS, "prompt_accuracy", "diversity")
+METRICS = ("true_utility", "best_in_group", *REWARD_METRICS, "prompt_accuracy", "diversity")
 NOTES = {
     "pmg": "keywords of each user's own history and no language model; weighted by the CLIP of the clip_score column",
     "wishes": "dpo with each user's wishes, as the keyword model tells them, typed into the prompt",
@@ -76,8 +76,10 @@ def _measured(rounds: Rounds, cell: Mapping[str, np.ndarray], prefix: str) -> di
         raise ModelError(
             f"a cell has {shown.shape[:2]} rounds, the report {rounds.given.shape}: another size was drawn"
         )
+    utility = true_utility(rounds, shown)
     return {
-        "true_utility": true_utility(rounds, shown),
+        "true_utility": utility,
+        "best_in_group": utility.max(-1),
         **{name: cell[prefix + name] for name in REWARD_METRICS},
         "prompt_accuracy": prompt_accuracy(rounds, shown),
         "diversity": diversity(shown),
@@ -199,14 +201,12 @@ def _phrase_order(all_rounds: Mapping[Split, Rounds], all_drawn: Mapping[Split, 
 
 def contact_sheet(work: Path, drawn: Mapping[str, Drawn], rounds: Rounds, path: Path) -> None:
     """Merchants down, methods across, in the report's order: one prompt of each merchant, from one noise."""
-    columns = [np.load(work / "drawn" / f"seen-{method}-{of.seeds[0]}.npz")["sheet"] for method, of in drawn.items()]
-    strips = [np.concatenate(pictures, axis=1) for pictures in zip(*columns, strict=True)]
-    sheet = Image.fromarray(np.concatenate(strips, axis=0))
-    sheet.resize((2 * sheet.width, 2 * sheet.height), Image.Resampling.NEAREST).save(path)
-    told = [
-        f"{who.user_id}: {rounds.prompts[rounds.given[m, 0]]}" for m, who in enumerate(rounds.merchants[: len(strips)])
-    ]
-    path.with_suffix(".txt").write_text("\n".join(["columns: " + ", ".join(drawn), *told]) + "\n")
+    columns = {
+        method: np.load(work / "drawn" / f"seen-{method}-{of.seeds[0]}.npz")["sheet"] for method, of in drawn.items()
+    }
+    shown = min(map(len, columns.values()))
+    told = [f"{who.user_id}: {rounds.prompts[rounds.given[m, 0]]}" for m, who in enumerate(rounds.merchants[:shown])]
+    plot_grid(columns, told, path)
 
 
 def table(result: Row) -> str:

@@ -125,6 +125,8 @@ def test_the_report_puts_dpo_at_nought_and_the_best_at_one(rounds: Rounds, tmp_p
     assert dpo["taste_captured"]["mean"] == 0 and perfusion["taste_captured"]["mean"] == pytest.approx(1)
     assert perfusion["true_utility"]["mean"] == pytest.approx(seen["best_of_64_dpo"]["mean"])
     assert perfusion["win_rate_vs"]["dpo"]["mean"] + dpo["win_rate_vs"]["perfusion"]["mean"] == pytest.approx(1)
+    assert perfusion["best_in_group"]["mean"] == perfusion["true_utility"]["mean"]  # all of a group alike
+    assert dpo["best_in_group"]["mean"] > dpo["true_utility"]["mean"]
     assert perfusion["diversity"]["mean"] == 0 and set(METRICS) <= perfusion.keys()
     shuffled = found["splits"]["shuffled"]["rows"]
     assert shuffled["dpo"]["true_utility"]["mean"] == pytest.approx(dpo["true_utility"]["mean"])  # as much to others
@@ -133,7 +135,7 @@ def test_the_report_puts_dpo_at_nought_and_the_best_at_one(rounds: Rounds, tmp_p
     assert found["phrase_order"]["perfusion"]["true_utility"]["absolute"]["mean"] == 0
     groups = found["groups_trained_on"]
     assert groups["perfusion"] > groups["dpo"] > groups["sd"] == 0
-    assert {"contact_sheet.png", "contact_sheet.txt", "true_utility.png"} <= {p.name for p in tmp_path.iterdir()}
+    assert {"contact_sheet.png", "true_utility.png"} <= {p.name for p in tmp_path.iterdir()}
     assert "beats DPO" in table(found)
 
 
