@@ -4,6 +4,7 @@ It knows engines and how their failures read. Tables and queries belong to each 
 """
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -26,6 +27,7 @@ class Database:
 
     def __init__(self, url: str, metadata: MetaData, *, timeout_s: float) -> None:
         self._engine = _engine(make_url(url), timeout_s)
+        self._timeout_s = timeout_s
         self._metadata = metadata
         self._ready = False
         self._creating = asyncio.Lock()
@@ -63,6 +65,7 @@ class Database:
         async with self._creating:
             if not self._ready:
                 async with self._engine.begin() as connection:
+                    await _share_file(connection, self._timeout_s)
                     await _lock_schema(connection)
                     await connection.run_sync(self._metadata.create_all)
                 self._ready = True
@@ -102,12 +105,28 @@ def _engine(url: URL, timeout_s: float) -> AsyncEngine:
 
 
 def _set_up_sqlite(connection: Any, _record: Any) -> None:
-    """WAL lets readers and one writer work together, also from several processes."""
     cursor = connection.cursor()
-    cursor.execute("PRAGMA journal_mode=WAL")
     cursor.execute("PRAGMA synchronous=NORMAL")
     cursor.execute("PRAGMA foreign_keys=ON")
     cursor.close()
+
+
+async def _share_file(connection: AsyncConnection, timeout_s: float) -> None:
+    """Turns SQLite's WAL on, once for the file: readers and one writer work together, also from several processes.
+
+    SQLite waits for a locked file everywhere but here, where it answers "locked" at once when another is writing.
+    """
+    if connection.dialect.name != "sqlite":
+        return
+    deadline = time.monotonic() + timeout_s
+    while True:
+        try:
+            await connection.exec_driver_sql("PRAGMA journal_mode=WAL")
+            return
+        except OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > deadline:
+                raise
+            await asyncio.sleep(0.01)
 
 
 async def _lock_schema(connection: AsyncConnection) -> None:

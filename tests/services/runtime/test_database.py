@@ -65,6 +65,18 @@ async def test_writers_in_several_processes_take_turns(url: str) -> None:
         await database.close()
 
 
+async def test_a_new_file_that_another_is_writing_is_waited_for(url: str) -> None:
+    database = Database(url, METADATA, timeout_s=20)
+    with closing(sqlite3.connect(url.removeprefix("sqlite:///"), isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")  # SQLite does not wait for this one when it changes to WAL
+        waiting = asyncio.create_task(count(database))
+        await asyncio.sleep(0.2)
+        assert not waiting.done()
+        other.execute("COMMIT")
+        assert await waiting == 0
+    await database.close()
+
+
 async def test_an_unreachable_database_is_unavailable() -> None:
     database = Database("postgresql://u:p@127.0.0.1:1/db", METADATA, timeout_s=1)
     with pytest.raises(Unavailable, match="database"):
