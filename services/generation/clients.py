@@ -11,7 +11,7 @@ from perfusion.v1.user_embedding_service_pb2_grpc import UserEmbeddingServiceStu
 from services.generation.orders import Scores, User
 from services.generation.ports import Features, Ranker, Users
 from services.runtime.clients import call, check_serving
-from services.runtime.errors import Unavailable
+from services.runtime.errors import FailedPrecondition, InvalidArgument, Unavailable
 
 
 class GrpcUsers(Users):
@@ -24,9 +24,12 @@ class GrpcUsers(Users):
 
     async def vectors(self, user_id: str, release: int) -> User:
         request = user_embedding_service_pb2.GetUserEmbeddingRequest(user_id=user_id, release=release)
-        answer = await call(
-            self._stub.GetUserEmbedding, request, name="user embedding service", timeout_s=self._timeout_s
-        )
+        try:
+            answer = await call(
+                self._stub.GetUserEmbedding, request, name="user embedding service", timeout_s=self._timeout_s
+            )
+        except FailedPrecondition as error:  # our caller did not choose the release
+            raise Unavailable("user embedding service", f"does not have release {release}") from error
         embedding = answer.embedding
         if embedding.release != release:  # never mix vectors of one release with models of another
             raise Unavailable("user embedding service", f"answered with release {embedding.release}, not {release}")
@@ -62,7 +65,10 @@ class GrpcRanker(Ranker):
 
     async def rank(self, user_id: str, prompt: str, images: Sequence[bytes], release: int) -> Scores:
         request = ranking_service_pb2.RankRequest(user_id=user_id, prompt=prompt, images=images, release=release)
-        answer = await call(self._stub.Rank, request, name="ranking service", timeout_s=self._timeout_s)
+        try:
+            answer = await call(self._stub.Rank, request, name="ranking service", timeout_s=self._timeout_s)
+        except (FailedPrecondition, InvalidArgument) as error:  # our caller chose neither release nor pictures
+            raise Unavailable("ranking service", f"refused the pictures of release {release}") from error
         if len(answer.scores) != len(images):
             raise Unavailable("ranking service", f"scored {len(answer.scores)} of {len(images)} pictures")
         return [(score.score, score.rank) for score in answer.scores]

@@ -13,7 +13,7 @@ from services.generation.phrases import Suggestion, best, extended, fitting, gai
 from services.generation.ports import Users
 from services.generation.tokenizer import Tokenizers
 from services.runtime.release import Release
-from services.runtime.triton import Models, Tensors
+from services.runtime.triton import Models, Tensors, usable
 
 MODELS = ("reward_text", "user_encoder")
 
@@ -49,7 +49,8 @@ class Suggester:
         if release.number not in self._nobody:
             blank = np.zeros((1, release.feature_schema.slots), np.int64)
             encoded = await self.models.infer("user_encoder", {"features": blank}, release.number)
-            self._nobody[release.number] = encoded["reward_text_user"][0]
+            [nobody] = usable(encoded, "user_encoder", "reward_text_user", (1, release.reward_user_width))
+            self._nobody[release.number] = nobody
         return self._nobody[release.number]
 
     async def _embedded(
@@ -61,5 +62,6 @@ class Suggester:
         for start in range(0, len(ids), self.max_batch):
             part = slice(start, start + self.max_batch)
             batch: Tensors = {"input_ids": ids[part], "user": users[part]}
-            parts.append((await self.models.infer("reward_text", batch, release.number))["embedding"])
+            answer = await self.models.infer("reward_text", batch, release.number)
+            parts.append(usable(answer, "reward_text", "embedding", (len(batch["user"]), release.reward_width)))
         return np.concatenate(parts)

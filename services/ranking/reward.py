@@ -10,10 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.ranking.ranker import RewardUser
-from services.runtime.errors import Unavailable
 from services.runtime.release import Release
 from services.runtime.tokens import PromptTokenizer
-from services.runtime.triton import Array, Models
+from services.runtime.triton import Array, Models, usable
 
 TEXT_MODEL, IMAGE_MODEL = "reward_text", "reward_image"
 MODELS = (TEXT_MODEL, IMAGE_MODEL)
@@ -43,11 +42,7 @@ class TritonRewardModel:
 
     async def _embed(self, model: str, inputs: dict[str, Array], release: Release) -> NDArray[np.float32]:
         answer = await self._models.infer(model, inputs, release.number)
-        embedding = answer.get("embedding")
-        expected = (len(inputs["user"]), release.reward_width)
-        if embedding is None or embedding.shape != expected or not np.isfinite(embedding).all():
-            raise Unavailable("triton", f"returned an unusable embedding of {model}")
-        return embedding  # (B, e)
+        return usable(answer, model, "embedding", (len(inputs["user"]), release.reward_width))  # (B, e)
 
     def _tokenizer(self, release: Release) -> PromptTokenizer:
         if release.number not in self._tokenizers:

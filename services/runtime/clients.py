@@ -48,8 +48,8 @@ def open_channel(address: str, *, max_message_bytes: int) -> grpc.aio.Channel:
 async def call(method: "UnaryMethod[Request, Response]", request: Request, *, name: str, timeout_s: float) -> Response:
     """Calls a method of the dependency `name`; whatever it answers but OK becomes one of our errors.
 
-    INVALID_ARGUMENT, NOT_FOUND and FAILED_PRECONDITION pass through, with the field names that the callee gave, since
-    callers ask for them with the fields of their own request.
+    INVALID_ARGUMENT, NOT_FOUND and FAILED_PRECONDITION pass through, with the field names that the callee gave, for
+    callers who ask with the fields of their own request; what they chose themselves they have to answer for.
     """
     limit_s = remaining_s(timeout_s)
     trace = traceparent()

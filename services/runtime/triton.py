@@ -42,6 +42,18 @@ class Models(ABC):
         """Lets go of connections."""
 
 
+def usable(answer: Mapping[str, Array], model: str, output: str, shape: tuple[int | None, ...]) -> Array:
+    """An output of this shape, None being any length, with nothing in it but numbers; Unavailable where it is not."""
+    found = answer.get(output)
+    if found is None or not _fits(found.shape, shape) or not np.isfinite(found).all():
+        raise Unavailable("triton", f"returned an unusable {output} of {model}")
+    return found
+
+
+def _fits(found: tuple[int, ...], wanted: tuple[int | None, ...]) -> bool:
+    return len(found) == len(wanted) and all(n in (None, m) for n, m in zip(wanted, found, strict=True))
+
+
 class TritonModels(Models):
     """Triton over gRPC. Must be made inside a running event loop.
 

@@ -9,8 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from services.runtime.errors import Unavailable
-from services.runtime.triton import Array, Models
+from services.runtime.triton import Models, usable
 from services.user_embedding.embeddings import UserVectors
 from services.user_embedding.profiles import Slots
 
@@ -34,13 +33,5 @@ class TritonUserEncoder:
     async def _encode_batch(self, release: int, rows: Sequence[Slots]) -> list[UserVectors]:
         features = np.asarray(rows, dtype=np.int64)  # (B, F)
         answer = await self._models.infer(MODEL, {"features": features}, release)
-        outputs = [_checked(answer, name, len(rows)) for name in _OUTPUTS]  # 3 × (B, d)
+        outputs = [usable(answer, MODEL, name, (len(rows), None)) for name in _OUTPUTS]  # 3 × (B, d)
         return [UserVectors(*vectors) for vectors in zip(*outputs, strict=True)]
-
-
-def _checked(answer: dict[str, Array], name: str, num_rows: int) -> Array:
-    """One output; a missing, short or non-finite one must not be taken, and remembered, for a user's vector."""
-    output = answer.get(name)
-    if output is None or len(output) != num_rows or not np.isfinite(output).all():
-        raise Unavailable("triton", f"returned unusable {name} of {MODEL}")
-    return output

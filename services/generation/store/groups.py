@@ -98,7 +98,7 @@ def _position(token: str, user_id: str) -> tuple[int, str]:
         position = int(create_time_us), str(UUID(group_id))
         if not 0 <= position[0] < 2**63:
             raise ValueError(position)
-    except (ValueError, TypeError, AttributeError, OverflowError, binascii.Error) as error:
+    except (ValueError, TypeError, AttributeError, OverflowError, RecursionError, binascii.Error) as error:
         raise InvalidArgument(("page_token", "was not given by this service")) from error
     if of_user != user_id:
         raise InvalidArgument(("page_token", "belongs to another user's list"))

@@ -5,13 +5,15 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+import numpy as np
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from perfusion.v1 import generation_service_pb2 as pb
 
 from services.generation.settings import Settings
+from services.runtime.triton import Array, Tensors
 from tests.services.generation.conftest import Studio, request
-from tests.services.market import LOGIT_SCALE
+from tests.services.market import LOGIT_SCALE, REWARD_WIDTH
 from tests.services.running import failing, running
 
 
@@ -52,7 +54,15 @@ async def test_a_token_of_another_users_list_is_refused(studio: Studio) -> None:
 
 
 @pytest.mark.parametrize(
-    "position", ['["ada", Infinity, "g"]', '["ada", 1e30, "g"]', '["ada", 5, "\\u0000"]', "[1]", "{"]
+    "position",
+    [
+        '["ada", Infinity, "g"]',
+        '["ada", 1e30, "g"]',
+        '["ada", 5, "\\u0000"]',
+        "[1]",
+        "{",
+        pytest.param("[" * 200_000, id="deep"),
+    ],
 )
 async def test_a_made_up_token_is_refused(studio: Studio, position: str) -> None:
     token = base64.urlsafe_b64encode(position.encode()).decode()
@@ -89,6 +99,21 @@ async def test_suggestions_for_an_unknown_user_are_not_found(studio: Studio) -> 
     async with failing() as failure:
         await suggested(studio, user_id="stranger")
     assert failure.code == grpc.StatusCode.NOT_FOUND
+
+
+@pytest.mark.parametrize(
+    ("model", "output", "width"), [("reward_text", "embedding", REWARD_WIDTH), ("user_encoder", "reward_text_user", 4)]
+)
+async def test_suggestions_from_what_is_no_number_are_refused(
+    studio: Studio, monkeypatch: pytest.MonkeyPatch, model: str, output: str, width: int
+) -> None:
+    def broken(inputs: Tensors) -> dict[str, Array]:
+        return {output: np.full((len(next(iter(inputs.values()))), width), np.nan, np.float32)}
+
+    monkeypatch.setattr(studio.models, f"_{model}", broken)
+    async with failing() as failure:
+        await suggested(studio, prompt="red")
+    assert failure.code == grpc.StatusCode.UNAVAILABLE
 
 
 async def test_a_prefix_that_nothing_completes_gives_nothing(studio: Studio) -> None:

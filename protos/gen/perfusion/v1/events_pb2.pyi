@@ -168,7 +168,9 @@ Global___FeedbackGiven: _TypeAlias = FeedbackGiven  # noqa: Y015
 
 @_typing.final
 class ReleaseChanged(_message.Message):
-    """The release in service changed. Topic perfusion.releases.v1 (compacted), keyed by name."""
+    """The release in service changed. Topic perfusion.releases.v1 (compacted), keyed by name.
+    Reserved: no service publishes it yet.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class FeedbackServiceStub:
-    """Takes users' picks, checks them against the group, and hands them to training through Kafka.
+    """Takes users' picks, checks them against the group, and puts them on Kafka for training.
     """
 
     def __init__(self, channel):
@@ -43,7 +43,7 @@ class FeedbackServiceStub:
 
 
 class FeedbackServiceServicer:
-    """Takes users' picks, checks them against the group, and hands them to training through Kafka.
+    """Takes users' picks, checks them against the group, and puts them on Kafka for training.
     """
 
     def SubmitFeedback(self, request, context):
@@ -77,7 +77,7 @@ def add_FeedbackServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class FeedbackService:
-    """Takes users' picks, checks them against the group, and hands them to training through Kafka.
+    """Takes users' picks, checks them against the group, and puts them on Kafka for training.
     """
 
     @staticmethod

@@ -27,7 +27,7 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class FeedbackServiceStub:
-    """Takes users' picks, checks them against the group, and hands them to training through Kafka."""
+    """Takes users' picks, checks them against the group, and puts them on Kafka for training."""
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
@@ -46,7 +46,7 @@ class FeedbackServiceStub:
 
 @_typing.type_check_only
 class FeedbackServiceAsyncStub(FeedbackServiceStub):
-    """Takes users' picks, checks them against the group, and hands them to training through Kafka."""
+    """Takes users' picks, checks them against the group, and puts them on Kafka for training."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     SubmitFeedback: _aio.UnaryUnaryMultiCallable[_feedback_service_pb2.SubmitFeedbackRequest, _feedback_service_pb2.SubmitFeedbackResponse]  # type: ignore[assignment]
@@ -61,7 +61,7 @@ class FeedbackServiceAsyncStub(FeedbackServiceStub):
     """
 
 class FeedbackServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Takes users' picks, checks them against the group, and hands them to training through Kafka."""
+    """Takes users' picks, checks them against the group, and puts them on Kafka for training."""
 
     @_abc_1.abstractmethod
     def SubmitFeedback(

@@ -63,8 +63,8 @@ class GenerateRequest(_message.Message):
     image is INVALID_ARGUMENT.
     """
     adapter_scale: _builtins.float
-    """Weight of the personalised adaptive network, without unit, finite, 0 to 2; 0 switches personalisation off; unset is
-    the release's default.
+    """Weight of personalisation: of the adaptive network's residuals and of what its user prompt adds to the prompt.
+    Without unit, finite, 0 to 2; 0 switches personalisation off; unset is the release's default.
     """
     preview_every_n_steps: _builtins.int
     """Sends previews with every n-th progress message, 0 to 100; 0 is none."""
@@ -334,7 +334,8 @@ class SuggestPhrasesRequest(_message.Message):
     """The prompt so far, up to 1000 characters; may be empty."""
     prefix: _builtins.str
     """What the user has typed of the next phrase, up to 100 characters, matched without regard to case at the beginning of
-    a phrase or of a word in it; empty matches every phrase.
+    a phrase or of a word in it. Empty suggests the phrases of kinds that the prompt leaves open and that fit it (no sleeves
+    for trousers). A phrase that stands in the prompt is never suggested.
     """
     max_suggestions: _builtins.int
     """The most suggestions to give, 0 to 50; 0 is 10."""

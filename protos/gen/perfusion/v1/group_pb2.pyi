@@ -66,7 +66,7 @@ class GenerationSettings(_message.Message):
     guidance_scale: _builtins.float
     """Classifier-free guidance, without unit, 0 to 30; 1 is no guidance."""
     adapter_scale: _builtins.float
-    """Weight of the personalised adaptive network, without unit, 0 to 2; 0 is no personalisation."""
+    """Weight of personalisation (the adaptive network's residuals, its user prompt), without unit, 0 to 2; 0 is none."""
     scheduler: Global___Scheduler.ValueType
     """The sampler used; never SCHEDULER_UNSPECIFIED."""
     seed: _builtins.int
