@@ -62,9 +62,9 @@ def export_family(paths: FamilyPaths, repository: Repository, processes: int) ->
         for model in BUILDERS
         if model not in done
     ]
+    manifest = build_manifest(number, paths, contracts, {})  # first, since it may refuse, and exporting takes long
     models = done | _export_all(jobs, processes)
-    in_order = {model: models[model] for model in BUILDERS}
-    repository.publish(number, build_manifest(number, paths, contracts, in_order), texts)
+    repository.publish(number, manifest | {"models": {model: models[model] for model in BUILDERS}}, texts)
     _retire(repository, contracts)
     return number
 
@@ -154,7 +154,10 @@ def parse_arguments() -> argparse.Namespace:
         "--repository", type=Path, default=Path("model_repository"), help="where config.pbtxt files are"
     )
     parser.add_argument("--processes", type=int, default=2, help="models exported at a time (default: %(default)s)")
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    if arguments.processes < 1:
+        parser.error("--processes is at least 1")
+    return arguments
 
 
 def main() -> int:

@@ -2,8 +2,8 @@
 
 Symbols and equation numbers are the paper's. Each function returns one value per group, so the
 caller decides how groups are averaged. All compute in float32 or wider and stay finite for any
-finite input; a group without positives or without negatives contributes exactly 0 and no NaN
-gradient. Knows nothing about models, noise schedules or data.
+finite input; to a preference a group without positives or without negatives contributes exactly 0
+and no NaN gradient. Knows nothing about models, noise schedules or data.
 
 Conventions: m is the MEAN squared error over C, H, W; d = m_θ − m_ref; κ multiplies d directly,
 so κ = β/2 of the public Diffusion-DPO code; preference rewards are r = −κ·d.
@@ -24,11 +24,6 @@ QUADRATURE_STEP = 0.125  # trapezoidal rule in x; its error is of the order exp(
 def eps_mse(eps: Tensor, eps_theta: Tensor) -> Tensor:
     """Eq. 1 per sample: mean over C, H, W of (ε − ε_θ)², in fp32. (…, C, H, W) → (…)"""
     return (eps.float() - eps_theta.float()).square().mean(dim=(-3, -2, -1))
-
-
-def relative_error(eps: Tensor, eps_theta: Tensor, eps_ref: Tensor) -> Tensor:
-    """d_k = mse(ε_k, ε_θ) − mse(ε_k, ε_ref). (…, C, H, W) → (…)"""
-    return eps_mse(eps, eps_theta) - eps_mse(eps, eps_ref)
 
 
 def group_preference(

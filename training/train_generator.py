@@ -20,9 +20,10 @@ its user.
 
 import argparse
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import torch
@@ -35,7 +36,7 @@ from training.data.groups import GroupTensors
 from training.data.load import generator_groups
 from training.family import TINY, FamilyPaths, hush_libraries
 from training.generator.batches import GeneratorBatches
-from training.generator.recipes import STAGES, GeneratorRecipe, paper, tiny
+from training.generator.recipes import GROUP_OBJECTIVES, STAGES, GeneratorRecipe, paper, tiny
 from training.generator.sheets import sheet
 from training.generator.step import (
     MEASURES,
@@ -52,6 +53,7 @@ from training.models.errors import ModelError, TopologyError
 from training.models.frozen_unet import load_unet
 from training.models.policies import AdaptedUNet, Policy, TunedUNet
 from training.models.storage import fingerprint
+from training.objectives import Reduction
 from training.workers import Workers
 
 RECIPES = {"paper": paper, "tiny": tiny}
@@ -140,13 +142,21 @@ class Training:
         told = torch.stack([measures(None, e, b) for e, b in zip(errors, batches, strict=True)])
         row = {f"held_out_{name}": value for name, value in means(told.sum(0)).items()}
         if isinstance(policy, AdaptedUNet):
-            strangers = [self.errors(policy, _as_a_stranger(batch), with_reference=False) for batch in batches]
-            winners = [e.policy[b.selected] for e, b in zip(strangers, batches, strict=True)]
-            row["held_out_stranger"] = torch.cat(winners).mean().item()
+            row |= self._with_strangers(policy, batches)
         winner, reference = row["held_out_winner"], row["held_out_reference"]
         if winner > self.recipe.divergence * reference:
             raise Diverged(f"step {n}: error on winners {winner:.3g}, reference {reference:.3g}; lower lr or κ")
         return row
+
+    def _with_strangers(self, policy: Policy, batches: Sequence[Batch]) -> dict[str, float]:
+        """The winners' error when each is shown to somebody else; nothing if there is nobody else."""
+        others = strangers(torch.cat([batch.features for batch in batches]))
+        if others is None:
+            return {}
+        shown = zip(batches, others.split([len(batch.features) for batch in batches]), strict=True)
+        errors = [self.errors(policy, replace(batch, features=who), with_reference=False) for batch, who in shown]
+        winners = [e.policy[batch.selected] for e, batch in zip(errors, batches, strict=True)]
+        return {"held_out_stranger": torch.cat(winners).mean().item()}
 
     def _is_due(self, n: int, every: int) -> bool:
         """Whether a multiple of `every` lies in the steps since the last log line; and after the last step."""
@@ -168,9 +178,12 @@ class Training:
         return {"network": self.network, **average, "optimizer": self.optimizer, "schedule": self.schedule}
 
 
-def _as_a_stranger(batch: Batch) -> Batch:
-    """The same groups, each with the next one's user: the shuffled-user control."""
-    return replace(batch, features=batch.features.roll(1, dims=0))
+def strangers(features: Tensor) -> Tensor | None:
+    """For each profile (N, F) the next one that differs: the shuffled-user control. None: all are alike."""
+    n = torch.arange(len(features), device=features.device)
+    following = (n[:, None] + n) % len(n)  # (N, N) every row from itself on
+    differs = (features[following] != features[:, None]).any(-1)  # (N, N)
+    return features[following[n, differs.int().argmax(1)]] if differs.any() else None
 
 
 def train_stage(
@@ -261,12 +274,20 @@ def parse_arguments() -> argparse.Namespace:
     )
     parser.add_argument("--start", type=Path, help="adapter directory to start from instead of silence")
     parser.add_argument("--recipe", choices=RECIPES, default="paper", help="the numbers (default: %(default)s)")
+    parser.add_argument(
+        "--objective",
+        choices=GROUP_OBJECTIVES,
+        help="of group and unet_group: Eq. 13/18, or the exact likelihood",
+    )
+    parser.add_argument("--reduction", choices=get_args(Reduction), help="over a group's positives (default: sum)")
     for name in CHANGES:
         kind = GeneratorRecipe.__dataclass_fields__[name].type
         parser.add_argument(f"--{name.replace('_', '-')}", type=kind, help="instead of the recipe's, in every stage")
     parser.add_argument("--bf16", action=argparse.BooleanOptionalAction, help="bfloat16 autocast")
     parser.add_argument("--checkpoint-gradients", action=argparse.BooleanOptionalAction, help="less memory, more time")
     arguments = parser.parse_args()
+    if len(set(arguments.stages)) < len(arguments.stages):
+        parser.error(f"each stage once; got {' '.join(arguments.stages)}")
     if arguments.start and RECIPES[arguments.recipe](arguments.stages[0]).trains == "unet":
         parser.error(f"--start is an adapter, and the first stage, {arguments.stages[0]}, trains the U-Net below it")
     return arguments
@@ -275,15 +296,19 @@ def parse_arguments() -> argparse.Namespace:
 def main() -> int:
     arguments = parse_arguments()
     hush_libraries()
-    overrides = {name: getattr(arguments, name) for name in (*CHANGES, "bf16", "checkpoint_gradients")}
+    names = (*CHANGES, "reduction", "bf16", "checkpoint_gradients")
+    overrides = {name: getattr(arguments, name) for name in names}
     changed = {name: value for name, value in overrides.items() if value is not None}
     family, workers = FamilyPaths.under(arguments.weights), Workers.from_environment()
     try:
+        recipes = {name: replace(RECIPES[arguments.recipe](name), **changed) for name in arguments.stages}
+        if arguments.objective:
+            of_groups = {name: recipe for name, recipe in recipes.items() if recipe.objective == "group"}
+            recipes |= {name: replace(recipe, objective=arguments.objective) for name, recipe in of_groups.items()}
         if workers.is_first:
             generator_groups(arguments.data, family)  # prepared once, then found by all
         workers.wait()
         groups = generator_groups(arguments.data, family)
-        recipes = {name: replace(RECIPES[arguments.recipe](name), **changed) for name in arguments.stages}
         below = family.backbone_files if recipes[arguments.stages[0]].trains == "adapter" else None
         unet, adapter = arguments.unet or below, arguments.start
         for name, recipe in recipes.items():  # each on what those before it left

@@ -9,9 +9,9 @@ import pytest
 from tokenizers import Tokenizer
 
 from training.export import export_family
-from training.exporting.errors import ContractError
+from training.exporting.errors import ContractError, ExportError
 from training.exporting.graphs import BUILDERS
-from training.exporting.release import Repository
+from training.exporting.release import Repository, sha256
 from training.family import FamilyPaths
 
 COMMITTED = Path(__file__).parents[2] / "model_repository"
@@ -62,13 +62,18 @@ def test_the_manifest_says_what_services_need(exported: Repository, family: Fami
         "reward_user_width": 24,
         "reward_width": 8,
         "choice_width": 1,
+        "feature_slots": 4,
     }
     assert sizes.items() <= manifest.items() and widths.items() <= manifest.items()
     scale = family.clip().logit_scale.exp().item()
     assert manifest["reward_logit_scale"] == pytest.approx(scale, rel=1e-3)
     assert manifest["scheduler"]["beta_schedule"] == "scaled_linear"
     assert set(manifest["defaults"]) == {"guidance_scale", "adapter_scale", "num_steps", "scheduler"}
-    assert "adapter/adapter.safetensors" in manifest["weights"]
+    weights = manifest["weights"]
+    assert "adapter/adapter.safetensors" in weights
+    drawing = family.backbone_files / "diffusion_pytorch_model.safetensors"
+    assert weights["backbone/diffusion_pytorch_model.safetensors"] == sha256(drawing)
+    assert not any(name.startswith("pipeline/unet/") for name in weights), "the backbone draws, not the pipeline's"
 
 
 def test_the_tokenizer_cuts_and_pads_by_itself(exported: Repository, family: FamilyPaths) -> None:
@@ -106,6 +111,31 @@ def test_other_phrases_make_a_release_of_the_same_models(
     assert "raw hem" in (repository.release_dir(2) / "phrases.json").read_text()
     files = [[repository.model_dir(model, n) / "model.onnx" for n in (1, 2)] for model in BUILDERS]
     assert all(one.samefile(other) for one, other in files)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "told"),
+    [
+        ("defaults", '{"scheduler": "heun"}', "scheduler is 'heun'"),
+        ("defaults", '{"num_steps": 200}', "num_steps is 200, not a number from 1 to 100"),
+        ("defaults", '{"guidance_scale": NaN}', "guidance_scale is nan"),
+        ("defaults", '{"adapter_scale": "much"}', "adapter_scale is 'much'"),
+        ("defaults", '{"steps": 20}', r"unknown settings \['steps'\]"),
+        ("defaults", '["ddim"]', "holds a list, not a dict"),
+        ("phrases", '[{"kind": "hem", "phrases": ["raw hem"],}]', "phrases.json cannot be read"),
+        ("phrases", '[{"kind": "hem"}]', "entry 0 is not"),
+        ("phrases", '[{"kind": "hem", "phrases": []}]', "entry 0: kind is one text, phrases are one or more"),
+        ("phrases", '[{"kind": "hem", "phrases": ["raw hem"], "only_with": ["dress"]}]', "only_with has lists"),
+    ],
+)
+def test_files_that_services_could_not_read_are_refused_before_anything_is_exported(
+    exported: Repository, family: FamilyPaths, tmp_path: Path, name: str, text: str, told: str
+) -> None:
+    (tmp_path / f"{name}.json").write_text(text)
+    with pytest.raises(ExportError, match=told):
+        export_family(replace(family, **{name: tmp_path / f"{name}.json"}), exported, processes=1)
+    current = exported.current()
+    assert current is not None and current["release"] == 1
 
 
 def test_only_what_changed_is_exported_into_the_next_release(

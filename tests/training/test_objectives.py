@@ -15,7 +15,6 @@ from training.objectives import (
     listwise,
     pairwise_cross_entropy,
     rating_error,
-    relative_error,
     reward_cross_entropy,
     set_plackett_luce,
 )
@@ -36,11 +35,6 @@ def test_eps_mse_is_the_mean_over_channels_and_pixels_in_float32() -> None:
     error = eps_mse(eps, torch.full_like(eps, 300.0))
     assert error.shape == (2, 5) and error.dtype == torch.float32
     assert torch.equal(error, torch.full((2, 5), 9e4))  # 300² overflows float16
-
-
-def test_relative_error_is_zero_for_the_reference_itself() -> None:
-    eps, ref = torch.randn(2, 5, 4, 8, 8), torch.randn(2, 5, 4, 8, 8)
-    assert torch.equal(relative_error(eps, ref, ref), torch.zeros(2, 5))
 
 
 @pytest.mark.parametrize("n_positive", [1, 2, 4])
@@ -81,15 +75,17 @@ def test_group_loss_is_the_sum_over_positives_written_out() -> None:
     assert mean.item() == pytest.approx(expected / 2)
 
 
-@pytest.mark.parametrize("loss_name", ["group", "exact", "reward"])
-@pytest.mark.parametrize("positives", [[], [0, 1, 2, 3, 4]])
+@pytest.mark.parametrize(
+    ("loss_name", "positives"),
+    [("group", []), ("group", [0, 1, 2, 3, 4]), ("exact", []), ("exact", [0, 1, 2, 3, 4]), ("reward", [])],
+)
 def test_a_group_without_positives_or_negatives_contributes_nothing(loss_name: str, positives: list[int]) -> None:
     d = random_errors().requires_grad_()
     selected = group(5, positives)
     losses = {
         "group": group_preference(d, selected, 1e4),
         "exact": set_plackett_luce(d, selected),
-        "reward": reward_cross_entropy(d, selected) if not positives else d.sum(1) * 0,
+        "reward": reward_cross_entropy(d, selected),
     }
     loss = losses[loss_name]
     assert loss.item() == 0.0

@@ -1,9 +1,8 @@
 """PickScore (Kirstain et al., 2023): a transformers `CLIPModel` fine-tuned on choices, exp(logit_scale)·cos.
 
 Trained by the two-way cross-entropy with soft labels, ties aiming at (½, ½), each pair weighted by one over
-the number of its group's pairs (the original's weight where a prompt is one group; PickaPic repeats prompts over
-rows, and that part of the weight is not carried here); the scale stays as pre-training left it. The backbone of
-PerFusionRM in the paper.
+the number of its group's pairs (a prompt that is in several groups is weighted over them by `training.train_reward`);
+the scale stays as pre-training left it. The backbone of PerFusionRM in the paper.
 The published model is a `CLIPModel` directory and needs no loader of ours. Knows CLIP; no losses, no users.
 """
 

@@ -5,6 +5,7 @@ Sizes come from the contract, the rest from the family's own files. Knows nothin
 
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from safetensors import safe_open
@@ -15,6 +16,9 @@ from training.exporting.release import files_under, now, sha256, source_commit
 from training.family import FamilyPaths
 
 DEFAULTS = {"guidance_scale": 4.0, "adapter_scale": 1.0, "num_steps": 20, "scheduler": "ddim"}
+HIGHEST = {"guidance_scale": 30, "adapter_scale": 2, "num_steps": 100}  # what a request may say
+SCHEDULERS = ("ddim", "dpmsolver++2m", "euler")
+BETA_SCHEDULES = ("scaled_linear", "linear")
 SCHEDULER_KEYS = ("num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "prediction_type")
 
 
@@ -40,7 +44,7 @@ def release_texts(paths: FamilyPaths, contracts: Mapping[str, Contract]) -> dict
     (reward_tokens,) = contracts["reward_text"].shape("input_ids")
     return {
         "feature_schema.json": json.dumps(paths.schema().to_json(), indent=1) + "\n",
-        "phrases.json": paths.phrases.read_text(),
+        "phrases.json": json.dumps(_phrases(paths), indent=1, ensure_ascii=False) + "\n",
         "tokenizer.json": _tokenizer_document(paths.tokenizer(), tokens),
         "reward_tokenizer.json": _tokenizer_document(paths.reward_tokenizer(), reward_tokens),
     }
@@ -66,6 +70,7 @@ def tensor_sizes(contracts: Mapping[str, Contract]) -> dict[str, int]:
         "text_width": text_width,
         "generator_user_width": denoiser.shape("user")[0],
         "choice_width": denoiser.shape("choice_noise")[0],
+        "feature_slots": contracts["user_encoder"].shape("features")[0],
         "reward_user_width": contracts["reward_text"].shape("user")[0],
         "reward_width": contracts["reward_text"].shape("embedding")[0],
     }
@@ -78,12 +83,15 @@ def _agree(tensor: str, contracts: Mapping[str, Contract], models: set[str]) -> 
 
 
 def _weights(paths: FamilyPaths) -> dict[str, str]:
+    """What the release is made of; `backbone` is the U-Net that draws, wherever it lies."""
     roots = {name: getattr(paths, name) for name in ("pipeline", "reward", "perfusion_rm", "adapter")}
+    roots["backbone"] = paths.backbone_files
     return {
         f"{name}/{path.relative_to(root)}": sha256(path)
         for name, root in roots.items()
         for path in files_under([root])
         if path.suffix in (".safetensors", ".bin")
+        and (name == "backbone" or paths.pipeline / "unet" not in path.parents)
     }
 
 
@@ -91,6 +99,8 @@ def _scheduler(paths: FamilyPaths) -> dict[str, Any]:
     config = paths.noise_scheduler().config
     if config.prediction_type != "epsilon":
         raise ExportError(f"the U-Net predicts {config.prediction_type!r}; services know epsilon only")
+    if config.beta_schedule not in BETA_SCHEDULES:
+        raise ExportError(f"the noise schedule is {config.beta_schedule!r}; services know {BETA_SCHEDULES}")
     return {key: config[key] for key in SCHEDULER_KEYS}
 
 
@@ -106,10 +116,46 @@ def _reward_logit_scale(paths: FamilyPaths) -> float:
 
 def _defaults(paths: FamilyPaths) -> dict[str, Any]:
     """Generation's defaults; a family may bring its own in defaults.json."""
-    own = json.loads(paths.defaults.read_text()) if paths.defaults.is_file() else {}
+    own = _read_json(paths.defaults, dict) if paths.defaults.is_file() else {}
     if unknown := set(own) - set(DEFAULTS):
         raise ExportError(f"{paths.defaults}: unknown settings {sorted(unknown)}")
+    if own.get("scheduler", SCHEDULERS[0]) not in SCHEDULERS:
+        raise ExportError(f"{paths.defaults}: scheduler is {own['scheduler']!r}, not one of {SCHEDULERS}")
+    for name, highest in HIGHEST.items():
+        value, kind = own.get(name, DEFAULTS[name]), int if name == "num_steps" else (int, float)
+        lowest = 1 if name == "num_steps" else 0
+        if not isinstance(value, kind) or isinstance(value, bool) or not lowest <= value <= highest:
+            raise ExportError(f"{paths.defaults}: {name} is {value!r}, not a number from {lowest} to {highest}")
     return DEFAULTS | own
+
+
+def _phrases(paths: FamilyPaths) -> list[dict[str, Any]]:
+    """The professional vocabulary, as services will read it."""
+    kinds: list[dict[str, Any]] = _read_json(paths.phrases, list)
+    for number, entry in enumerate(kinds):
+        at = f"{paths.phrases}: entry {number}"
+        if not isinstance(entry, dict) or not {"kind", "phrases"} <= entry.keys() <= {"kind", "phrases", "only_with"}:
+            raise ExportError(f'{at} is not {{"kind": …, "phrases": […], "only_with": [[…], …]}}')
+        if not isinstance(entry["kind"], str) or not _are_texts(entry["phrases"]):
+            raise ExportError(f"{at}: kind is one text, phrases are one or more")
+        needs = entry.get("only_with", [])
+        if not isinstance(needs, list) or not all(map(_are_texts, needs)):
+            raise ExportError(f"{at}: only_with has lists of phrases")
+    return kinds
+
+
+def _are_texts(value: object) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(text, str) and text.strip() for text in value)
+
+
+def _read_json(path: Path, kind: type) -> Any:
+    try:
+        value = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise ExportError(f"{path} cannot be read: {error}") from error
+    if not isinstance(value, kind):
+        raise ExportError(f"{path} holds a {type(value).__name__}, not a {kind.__name__}")
+    return value
 
 
 def _tokenizer_document(tokenizer: Any, length: int) -> str:

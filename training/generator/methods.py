@@ -57,7 +57,10 @@ def recipe_of(chain: Chain, seed: int) -> GeneratorRecipe | SpoRecipes | UserPro
 
 
 def groups_seen(method: Method) -> int:
-    """How many groups its trainings were shown in all, each time counted; for SPO those of its preference model."""
+    """How many groups the trainings of its U-Net and adapter were shown, each time counted.
+
+    Of SPO those of its preference model. Histories that PMG reads, and what wishes were fitted on, are not among them.
+    """
     recipes = [recipe_of(CHAINS[method][:n], 0) for n in range(1, len(CHAINS[method]) + 1)]
     of_spo = [r.step_aware.steps * r.step_aware.groups_per_batch for r in recipes if isinstance(r, SpoRecipes)]
     return sum(of_spo) + sum(r.steps * r.groups_per_batch for r in recipes if isinstance(r, GeneratorRecipe))

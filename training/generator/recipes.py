@@ -13,12 +13,14 @@ the group-level preference. What goes beyond it, the user prompt, has a recipe o
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
+from training.models.errors import ModelError
 from training.noise import Levels
 from training.objectives import Reduction
 
 Objective = Literal["sft", "dpo", "group", "set_plackett_luce"]
 Stage = Literal["unet_sft", "dpo", "unet_group", "sft", "group"]
 STAGES: tuple[Stage, ...] = get_args(Stage)
+GROUP_OBJECTIVES: tuple[Objective, ...] = ("group", "set_plackett_luce")
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,7 @@ class GeneratorRecipe:
     trains: Literal["adapter", "unet"] = "adapter"
     user_lr_factor: float = 4.0  # times lr for the user encoder and the user map
     gate_lr_factor: float = 100.0  # times lr for the zero convolution between the map and the copy
-    groups_per_batch: int = 16  # distinct groups in a step
+    groups_per_batch: int = 16  # groups in a step, each once an epoch
     accumulate: int = 1  # parts that a batch is computed in, one after the other
     noise_levels: int = 1  # draws of (t, ε) for each group of a step
     kappa: float = 200.0  # κ, multiplies d directly: β/2 of the public Diffusion-DPO code
@@ -50,9 +52,18 @@ class GeneratorRecipe:
     bf16: bool = False  # autocast; errors and losses stay in fp32
     checkpoint_gradients: bool = False  # less memory, more time
     divergence: float = 1.5  # stop when m_θ of held-out winners exceeds this times m_ref
-    held_out: int = 256  # last groups of the data, for the log only
+    held_out: int = 256  # last groups of the data, for the log and `divergence`
     sheet_every: int = 500  # steps between pictures of samples; 0: none
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        at_least = {"steps": 1, "groups_per_batch": 1, "accumulate": 1, "noise_levels": 1, "sheet_every": 0, "seed": 0}
+        for name, least in at_least.items():
+            if getattr(self, name) < least:
+                raise ModelError(f"{name} is {getattr(self, name)}, at least {least} is needed")
+        for name in ("lr", "kappa"):
+            if not 0 < getattr(self, name) < float("inf"):
+                raise ModelError(f"{name} is {getattr(self, name)}, a positive number is needed")
 
     @property
     def needs_reference(self) -> bool:

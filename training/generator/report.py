@@ -1,7 +1,9 @@
 """The report on generators: from what every cell's pictures show to generation.json, tables and pictures.
 
-Reads what training.generator.table left: drawn/<split>-<method>-<seed>.npz. Intervals resample merchants and,
-independently, seeds; the prompts are what they are. Knows numbers; draws and trains nothing.
+Reads what training.generator.table left: drawn/<split>-<method>-<seed>.npz. Intervals resample pairs of merchants, who
+share their prompts and so, where a method knows no users, their pictures, and, independently, seeds; the prompts are
+what they are. A row tells its seeds, since rows of other seeds differ by their noise, too. Knows numbers; draws and
+trains nothing.
 
 best in group = the utility of the candidate that its merchant likes best
 taste captured = (utility − DPO's) / (best of 64 DPO pictures, chosen by the truth − DPO's)
@@ -28,6 +30,7 @@ REWARD_METRICS = ("perfusion_rm", "pickscore", "clip_score", "aesthetic")
 METRICS = ("true_utility", "best_in_group", *REWARD_METRICS, "prompt_accuracy", "diversity")
 NOTES = {
     "pmg": "keywords of each user's own history and no language model; weighted by the CLIP of the clip_score column",
+    "perfusion_plus": "its keyword model is fitted once for all seeds, which differ in dpo, the teaching and the noise",
     "wishes": "dpo with each user's wishes, as the keyword model tells them, typed into the prompt",
     "best_of_64_dpo": "of as many as size.best_of says, for the pool's prompts, chosen by the truth",
 }
@@ -58,7 +61,7 @@ def read(work: Path, split: str, rounds: Rounds) -> dict[str, Drawn]:
     for method in METHODS:
         paths = cells(work, f"{drawn}-{method}")
         if paths:
-            measured = [_measured(rounds, np.load(path), prefix) for path in paths.values()]
+            measured = [_measured(rounds, _load(path, rounds.size), prefix) for path in paths.values()]
             by_metric = {name: np.stack([cell[name] for cell in measured]) for name in measured[0]}
             found[method] = Drawn(by_metric, tuple(paths))
     return found
@@ -70,12 +73,16 @@ def cells(work: Path, name: str) -> dict[int, Path]:
     return dict(sorted((int(match[1]), path) for path, match in found.items() if match))
 
 
+def _load(path: Path, size: Size) -> Mapping[str, np.ndarray]:
+    """A cell of this size: places in another pool would be judged by prompts that nobody drew."""
+    cell: Mapping[str, np.ndarray] = np.load(path)
+    if not str(cell["made_with"]).endswith(f" {size}"):
+        raise ModelError(f"{path} was drawn in another size than {size}")
+    return cell
+
+
 def _measured(rounds: Rounds, cell: Mapping[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
     shown = cell["shown"]
-    if shown.shape[:2] != rounds.given.shape:
-        raise ModelError(
-            f"a cell has {shown.shape[:2]} rounds, the report {rounds.given.shape}: another size was drawn"
-        )
     utility = true_utility(rounds, shown)
     return {
         "true_utility": utility,
@@ -96,7 +103,7 @@ def measure(
         where: which of the given prompts count, bool (M, P); None: all.
     """
     where = np.ones(rounds.given.shape, bool) if where is None else where
-    sample = Resampler(np.nonzero(where)[0])
+    sample = Resampler(rounds.pairs[np.nonzero(where)[0]])
 
     def mean(values: np.ndarray) -> tuple[float, np.ndarray]:  # (S, M, P) or (S, M, P, K)
         by_group = values if values.ndim == 3 else values.mean(-1)
@@ -106,7 +113,7 @@ def measure(
     if best:
         result["best_of_64_dpo"] = interval(*mean(np.stack(list(best.values()))))
     for method, of in drawn.items():
-        row: Row = {name: interval(*mean(of.metrics[name])) for name in METRICS} | {"seeds": len(of.seeds)}
+        row: Row = {name: interval(*mean(of.metrics[name])) for name in METRICS} | {"seeds": list(of.seeds)}
         if best.keys() >= set(of.seeds) and FOLLOWS in drawn and set(drawn[FOLLOWS].seeds) >= set(of.seeds):
             dpo, limit = drawn[FOLLOWS].only(of.seeds), np.stack([best[seed] for seed in of.seeds])
             row["taste_captured"] = _captured(*(mean(values) for values in (of.utility, dpo.utility, limit)))
@@ -146,7 +153,7 @@ def report(work: Path, size: Size) -> Row:
     all_rounds = {split: Rounds.of(split, size) for split in SPLITS}
     all_drawn = {split: read(work, split, rounds) for split, rounds in all_rounds.items()}
     seeds = {seed for drawn in all_drawn.values() for of in drawn.values() for seed in of.seeds}
-    pools = {seed: np.load(path)["shown"] for seed, path in cells(work, "best-dpo").items()}
+    pools = {seed: _load(path, size)["shown"] for seed, path in cells(work, "best-dpo").items()}
     for split, rounds in all_rounds.items():
         drawn = all_drawn[split]
         if not drawn:
@@ -185,13 +192,13 @@ def _phrase_order(all_rounds: Mapping[Split, Rounds], all_drawn: Mapping[Split, 
     rounds, shuffled = all_rounds["seen"], all_rounds["permuted"]
     plain, permuted = all_drawn["seen"], all_drawn["permuted"]
     changed = np.array([a != b for a, b in zip(rounds.prompts, shuffled.prompts, strict=True)])[rounds.given]  # (M, P)
-    sample, found = Resampler(np.nonzero(changed)[0]), {}
+    sample, found = Resampler(rounds.pairs[np.nonzero(changed)[0]]), {}
     for method in (method for method in permuted if method in plain):
         both = tuple(seed for seed in permuted[method].seeds if seed in plain[method].seeds)
         if not both:
             continue
         one, other = plain[method].only(both), permuted[method].only(both)
-        found[method] = {}
+        found[method] = {"seeds": list(both)}
         for name in ("true_utility", "prompt_accuracy"):
             gap = (other.metrics[name] - one.metrics[name])[:, changed]  # (S, G, K)
             means = {"difference": gap.mean(-1), "absolute": np.abs(gap).mean(-1)}
@@ -201,10 +208,14 @@ def _phrase_order(all_rounds: Mapping[Split, Rounds], all_drawn: Mapping[Split, 
 
 def contact_sheet(work: Path, drawn: Mapping[str, Drawn], rounds: Rounds, path: Path) -> None:
     """Merchants down, methods across, in the report's order: one prompt of each merchant, from one noise."""
+    seeds = [set(of.seeds) for of in drawn.values()]
+    seed = min(set.intersection(*seeds) or set.union(*seeds))  # a column that lacks it is left out
     columns = {
-        method: np.load(work / "drawn" / f"seen-{method}-{of.seeds[0]}.npz")["sheet"] for method, of in drawn.items()
+        method: np.load(work / "drawn" / f"seen-{method}-{seed}.npz")["sheet"]
+        for method, of in drawn.items()
+        if seed in of.seeds
     }
-    shown = min(map(len, columns.values()))
+    shown = len(next(iter(columns.values())))
     told = [f"{who.user_id}: {rounds.prompts[rounds.given[m, 0]]}" for m, who in enumerate(rounds.merchants[:shown])]
     plot_grid(columns, told, path)
 
@@ -219,13 +230,17 @@ def table(result: Row) -> str:
         lines += [
             f"  {'':<15}{'utility':>8} {'95 %':>15} {'taste':>6} {'beats DPO':>10} "
             + "".join(f"{m[:9]:>10}" for m in METRICS[1:])
+            + "  seeds"
         ]
         for method, row in (found["rows"] | ({WISHES: found["wishes"]} if "wishes" in found else {})).items():
             utility, taste, wins = row["true_utility"], row.get("taste_captured"), row["win_rate_vs"].get(FOLLOWS)
             bounds = f"[{utility['low']:.2f} {utility['high']:.2f}]"
             lines.append(
                 f"  {method:<15}{utility['mean']:>8.2f} {bounds:>15} "
-                f"{_or_dash(taste):>6} {_or_dash(wins):>10} " + "".join(f"{row[m]['mean']:>10.3f}" for m in METRICS[1:])
+                f"{_or_dash(taste):>6} {_or_dash(wins):>10} "
+                + "".join(f"{row[m]['mean']:>10.3f}" for m in METRICS[1:])
+                + "  "
+                + " ".join(map(str, row["seeds"]))
             )
     return "\n".join(lines)
 

@@ -85,6 +85,11 @@ class Rounds:
             merchants = tuple(merchants[m ^ 1] for m in range(size.merchants))
         return cls(merchants, tuple(asked), tuple(write(a, order) for a in asked), given, size)
 
+    @property
+    def pairs(self) -> np.ndarray:
+        """By merchant, which pair they belong to, int (M,): those of a pair share their prompts."""
+        return np.arange(len(self.merchants)) // 2
+
     @cached_property
     def features(self) -> np.ndarray:
         """Everybody's encoded profile, int64 (M, F)."""

@@ -228,7 +228,7 @@ def draw(bench: Bench, split: str, method: Method, seed: int) -> None:
             to_others = found | bench.judges.scores(Rounds.of("shuffled", bench.size), images, READS_USER)
             found |= {f"shuffled_{name}": to_others[name] for name in SCORES}
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_suffix(".unfinished")
+    unfinished = path.with_suffix(f".{os.getpid()}.unfinished")  # of nobody else, whoever draws the same
     with unfinished.open("wb") as file:
         np.savez_compressed(file, made_with=_made_with(bench, method, seed), **found)
     unfinished.replace(path)

@@ -17,7 +17,7 @@ from training.data.groups import GroupTensors
 from training.family import FamilyPaths
 from training.generator.rounds import Rounds
 from training.market.attributes import ABSENT, KINDS, from_indices, to_indices
-from training.market.taste import utility
+from training.market.taste import score, taste_weights
 from training.pretraining.train_tokenizer import encode
 from training.recogniser import Recogniser
 from training.reward.models import Starts, load
@@ -93,10 +93,9 @@ class Judges:
 
 def true_utility(rounds: Rounds, shown: np.ndarray) -> np.ndarray:
     """Of what is shown, int8 (M, P, K, len(KINDS)), to each merchant for each prompt; float64 (M, P, K)."""
-    found = np.empty(shown.shape[:3])
+    found, weights = np.empty(shown.shape[:3]), [taste_weights(who) for who in rounds.merchants]
     for (m, p, k), _ in np.ndenumerate(found):
-        asked = rounds.asked[rounds.given[m, p]]
-        found[m, p, k] = utility(rounds.merchants[m], from_indices(shown[m, p, k]), asked)
+        found[m, p, k] = score(weights[m], from_indices(shown[m, p, k]), rounds.asked[rounds.given[m, p]])
     return found
 
 

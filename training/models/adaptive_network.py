@@ -169,6 +169,8 @@ class PersonalisedAdaptiveNetwork(nn.Module):
     ) -> "PersonalisedAdaptiveNetwork":
         """An adapter for this U-Net; `schema`, if given, must be the one it was trained with."""
         config = read_config(directory)
+        if missing := {"latent_size", "embed_dim", "n_cross_layers", "schema", "unet"} - config.keys():
+            raise WeightsError(f"{directory} is not an adapter: its config.json lacks {sorted(missing)}")
         own_schema = FeatureSchema.from_json(config["schema"])
         _check_fit(directory, config, unet, own_schema, schema)
         saved = config.get("language")

@@ -50,6 +50,21 @@ def test_numbers_that_are_not_finite_are_refused(tmp_path: Path) -> None:
         export_onnx(broken, LINEAR, draw, tmp_path / "model.onnx")
 
 
+class FineThenBroken(nn.Module):
+    """Two outputs; the second is NaN from three rows on."""
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        few = torch.ones_like(x[:, 0]).sum() < 3
+        return x * 2, torch.where(few, x, torch.nan)
+
+
+def test_one_output_of_several_that_is_not_finite_at_one_size_is_refused(tmp_path: Path) -> None:
+    outputs = (TensorSpec("fine", "FP32", (3,)), TensorSpec("broken", "FP32", (3,)))
+    contract = Contract("two", 8, LINEAR.inputs, outputs)
+    with pytest.raises(NumericalError, match="two: ONNX Runtime differs from torch by inf"):
+        export_onnx(FineThenBroken(), contract, draw, tmp_path / "model.onnx")
+
+
 def test_text_states_are_the_pipelines(family: FamilyPaths) -> None:
     encoder = family.text_encoder()
     ids = torch.randint(0, 200, (2, 77))

@@ -1,6 +1,7 @@
 """Measuring generators: rounds, what pictures are worth, the report's shares and pictures."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from training.market.attributes import ABSENT, KINDS, complete, to_indices
 from training.market.prompts import parse
 from training.market.taste import utility
 from training.models.errors import ModelError
+from training.resampling import Resampler, interval
 
 SIZE = Size(merchants=6, prompts=5, candidates=2, pool=4, best_of=8)
 
@@ -35,7 +37,8 @@ def shown_for(rounds: Rounds, rng: np.random.Generator, candidates: int) -> np.n
 def cell(rounds: Rounds, shown: np.ndarray, rng: np.random.Generator) -> dict[str, np.ndarray]:
     names = [f"{prefix}{name}" for prefix in ("", "shuffled_") for name in REWARD_METRICS]
     scores = {name: rng.normal(size=shown.shape[:3]) for name in names}
-    return {"shown": shown, "sheet": rng.integers(0, 255, (4, 16, 16, 3), dtype=np.uint8), **scores}
+    sheet = rng.integers(0, 255, (4, 16, 16, 3), dtype=np.uint8)
+    return {"made_with": np.array(f"something {SIZE}"), "shown": shown, "sheet": sheet, **scores}
 
 
 def test_splits_share_prompts_and_differ_in_merchants(rounds: Rounds) -> None:
@@ -109,7 +112,7 @@ def test_the_report_puts_dpo_at_nought_and_the_best_at_one(rounds: Rounds, tmp_p
     for seed in (0, 1):
         rng = np.random.default_rng(seed)
         many = np.array([[to_indices(complete(a, rng)) for _ in range(SIZE.best_of)] for a in pool.asked], np.int8)
-        np.savez(tmp_path / "drawn" / f"best-dpo-{seed}.npz", shown=many)
+        np.savez(tmp_path / "drawn" / f"best-dpo-{seed}.npz", shown=many, made_with=f"something {SIZE}")
         dpo = many[rounds.given][:, :, :2]
         of_best = true_utility(rounds, many[rounds.given])
         best = np.take_along_axis(many[rounds.given], of_best.argmax(-1)[:, :, None, None], axis=2).repeat(2, axis=2)
@@ -137,6 +140,52 @@ def test_the_report_puts_dpo_at_nought_and_the_best_at_one(rounds: Rounds, tmp_p
     assert groups["perfusion"] > groups["dpo"] > groups["sd"] == 0
     assert {"contact_sheet.png", "true_utility.png"} <= {p.name for p in tmp_path.iterdir()}
     assert "beats DPO" in table(found)
+
+
+def test_rows_of_other_seeds_are_compared_on_what_they_share_and_told_apart(rounds: Rounds, tmp_path: Path) -> None:
+    (tmp_path / "drawn").mkdir()
+    utilities, best = {}, {}
+    for seed in (0, 1, 2):
+        rng = np.random.default_rng(seed)
+        many = np.array([[to_indices(complete(a, rng)) for _ in range(SIZE.best_of)] for a in rounds.asked], np.int8)
+        if seed < 2:
+            np.savez(tmp_path / "drawn" / f"best-dpo-{seed}.npz", shown=many, made_with=f"something {SIZE}")
+            best[seed] = true_utility(rounds, many[rounds.given]).max(-1)
+        drawn = {"dpo": (0, 1), "sft": (1,), "spo": (1, 2)}
+        for method in (method for method, seeds in drawn.items() if seed in seeds):
+            shown = shown_for(rounds, rng, 2)
+            utilities[method, seed] = true_utility(rounds, shown)
+            np.savez(tmp_path / "drawn" / f"seen-{method}-{seed}.npz", **cell(rounds, shown, rng))
+    found = report(tmp_path, SIZE)
+    rows = found["splits"]["seen"]["rows"]
+    assert found["seeds"] == [0, 1, 2] and rows["sft"]["seeds"] == [1] and rows["spo"]["seeds"] == [1, 2]
+    sft, spo, dpo = (utilities[method, 1] for method in ("sft", "spo", "dpo"))
+    assert rows["sft"]["win_rate_vs"]["dpo"]["mean"] == pytest.approx(((sft > dpo) + (sft == dpo) / 2).mean())
+    assert rows["spo"]["win_rate_vs"]["dpo"]["mean"] == pytest.approx(((spo > dpo) + (spo == dpo) / 2).mean())
+    captured = (sft.mean() - dpo.mean()) / (best[1].mean() - dpo.mean())
+    assert rows["sft"]["taste_captured"]["mean"] == pytest.approx(captured)
+    assert "taste_captured" not in rows["spo"]  # seed 2 has neither dpo nor a pool
+    assert "  1 2" in table(found)
+
+
+def test_intervals_resample_pairs_since_both_of_a_pair_are_shown_the_same(rounds: Rounds, tmp_path: Path) -> None:
+    (tmp_path / "drawn").mkdir()
+    rng = np.random.default_rng(0)
+    same = cell(rounds, shown_for(rounds, rng, 2)[np.arange(6) // 2 * 2], rng)
+    same["clip_score"] = rng.normal(size=(3, 5, 2)).repeat(2, axis=0)
+    np.savez(tmp_path / "drawn" / "seen-sd-0.npz", **same)
+    found = report(tmp_path, SIZE)["splits"]["seen"]["rows"]["sd"]["clip_score"]
+    one_each = Resampler(np.arange(3))
+    expected = interval(*one_each.mean(same["clip_score"][::2].mean((1, 2))[None]))
+    assert found == pytest.approx(expected)
+
+
+def test_a_cell_of_another_size_is_refused(rounds: Rounds, tmp_path: Path) -> None:
+    (tmp_path / "drawn").mkdir()
+    rng = np.random.default_rng(0)
+    np.savez(tmp_path / "drawn" / "seen-sd-0.npz", **cell(rounds, shown_for(rounds, rng, 2), rng))
+    with pytest.raises(ModelError, match="seen-sd-0.npz was drawn in another size"):
+        report(tmp_path, replace(SIZE, pool=5))
 
 
 def test_a_report_of_nothing_says_so(tmp_path: Path) -> None:
