@@ -73,16 +73,16 @@ lint: setup ## ruff, mypy, import-linter, buf, proto drift
 protos: setup ## regenerate protos/gen from protos/perfusion
 	.venv/bin/python protos/generate.py
 
-train-tiny: setup ## train the tiny family from nothing, resumable; hours
+train-tiny: setup ## train the tiny family from nothing into training/weights/tiny, resumable; hours
 	.venv/bin/python -m training.tiny
 
-eval-reward: setup ## the preference table: every reward model, five seeds, into build/eval/reward/; hours, resumable
+eval-reward: setup ## the preference table: every reward model, five seeds, into build/eval/reward.json; hours, resumable
 	.venv/bin/python -m training.reward.table
 
 bench-reward: setup ## groups a second of PerFusionRM's training against plain loops
 	.venv/bin/python -m training.benchmarks.reward_throughput
 
-eval-generation: setup ## the generation table: every method, three seeds, into build/eval/generation/; many hours, resumable
+eval-generation: setup ## the generation table: every method, three seeds, into build/eval/generation.json; many hours, resumable
 	.venv/bin/python -m training.generator.table
 
 eval-suggestions: $(RELEASE) ## SuggestPhrases against the truth, on services of its own, into build/eval/suggestions.json
@@ -98,7 +98,8 @@ bench-generator-full: setup ## Stable Diffusion 1.5's size: one PerFusion step, 
 bench-reward-full: setup ## one training step and one export of PerFusionRM on ViT-H/14; 8 GiB
 	.venv/bin/python -m training.benchmarks.full_size_reward
 
-clean: down ## remove exports, clusters and demonstrations; environments and training runs stay
+clean: ## stop the cluster `local`; remove it, exports and demonstrations; environments and training runs stay
+	@$(MAKE) down NAME=local PORT_OFFSET=0
 	rm -rf build/local build/test build/demo build/timings build/triton-backends
 	rm -rf $(wildcard model_repository/*/[0-9]*) model_repository/releases
 

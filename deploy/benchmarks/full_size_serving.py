@@ -4,8 +4,8 @@
 
 Starts a cluster of its own on the repository that the other left, with patience for a CPU, plays one round of one
 picture with few denoising steps as a merchant's client would, and stops it. Writes
-build/bench/full_size_serving.json: seconds to load the models, of each denoising step and of the round, and the
-largest memory of Triton's processes.
+build/bench/full_size_serving.json: seconds to load the models, of each denoising step after the first and of the round,
+and the largest memory of Triton's processes.
 """
 
 import argparse

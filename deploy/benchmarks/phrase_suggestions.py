@@ -4,7 +4,7 @@
 
 Merchants that no training saw ask what to add to prompts that leave much open. The gain of a phrase is the true utility
 of the value it names over the mean of its kind's values, to this merchant, so that phrases at random gain nothing; nor
-does what no garment can have beside the prompt. Prints, with 95 % intervals over merchants, and writes as JSON:
+does what no garment can have beside the prompt. Prints and writes as JSON, with 95 % intervals over pairs of merchants:
 
     agreement     Spearman's correlation of the scores with the gains, over all phrases of a prompt
     top           mean gain of the best suggestions
@@ -22,6 +22,7 @@ from pathlib import Path
 import grpc
 import numpy as np
 from perfusion.v1.generation_service_pb2 import SuggestPhrasesRequest
+from scipy.stats import spearmanr
 from tqdm import tqdm
 
 from deploy.demo.rounds import CALL_TIMEOUT_S, put_profile
@@ -46,7 +47,7 @@ def measure(clients: Clients, rounds: Rounds, tick: Callable[[], None]) -> dict[
         put_profile(clients, who)
         found += [_suggested(clients, who, rounds.prompts[n]) for n in given]
         tick()
-    sample = Resampler(np.repeat(np.arange(len(rounds.merchants)), rounds.given.shape[1]))
+    sample = Resampler(np.repeat(rounds.pairs, rounds.given.shape[1]))
     return {name: interval(*sample.mean(np.array([[one[name] for one in found]]))) for name in found[0]}
 
 
@@ -57,7 +58,7 @@ def _suggested(clients: Clients, who: Merchant, prompt: str) -> dict[str, float]
     out_of_place, gains = np.isnan(gains), np.nan_to_num(gains)
     top = gains[:TOP]
     return {
-        "agreement": _rank_correlation(np.array([each.score for each in suggestions]), gains),
+        "agreement": float(spearmanr([each.score for each in suggestions], gains).statistic),
         "top": top.mean(),
         "at_most": np.sort(gains)[-TOP:].mean(),
         "liked": (top > 0).mean(),
@@ -70,12 +71,6 @@ def _gain(who: Merchant, prompt: str, phrase: str) -> float:
     said = parse(prompt) | {kind: value}
     in_place = "category" not in said or all(applies(kind, said) for kind in said)
     return gain(who, kind, value) if in_place else np.nan
-
-
-def _rank_correlation(a: np.ndarray, b: np.ndarray) -> float:
-    """Spearman's; of equal values the first is taken to be the smaller."""
-    ranks = [values.argsort(kind="stable").argsort() for values in (a, b)]
-    return float(np.corrcoef(ranks)[0, 1])
 
 
 def main() -> int:

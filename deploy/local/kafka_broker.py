@@ -51,7 +51,7 @@ def prepare(layout: Layout) -> None:
     ports = {"broker": layout.port("kafka"), "controller": layout.port("kafka_controller")}
     _properties(layout).write_text(PROPERTIES.format(data=home / "data", **ports))
     if not any(JARS.glob("kafka_*.jar")):
-        raise RuntimeError("Kafka's jars are missing: run `make build/kafka-jars`")
+        raise RuntimeError("Kafka's jars are missing: run `rm -f build/kafka-jars/fetched && make setup`")
     if not (home / "data" / "meta.properties").exists():
         tool = [
             "kafka.tools.StorageTool",
