@@ -147,8 +147,11 @@ def report(work: Path, size: Size) -> Row:
     """Writes <work>.json and the pictures under `work`; returns what the JSON holds.
 
     Raises:
-        ModelError: nothing is drawn yet.
+        ModelError: nothing is drawn yet, or not all of it was judged by the same models.
     """
+    judges = {str(np.load(path)["judged_by"]): path for path in sorted((work / "drawn").glob("*.npz"))}
+    if len(judges) > 1:
+        raise ModelError(f"not judged by the same models: {', '.join(map(str, judges.values()))}; remove the older")
     splits: dict[str, Row] = {}
     all_rounds = {split: Rounds.of(split, size) for split in SPLITS}
     all_drawn = {split: read(work, split, rounds) for split, rounds in all_rounds.items()}

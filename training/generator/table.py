@@ -130,6 +130,11 @@ class Bench:
         trained = {name: self._reward(bench, model) for name, model in REWARDS.items()}
         return Judges.of(self.family, TINY / "recogniser", bench.clip, trained)
 
+    @cached_property
+    def judged_by(self) -> str:
+        """Stands for the judges, in every cell."""
+        return self.judges.fingerprint()
+
     def _reward(self, bench: preference.Bench, model: Model) -> Path:
         """Where the preference table left it, trained now if it did not."""
         path = bench.work / "runs" / f"industrial-{model}-0"
@@ -185,12 +190,18 @@ def _is_drawn(bench: Bench, split: str, method: Method, seed: int) -> bool:
     """Whether a cell is finished.
 
     Raises:
-        ModelError: it was drawn by another training, or otherwise, and a table must not mix the two.
+        ModelError: it was drawn by another training, or otherwise, or judged by others; a table must not mix the two.
     """
     path = cell_path(bench, split, method, seed)
-    if path.exists() and str(np.load(path)["made_with"]) != _made_with(bench, method, seed):
-        raise ModelError(f"{path} was drawn by another training or in another way; remove it, or choose another --work")
-    return path.exists()
+    if not path.exists():
+        return False
+    cell = np.load(path)
+    if (str(cell["made_with"]), str(cell["judged_by"])) != (_made_with(bench, method, seed), bench.judged_by):
+        raise ModelError(
+            f"{path} was drawn by another training or in another way, or judged by other models; "
+            "remove it, or choose another --work"
+        )
+    return True
 
 
 def _made_with(bench: Bench, method: Method, seed: int) -> str:
@@ -230,7 +241,8 @@ def draw(bench: Bench, split: str, method: Method, seed: int) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_suffix(f".{os.getpid()}.unfinished")  # of nobody else, whoever draws the same
     with unfinished.open("wb") as file:
-        np.savez_compressed(file, made_with=_made_with(bench, method, seed), **found)
+        made = {"made_with": _made_with(bench, method, seed), "judged_by": bench.judged_by}
+        np.savez_compressed(file, **made, **found)
     unfinished.replace(path)
 
 

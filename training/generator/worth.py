@@ -5,6 +5,7 @@ reward models are those of the preference table, seed 0.
 """
 
 import copy
+import hashlib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from training.family import FamilyPaths
 from training.generator.rounds import Rounds
 from training.market.attributes import ABSENT, KINDS, from_indices, to_indices
 from training.market.taste import score, taste_weights
+from training.models.storage import fingerprint
 from training.pretraining.train_tokenizer import encode
 from training.recogniser import Recogniser
 from training.reward.models import Starts, load
@@ -51,6 +53,11 @@ class Judges:
         scorers = {name: scorer(model, trained[name]) for name, model in REWARDS.items()}
         scale = 100.0 / backbone.logit_scale.exp().item()
         return cls(Recogniser.load(recogniser), scorers | {"clip_score": scorer("clip_h", None)}, family, scale)
+
+    def fingerprint(self) -> str:
+        """Of all their weights: numbers of other judges do not belong into one table."""
+        networks = [self.recogniser.net, *(scorer.model for scorer in self.scorers.values())]
+        return hashlib.sha256(" ".join(map(fingerprint, networks)).encode()).hexdigest()[:16]
 
     def read(self, images: np.ndarray) -> np.ndarray:
         """What the pictures (…, H, W, 3) show, int8 (…, len(KINDS)); ABSENT where the garment has none."""

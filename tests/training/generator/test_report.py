@@ -19,6 +19,7 @@ from training.models.errors import ModelError
 from training.resampling import Resampler, interval
 
 SIZE = Size(merchants=6, prompts=5, candidates=2, pool=4, best_of=8)
+MADE = {"made_with": np.array(f"something {SIZE}"), "judged_by": np.array("judges")}
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +39,7 @@ def cell(rounds: Rounds, shown: np.ndarray, rng: np.random.Generator) -> dict[st
     names = [f"{prefix}{name}" for prefix in ("", "shuffled_") for name in REWARD_METRICS]
     scores = {name: rng.normal(size=shown.shape[:3]) for name in names}
     sheet = rng.integers(0, 255, (4, 16, 16, 3), dtype=np.uint8)
-    return {"made_with": np.array(f"something {SIZE}"), "shown": shown, "sheet": sheet, **scores}
+    return {**MADE, "shown": shown, "sheet": sheet, **scores}
 
 
 def test_splits_share_prompts_and_differ_in_merchants(rounds: Rounds) -> None:
@@ -112,7 +113,7 @@ def test_the_report_puts_dpo_at_nought_and_the_best_at_one(rounds: Rounds, tmp_p
     for seed in (0, 1):
         rng = np.random.default_rng(seed)
         many = np.array([[to_indices(complete(a, rng)) for _ in range(SIZE.best_of)] for a in pool.asked], np.int8)
-        np.savez(tmp_path / "drawn" / f"best-dpo-{seed}.npz", shown=many, made_with=f"something {SIZE}")
+        np.savez(tmp_path / "drawn" / f"best-dpo-{seed}.npz", shown=many, **MADE)
         dpo = many[rounds.given][:, :, :2]
         of_best = true_utility(rounds, many[rounds.given])
         best = np.take_along_axis(many[rounds.given], of_best.argmax(-1)[:, :, None, None], axis=2).repeat(2, axis=2)
@@ -149,7 +150,7 @@ def test_rows_of_other_seeds_are_compared_on_what_they_share_and_told_apart(roun
         rng = np.random.default_rng(seed)
         many = np.array([[to_indices(complete(a, rng)) for _ in range(SIZE.best_of)] for a in rounds.asked], np.int8)
         if seed < 2:
-            np.savez(tmp_path / "drawn" / f"best-dpo-{seed}.npz", shown=many, made_with=f"something {SIZE}")
+            np.savez(tmp_path / "drawn" / f"best-dpo-{seed}.npz", shown=many, **MADE)
             best[seed] = true_utility(rounds, many[rounds.given]).max(-1)
         drawn = {"dpo": (0, 1), "sft": (1,), "spo": (1, 2)}
         for method in (method for method, seeds in drawn.items() if seed in seeds):
@@ -186,6 +187,16 @@ def test_a_cell_of_another_size_is_refused(rounds: Rounds, tmp_path: Path) -> No
     np.savez(tmp_path / "drawn" / "seen-sd-0.npz", **cell(rounds, shown_for(rounds, rng, 2), rng))
     with pytest.raises(ModelError, match="seen-sd-0.npz was drawn in another size"):
         report(tmp_path, replace(SIZE, pool=5))
+
+
+def test_cells_that_others_judged_are_refused(rounds: Rounds, tmp_path: Path) -> None:
+    (tmp_path / "drawn").mkdir()
+    rng = np.random.default_rng(0)
+    for method, judges in (("sd", "old"), ("sft", "new")):
+        made = cell(rounds, shown_for(rounds, rng, 2), rng) | {"judged_by": np.array(judges)}
+        np.savez(tmp_path / "drawn" / f"seen-{method}-0.npz", **made)
+    with pytest.raises(ModelError, match=r"not judged by the same models: .*sd-0\.npz, .*sft-0\.npz"):
+        report(tmp_path, SIZE)
 
 
 def test_a_report_of_nothing_says_so(tmp_path: Path) -> None:

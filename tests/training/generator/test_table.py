@@ -34,7 +34,8 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Any:
     save(PickScore(family.clip()), work / "pickscore")
     trained = dict(zip(REWARDS, (work / "aesthetic", work / "pickscore", family.perfusion_rm), strict=True))
     judges = Judges.of(family, TINY / "recogniser", clip, trained)
-    return SimpleNamespace(work=work, runs=work / "runs", family=family, size=SIZE, judges=judges, base="base")
+    made_with = {"base": "base", "judged_by": judges.fingerprint()}
+    return SimpleNamespace(work=work, runs=work / "runs", family=family, size=SIZE, judges=judges, **made_with)
 
 
 def drawn(bench: Any, split: str, method: Method) -> dict[str, np.ndarray]:
@@ -59,12 +60,23 @@ def test_a_personal_cell_is_drawn_for_each_and_kept_with_what_made_it(bench: Any
     assert not np.array_equal(*cell["shown"])
     assert not any(name.startswith("shuffled") for name in cell)
     assert table._is_drawn(bench, "unseen", "perfusion_plus", 0)
-    other = SimpleNamespace(**vars(bench) | {"base": "other weights"})
-    with pytest.raises(ModelError, match="unseen-perfusion_plus-0.npz was drawn by another training"):
-        table._is_drawn(other, "unseen", "perfusion_plus", 0)
+    for name in ("base", "judged_by"):
+        other = SimpleNamespace(**vars(bench) | {name: "other weights"})
+        with pytest.raises(ModelError, match="unseen-perfusion_plus-0.npz was drawn by another training"):
+            table._is_drawn(other, "unseen", "perfusion_plus", 0)
     assert not list((bench.work / "drawn").glob("*.unfinished"))
 
 
 def test_the_best_of_many_is_drawn_for_the_whole_pool(bench: Any) -> None:
     cell = drawn(bench, table.BEST, "dpo")
     assert cell["shown"].shape == (len(Rounds.of("seen", SIZE).prompts), SIZE.best_of, len(KINDS))
+
+
+def test_other_weights_are_other_judges(bench: Any) -> None:
+    before, [weight, *_] = bench.judges.fingerprint(), bench.judges.scorers["pickscore"].model.parameters()
+    assert before == bench.judged_by
+    weight.data.view(-1)[0] += 1
+    try:
+        assert bench.judges.fingerprint() != before
+    finally:
+        weight.data.view(-1)[0] -= 1
