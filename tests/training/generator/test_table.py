@@ -1,5 +1,6 @@
 """One cell of the generation table, on the released weights: drawn, judged, kept with what made it."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,9 +12,10 @@ from training.baselines.aesthetics import Aesthetics
 from training.baselines.pickscore import PickScore
 from training.family import TINY, FamilyPaths
 from training.generator import table
-from training.generator.methods import CHAINS, Method, folder
+from training.generator.methods import CHAINS, Method, folder, stamp
 from training.generator.rounds import Rounds, Size
 from training.generator.worth import READS_USER, REWARDS, SCORES, Judges
+from training.jobs import Job
 from training.market.attributes import KINDS
 from training.models.errors import ModelError
 from training.reward.models import save
@@ -80,3 +82,28 @@ def test_other_weights_are_other_judges(bench: Any) -> None:
         assert bench.judges.fingerprint() != before
     finally:
         weight.data.view(-1)[0] -= 1
+
+
+def test_trainings_come_level_by_level_and_what_is_finished_is_left_alone(
+    bench: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    ran = tmp_path / "ran"
+
+    def job(_bench: Any, _jobs: int, name: str, seed: int, _what: Sequence[str]) -> Job:
+        return Job(name, ("sh", "-c", f"echo {name}-{seed} >> {ran}"), tmp_path / "log")
+
+    monkeypatch.setattr(table, "_job", job)
+    here = SimpleNamespace(**vars(bench) | {"work": tmp_path, "runs": tmp_path / "runs"})
+    table.run_all(here, ["perfusion", "dpo"], [3], ["seen"], jobs=1)
+    trainings, drawings = ["dpo-3", "dpo-sft-3", "dpo-sft-group-3"], ["best-dpo-3", "seen-perfusion-3", "seen-dpo-3"]
+    assert ran.read_text().split() == trainings + drawings
+
+    ran.unlink()
+    done = folder(here.runs, ("dpo",), 3) / "done"
+    done.parent.mkdir(parents=True)
+    done.write_text(stamp(("dpo",), 3, here.base))
+    cell = table.cell_path(here, "seen", "dpo", 3)
+    cell.parent.mkdir()
+    np.savez(cell, made_with=table._made_with(here, "dpo", 3), judged_by=here.judged_by)
+    table.run_all(here, ["perfusion", "dpo"], [3], ["seen"], jobs=1)
+    assert ran.read_text().split() == trainings[1:] + drawings[:2]
