@@ -91,7 +91,7 @@ eval-suggestions: $(RELEASE) ## SuggestPhrases against the truth, on services of
 bench-generator: setup ## groups a second of PerFusion's training against plain loops
 	.venv/bin/python -m training.benchmarks.generator_throughput
 
-bench-generator-full: setup ## Stable Diffusion 1.5's size: one PerFusion step, the export, a round through Triton; half an hour, 18 GiB
+bench-generator-full: setup ## Stable Diffusion 1.5's size: one PerFusion step, the export, a round through Triton; 10 to 30 minutes, 18 GiB
 	.venv/bin/python -m training.benchmarks.full_size_generator
 	.venv/bin/python -m deploy.benchmarks.full_size_serving
 
