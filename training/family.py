@@ -17,13 +17,16 @@ from transformers import CLIPModel, CLIPTextModel, CLIPTokenizer
 from transformers.utils import logging as transformers_logging
 
 from training.models.adaptive_network import PersonalisedAdaptiveNetwork
-from training.models.errors import WeightsError
+from training.models.errors import WeightsError, reading
 from training.models.feature_schema import FeatureSchema
 from training.models.frozen_unet import load_unet
 from training.models.preprocess import Preprocess
 from training.models.reward_model import PerFusionRM
+from training.models.storage import load_pretrained
+from training.noise import NUM_TRAIN_TIMESTEPS
 
 TINY = Path("training/weights/tiny")
+COMPONENTS = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")  # of a pipeline
 M = TypeVar("M", bound=torch.nn.Module)
 Phrases = Sequence[dict[str, Any]]  # [{"kind": "sleeve", "phrases": ["sleeveless", …]}, …]
 
@@ -72,28 +75,45 @@ class FamilyPaths:
 
     def vae(self) -> AutoencoderKL:
         where = self._present(self.pipeline / "vae")
-        return _frozen(AutoencoderKL.from_pretrained(where, torch_dtype=torch.float32, low_cpu_mem_usage=False))
+        return load_pretrained(AutoencoderKL, where, torch_dtype=torch.float32, low_cpu_mem_usage=False)
 
     def text_encoder(self) -> CLIPTextModel:
         where = self._present(self.pipeline / "text_encoder")
-        return _frozen(CLIPTextModel.from_pretrained(where, dtype=torch.float32))
+        return load_pretrained(CLIPTextModel, where, dtype=torch.float32)
 
     def tokenizer(self) -> CLIPTokenizer:
-        return CLIPTokenizer.from_pretrained(self._present(self.pipeline / "tokenizer"))
+        return _tokenizer(self._present(self.pipeline / "tokenizer"))
 
     def noise_scheduler(self) -> DDIMScheduler:
-        return DDIMScheduler.from_pretrained(self._present(self.pipeline / "scheduler"))
+        """The noise schedule of the U-Net, which must predict ε on as many levels as trainings draw."""
+        where = self._present(self.pipeline / "scheduler")
+        with reading(where):
+            scheduler = DDIMScheduler.from_pretrained(where)
+        for key, wanted in (("prediction_type", "epsilon"), ("num_train_timesteps", NUM_TRAIN_TIMESTEPS)):
+            if scheduler.config[key] != wanted:
+                raise WeightsError(f"{where}: {key} is {scheduler.config[key]!r}; only {wanted!r} is supported")
+        return scheduler
+
+    def check_pipeline(self) -> None:
+        """Refuses a pipeline that lacks a component, whichever is needed first.
+
+        Raises:
+            WeightsError: names them.
+        """
+        if missing := [name for name in COMPONENTS if not (self._present(self.pipeline) / name).is_dir()]:
+            raise WeightsError(f"{self.pipeline} lacks {', '.join(missing)}")
 
     def clip(self) -> CLIPModel:
-        return _frozen(CLIPModel.from_pretrained(self._present(self.reward), dtype=torch.float32))
+        return load_pretrained(CLIPModel, self._present(self.reward), dtype=torch.float32)
 
     def reward_tokenizer(self) -> CLIPTokenizer:
         inside = self.reward / "tokenizer"
-        return CLIPTokenizer.from_pretrained(inside if inside.is_dir() else self._present(self.reward))
+        return _tokenizer(inside if inside.is_dir() else self._present(self.reward))
 
     def preprocess(self, clip: CLIPModel) -> Preprocess:
         path = self._present(self.reward / "preprocessor_config.json")
-        return Preprocess(json.loads(path.read_text()), clip.config.vision_config.image_size)
+        with reading(path):
+            return Preprocess(json.loads(path.read_text()), clip.config.vision_config.image_size)
 
     def perfusion(self, unet: UNet2DConditionModel) -> PersonalisedAdaptiveNetwork:
         network = PersonalisedAdaptiveNetwork.load(self.adapter, unet, self.schema())
@@ -153,6 +173,11 @@ def save_reward_backbone(
         "do_convert_rgb": True,
     }  # fmt: skip
     (directory / "preprocessor_config.json").write_text(json.dumps(preprocessing, indent=1) + "\n")
+
+
+def _tokenizer(directory: Path) -> CLIPTokenizer:
+    with reading(directory):
+        return CLIPTokenizer.from_pretrained(directory)
 
 
 def _frozen(module: M) -> M:

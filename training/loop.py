@@ -19,7 +19,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
-from training.models.errors import ModelError
+from training.models.errors import ModelError, reading
 from training.plots import plot_log
 from training.workers import Workers
 
@@ -89,7 +89,7 @@ def fit(
         ResumeError: the checkpoint in `run_dir` was made with something else.
     """
     workers = workers or Workers()
-    run_dir.mkdir(parents=True, exist_ok=True)
+    make_run_dir(run_dir)
     first = _restore(run_dir / "checkpoint.pt", state, made_with or {})
     workers.wait()  # nobody writes while another still reads
     log = _Log(run_dir, first) if workers.is_first else None
@@ -109,6 +109,20 @@ def fit(
             saved_at = time.monotonic()
     if log is not None:
         log.close()
+
+
+def make_run_dir(path: Path) -> None:
+    """The folder of a run, before any long work.
+
+    Raises:
+        ModelError: it cannot be made or written to.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ModelError(f"{path} cannot be made: {error.strerror}") from error
+    if not os.access(path, os.W_OK | os.X_OK):
+        raise ModelError(f"{path} cannot be written to")
 
 
 class _Log:
@@ -150,14 +164,16 @@ class _Log:
 def _restore(path: Path, state: Mapping[str, Stateful], made_with: Mapping[str, Any]) -> int:
     if not path.exists():
         return 0
-    saved = torch.load(path, map_location="cpu", weights_only=False)
+    with reading(path, ResumeError):
+        saved = torch.load(path, map_location="cpu", weights_only=False)
     was = saved.get("made_with", {})
     odd = sorted(name for name in {*was, *made_with} if was.get(name) != made_with.get(name))
     if odd:
         told = ", ".join(f"{name} was {was.get(name)!r} and is {made_with.get(name)!r}" for name in odd)
         raise ResumeError(f"{path} is of another run: {told}; choose another folder or remove this one")
-    for name, part in state.items():
-        part.load_state_dict(saved["state"][name])
+    with reading(path, ResumeError):
+        for name, part in state.items():
+            part.load_state_dict(saved["state"][name])
     return int(saved["step"])
 
 
@@ -170,7 +186,7 @@ def _save(path: Path, step: int, state: Mapping[str, Stateful], made_with: Mappi
 def _check_finite(row: Mapping[str, float], n: int) -> None:
     bad = [name for name, value in row.items() if not math.isfinite(value)]
     if bad:
-        raise Diverged(f"step {n}: {', '.join(bad)} is not finite; lower the learning rate")
+        raise Diverged(f"step {n}: {', '.join(bad)} is not finite; lower the learning rate (or κ)")
 
 
 def _append(path: Path, row: Mapping[str, float]) -> None:

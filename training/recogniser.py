@@ -18,6 +18,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from training.market.attributes import ABSENT, ATTRIBUTES, KINDS, applies, from_indices
+from training.models.errors import reading
+from training.models.storage import read_config
 
 
 class AttributeNet(nn.Module):
@@ -86,12 +88,13 @@ class Recogniser:
     @classmethod
     def load(cls, directory: Path) -> "Recogniser":
         """From a directory with config.json and recogniser.safetensors."""
-        config = json.loads((directory / "config.json").read_text())
+        config = read_config(directory)
         if tuple(config["kinds"]) != KINDS:
             raise ValueError(f"{directory}: trained for the kinds {config['kinds']}, not {KINDS}")
         net = AttributeNet(config["width"])
-        weights = load_file(directory / "recogniser.safetensors")
-        net.load_state_dict({name: w.float() for name, w in weights.items()})
+        with reading(directory):
+            weights = load_file(directory / "recogniser.safetensors")
+            net.load_state_dict({name: w.float() for name, w in weights.items()})
         return cls(net)
 
     def save(self, directory: Path) -> None:

@@ -32,10 +32,10 @@ from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from training.data.groups import GroupTensors
+from training.data.groups import GroupError, GroupTensors
 from training.data.load import generator_groups
 from training.family import TINY, FamilyPaths, hush_libraries
-from training.generator.batches import GeneratorBatches
+from training.generator.batches import GeneratorBatches, check_latents
 from training.generator.recipes import GROUP_OBJECTIVES, STAGES, GeneratorRecipe, paper, tiny
 from training.generator.sheets import sheet
 from training.generator.step import (
@@ -47,9 +47,9 @@ from training.generator.step import (
     measures,
     noise_errors,
 )
-from training.loop import LOG_EVERY, Diverged, Stateful, fit, warmup_cosine, warmup_only
+from training.loop import LOG_EVERY, Diverged, Stateful, fit, make_run_dir, warmup_cosine, warmup_only
 from training.models.adaptive_network import PersonalisedAdaptiveNetwork
-from training.models.errors import ModelError, TopologyError
+from training.models.errors import ModelError
 from training.models.frozen_unet import load_unet
 from training.models.policies import AdaptedUNet, Policy, TunedUNet
 from training.models.storage import fingerprint
@@ -75,7 +75,7 @@ class Training:
         self.recipe, self.family, self.workers = recipe, family, workers or Workers()
         self.out: Path | None = None  # where sheets are drawn
         self.device = self.workers.device
-        _check_latents(groups, unet)
+        check_latents(groups, unet)
         self.policy = _first_policy(recipe, groups, unet.to(self.device), start).to(self.device)
         from_weights = {"unet": fingerprint(unet), "start": fingerprint(self.policy.trained)}
         self.made_with = asdict(recipe) | {"groups": groups.fingerprint()} | from_weights
@@ -86,7 +86,7 @@ class Training:
         self.average = AveragedModel(self.network, multi_avg_fn=ema) if recipe.ema else None
         self.optimizer = torch.optim.AdamW(_rates(self.policy, recipe), recipe.lr, weight_decay=recipe.weight_decay)
         self.schedule = self._schedule()
-        training, held_out = groups.split(min(recipe.held_out, len(groups) // 5))
+        training, held_out = _split(groups, recipe)
         self.batches = GeneratorBatches(training, family, recipe, self.device)
         as_measured = replace(recipe, objective="group", prompt_dropout=0.0)
         self.held_out = GeneratorBatches(held_out, family, as_measured, self.device)
@@ -218,6 +218,21 @@ def train_stage(
     return kept
 
 
+def _split(groups: GroupTensors, recipe: GeneratorRecipe) -> tuple[GroupTensors, GroupTensors]:
+    """What is trained on, and the last groups, which are held out.
+
+    Raises:
+        GroupError: nothing could be measured on these.
+    """
+    n = min(recipe.held_out, len(groups) // 5)
+    if not n:
+        raise GroupError(f"{len(groups)} groups are too few: a fifth is held out, so 5 are the least")
+    training, held_out = groups.split(n)
+    if not len(held_out.rows_with(negatives=True)):
+        raise GroupError(f"none of the last {n} groups, which are held out, has both a pick and what was passed over")
+    return training, held_out
+
+
 def _first_policy(
     recipe: GeneratorRecipe, groups: GroupTensors, unet: UNet2DConditionModel, start: Path | None
 ) -> Policy:
@@ -228,16 +243,6 @@ def _first_policy(
     torch.manual_seed(recipe.seed)
     shape = (recipe.embed_dim, recipe.n_cross_layers)
     return AdaptedUNet(unet, PersonalisedAdaptiveNetwork.from_unet(unet, groups.schema, *shape))
-
-
-def _check_latents(groups: GroupTensors, unet: UNet2DConditionModel) -> None:
-    """Refuse latents of another shape than the U-Net's."""
-    if groups.latents is None:
-        return  # GeneratorBatches says so
-    channels, size = unet.config.in_channels, unet.config.sample_size
-    if groups.latents.shape[2:] != (channels, size, size):
-        found = "×".join(map(str, groups.latents.shape[2:]))
-        raise TopologyError(f"the U-Net's latents are {channels}×{size}×{size}, those of the groups {found}")
 
 
 def _rates(policy: Policy, recipe: GeneratorRecipe) -> list[dict[str, object]]:
@@ -305,6 +310,8 @@ def main() -> int:
         if arguments.objective:
             of_groups = {name: recipe for name, recipe in recipes.items() if recipe.objective == "group"}
             recipes |= {name: replace(recipe, objective=arguments.objective) for name, recipe in of_groups.items()}
+        make_run_dir(arguments.out)
+        family.check_pipeline()
         if workers.is_first:
             generator_groups(arguments.data, family)  # prepared once, then found by all
         workers.wait()

@@ -30,7 +30,7 @@ from training.baselines.image_reward import ImageReward
 from training.data.groups import EpochSampler, GroupError, GroupTensors
 from training.data.load import reward_groups
 from training.family import TINY, FamilyPaths, hush_libraries
-from training.loop import Diverged, Stateful, fit, warmup_cosine, warmup_only
+from training.loop import Diverged, Stateful, fit, make_run_dir, warmup_cosine, warmup_only
 from training.metrics import Ranking, rank_metrics
 from training.models.errors import ModelError
 from training.models.feature_crossing import drop_features
@@ -292,6 +292,7 @@ def main() -> int:
     recipe = replace(RECIPES[arguments.recipe](arguments.model), **changed)
     workers = Workers.from_environment()
     try:
+        make_run_dir(arguments.out)
         family = FamilyPaths.under(arguments.weights)
         clip = family.clip()
         starts = Starts(clip, ImageReward.from_published(arguments.blip) if arguments.blip else None)

@@ -23,10 +23,10 @@ from torch import Tensor
 from training.data.groups import GroupTensors
 from training.data.load import generator_groups
 from training.family import TINY, FamilyPaths, hush_libraries
-from training.generator.batches import GeneratorBatches
+from training.generator.batches import GeneratorBatches, check_latents
 from training.generator.recipes import GeneratorRecipe
 from training.generator.spo import Critic, Pairs, SpoRecipe, StepLevels, draw_pairs, log_ratios
-from training.loop import Diverged, Stateful, fit, warmup_cosine
+from training.loop import Diverged, Stateful, fit, make_run_dir, warmup_cosine
 from training.models.errors import ModelError
 from training.models.frozen_unet import decode, encode, load_unet
 from training.models.policies import TunedUNet
@@ -83,6 +83,7 @@ class StepAwareTraining:
         shape = replace(shape, levels="uniform", feature_dropout=0.0, seed=recipe.seed)
         self.batches = GeneratorBatches(groups, family, shape, self.device)
         self.unet = (load_unet(unet) if unet else family.unet()).to(self.device)
+        check_latents(groups, self.unet)
         torch.manual_seed(recipe.seed)
         self.critic = untrained_critic(family, self.device)
         self.alphas_bar = family.noise_scheduler().alphas_cumprod.to(self.device)
@@ -127,6 +128,7 @@ class SpoTraining:
         self.recipe, self.device, self.critic = recipe, Workers().device, critic
         critic.model.eval().requires_grad_(False)
         start = (load_unet(unet) if unet else family.unet()).to(self.device)
+        check_latents(groups, start)
         self.policy = TunedUNet(start)
         prompts = GeneratorRecipe("sft", recipe.rounds, recipe.lr, groups_per_batch=recipe.prompts, seed=recipe.seed)
         self.batches = GeneratorBatches(groups, family, prompts, self.device)
@@ -199,6 +201,8 @@ def main() -> int:
     hush_libraries()
     family = FamilyPaths.under(arguments.weights)
     try:
+        make_run_dir(arguments.out)
+        family.check_pipeline()
         groups = generator_groups(arguments.data, family)
         unet = train(RECIPES[arguments.recipe](arguments.seed), groups, family, arguments.out, arguments.unet)
     except (ModelError, Diverged) as error:

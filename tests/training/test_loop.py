@@ -46,6 +46,14 @@ def test_a_killed_run_resumes_bit_exactly(tmp_path: Path) -> None:
     assert torch.equal(whole.bias, resumed.bias)
 
 
+def test_a_damaged_checkpoint_is_refused_by_name(tmp_path: Path) -> None:
+    training(tmp_path, 5)
+    path = tmp_path / "checkpoint.pt"
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(ResumeError, match=r"checkpoint\.pt cannot be read"):
+        training(tmp_path, 10)
+
+
 def test_the_log_has_each_step_once_after_a_kill(tmp_path: Path) -> None:
     with pytest.raises(Killed):
         training(tmp_path, 30, die_at=17)

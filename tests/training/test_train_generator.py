@@ -5,6 +5,7 @@ import math
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
+from training import train_spo
 from training.data.groups import GroupError, GroupTensors
 from training.family import FamilyPaths
 from training.generator.batches import GeneratorBatches
@@ -241,6 +243,7 @@ def test_a_stranger_is_the_next_user_who_differs() -> None:
         ("--accumulate 0", "accumulate is 0, at least 1"),
         ("--steps 0", "steps is 0, at least 1"),
         ("--seed -1", "seed is -1, at least 0"),
+        ("--seed 99999999999999999999", "seed is 99999999999999999999, at most 2147483647"),
         ("--lr nan", "lr is nan, a positive number"),
         ("--stages sft sft", "each stage once; got sft sft"),
         ("--objective listwise", "invalid choice: 'listwise'"),
@@ -256,6 +259,16 @@ def test_bad_arguments_are_named_before_anything_is_read(
         code = refused.code
     assert code in (1, 2)
     assert told in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("program", [main, train_spo.main])
+def test_a_folder_that_cannot_be_written_is_refused_at_once(
+    program: Callable[[], int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(sys, "argv", ["train", "--data", "absent", "--out", str(tmp_path / "file" / "run")])
+    assert program() == 1
+    assert "file/run cannot be made: Not a directory" in capsys.readouterr().err
 
 
 def test_the_exact_likelihood_trains_like_the_group_objective(unet, schema, batch) -> None:
@@ -299,11 +312,35 @@ def test_winners_that_get_much_worse_stop_the_training(family: FamilyPaths, grou
         begin(replace(RECIPE, divergence=0.5), groups, family).measure(RECIPE.steps - 1)
 
 
-def test_latents_that_are_not_finite_are_refused(family: FamilyPaths, groups: GroupTensors) -> None:
+def test_latents_that_are_not_finite_are_refused_by_their_group(family: FamilyPaths, groups: GroupTensors) -> None:
     assert groups.latents is not None
-    groups.latents[:] = np.nan
-    with pytest.raises(GroupError, match="NaN"):
-        begin(RECIPE, groups, family).step(0)
+    groups.latents[7, 1, 0, 0, 0] = np.nan
+    with pytest.raises(GroupError, match="latents of group 7 hold NaN"):
+        begin(RECIPE, groups, family)
+    groups.latents[9] = np.inf
+    named = replace(groups, group_ids=np.array([f"g{n}" for n in range(len(groups))]))
+    with pytest.raises(GroupError, match="latents of group g7 and of 1 more hold NaN"):
+        begin(RECIPE, named, family)
+
+
+def test_groups_that_nothing_could_be_measured_on_are_refused(family: FamilyPaths, groups: GroupTensors) -> None:
+    with pytest.raises(GroupError, match="4 groups are too few"):
+        begin(RECIPE, groups.rows(slice(0, 4)), family)
+    groups.selected[-4:] = False
+    with pytest.raises(GroupError, match="none of the last 4 groups, which are held out"):
+        begin(RECIPE, groups, family)
+
+
+def test_tokens_of_another_text_encoder_are_refused(family: FamilyPaths, groups: GroupTensors) -> None:
+    known = family.text_encoder().config.vocab_size
+    groups.input_ids[3, 1, 5] = known
+    with pytest.raises(GroupError, match=f"to {known}, but the text encoder knows {known} tokens"):
+        begin(RECIPE, groups, family)
+
+
+def test_a_batch_of_everything_a_thousand_times_is_refused(family: FamilyPaths, groups: GroupTensors) -> None:
+    with pytest.raises(GroupError, match="a batch of 100000000000 groups"):
+        begin(replace(RECIPE, groups_per_batch=100_000_000_000), groups, family)
 
 
 def test_latents_of_another_size_are_refused(family: FamilyPaths, groups: GroupTensors) -> None:

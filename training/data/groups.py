@@ -21,12 +21,13 @@ from pathlib import Path
 
 import numpy as np
 
-from training.models.errors import ModelError
+from training.models.errors import ModelError, reading
 from training.models.feature_schema import FeatureSchema
 
 REQUIRED = {"features": ("int64", 2), "selected": ("bool", 2), "input_ids": ("int64", 3)}
 OPTIONAL = {"latents": ("float16", 5), "images": ("uint8", 5), "present": ("bool", 2)}
 NAMES = ("group_ids", "user_ids")
+MOST_EPOCHS = 1_000  # in one batch; more is a slip of the hand
 
 
 class GroupError(ModelError):
@@ -78,12 +79,12 @@ class GroupTensors:
         return len(self.selected)
 
     def fingerprint(self) -> str:
-        """Of who was shown what and what they selected; of latents a sample, pictures are left out."""
+        """Of who was shown what and what they selected; pictures, which latents stand for, are left out."""
         digest = hashlib.sha256(json.dumps(self.schema.to_json(), sort_keys=True).encode())
-        for array in (self.features, self.selected, self.input_ids[:, 0]):
-            digest.update(np.ascontiguousarray(array).tobytes())
+        for array in (self.features, self.selected, self.there, self.input_ids):
+            digest.update(np.ascontiguousarray(array).data)
         if self.latents is not None:
-            digest.update(np.ascontiguousarray(self.latents[:: max(1, len(self) // 64)]).tobytes())
+            update_with(digest, self.latents)
         return digest.hexdigest()[:16]
 
     def rows_with(self, *, negatives: bool) -> np.ndarray:
@@ -116,8 +117,18 @@ class GroupTensors:
         if missing or not (directory / "feature_schema.json").is_file():
             raise GroupError(f"{directory} is not a directory of groups: no {', '.join(missing) or 'schema'}")
         present = [name for name in (*REQUIRED, *OPTIONAL, *NAMES) if (directory / f"{name}.npy").is_file()]
-        arrays = {name: np.load(directory / f"{name}.npy", mmap_mode="r") for name in present}
+        arrays = {}
+        for name in present:
+            path = directory / f"{name}.npy"
+            with reading(path, GroupError):
+                arrays[name] = np.load(path, mmap_mode="r")
         return cls(FeatureSchema.read(directory / "feature_schema.json"), **arrays)
+
+
+def update_with(digest: "hashlib._Hash", array: np.ndarray, at_once: int = 256) -> None:
+    """Adds an array (N, …) that may be larger than memory."""
+    for start in range(0, len(array), at_once):
+        digest.update(np.ascontiguousarray(array[start : start + at_once]).data)
 
 
 class EpochSampler:
@@ -129,6 +140,8 @@ class EpochSampler:
     def __init__(self, rows: np.ndarray, batch_size: int, seed: int) -> None:
         if len(rows) == 0:
             raise GroupError("no group has both a selected candidate and whatever else the objective needs")
+        if batch_size > MOST_EPOCHS * len(rows):
+            raise GroupError(f"a batch of {batch_size} groups shows each of {len(rows)} over {MOST_EPOCHS} times")
         self.rows, self.batch_size, self.seed = rows, batch_size, seed
         self._epoch, self._order = -1, rows
 

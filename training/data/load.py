@@ -12,7 +12,7 @@ import torch
 from diffusers import AutoencoderKL
 from tqdm import tqdm
 
-from training.data.groups import GroupError, GroupTensors
+from training.data.groups import GroupError, GroupTensors, update_with
 from training.data.prepare import prepare
 from training.family import FamilyPaths
 
@@ -65,7 +65,7 @@ def _fingerprint(groups: GroupTensors, vae: AutoencoderKL) -> str:
     """Of these pictures through these weights."""
     digest = hashlib.sha256(repr((groups.selected.shape, vae.config.scaling_factor)).encode())
     if groups.images is not None:
-        digest.update(np.ascontiguousarray(groups.images[:: max(1, len(groups) // 64)]).data)
+        update_with(digest, groups.images)
     for weight in vae.state_dict().values():
         digest.update(np.ascontiguousarray(weight.float().cpu().numpy()).data)
     return digest.hexdigest()[:16]

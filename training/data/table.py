@@ -30,7 +30,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from training.models.errors import ModelError
+from training.models.errors import ModelError, reading
 from training.models.feature_schema import FeatureSchema
 
 ROWS_PER_FILE = 10_000
@@ -233,9 +233,9 @@ def _fits(found: pa.DataType, wanted: pa.DataType) -> bool:
 def _rows(path: Path, images: bool) -> Iterator[dict[str, Any]]:
     columns = [name for name in SCHEMA.names if name != "candidates"]
     parts = ["image_id", "uri", "selected", *(["image"] if images else [])]
-    element = _element_name(path)
-    wanted = [*columns, *(f"candidates.{element}.{part}" for part in parts)]
-    with pq.ParquetFile(path) as file:
+    with reading(path, TableError), pq.ParquetFile(path) as file:
+        element = _element_name(path)
+        wanted = [*columns, *(f"candidates.{element}.{part}" for part in parts)]
         for batch in file.iter_batches(batch_size=_BATCH, columns=wanted):
             yield from batch.to_pylist()
 

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from transformers import CLIPTextModel
 
+from training.data.groups import GroupError
+
 CACHE_BYTES = 4 << 30  # above this, prompts are encoded again each time instead of kept
 
 
@@ -16,11 +18,19 @@ class TextStates:
 
     def __init__(self, text_encoder: CLIPTextModel, input_ids: np.ndarray, device: torch.device) -> None:
         n, v, tokens = input_ids.shape
+        config = text_encoder.config
+        if input_ids.size and not 0 <= input_ids.min() <= input_ids.max() < config.vocab_size:
+            found = f"{input_ids.min()} to {input_ids.max()}"
+            raise GroupError(f"input_ids are {found}, but the text encoder knows {config.vocab_size} tokens")
+        if tokens > config.max_position_embeddings:
+            raise GroupError(
+                f"prompts are {tokens} tokens long, the text encoder reads {config.max_position_embeddings}"
+            )
         self.encoder, self.device = text_encoder.to(device), device
         unique, inverse = np.unique(input_ids.reshape(n * v, tokens), axis=0, return_inverse=True)
         self.unique = torch.from_numpy(unique)  # (U, 77)
         self.index = inverse.reshape(n, v)  # (N, V) → row of `unique`
-        width = text_encoder.config.hidden_size
+        width = config.hidden_size
         self.keeps = len(unique) * tokens * width * 2 <= CACHE_BYTES
         self.states = torch.empty(len(unique) if self.keeps else 0, tokens, width, dtype=torch.float16)
         self.known = np.zeros(len(unique), dtype=bool)

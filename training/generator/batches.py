@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from diffusers import UNet2DConditionModel
 from torch import Tensor
 
 from training.data.groups import EpochSampler, GroupError, GroupTensors
@@ -15,6 +16,7 @@ from training.data.text_states import TextStates
 from training.family import FamilyPaths
 from training.generator.recipes import GeneratorRecipe
 from training.generator.step import Batch
+from training.models.errors import TopologyError
 from training.models.feature_crossing import drop_features
 from training.noise import draw_levels
 
@@ -41,9 +43,15 @@ class GeneratorBatches:
     def __init__(
         self, groups: GroupTensors, family: FamilyPaths, recipe: GeneratorRecipe, device: torch.device
     ) -> None:
+        """Of what `recipe` can learn from.
+
+        Raises:
+            GroupError: no latents, or some that are not finite; nothing to learn from; another encoder's tokens.
+        """
         if groups.latents is None:
             raise GroupError("the generator trains on latents; these groups have none")
         self.groups, self.recipe, self.device, self.latents = groups, recipe, device, groups.latents
+        check_finite(groups)
         self.rows = groups.rows_with(negatives=recipe.needs_reference)
         self.sampler = EpochSampler(self.rows, recipe.groups_per_batch, recipe.seed)
         self.text = TextStates(family.text_encoder(), groups.input_ids, device)
@@ -67,16 +75,10 @@ class GeneratorBatches:
         return [self.batch(plan, np.arange(len(plan))) for plan in plans]
 
     def batch(self, plan: Plan, part: np.ndarray) -> Batch:
-        """These places of the plan.
-
-        Raises:
-            GroupError: latents that are not finite.
-        """
+        """These places of the plan."""
         rows, at = plan.rows[part], torch.from_numpy(part)
         z_0, selected = torch.from_numpy(self.latents[rows]).float(), torch.from_numpy(self.groups.selected[rows])
         others = torch.from_numpy(self.groups.there[rows]) & ~selected
-        if not z_0.isfinite().all():
-            raise GroupError(f"latents of groups {sorted(set(rows.tolist()))[:5]}… hold NaN or infinity")
         if plan.images is not None:
             every, some = torch.arange(len(rows)).unsqueeze(1), plan.images[at]
             z_0, selected, others = z_0[every, some], selected[every, some], others[every, some]
@@ -101,3 +103,25 @@ class GeneratorBatches:
             return picks
         others = torch.from_numpy(self.groups.there[rows]) & ~selected
         return torch.cat([picks, torch.multinomial(others.float(), 1, generator=generator)], dim=1)
+
+
+def check_latents(groups: GroupTensors, unet: UNet2DConditionModel) -> None:
+    """Refuses latents of another shape than the U-Net's."""
+    if groups.latents is None:
+        return  # GeneratorBatches says so
+    channels, size = unet.config.in_channels, unet.config.sample_size
+    if groups.latents.shape[2:] != (channels, size, size):
+        found = "×".join(map(str, groups.latents.shape[2:]))
+        raise TopologyError(f"the U-Net's latents are {channels}×{size}×{size}, those of the groups {found}")
+
+
+def check_finite(groups: GroupTensors, at_once: int = 256) -> None:
+    """Refuses latents with NaN or infinity, before any is trained on."""
+    assert groups.latents is not None
+    starts = range(0, len(groups), at_once)
+    whole = [np.isfinite(groups.latents[at : at + at_once]).all(axis=(1, 2, 3, 4)) for at in starts]
+    bad = np.flatnonzero(~np.concatenate(whole)) if whole else np.zeros(0, int)
+    if len(bad):
+        first = bad[0] if groups.group_ids is None else groups.group_ids[bad[0]]
+        others = f" and of {len(bad) - 1} more" if len(bad) > 1 else ""
+        raise GroupError(f"latents of group {first}{others} hold NaN or infinity")

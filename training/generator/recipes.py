@@ -20,6 +20,7 @@ from training.objectives import Reduction
 Objective = Literal["sft", "dpo", "group", "set_plackett_luce"]
 Stage = Literal["unet_sft", "dpo", "unet_group", "sft", "group"]
 STAGES: tuple[Stage, ...] = get_args(Stage)
+MOST_SEED = 2**31 - 1
 GROUP_OBJECTIVES: tuple[Objective, ...] = ("group", "set_plackett_luce")
 
 
@@ -61,6 +62,8 @@ class GeneratorRecipe:
         for name, least in at_least.items():
             if getattr(self, name) < least:
                 raise ModelError(f"{name} is {getattr(self, name)}, at least {least} is needed")
+        if self.seed > MOST_SEED:
+            raise ModelError(f"seed is {self.seed}, at most {MOST_SEED} is possible")
         for name in ("lr", "kappa"):
             if not 0 < getattr(self, name) < float("inf"):
                 raise ModelError(f"{name} is {getattr(self, name)}, a positive number is needed")

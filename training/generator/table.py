@@ -287,7 +287,10 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--train", nargs="+", help=argparse.SUPPRESS)
     parser.add_argument("--draw", nargs=2, help=argparse.SUPPRESS)
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    if min(arguments.seeds) < 0 or arguments.jobs < 1:
+        parser.error("seeds begin at 0, and at least one job has to run")
+    return arguments
 
 
 def main() -> int:

@@ -6,6 +6,14 @@ ModelError
 └── WeightsError        saved weights that do not belong to the model or schema at hand
 """
 
+import pickle
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from zipfile import BadZipFile
+
+from safetensors import SafetensorError
+
 
 class ModelError(ValueError):
     """Base of everything raised by `training.models` on purpose."""
@@ -21,3 +29,19 @@ class TopologyError(ModelError):
 
 class WeightsError(ModelError):
     """Saved weights that do not fit: missing, superfluous or of another shape or schema."""
+
+
+_BROKEN = (OSError, ValueError, TypeError, KeyError, RuntimeError, EOFError)  # what libraries make of a damaged file
+_BROKEN_ARCHIVE = (SafetensorError, pickle.UnpicklingError, BadZipFile)
+
+
+@contextmanager
+def reading(path: Path, error: type[ModelError] = WeightsError) -> Iterator[None]:
+    """What goes wrong while this file or directory is read becomes one line that names it; our own errors pass."""
+    try:
+        yield
+    except ModelError:
+        raise
+    except (*_BROKEN, *_BROKEN_ARCHIVE) as broken:
+        why = next(iter(str(broken).splitlines()), "") or type(broken).__name__
+        raise error(f"{path} cannot be read: {why}") from broken

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from training.models.errors import FeatureError
+from training.models.errors import FeatureError, reading
 
 Kind = Literal["categorical", "multi", "numeric"]
 KEYS: dict[str, tuple[str, ...]] = {
@@ -140,7 +140,8 @@ class FeatureSchema:
 
     @classmethod
     def read(cls, path: Path) -> "FeatureSchema":
-        return cls.from_json(json.loads(path.read_text()))
+        with reading(path, FeatureError):
+            return cls.from_json(json.loads(path.read_text()))
 
 
 def _feature_from_json(entry: Mapping[str, Any]) -> Feature:

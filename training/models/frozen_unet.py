@@ -14,6 +14,7 @@ from diffusers.models.attention_processor import Attention, AttnProcessor2_0
 from torch import Tensor
 
 from training.models.errors import TopologyError
+from training.models.storage import load_pretrained
 
 DOWN_BLOCKS = ("CrossAttnDownBlock2D",) * 3 + ("DownBlock2D",)
 UP_BLOCKS = ("UpBlock2D",) + ("CrossAttnUpBlock2D",) * 3
@@ -96,10 +97,10 @@ def load_unet(directory: Path) -> UNet2DConditionModel:
     """A frozen U-Net in float32 from a diffusers `unet/` directory."""
     if not (directory / "config.json").is_file():
         raise TopologyError(f"{directory} is not a diffusers U-Net directory: no config.json")
-    unet = UNet2DConditionModel.from_pretrained(directory, torch_dtype=torch.float32, low_cpu_mem_usage=False)
+    unet = load_pretrained(UNet2DConditionModel, directory, torch_dtype=torch.float32, low_cpu_mem_usage=False)
     check_topology(unet)
     share_text(unet)
-    return unet.eval().requires_grad_(False)
+    return unet
 
 
 def encode(unet: UNet2DConditionModel, z_t: Tensor, t: Tensor, text: Tensor) -> Encoded:

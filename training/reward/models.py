@@ -18,7 +18,7 @@ from training.baselines.checkpoint import fill, read_checkpoint
 from training.baselines.image_reward import BlipShape, ImageReward
 from training.baselines.open_clip_scores import OpenClipScore, from_transformers, unlock
 from training.baselines.pickscore import PickScore
-from training.models.errors import WeightsError
+from training.models.errors import WeightsError, reading
 from training.models.feature_schema import FeatureSchema
 from training.models.reward_model import PerFusionRM
 from training.models.storage import read_config
@@ -114,7 +114,8 @@ def load(model: Model, path: Path | None, starts: Starts, schema: FeatureSchema 
     if path is not None and model in VARIANTS:
         return PerFusionRM.load(path, starts.clip, schema)
     if path is not None and model == "pickscore":
-        return PickScore(CLIPModel.from_pretrained(path))
+        with reading(path):
+            return PickScore(CLIPModel.from_pretrained(path))
     if path is not None and model == "imagereward":
         starts = replace(starts, blip=_blip_like(path))
     schema = schema or FeatureSchema(())

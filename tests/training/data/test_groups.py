@@ -51,6 +51,24 @@ def test_another_directory_is_refused(tmp_path: Path) -> None:
         GroupTensors.load(tmp_path)
 
 
+def test_an_array_cut_short_is_refused_by_name(schema: FeatureSchema, tmp_path: Path) -> None:
+    groups(schema).save(tmp_path)
+    path = tmp_path / "latents.npy"
+    path.write_bytes(path.read_bytes()[:500])
+    with pytest.raises(GroupError, match=r"latents\.npy cannot be read"):
+        GroupTensors.load(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["features", "selected", "input_ids", "latents", "present"])
+def test_the_fingerprint_knows_every_value_that_is_trained_on(schema: FeatureSchema, name: str) -> None:
+    before, changed = (groups(schema, present=np.ones((4, 2), bool)) for _ in range(2))
+    assert before.fingerprint() == changed.fingerprint() == groups(schema).fingerprint()
+    values = getattr(changed, name)
+    at = (2, *[-1] * (values.ndim - 1))
+    values[at] = not values[at] if values.dtype == bool else values[at] + 1
+    assert before.fingerprint() != changed.fingerprint()
+
+
 def test_a_split_keeps_the_last_groups_apart(schema: FeatureSchema) -> None:
     training, held_out = groups(schema).split(1)
     assert (len(training), len(held_out)) == (3, 1)

@@ -80,6 +80,12 @@ def test_what_is_no_table_is_refused_by_name(tmp_path: Path, schema: FeatureSche
     pq.write_table(whole.set_column(1, "user_id", pa.array([5])), path)
     with pytest.raises(TableError, match="user_id is int64, expected string"):
         next(read_table(tmp_path))
+    pq.write_table(whole, path)
+    content = bytearray(path.read_bytes())
+    content[4:200] = bytes(196)  # the first pages; the footer is whole
+    path.write_bytes(content)
+    with pytest.raises(TableError, match=r"groups-00000\.parquet cannot be read"):
+        list(read_table(tmp_path))
     path.write_bytes(b"PAR1 not really")
     with pytest.raises(TableError, match="is not Parquet"):
         next(read_table(tmp_path))

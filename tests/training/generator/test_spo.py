@@ -14,12 +14,13 @@ from training.data.groups import GroupTensors
 from training.family import FamilyPaths
 from training.generator.spo import Pairs, SpoRecipe, StepLevels, draw_pairs, log_ratios
 from training.loop import fit
+from training.models.errors import TopologyError
 from training.models.frozen_unet import load_unet
 from training.models.policies import TunedUNet
 from training.models.step_aware import StepAwarePreference
 from training.noise import ddim_step, noise_schedule
 from training.objectives import step_preference
-from training.train_spo import Recipe, SpoTraining, StepAwareRecipe, train, untrained_critic
+from training.train_spo import Recipe, SpoTraining, StepAwareRecipe, StepAwareTraining, train, untrained_critic
 
 SPO = SpoRecipe(
     rounds=2, prompts=4, candidates=3, denoising_steps=4, first_step=1, guidance=2.0, threshold=0.0, pairs_per_batch=8
@@ -138,3 +139,11 @@ def loaded_critic(family: FamilyPaths, out: Path):
     critic = untrained_critic(family, CPU)
     critic.model.load_state_dict(load_file(out / "step_aware" / "model.safetensors"))
     return critic
+
+
+def test_latents_of_another_size_are_refused(family: FamilyPaths, groups: GroupTensors) -> None:
+    small = replace(groups, latents=np.asarray(groups.latents)[..., :4, :4])
+    with pytest.raises(TopologyError, match="4×8×8, those of the groups 4×4×4"):
+        StepAwareTraining(RECIPE.step_aware, small, family, None)
+    with pytest.raises(TopologyError, match="4×8×8, those of the groups 4×4×4"):
+        SpoTraining(SPO, small, family, None, untrained_critic(family, CPU))
