@@ -45,6 +45,7 @@ class ModelJob:
 def export_family(paths: FamilyPaths, repository: Repository, processes: int) -> int:
     """Put this family in service; returns the release's number, the present one if nothing changed."""
     contracts = {model: read_contract(repository.root, model) for model in BUILDERS}
+    paths.check_pipeline(unet=not paths.backbone.exists())
     prints = {model: _fingerprint(model, paths, repository) for model in BUILDERS}
     current = repository.current()
     done = {} if current is None else _unchanged(current, prints)

@@ -94,13 +94,17 @@ class FamilyPaths:
                 raise WeightsError(f"{where}: {key} is {scheduler.config[key]!r}; only {wanted!r} is supported")
         return scheduler
 
-    def check_pipeline(self) -> None:
-        """Refuses a pipeline that lacks a component, whichever is needed first.
+    def check_pipeline(self, *, unet: bool = True) -> None:
+        """Refuses a pipeline that lacks a component, before long work that needs it late.
+
+        Args:
+            unet: whether the pipeline's own is needed.
 
         Raises:
-            WeightsError: names them.
+            WeightsError: names what is missing.
         """
-        if missing := [name for name in COMPONENTS if not (self._present(self.pipeline) / name).is_dir()]:
+        needed = COMPONENTS if unet else COMPONENTS[1:]
+        if missing := [name for name in needed if not (self._present(self.pipeline) / name).is_dir()]:
             raise WeightsError(f"{self.pipeline} lacks {', '.join(missing)}")
 
     def clip(self) -> CLIPModel:

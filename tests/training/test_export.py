@@ -13,6 +13,7 @@ from training.exporting.errors import ContractError, ExportError
 from training.exporting.graphs import BUILDERS
 from training.exporting.release import Repository, sha256
 from training.family import FamilyPaths
+from training.models.errors import WeightsError
 
 COMMITTED = Path(__file__).parents[2] / "model_repository"
 SIZES = {  # the test family's in place of the tiny family's
@@ -111,6 +112,19 @@ def test_other_phrases_make_a_release_of_the_same_models(
     assert "raw hem" in (repository.release_dir(2) / "phrases.json").read_text()
     files = [[repository.model_dir(model, n) / "model.onnx" for n in (1, 2)] for model in BUILDERS]
     assert all(one.samefile(other) for one, other in files)
+
+
+def test_a_missing_component_is_named_before_anything_is_exported(
+    exported: Repository, family: FamilyPaths, tmp_path: Path
+) -> None:
+    shutil.copytree(family.pipeline, tmp_path / "pipeline")
+    shutil.rmtree(tmp_path / "pipeline" / "vae")
+    shutil.rmtree(tmp_path / "pipeline" / "unet")
+    for backbone, told in ((family.pipeline / "unet", "lacks vae$"), (tmp_path / "none", "lacks unet, vae$")):
+        with pytest.raises(WeightsError, match=told):
+            export_family(replace(family, pipeline=tmp_path / "pipeline", backbone=backbone), exported, processes=1)
+    current = exported.current()
+    assert current is not None and current["release"] == 1
 
 
 @pytest.mark.parametrize(
