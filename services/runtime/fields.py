@@ -35,9 +35,9 @@ class Fields:
         return value
 
     def prompt(self, value: str, field: str = "prompt") -> str:
-        """1 to 1000 characters, any but NUL, and not only blanks."""
+        """1 to 1000 characters, any but NUL, and not only blanks and commas."""
         self.require(len(value) <= MAX_PROMPT_CHARS, field, f"must have at most {MAX_PROMPT_CHARS} characters")
-        self.require(bool(value.strip()), field, "must not be empty or blank")
+        self.require(bool(value.replace(",", "").strip()), field, "must have at least one phrase")
         self.require("\0" not in value, field, "must not contain NUL")
         return value
 

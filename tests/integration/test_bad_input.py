@@ -45,6 +45,7 @@ def png(width: int, height: int) -> bytes:
 BAD_REQUESTS: dict[str, tuple[str, dict[str, Any]]] = {
     "empty prompt": ("prompt", {"prompt": ""}),
     "blank prompt": ("prompt", {"prompt": " \t "}),
+    "prompt without a phrase": ("prompt", {"prompt": " , ,"}),
     "10,000 characters": ("prompt", {"prompt": "a" * 10_000}),
     "no candidates": ("num_candidates", {"num_candidates": 0}),
     "100 candidates": ("num_candidates", {"num_candidates": 100}),

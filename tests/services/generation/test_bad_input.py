@@ -42,6 +42,7 @@ def gif() -> bytes:
 BAD: dict[str, tuple[str, dict[str, Any]]] = {
     "empty prompt": ("prompt", {"prompt": ""}),
     "blank prompt": ("prompt", {"prompt": "  \n "}),
+    "prompt without a phrase": ("prompt", {"prompt": " , ,"}),
     "long prompt": ("prompt", {"prompt": "x" * 10_000}),
     "long negative prompt": ("negative_prompt", {"negative_prompt": "x" * 1001}),
     "no user": ("user_id", {"user_id": ""}),

@@ -45,7 +45,7 @@ class GenerateRequest(_message.Message):
     user_id: _builtins.str
     """The user, 1 to 128 characters; NOT_FOUND when it has no profile."""
     prompt: _builtins.str
-    """Descriptive phrases joined by commas, 1 to 1000 characters and not only blanks."""
+    """Descriptive phrases joined by commas, 1 to 1000 characters and not only blanks and commas."""
     negative_prompt: _builtins.str
     """What the pictures should not show, up to 1000 characters; empty is allowed."""
     num_candidates: _builtins.int

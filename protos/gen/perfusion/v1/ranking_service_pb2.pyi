@@ -31,7 +31,7 @@ class RankRequest(_message.Message):
     user_id: _builtins.str
     """The user, 1 to 128 characters; NOT_FOUND when it has no profile."""
     prompt: _builtins.str
-    """What the pictures should show, 1 to 1000 characters and not only blanks."""
+    """What the pictures should show, 1 to 1000 characters and not only blanks and commas."""
     release: _builtins.int
     """The release whose reward model to use; unset or 0 is the one in service."""
     @_builtins.property
