@@ -97,8 +97,6 @@ def _weights(paths: FamilyPaths) -> dict[str, str]:
 
 def _scheduler(paths: FamilyPaths) -> dict[str, Any]:
     config = paths.noise_scheduler().config
-    if config.prediction_type != "epsilon":
-        raise ExportError(f"the U-Net predicts {config.prediction_type!r}; services know epsilon only")
     if config.beta_schedule not in BETA_SCHEDULES:
         raise ExportError(f"the noise schedule is {config.beta_schedule!r}; services know {BETA_SCHEDULES}")
     return {key: config[key] for key in SCHEDULER_KEYS}

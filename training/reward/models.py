@@ -18,10 +18,10 @@ from training.baselines.checkpoint import fill, read_checkpoint
 from training.baselines.image_reward import BlipShape, ImageReward
 from training.baselines.open_clip_scores import OpenClipScore, from_transformers, unlock
 from training.baselines.pickscore import PickScore
-from training.models.errors import WeightsError, reading
+from training.models.errors import WeightsError
 from training.models.feature_schema import FeatureSchema
 from training.models.reward_model import PerFusionRM
-from training.models.storage import read_config
+from training.models.storage import load_pretrained, read_config
 from training.objectives import pairwise_cross_entropy, rating_error, reward_cross_entropy
 from training.reward.recipes import VARIANTS, Model, RewardRecipe
 
@@ -114,8 +114,7 @@ def load(model: Model, path: Path | None, starts: Starts, schema: FeatureSchema 
     if path is not None and model in VARIANTS:
         return PerFusionRM.load(path, starts.clip, schema)
     if path is not None and model == "pickscore":
-        with reading(path):
-            return PickScore(CLIPModel.from_pretrained(path))
+        return PickScore(load_pretrained(CLIPModel, path))
     if path is not None and model == "imagereward":
         starts = replace(starts, blip=_blip_like(path))
     schema = schema or FeatureSchema(())

@@ -37,6 +37,7 @@ from training.jobs import Job, run_jobs, threads_of_each
 from training.loop import Diverged
 from training.models.errors import ModelError
 from training.models.preprocess import Preprocess
+from training.models.storage import load_pretrained
 from training.pretraining import train_blip, train_clip
 from training.reward.models import Starts, load_blip, save
 from training.reward.recipes import MODELS, VARIANTS, Model, RewardRecipe, tiny
@@ -140,7 +141,7 @@ class Bench:
 
 def _load_clip(path: Path) -> CLIPModel:
     """Frozen; plain attention, which is the fastest for 17 tokens on a CPU."""
-    return CLIPModel.from_pretrained(path, attn_implementation="eager").eval().requires_grad_(False)
+    return load_pretrained(CLIPModel, path, attn_implementation="eager")
 
 
 # ---- one cell ----------------------------------------------------------------------------------
