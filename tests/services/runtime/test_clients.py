@@ -51,7 +51,8 @@ async def test_deadline_and_trace_go_along() -> None:
     with deadline_in(3.0):
         await answer_of(look, timeout_s=50.0)
     [(left_s, trace)] = seen
-    assert left_s <= 3.0 and trace == tracing.trace_id()
+    assert 0 < left_s < 3.1  # gRPC rounds a timeout up on its way
+    assert trace == tracing.trace_id()
 
 
 async def slow() -> None:

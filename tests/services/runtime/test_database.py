@@ -85,7 +85,7 @@ async def test_an_unreachable_database_is_unavailable() -> None:
 
 
 async def test_a_database_locked_for_too_long_is_unavailable(url: str) -> None:
-    database = Database(url, METADATA, timeout_s=0.2)
+    database = Database(url, METADATA, timeout_s=1.0)
     assert await count(database) == 0
     with closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as other:
         other.execute("BEGIN EXCLUSIVE")

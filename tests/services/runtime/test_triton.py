@@ -157,7 +157,7 @@ async def test_the_check_computes_one_real_sample(models: TritonModels, triton: 
 
 async def test_work_done_lately_is_proof_until_it_fails(triton: Doubling) -> None:
     server, port = await serve(triton)
-    models = TritonModels(f"127.0.0.1:{port}", timeout_s=0.3, max_message_bytes=2**20)
+    models = TritonModels(f"127.0.0.1:{port}", timeout_s=1.0, max_message_bytes=2**20)
     await models.infer("double", INPUT, 1)
     await models.check(["double"], 1)
     assert triton.batches == [1]  # the request's own, no probe's
