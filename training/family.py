@@ -24,6 +24,7 @@ from training.models.preprocess import Preprocess
 from training.models.reward_model import PerFusionRM
 from training.models.storage import load_pretrained
 from training.noise import NUM_TRAIN_TIMESTEPS
+from training.vocabulary import Vocabulary
 
 TINY = Path("training/weights/tiny")
 COMPONENTS = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")  # of a pipeline
@@ -59,6 +60,9 @@ class FamilyPaths:
 
     def schema(self) -> FeatureSchema:
         return FeatureSchema.read(self._present(self.feature_schema))
+
+    def vocabulary(self) -> Vocabulary:
+        return Vocabulary.read(self._present(self.phrases))
 
     def unet(self) -> UNet2DConditionModel:
         """The pre-trained one, from which trainings start."""

@@ -1,159 +1,189 @@
 """What users like, in words: a choice model over tagged pictures, and the phrases it would add to a prompt.
 
-A tagger reads each candidate's attributes. A conditional logit, utility = tags · W · profile, where the profile is its
-codes and their products two by two, learns from what everybody selected which values each profile favours. For a prompt
-it then names the favoured values of kinds that the prompt leaves open. Knows groups and phrases; neither the market's
-truth nor the judge.
+Somebody tells which phrases of the vocabulary each candidate shows (training.tagging). A conditional logit, utility =
+tags · W · profile, where the profile is its codes and their products two by two, learns from what everybody selected
+which phrases each profile favours. For a prompt it then names the favoured phrases of kinds that the prompt leaves
+open. Knows groups and phrases; neither the market's truth nor the judge.
 """
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from training.data.groups import GroupTensors
-from training.market.attributes import ABSENT, ATTRIBUTES, KINDS, applies, to_indices
-from training.market.prompts import PHRASE_OF, parse
+from training.data.groups import GroupError, GroupTensors
+from training.models.errors import reading
 from training.objectives import reward_cross_entropy
-from training.recogniser import Recogniser
+from training.tagging import tag_vectors
+from training.vocabulary import Vocabulary, folded
 
-WISHES: Mapping[str, Any] = MappingProxyType({"most": len(KINDS), "least": 0.0})  # phrases a prompt, favour of each
-DECAYS = (1e-4, 3e-4, 1e-3, 3e-3)  # weight decays to choose from
-VALUES = [(a.kind, value) for a in ATTRIBUTES for value in a.values]
-STARTS = np.cumsum([0, *(len(a.values) for a in ATTRIBUTES)])  # of each kind among VALUES
-WISHED_KINDS = tuple(kind for kind in KINDS if kind != "category")
+DECAYS = (3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 1.0)  # weight decays to choose from; few groups need strong ones
+MOST_PRODUCTS = 10_000  # of the codes of two slots
+LEAST_GROUPS = 10  # so that a tenth is one
 
 
 @dataclass(frozen=True)
 class KeywordModel:
-    """weights: float32 (len(VALUES), P), the favour of each value for each entry of a profile (P,)."""
+    """weights: float32 (V, P), the favour of each phrase of the vocabulary for each entry of a profile (P,)."""
 
     weights: Tensor
     n_rows: tuple[int, ...]  # codes of each slot of an encoded profile
+    vocabulary: Vocabulary
 
     def save(self, path: Path) -> None:
         """As a NumPy archive."""
-        np.savez(path, weights=self.weights.numpy(), n_rows=self.n_rows)
+        words = json.dumps(self.vocabulary.to_json())
+        np.savez(path, weights=self.weights.numpy(), n_rows=self.n_rows, vocabulary=words)
 
     @classmethod
     def load(cls, path: Path) -> "KeywordModel":
         """What `save` wrote."""
-        saved = np.load(path)
-        return cls(torch.tensor(saved["weights"]), tuple(saved["n_rows"].tolist()))
+        with reading(path):
+            saved = np.load(path)
+            words = Vocabulary.from_json(json.loads(str(saved["vocabulary"])))
+            return cls(torch.tensor(saved["weights"]), tuple(saved["n_rows"].tolist()), words)
 
     def favours(self, features: np.ndarray) -> np.ndarray:
-        """How much each value is favoured by these profiles (N, F), centred within its kind, (N, len(VALUES))."""
-        scores = (profile_vectors(features, self.n_rows) @ self.weights.T).numpy()
-        for start, end in zip(STARTS[:-1], STARTS[1:], strict=True):
-            scores[:, start:end] -= scores[:, start:end].mean(1, keepdims=True)
+        """How much each phrase is favoured by these profiles (N, F), centred within its kind, (N, V)."""
+        scores = _favours(entries_of(features, self.n_rows), self.weights).numpy()
+        for of_kind in _by_kind(self.vocabulary, scores):
+            of_kind -= of_kind.mean(1, keepdims=True)
         return scores
 
 
-def wish(prompt: str, favours: np.ndarray, most: int, least: float) -> list[str]:
-    """Phrases for kinds that the prompt leaves open: the most favoured value of each, if by `least` or more.
+def wish(
+    vocabulary: Vocabulary, prompt: str, favours: np.ndarray, most: int | None = None, least: float = 0.0
+) -> list[str]:
+    """Phrases for kinds that the prompt leaves open: the most favoured one of each, if by `least` or more.
+
+    None for a prompt that names no category.
 
     Args:
-        favours: of one user, (len(VALUES),).
+        favours: of one user, (V,).
         most: no more phrases than this, the most favoured first.
     """
-    asked = parse(prompt)
-    garment = dict(asked)
-    wished: list[tuple[float, str]] = []
-    for number, kind in enumerate(KINDS):
-        if kind not in WISHED_KINDS or kind in asked or not _could_have(kind, garment):
+    asked = vocabulary.asked(prompt)
+    if vocabulary.category.name not in asked:
+        return []
+    said, wished = dict(asked), []
+    for kind, of_kind in zip(vocabulary.kinds, _by_kind(vocabulary, favours[None]), strict=True):
+        best = int(np.argmax(of_kind))
+        if kind.name in asked or not vocabulary.could_have(kind, said) or of_kind[0, best] < least:
             continue
-        best = STARTS[number] + int(np.argmax(favours[STARTS[number] : STARTS[number + 1]]))
-        if favours[best] >= least:
-            garment[kind] = VALUES[best][1]
-            wished.append((float(favours[best]), PHRASE_OF[VALUES[best]]))
+        said[kind.name] = folded(kind.phrases[best])
+        wished.append((float(of_kind[0, best]), kind.phrases[best]))
     return [phrase for _, phrase in sorted(wished, reverse=True)[:most]]
 
 
-def fit(tags: np.ndarray, groups: GroupTensors, decays: Sequence[float] = DECAYS) -> KeywordModel:
-    """The choice model of these groups, whose candidates show `tags` int64 (N, K, len(KINDS)).
+def _by_kind(vocabulary: Vocabulary, favours: np.ndarray) -> list[np.ndarray]:
+    """Views of the kinds of (N, V)."""
+    return np.split(favours, np.cumsum(vocabulary.sizes)[:-1], axis=1)
 
-    The weight decay is the one that predicts the choices in the last tenth of the groups best.
+
+def fit(
+    tags: np.ndarray, groups: GroupTensors, vocabulary: Vocabulary, decays: Sequence[float] = DECAYS
+) -> KeywordModel:
+    """The choice model of these groups, whose candidates show `tags` int64 (N, K, kinds).
+
+    The weight decay is the one that predicts the choices in the last tenth of the groups best; what everybody likes is
+    free of it.
     """
-    rows = groups.rows_with(negatives=True)
     n_rows = tuple(f.n_rows for f in groups.schema.features for _ in range(f.n_slots))
-    choices = _Choices(
-        tag_vectors(tags[rows]),
-        profile_vectors(np.asarray(groups.features[rows]), n_rows),
-        torch.tensor(groups.selected[rows]),
-        torch.tensor(groups.there[rows]),
-    )
-    last = len(rows) - len(rows) // 10
-    weights = {decay: choices.rows(slice(None, last)).fitted(decay) for decay in decays}
-    best = min(decays, key=lambda decay: choices.rows(slice(last, None)).loss(weights[decay]).item())
-    return KeywordModel(weights[best], n_rows)
+    training, held_out = _choices(tags, groups, n_rows, vocabulary)
+    weights = {decay: training.fitted(n_entries(n_rows), decay) for decay in decays}
+    best = min(decays, key=lambda decay: held_out.loss(weights[decay]).item())
+    return KeywordModel(weights[best], n_rows, vocabulary)
+
+
+def held_out_loss(model: KeywordModel, tags: np.ndarray, groups: GroupTensors) -> float:
+    """Cross-entropy of what was selected in the last tenth of the groups, in nats a group."""
+    _, held_out = _choices(tags, groups, model.n_rows, model.vocabulary)
+    return held_out.loss(model.weights).item()
 
 
 @dataclass(frozen=True)
 class _Choices:
     """N groups: what was shown, to whom, and what was selected."""
 
-    shown: Tensor  # (N, K, len(VALUES))
-    profiles: Tensor  # (N, P)
+    shown: Tensor  # (N, K, V)
+    entries: Tensor  # (N, E) of the profiles
     selected: Tensor  # (N, K)
     there: Tensor  # (N, K)
 
     def rows(self, rows: slice) -> "_Choices":
-        return _Choices(self.shown[rows], self.profiles[rows], self.selected[rows], self.there[rows])
+        return _Choices(self.shown[rows], self.entries[rows], self.selected[rows], self.there[rows])
 
     def loss(self, weights: Tensor) -> Tensor:
-        """Cross-entropy of the conditional logit with these weights (len(VALUES), P)."""
-        utility = (self.shown * (self.profiles @ weights.T).unsqueeze(1)).sum(-1)  # (N, K)
+        """Cross-entropy of the conditional logit with these weights (V, P)."""
+        utility = (self.shown * _favours(self.entries, weights).unsqueeze(1)).sum(-1)  # (N, K)
         return reward_cross_entropy(utility, self.selected, self.there).mean()
 
-    def fitted(self, decay: float, steps: int = 300) -> Tensor:
-        weights = torch.zeros(self.shown.shape[-1], self.profiles.shape[1], requires_grad=True)
+    def fitted(self, width: int, decay: float, steps: int = 300) -> Tensor:
+        weights = torch.zeros(self.shown.shape[-1], width, requires_grad=True)
         optimizer = torch.optim.Adam([weights], lr=0.05)
         for _ in range(steps):
             optimizer.zero_grad()
-            (self.loss(weights) + decay * weights.square().sum()).backward()
+            (self.loss(weights) + decay * weights[:, :-1].square().sum()).backward()
             optimizer.step()
         return weights.detach()
 
 
-def wishes(model: KeywordModel, prompts: Sequence[str], features: np.ndarray, most: int, least: float) -> list[str]:
+def _choices(
+    tags: np.ndarray, groups: GroupTensors, n_rows: Sequence[int], vocabulary: Vocabulary
+) -> tuple[_Choices, _Choices]:
+    """Of the groups that tell something, and of the last tenth of them.
+
+    Raises:
+        GroupError: there are too few.
+    """
+    rows = groups.rows_with(negatives=True)
+    if len(rows) < LEAST_GROUPS:
+        raise GroupError(f"{len(rows)} groups have both a pick and what was passed over; {LEAST_GROUPS} are the least")
+    choices = _Choices(
+        tag_vectors(tags[rows], vocabulary.sizes),
+        entries_of(np.asarray(groups.features[rows]), n_rows),
+        torch.tensor(groups.selected[rows]),
+        torch.tensor(groups.there[rows]),
+    )
+    last = len(rows) - len(rows) // 10
+    return choices.rows(slice(None, last)), choices.rows(slice(last, None))
+
+
+def wishes(model: KeywordModel, prompts: Sequence[str], features: np.ndarray) -> list[str]:
     """Each prompt with its user's wishes added."""
     favours = model.favours(features)
-    return [",".join([p, *wish(p, f, most, least)]) for p, f in zip(prompts, favours, strict=True)]
+    return [",".join([p, *wish(model.vocabulary, p, f)]) for p, f in zip(prompts, favours, strict=True)]
 
 
-def tags_of(groups: GroupTensors, tagger: Recogniser) -> np.ndarray:
-    """What a tagger reads on every candidate, int64 (N, K, len(KINDS))."""
-    assert groups.images is not None  # prepared from pictures
-    garments = tagger.read(groups.images.reshape(-1, *groups.images.shape[2:]))
-    return np.stack([to_indices(garment) for garment in garments]).reshape(*groups.selected.shape, -1)
+def n_entries(n_rows: Sequence[int]) -> int:
+    """P, how long a profile is as a vector of noughts and ones, whose slots have so many codes."""
+    return sum(n_rows) + sum(n_rows[one] * n_rows[two] for one, two in _pairs(n_rows)) + 1
 
 
-def tag_vectors(tags: np.ndarray) -> Tensor:
-    """One-hot values of all kinds, float32 (…, len(VALUES)); a kind that is absent is all zeros."""
-    parts = [
-        F.one_hot(torch.tensor(np.where(tags[..., k] == ABSENT, len(a.values), tags[..., k])), len(a.values) + 1)
-        for k, a in enumerate(ATTRIBUTES)
-    ]
-    return torch.cat([part[..., :-1] for part in parts], dim=-1).float()
+def entries_of(features: np.ndarray, n_rows: Sequence[int]) -> Tensor:
+    """Where the vectors of profiles (N, F) are one, int64 (N, F + pairs + 1).
 
-
-def profile_vectors(features: np.ndarray, n_rows: Sequence[int]) -> Tensor:
-    """One-hot codes of all slots, their products two by two, and a one for everybody, float32 (N, P).
-
-    The products because tastes lie in what two features say together.
+    At the codes of all slots, at their products two by two, because tastes lie in what two features say together, and
+    at one place for everybody. Two slots of very many codes have no products: no two merchants would share one.
     """
-    slots = [F.one_hot(torch.tensor(features[:, slot]), n).float() for slot, n in enumerate(n_rows)]
-    pairs = [(one.unsqueeze(2) * two.unsqueeze(1)).flatten(1) for one, two in combinations(slots, 2)]
-    return torch.cat([*slots, *pairs, torch.ones(len(features), 1)], dim=1)
+    pairs = _pairs(n_rows)
+    products = [features[:, one] * n_rows[two] + features[:, two] for one, two in pairs]
+    sizes = [*n_rows, *(n_rows[one] * n_rows[two] for one, two in pairs)]
+    starts = np.cumsum([0, *sizes])
+    columns = [*features.T, *products, np.zeros(len(features), np.int64)]
+    return torch.from_numpy(np.stack(columns, axis=1) + starts)
 
 
-def _could_have(kind: str, garment: dict[str, str]) -> bool:
-    """Whether a garment that is only partly asked for can have this kind at all."""
-    return "category" in garment and applies(kind, garment)
+def _pairs(n_rows: Sequence[int]) -> list[tuple[int, int]]:
+    return [(i, j) for i, j in combinations(range(len(n_rows)), 2) if n_rows[i] * n_rows[j] <= MOST_PRODUCTS]
+
+
+def _favours(entries: Tensor, weights: Tensor) -> Tensor:
+    """W · profile, (N, V), of entries (N, E) and weights (V, P)."""
+    return F.embedding_bag(entries, weights.T, mode="sum")

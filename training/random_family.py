@@ -5,7 +5,6 @@ For trying the export and the services before, or without, any training:
 """
 
 import argparse
-import json
 from pathlib import Path
 from typing import TypeVar
 
@@ -40,7 +39,7 @@ def write_random_family(root: Path, seed: int = 0) -> FamilyPaths:
     save_pipeline(paths.pipeline, diffusion.unet, vae, diffusion.text_encoder, tokenizer, noise_schedule())
     save_reward_backbone(paths.reward, clip, tokenizer, train_clip.IMAGE_MEAN, train_clip.IMAGE_STD)
     schema.write(paths.feature_schema)
-    paths.phrases.write_text(json.dumps(vocabulary(), indent=1) + "\n")
+    vocabulary().write(paths.phrases)
     return paths
 
 

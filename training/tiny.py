@@ -9,7 +9,6 @@ kind of reconstructions almost as well as of drawings) before a U-Net is trained
 """
 
 import argparse
-import json
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -40,6 +39,7 @@ from training.pretraining import train_clip, train_diffusion, train_recogniser, 
 from training.recogniser import Recogniser
 from training.reward.models import Starts
 from training.reward.recipes import tiny as reward_recipe
+from training.tagging import by_recogniser
 from training.train_reward import train as train_reward
 
 GATE = 0.97  # the judge's accuracy on reconstructions, for every attribute kind
@@ -115,7 +115,7 @@ class Workshop:
             noise_schedule(),
         )
         self.schema.write(self.family.feature_schema)
-        self.family.phrases.write_text(json.dumps(vocabulary(), indent=1) + "\n")
+        vocabulary().write(self.family.phrases)
 
     def generator(self) -> None:
         """perfusion_plus of training.generator.methods: the aligned U-Net, and the adaptive network on it."""
@@ -184,9 +184,9 @@ class Workshop:
     def wishing(self) -> Wishing:
         """What the choices of these rounds tell about who wishes for what."""
         tagger = train_recogniser.train(train_recogniser.perceptual(), self.work / "perceptual", self.data)
-        model = keywords.fit(keywords.tags_of(self.groups, tagger), self.groups)
+        model = keywords.fit(by_recogniser(self.groups, tagger), self.groups, vocabulary())
         prompts = [group.prompt for group in read_table(self.table, images=False)]
-        return Wishing(model, np.unique(self.groups.features, axis=0), prompts)
+        return Wishing(model, self.groups.schema, np.unique(self.groups.features, axis=0), prompts)
 
 
 STAGES = ("tokenizer", "judge", "vae", "diffusion", "generator", "clip", "reward")

@@ -1,6 +1,5 @@
 """Backbones of the real architectures, as small as they get, with random weights."""
 
-import json
 from collections.abc import Callable
 
 import pytest
@@ -9,7 +8,7 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from transformers import CLIPConfig, CLIPModel, CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from training.family import FamilyPaths, hush_libraries, save_pipeline, save_reward_backbone
-from training.market.prompts import PHRASE_OF
+from training.market.prompts import PHRASE_OF, vocabulary
 from training.models.adaptive_network import PersonalisedAdaptiveNetwork
 from training.models.feature_schema import Feature, FeatureSchema
 from training.models.frozen_unet import share_text
@@ -113,5 +112,5 @@ def family(tmp_path_factory: pytest.TempPathFactory, schema: FeatureSchema) -> F
     save_pipeline(paths.pipeline, unet, vae, text, tokenizer, noise_schedule())
     save_reward_backbone(paths.reward, clip, tokenizer, (0.48, 0.46, 0.41), (0.27, 0.26, 0.28))
     schema.write(paths.feature_schema)
-    paths.phrases.write_text(json.dumps([{"kind": "sleeve", "phrases": ["bell sleeves", "sleeveless"]}]))
+    vocabulary().write(paths.phrases)
     return paths

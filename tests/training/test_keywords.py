@@ -8,10 +8,13 @@ import torch
 
 from training import keywords
 from training.data.groups import GroupTensors
+from training.keywords import wish
 from training.market.attributes import complete, to_indices
-from training.market.prompts import PHRASE_OF, parse
+from training.market.prompts import PHRASE_OF, parse, vocabulary
 from training.models.feature_schema import Feature, FeatureSchema
+from training.tagging import tag_vectors
 
+VOCABULARY = vocabulary()
 SCHEMA = FeatureSchema((Feature("style", "categorical", ("minimalist", "luxury")),))
 
 
@@ -31,27 +34,31 @@ def model() -> keywords.KeywordModel:
     )
     tags = np.array([[to_indices(garment) for garment in group] for group in garments])
     groups = GroupTensors(SCHEMA, features, selected, np.zeros((n, 1, 77), np.int64))
-    return keywords.fit(tags, groups)
+    return keywords.fit(tags, groups, VOCABULARY)
 
 
 def test_each_profile_s_favourite_is_found(model: keywords.KeywordModel) -> None:
     minimalist, luxury = model.favours(np.array([[1], [2]]))
-    assert keywords.VALUES[int(np.argmax(minimalist))] == ("sleeve_style", "bell")
-    assert keywords.VALUES[int(np.argmax(luxury))] == ("trim", "sequins")
+    assert VOCABULARY.phrases[int(np.argmax(minimalist))] == ("sleeve_style", "bell sleeves")
+    assert VOCABULARY.phrases[int(np.argmax(luxury))] == ("trim", "sequins")
 
 
 def test_only_what_the_prompt_leaves_open_is_wished_for(model: keywords.KeywordModel) -> None:
     (favours,) = model.favours(np.array([[1]]))
-    wish = keywords.wish("dress,long sleeves", favours, most=1, least=0.5)
-    assert wish == ["bell sleeves"]
-    assert "bell sleeves" not in keywords.wish("dress,long sleeves,puff sleeves", favours, most=9, least=0.0)
-    assert "bell sleeves" not in keywords.wish("skirt", favours, most=9, least=0.0)  # a skirt has no sleeves
-    assert keywords.wish("dress", favours, most=9, least=99.0) == []
+    wished = wish(VOCABULARY, "dress,long sleeves", favours, most=1, least=0.5)
+    assert wished == ["bell sleeves"]
+    assert "bell sleeves" not in keywords.wish(
+        VOCABULARY, "dress,long sleeves,puff sleeves", favours, most=9, least=0.0
+    )
+    assert "bell sleeves" not in keywords.wish(
+        VOCABULARY, "skirt", favours, most=9, least=0.0
+    )  # a skirt has no sleeves
+    assert wish(VOCABULARY, "dress", favours, most=9, least=99.0) == []
 
 
 def test_a_wished_prompt_keeps_what_was_asked(model: keywords.KeywordModel) -> None:
     prompts = ["dress,v-neck,long sleeves", "coat,red"]
-    for prompt, wished in zip(prompts, keywords.wishes(model, prompts, np.array([[1], [2]]), 3, 0.1), strict=True):
+    for prompt, wished in zip(prompts, keywords.wishes(model, prompts, np.array([[1], [2]])), strict=True):
         assert wished.startswith(prompt)
         assert parse(prompt).items() <= parse(wished).items()
 
@@ -59,9 +66,9 @@ def test_a_wished_prompt_keeps_what_was_asked(model: keywords.KeywordModel) -> N
 def test_tags_are_one_hot_and_absent_kinds_nothing() -> None:
     rng = np.random.default_rng(1)
     skirt = complete({"category": "skirt"}, rng)
-    vector = keywords.tag_vectors(to_indices(skirt))
-    assert {keywords.VALUES[i] for i in np.flatnonzero(vector.numpy())} == set(skirt.items())
-    assert all(value in PHRASE_OF for value in skirt.items())
+    vector = tag_vectors(to_indices(skirt), VOCABULARY.sizes)
+    said = {VOCABULARY.phrases[i] for i in np.flatnonzero(vector.numpy())}
+    assert said == {(kind, PHRASE_OF[kind, value]) for kind, value in skirt.items()}
 
 
 def test_what_two_features_say_together_is_found() -> None:
@@ -76,13 +83,22 @@ def test_what_two_features_say_together_is_found() -> None:
         [[g["sleeve_style"] == style for g in group] for group, style in zip(garments, liked, strict=True)]
     )
     tags = np.array([[to_indices(garment) for garment in group] for group in garments])
-    model = keywords.fit(tags, GroupTensors(schema, features, selected, np.zeros((n, 1, 77), np.int64)))
+    model = keywords.fit(tags, GroupTensors(schema, features, selected, np.zeros((n, 1, 77), np.int64)), VOCABULARY)
     for profile, style in (([1, 1], "bell"), ([2, 2], "bell"), ([1, 2], "puff"), ([2, 1], "puff")):
         (favours,) = model.favours(np.array([profile]))
-        assert keywords.wish("dress,long sleeves", favours, most=1, least=0.5) == [PHRASE_OF["sleeve_style", style]]
+        assert wish(VOCABULARY, "dress,long sleeves", favours, most=1, least=0.5) == [PHRASE_OF["sleeve_style", style]]
 
 
 def test_a_model_is_kept(model: keywords.KeywordModel, tmp_path: Path) -> None:
     model.save(tmp_path / "keywords.npz")
     kept = keywords.KeywordModel.load(tmp_path / "keywords.npz")
     assert kept.n_rows == model.n_rows and torch.equal(kept.weights, model.weights)
+
+
+def test_a_profile_of_very_many_codes_has_no_products() -> None:
+    n_rows = (100_000, 300_000, 3)
+    features = np.array([[99_999, 299_999, 2], [0, 0, 0]])
+    entries = keywords.entries_of(features, n_rows)
+    assert keywords.n_entries(n_rows) == 400_003 + 1  # the products would be 30,000,000,000
+    assert entries.shape == (2, 4) and int(entries.max()) == 400_003
+    assert torch.equal(entries[1], torch.tensor([0, 100_000, 400_000, 400_003]))

@@ -21,7 +21,7 @@ CACHE = Path("build/prepared")  # what is prepared once, from tables
 
 def reward_groups(data: Path, family: FamilyPaths, cache: Path = CACHE) -> GroupTensors:
     """Groups with pictures of the reward model's size, prompts in its tokens."""
-    if not _is_table(data):
+    if not is_table(data):
         return GroupTensors.load(data)
     size_px = family.clip().config.vision_config.image_size
     return prepare(data, cache, family.reward_tokenizer(), size_px)
@@ -29,7 +29,7 @@ def reward_groups(data: Path, family: FamilyPaths, cache: Path = CACHE) -> Group
 
 def generator_groups(data: Path, family: FamilyPaths, cache: Path = CACHE) -> GroupTensors:
     """Groups with latents of the family's VAE, prompts in its text encoder's tokens."""
-    if not _is_table(data):
+    if not is_table(data):
         return GroupTensors.load(data)
     groups = prepare(data, cache, family.tokenizer(), family.vae().config.sample_size)
     return with_latents(groups, family.vae(), cache)
@@ -47,6 +47,11 @@ def with_latents(groups: GroupTensors, vae: AutoencoderKL, cache: Path) -> Group
         np.save(path.with_suffix(".new.npy"), latents)
         path.with_suffix(".new.npy").replace(path)
     return replace(groups, images=None, latents=np.load(path, mmap_mode="r"))
+
+
+def is_table(data: Path) -> bool:
+    """Whether this directory holds a Parquet table."""
+    return any(data.glob("groups-*.parquet"))
 
 
 @torch.inference_mode()
@@ -74,7 +79,3 @@ def _fingerprint(groups: GroupTensors, vae: AutoencoderKL) -> str:
 def _latent_size(vae: AutoencoderKL, images: np.ndarray) -> tuple[int, int]:
     factor = 2 ** (len(vae.config.block_out_channels) - 1)
     return images.shape[1] // factor, images.shape[2] // factor
-
-
-def _is_table(data: Path) -> bool:
-    return any(data.glob("groups-*.parquet"))

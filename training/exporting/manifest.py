@@ -44,7 +44,7 @@ def release_texts(paths: FamilyPaths, contracts: Mapping[str, Contract]) -> dict
     (reward_tokens,) = contracts["reward_text"].shape("input_ids")
     return {
         "feature_schema.json": json.dumps(paths.schema().to_json(), indent=1) + "\n",
-        "phrases.json": json.dumps(_phrases(paths), indent=1, ensure_ascii=False) + "\n",
+        "phrases.json": json.dumps(paths.vocabulary().to_json(), indent=1, ensure_ascii=False) + "\n",
         "tokenizer.json": _tokenizer_document(paths.tokenizer(), tokens),
         "reward_tokenizer.json": _tokenizer_document(paths.reward_tokenizer(), reward_tokens),
     }
@@ -125,25 +125,6 @@ def _defaults(paths: FamilyPaths) -> dict[str, Any]:
         if not isinstance(value, kind) or isinstance(value, bool) or not lowest <= value <= highest:
             raise ExportError(f"{paths.defaults}: {name} is {value!r}, not a number from {lowest} to {highest}")
     return DEFAULTS | own
-
-
-def _phrases(paths: FamilyPaths) -> list[dict[str, Any]]:
-    """The professional vocabulary, as services will read it."""
-    kinds: list[dict[str, Any]] = _read_json(paths.phrases, list)
-    for number, entry in enumerate(kinds):
-        at = f"{paths.phrases}: entry {number}"
-        if not isinstance(entry, dict) or not {"kind", "phrases"} <= entry.keys() <= {"kind", "phrases", "only_with"}:
-            raise ExportError(f'{at} is not {{"kind": …, "phrases": […], "only_with": [[…], …]}}')
-        if not isinstance(entry["kind"], str) or not _are_texts(entry["phrases"]):
-            raise ExportError(f"{at}: kind is one text, phrases are one or more")
-        needs = entry.get("only_with", [])
-        if not isinstance(needs, list) or not all(map(_are_texts, needs)):
-            raise ExportError(f"{at}: only_with has lists of phrases")
-    return kinds
-
-
-def _are_texts(value: object) -> bool:
-    return isinstance(value, list) and bool(value) and all(isinstance(text, str) and text.strip() for text in value)
 
 
 def _read_json(path: Path, kind: type) -> Any:

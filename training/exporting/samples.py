@@ -4,8 +4,6 @@ Made from a model's contract and the family's own tokenizer, phrases and schema.
 of the contract's input names, nothing of the models.
 """
 
-import json
-
 import torch
 from torch import Tensor
 
@@ -72,8 +70,7 @@ class Samples:
     def _prompts(self, batch_size: int, spec: TensorSpec) -> Tensor:
         """Prompts of random phrases; the first empty, the last longer than fits."""
         tokenizer = self.paths.reward_tokenizer() if self.is_reward else self.paths.tokenizer()
-        kinds = json.loads(self.paths.phrases.read_text())
-        phrases = [phrase for kind in kinds for phrase in kind["phrases"]]
+        phrases = [phrase for _, phrase in self.paths.vocabulary().phrases]
         counts = [0, *self._integers(8, batch_size).tolist()][:batch_size]
         if batch_size > 2:
             counts[-1] = 100

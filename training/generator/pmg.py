@@ -15,10 +15,12 @@ import torch
 from training.generator.artist import Artist
 from training.generator.rounds import Rounds
 from training.generator.worth import Judges
-from training.keywords import VALUES, tag_vectors, wish
+from training.keywords import wish
 from training.market.attributes import to_indices
+from training.market.prompts import vocabulary
 from training.market.rounds import Round
 from training.pretraining.train_tokenizer import encode
+from training.tagging import tag_vectors
 
 MOST, LEAST = 5, 0.5  # keywords of a prompt, and how clear each must be
 WEIGHTS = (0.0, 0.5, 1.0)  # of the keywords in the text states
@@ -31,7 +33,8 @@ def draw_with_keywords(artist: Artist, judges: Judges, rounds: Rounds, noise: to
     given = rounds.given.ravel()
     favours = np.stack([discriminative(history) for history in rounds.histories()]).repeat(p, axis=0)
     prompts = [rounds.prompts[n] for n in given]
-    wished = [wish(prompt, favour, MOST, LEAST) for prompt, favour in zip(prompts, favours, strict=True)]
+    words = vocabulary()
+    wished = [wish(words, prompt, favour, MOST, LEAST) for prompt, favour in zip(prompts, favours, strict=True)]
     plain = artist.states(rounds.prompts)[given]  # (M·P, 77, D)
     with_all = artist.states([",".join([prompt, *words]) for prompt, words in zip(prompts, wished, strict=True)])
     nobody = torch.zeros(m * p, rounds.features.shape[1], dtype=torch.long)
@@ -47,13 +50,14 @@ def draw_with_keywords(artist: Artist, judges: Judges, rounds: Rounds, noise: to
 
 
 def discriminative(history: Sequence[Round]) -> np.ndarray:
-    """How much more often picks show a value than what was shown with them, in standard errors, (len(VALUES),).
+    """How much more often picks show a value than what was shown with them, in standard errors, (V,).
 
     The variance counts half a picture more, so that a value seen once is not clear.
     """
-    excess, variance = np.zeros(len(VALUES)), np.full(len(VALUES), 0.5)
+    sizes = vocabulary().sizes
+    excess, variance = np.zeros(sum(sizes)), np.full(sum(sizes), 0.5)
     for played in history:
-        tags = tag_vectors(np.stack([to_indices(garment) for garment in played.garments])).numpy()  # (K, VALUES)
+        tags = tag_vectors(np.stack([to_indices(garment) for garment in played.garments]), sizes).numpy()  # (K, V)
         if played.selected.any():
             excess += tags[played.selected].mean(0) - tags.mean(0)
             variance += tags.var(0)

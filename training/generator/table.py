@@ -54,11 +54,13 @@ from training.generator.worth import READS_USER, REWARDS, SCORES, Judges
 from training.jobs import Job, run_jobs, threads_of_each
 from training.loop import Diverged
 from training.market.drawing import SIZE_PX
+from training.market.prompts import vocabulary
 from training.models.errors import ModelError
 from training.models.user_prompt import VARIETY
 from training.pretraining import train_recogniser
 from training.reward import table as preference
 from training.reward.recipes import Model
+from training.tagging import by_recogniser
 
 SEEDS = (0, 1, 2)
 WORK = Path("build/eval/generation")
@@ -107,7 +109,7 @@ class Bench:
     @cached_property
     def wishing(self) -> Wishing:
         """What user prompts are taught."""
-        return Wishing(self.keywords, np.unique(self.plain.features, axis=0), self.prompts)
+        return Wishing(self.keywords, self.plain.schema, np.unique(self.plain.features, axis=0), self.prompts)
 
     @cached_property
     def base(self) -> str:
@@ -120,7 +122,7 @@ class Bench:
         path = self.work / "keywords.npz"
         if not path.exists():
             tagger = train_recogniser.train(train_recogniser.perceptual(), self.work / "tagger", self.data)
-            keywords.fit(keywords.tags_of(self.plain, tagger), self.plain).save(path)
+            keywords.fit(by_recogniser(self.plain, tagger), self.plain, vocabulary()).save(path)
         return keywords.KeywordModel.load(path)
 
     @cached_property
@@ -257,7 +259,7 @@ def drawn_for(bench: Bench, artist: Artist, method: Method, rounds: Rounds, seed
     (m, p), given = rounds.given.shape, rounds.given.ravel()
     features, prompts = rounds.features.repeat(p, axis=0), [rounds.prompts[n] for n in given]
     if method == WISHES:
-        prompts = keywords.wishes(bench.keywords, prompts, features, **keywords.WISHES)
+        prompts = keywords.wishes(bench.keywords, prompts, features)
     drawn = artist.draw(artist.states(prompts), torch.tensor(features), noise[given], "drawing")  # (M·P, K, H, W, 3)
     return drawn.reshape(m, p, *drawn.shape[1:])
 

@@ -26,18 +26,19 @@ from torch.nn import functional as F
 
 from training.data.prepare import shuffled
 from training.family import FamilyPaths
-from training.keywords import VALUES, WISHED_KINDS, WISHES, KeywordModel, wish
+from training.generator.recipes import MOST_SEED
+from training.keywords import KeywordModel, wish
 from training.loop import Stateful, fit, warmup_cosine
-from training.market.prompts import PHRASE_OF, parse
 from training.models.adaptive_network import PersonalisedAdaptiveNetwork
+from training.models.errors import ModelError
 from training.models.feature_crossing import drop_features
 from training.models.feature_schema import FeatureSchema
 from training.models.frozen_unet import load_unet
 from training.models.storage import fingerprint
 from training.models.user_prompt import TEXT_LENGTH, Language
 from training.pretraining.train_tokenizer import encode
-
-_WISHED = [row for row, (kind, _) in enumerate(VALUES) if kind in WISHED_KINDS]
+from training.vocabulary import Vocabulary
+from training.workers import Workers
 
 
 @dataclass(frozen=True)
@@ -59,12 +60,22 @@ class UserPromptRecipe:
     max_grad_norm: float = 5.0
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        for name, least in {"steps": 1, "embed_dim": 1, "seed": 0}.items():
+            if getattr(self, name) < least:
+                raise ModelError(f"{name} is {getattr(self, name)}, at least {least} is needed")
+        if self.seed > MOST_SEED:
+            raise ModelError(f"seed is {self.seed}, at most {MOST_SEED} is possible")
+        if not 0 < self.lr < float("inf"):
+            raise ModelError(f"lr is {self.lr}, a positive number is needed")
+
 
 @dataclass(frozen=True)
 class Wishing:
     """Who could wish for what beside which prompt."""
 
     keywords: KeywordModel
+    schema: FeatureSchema  # of profiles
     profiles: np.ndarray  # int64 (N, F), to take features from
     prompts: Sequence[str]  # to draw from
 
@@ -72,18 +83,17 @@ class Wishing:
         """Of everything."""
         parts = (
             self.keywords.weights.numpy().tobytes(),
-            repr(self.keywords.n_rows).encode(),
+            repr((self.keywords.n_rows, self.keywords.vocabulary, self.schema)).encode(),
             self.profiles.tobytes(),
             "\n".join(self.prompts).encode(),
         )
         return sha256(b"".join(parts)).hexdigest()[:16]
 
 
-def language_of(family: FamilyPaths) -> Language:
-    """Of every phrase that a prompt could be wished, each with the comma before it."""
-    tokenizer = family.tokenizer()
-    phrases = [(kind, "," + PHRASE_OF[kind, value]) for kind, value in VALUES if kind in WISHED_KINDS]
-    tokens = [(kind, tokenizer(phrase, add_special_tokens=False)["input_ids"]) for kind, phrase in phrases]
+def language_of(family: FamilyPaths, vocabulary: Vocabulary) -> Language:
+    """Of every phrase that a prompt could be wished, all but categories, each with the comma before it."""
+    tokenizer, wished = family.tokenizer(), vocabulary.phrases[len(vocabulary.category.phrases) :]
+    tokens = [(kind, tokenizer("," + phrase, add_special_tokens=False)["input_ids"]) for kind, phrase in wished]
     return Language(tokens, tokenizer.eos_token_id, family.text_encoder())
 
 
@@ -91,13 +101,15 @@ class UserPromptTraining:
     """A silent adapter's user encoder and user prompt."""
 
     def __init__(self, recipe: UserPromptRecipe, wishing: Wishing, family: FamilyPaths, unet: Path) -> None:
-        self.recipe, self.wishing, self.schema = recipe, wishing, family.schema()
-        self.tokenizer, language = family.tokenizer(), language_of(family)
-        self.text_encoder = language.reader
+        self.recipe, self.wishing, self.schema = recipe, wishing, wishing.schema
+        self.tokenizer, self.vocabulary = family.tokenizer(), wishing.keywords.vocabulary
+        language = language_of(family, self.vocabulary)
+        self.text_encoder, self.device = language.reader, Workers().device
         self.ordinary = np.setdiff1d(np.arange(len(self.tokenizer)), self.tokenizer.all_special_ids)
         torch.manual_seed(recipe.seed)
         frozen = load_unet(unet)
-        self.network = PersonalisedAdaptiveNetwork.from_unet(frozen, self.schema, recipe.embed_dim, language=language)
+        network = PersonalisedAdaptiveNetwork.from_unet(frozen, self.schema, recipe.embed_dim, language=language)
+        self.network = network.to(self.device)
         assert self.network.user_prompt is not None
         self.user_prompt = self.network.user_prompt
         torch.nn.init.ones_(self.user_prompt.voice)
@@ -139,8 +151,8 @@ class UserPromptTraining:
             favours: mean squared error in their variances; unread, openings: cross-entropies.
         """
         wanted = self._favours(features)
-        favours = self.user_prompt.favour(self.network.represent(torch.from_numpy(features) if told is None else told))
-        n, ids = len(prompts), torch.from_numpy(encode(self.tokenizer, list(prompts)))
+        favours = self.user_prompt.favour(self.network.represent(self._codes(features if told is None else told)))
+        n, ids = len(prompts), self._ids(prompts)
         words, _ = self.user_prompt.words_of(self._best(wanted[:n]))
         openings = self.user_prompt.openings(self._states(ids), words)
         return {
@@ -157,8 +169,8 @@ class UserPromptTraining:
             text: mean squared error of the text states; silent: that of the prompt's own; right: share of kinds whose
             most favoured phrase is the keyword model's.
         """
-        wanted, u = self._favours(features), self.network.represent(torch.from_numpy(features))
-        ids = torch.from_numpy(encode(self.tokenizer, list(prompts)))
+        wanted, u = self._favours(features), self.network.represent(self._codes(features))
+        ids = self._ids(prompts)
         text, wished = self._states(ids), self._wished(ids, wanted, self._open(prompts, features))
         right = (self._best(self.user_prompt.favour(u)) * self._best(wanted)).sum(1) / len(self.user_prompt.sizes)
         return {
@@ -175,7 +187,8 @@ class UserPromptTraining:
 
     def _favours(self, features: np.ndarray) -> Tensor:
         """What the keyword model says of profiles (N, F), (N, V)."""
-        return torch.from_numpy(self.wishing.keywords.favours(features)[:, _WISHED]).float()
+        favours = self.wishing.keywords.favours(features)[:, len(self.vocabulary.category.phrases) :]
+        return torch.from_numpy(favours).float().to(self.device)
 
     def _best(self, favours: Tensor) -> Tensor:
         """1 at the most favoured phrase of each kind, (N, V)."""
@@ -197,10 +210,11 @@ class UserPromptTraining:
     def _open(self, prompts: Sequence[str], features: np.ndarray) -> Tensor:
         """Which kinds each prompt leaves to its user, (N, kinds)."""
         wished = [
-            parse(",".join(wish(prompt, favours, **WISHES)))
+            self.vocabulary.asked(",".join(wish(self.vocabulary, prompt, favours)))
             for prompt, favours in zip(prompts, self.wishing.keywords.favours(features), strict=True)
         ]
-        return torch.tensor([[kind in phrases for kind in WISHED_KINDS] for phrases in wished])
+        is_open = [[kind.name in said for kind in self.vocabulary.kinds[1:]] for said in wished]
+        return torch.tensor(is_open, device=self.device)
 
     def _prompt(self, rng: np.random.Generator) -> str:
         """Of the market, its phrases in any order; or longer, or shorter."""
@@ -212,11 +226,17 @@ class UserPromptTraining:
 
     def _any_text(self, rng: np.random.Generator) -> Tensor:
         """Prompts of any length and any tokens, (any_texts, 77)."""
-        blank = torch.from_numpy(encode(self.tokenizer, [""])).repeat(self.recipe.any_texts, 1)
+        blank = self._ids([""]).repeat(self.recipe.any_texts, 1)
         for row in blank:
             length = int(rng.integers(1, TEXT_LENGTH - 1))
-            row[1 : 1 + length] = torch.from_numpy(rng.choice(self.ordinary, length))
+            row[1 : 1 + length] = self._codes(rng.choice(self.ordinary, length))
         return blank
+
+    def _ids(self, prompts: Sequence[str]) -> Tensor:  # (N, 77)
+        return self._codes(encode(self.tokenizer, list(prompts)))
+
+    def _codes(self, codes: np.ndarray | Tensor) -> Tensor:
+        return torch.as_tensor(codes).to(self.device)
 
     @torch.no_grad()
     def _states(self, ids: Tensor) -> Tensor:  # (N, 77, D)

@@ -9,6 +9,7 @@ from types import MappingProxyType
 import numpy as np
 
 from training.market.attributes import ATTRIBUTES, BY_KIND, KINDS, applies
+from training.vocabulary import PhraseKind, Vocabulary
 
 PHRASE_OF: Mapping[tuple[str, str], str] = MappingProxyType(
     {(a.kind, value): phrase for a in ATTRIBUTES for value, phrase in zip(a.values, a.phrases, strict=True)}
@@ -30,25 +31,21 @@ def write(asked: Mapping[str, str], rng: np.random.Generator | None = None) -> s
     return ",".join(phrases)
 
 
-def vocabulary() -> list[dict[str, object]]:
-    """phrases.json: phrases by kind, and in `only_with` what a kind needs, of every list a phrase.
-
-    A prompt that says nothing of the list's kind leaves a place for it.
-    """
-    entries: list[dict[str, object]] = []
+def vocabulary() -> Vocabulary:
+    """The market's; phrases in the order of the values they ask for."""
+    kinds = []
     for attribute in ATTRIBUTES:
         kind = attribute.kind
         tops = [{"category": category, "sleeve": "long"} for category in BY_KIND["category"].values]
         needed = [_needed("category", [g["category"] for g in tops if applies(kind, g)])]
         needed += [_needed("sleeve", [s for s in BY_KIND["sleeve"].values if applies(kind, tops[0] | {"sleeve": s})])]
-        only_with = {"only_with": found} if (found := [phrases for phrases in needed if phrases]) else {}
-        entries.append({"kind": kind, "phrases": list(attribute.phrases), **only_with})
-    return entries
+        kinds.append(PhraseKind(kind, attribute.phrases, tuple(phrases for phrases in needed if phrases)))
+    return Vocabulary(tuple(kinds))
 
 
-def _needed(kind: str, values: list[str]) -> list[str]:
+def _needed(kind: str, values: list[str]) -> tuple[str, ...]:
     """The phrases of these values; none if they are all that there are."""
-    return [] if len(values) == len(BY_KIND[kind].values) else [PHRASE_OF[kind, value] for value in values]
+    return () if len(values) == len(BY_KIND[kind].values) else tuple(PHRASE_OF[kind, value] for value in values)
 
 
 def ask_for(garment: Mapping[str, str], rng: np.random.Generator, fewest: int = 2, most: int = 6) -> dict[str, str]:

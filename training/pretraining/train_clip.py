@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import CLIPConfig, CLIPModel, CLIPTokenizer
 
-from training.keywords import tag_vectors
 from training.loop import fit, warmup_cosine
 from training.market.attributes import ATTRIBUTES, from_indices
 from training.market.prompts import ask_for, write
@@ -21,7 +20,9 @@ from training.pretraining.drawings import drawings
 from training.pretraining.train_recogniser import degrade
 from training.pretraining.train_tokenizer import encode as tokenize
 from training.recogniser import to_pixels
+from training.tagging import tag_vectors
 
+COUNTS = [len(attribute.values) for attribute in ATTRIBUTES]
 IMAGE_MEAN = (0.48145466, 0.4578275, 0.40821073)  # CLIP's own normalisation
 IMAGE_STD = (0.26862954, 0.26130258, 0.27577711)
 
@@ -63,16 +64,15 @@ class TagHead(nn.Linear):
 
     def __init__(self, width: int, indices: np.ndarray) -> None:
         """For a pool of pictures that show `indices`, int64 (N, len(KINDS))."""
-        counts = [len(attribute.values) for attribute in ATTRIBUTES]
-        super().__init__(width, sum(counts))
-        variance = tag_vectors(indices).var(0).split(counts)
+        super().__init__(width, sum(COUNTS))
+        variance = tag_vectors(indices, COUNTS).var(0).split(COUNTS)
         weights = [1 / (kind.sum() * len(ATTRIBUTES)) for kind in variance]
-        self.register_buffer("weights", torch.stack(weights).repeat_interleave(torch.tensor(counts)))
+        self.register_buffer("weights", torch.stack(weights).repeat_interleave(torch.tensor(COUNTS)))
 
     def unexplained(self, embeddings: Tensor, indices: np.ndarray) -> Tensor:
         """1 − R² of the one-hot values, the mean over the kinds; (B, e), int64 (B, len(KINDS))."""
         read = self(F.normalize(embeddings, dim=-1) * self.in_features**0.5)
-        return ((read - tag_vectors(indices)).square() * self.weights).sum(-1).mean()
+        return ((read - tag_vectors(indices, COUNTS)).square() * self.weights).sum(-1).mean()
 
 
 def train(recipe: ClipRecipe, tokenizer: CLIPTokenizer, run_dir: Path, data_dir: Path) -> CLIPModel:

@@ -15,9 +15,10 @@ from training.generator import pmg
 from training.generator.artist import Artist, Drawing, choice_noise_of
 from training.generator.rounds import Rounds, Size
 from training.generator.worth import READS_USER, REWARDS, SCORES, Judges
-from training.keywords import VALUES, wish
+from training.keywords import wish
 from training.market.attributes import complete
 from training.market.merchants import merchant
+from training.market.prompts import vocabulary
 from training.market.rounds import Round
 from training.models.adaptive_network import PersonalisedAdaptiveNetwork
 from training.models.feature_schema import FeatureSchema
@@ -118,9 +119,10 @@ def test_keywords_are_what_the_picks_of_a_history_share() -> None:
         selected = np.arange(5) == n % 5
         rounds.append(Round(merchant(1), {"category": "dress"}, "dress", garments, np.zeros(5), selected))
     favours = pmg.discriminative(rounds)
-    assert VALUES[int(np.argmax(favours))] == ("sleeve_style", "bell") and favours.max() > 3
-    assert favours[VALUES.index(("sleeve_style", "straight"))] == 0  # never shown
-    assert wish("dress,long sleeves", favours, 1, pmg.LEAST) == ["bell sleeves"]
+    phrases = vocabulary().phrases
+    assert phrases[int(np.argmax(favours))] == ("sleeve_style", "bell sleeves") and favours.max() > 3
+    assert favours[phrases.index(("sleeve_style", "straight sleeves"))] == 0  # never shown
+    assert wish(vocabulary(), "dress,long sleeves", favours, 1, pmg.LEAST) == ["bell sleeves"]
     assert (pmg.discriminative([]) == 0).all()
 
 

@@ -9,15 +9,17 @@ import torch
 
 from training.family import FamilyPaths
 from training.generator.user_prompt import UserPromptRecipe, UserPromptTraining, Wishing, recombined, train_user_prompt
-from training.keywords import VALUES, WISHED_KINDS, KeywordModel, profile_vectors
+from training.keywords import KeywordModel, n_entries
 from training.loop import ResumeError
-from training.market.prompts import PHRASE_OF
+from training.market.prompts import vocabulary
 from training.models.adaptive_network import PersonalisedAdaptiveNetwork
 from training.models.feature_schema import FeatureSchema
 from training.models.user_prompt import FIRST, TEXT_LENGTH
 from training.pretraining.train_tokenizer import encode
 
 RECIPE = UserPromptRecipe(steps=100, profiles=128, prompts=32, any_texts=4, warmup_steps=5)
+VOCABULARY = vocabulary()
+WISHED = VOCABULARY.kinds[1:]
 PROMPTS = ("dress,red", "red,bell sleeves,dress", "dress")
 
 
@@ -31,13 +33,13 @@ def profiles(schema: FeatureSchema) -> np.ndarray:
 @pytest.fixture
 def keywords(schema: FeatureSchema, profiles: np.ndarray) -> KeywordModel:
     n_rows = tuple(f.n_rows for f in schema.features for _ in range(f.n_slots))
-    width = profile_vectors(profiles, n_rows).shape[1]
-    return KeywordModel(torch.randn(len(VALUES), width, generator=torch.Generator().manual_seed(0)), n_rows)
+    shape = (len(VOCABULARY.phrases), n_entries(n_rows))
+    return KeywordModel(torch.randn(shape, generator=torch.Generator().manual_seed(0)), n_rows, VOCABULARY)
 
 
 @pytest.fixture
-def wishing(keywords: KeywordModel, profiles: np.ndarray) -> Wishing:
-    return Wishing(keywords, profiles, PROMPTS)
+def wishing(keywords: KeywordModel, schema: FeatureSchema, profiles: np.ndarray) -> Wishing:
+    return Wishing(keywords, schema, profiles, PROMPTS)
 
 
 def test_recombined_profiles_mix_merchants_and_not_one_feature_s_slots(
@@ -73,14 +75,14 @@ def test_what_is_wished_is_read_as_the_wished_prompt_itself(
     training = UserPromptTraining(RECIPE, wishing, family, family.pipeline / "unet")
     favours = training._favours(wishing.profiles[:1])
     ids, end = torch.from_numpy(encode(training.tokenizer, ["dress"])), training.tokenizer.eos_token_id
-    none = torch.zeros(1, len(WISHED_KINDS), dtype=torch.bool)
+    none = torch.zeros(1, len(WISHED), dtype=torch.bool)
     assert torch.equal(training._wished(ids, favours, none), training._states(ids))
     places = np.cumsum([TEXT_LENGTH - sum(training.user_prompt.widths), *training.user_prompt.widths])
-    for n, kind in enumerate(WISHED_KINDS):
+    for n, kind in enumerate(WISHED):
         only = none.clone()
         only[0, n] = True
-        best = max((v for v in VALUES if v[0] == kind), key=lambda v: _favour(favours, v))
-        typed = training.tokenizer("," + PHRASE_OF[best], add_special_tokens=False)["input_ids"]
+        best = max(kind.phrases, key=lambda phrase: _favour(favours, phrase))
+        typed = training.tokenizer("," + best, add_special_tokens=False)["input_ids"]
         found = training._wished(ids, favours, only)[0, places[n] : places[n] + len(typed)]
         # as if it had been typed behind the prompt, where its kind's phrases have their place
         with_it, at = ids.clone(), torch.arange(TEXT_LENGTH)[None].clone()
@@ -88,11 +90,11 @@ def test_what_is_wished_is_read_as_the_wished_prompt_itself(
         at[0, FIRST : FIRST + len(typed)] += int(places[n] - places[0])
         states = training.text_encoder(input_ids=with_it, position_ids=at).last_hidden_state
         assert int((ids[0] != end).sum()) == FIRST
-        torch.testing.assert_close(found, states[0, FIRST : FIRST + len(typed)], atol=2e-3, rtol=2e-3, msg=kind)
+        torch.testing.assert_close(found, states[0, FIRST : FIRST + len(typed)], atol=2e-3, rtol=2e-3, msg=kind.name)
 
 
-def _favour(favours: torch.Tensor, value: tuple[str, str]) -> float:
-    return float(favours[0, [v for v in VALUES if v[0] in WISHED_KINDS].index(value)])
+def _favour(favours: torch.Tensor, phrase: str) -> float:
+    return float(favours[0, [text for kind in WISHED for text in kind.phrases].index(phrase)])
 
 
 def test_prompts_come_long_short_and_whole(wishing: Wishing, family: FamilyPaths) -> None:

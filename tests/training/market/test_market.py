@@ -29,14 +29,14 @@ def test_phrases_are_unambiguous() -> None:
 
 
 def test_the_vocabulary_says_what_a_kind_needs() -> None:
-    by_kind = {entry["kind"]: entry for entry in vocabulary()}
+    by_kind = {entry["kind"]: entry for entry in vocabulary().to_json()}
     for garment in ({"category": c, "sleeve": s} for c in BY_KIND["category"].values for s in BY_KIND["sleeve"].values):
         said = {PHRASE_OF[kind, value] for kind, value in garment.items() if applies(kind, garment)}
         for kind, entry in by_kind.items():
             if kind not in ("category", "sleeve"):
                 assert all(said & set(needed) for needed in entry.get("only_with", [])) is applies(kind, garment)
     assert all(entry["phrases"] == list(BY_KIND[kind].phrases) for kind, entry in by_kind.items())
-    assert json.loads(Path("training/weights/tiny/phrases.json").read_text()) == vocabulary()
+    assert json.loads(Path("training/weights/tiny/phrases.json").read_text()) == vocabulary().to_json()
 
 
 @pytest.mark.parametrize("seed", range(20))
