@@ -1,14 +1,20 @@
-"""How well a trained reward model predicts what users select, against what could be known.
+"""What a trained model is worth: a reward model on any table of groups, a generator on the simulated market.
 
     python -m training.evaluate reward --data build/unseen --model training/weights/tiny
     python -m training.evaluate reward --data build/photos_test --model build/photos_run
+    python -m training.evaluate generator --adapter build/user_prompt/adapter --unet build/generator/dpo/unet
 
-`--data` is a Parquet table of groups (training.data.table); `--model` a family, or the --out of a training of any
-reward model, whose backbone then comes from --weights. Prints, and with --out writes as JSON: MAP and GAUC with the
-groups that one class dropped, and the same with every group's features given to another group (shuffled users: what is
-left does not depend on the user). Where the market's truth.parquet lies beside the table also 95 % intervals over
-users, one block per category, and the ceilings: the GAUC of the best possible ranking without the user, from the
-features alone, and with the whole truth.
+generator: draws prompts of merchants that no table reports (`--split`: or those of the generation table) with the
+adapter and with the plain U-Net from the same noise; prints, with 95 % intervals over pairs of merchants, the true
+utility, the best in a group, prompt accuracy, diversity, what a picture is worth to another user, the share of picture
+pairs won, and the taste captured: (utility − plain) / (best of 64 plain pictures chosen by the truth − plain). Minutes.
+
+reward: how well it predicts what users select, against what could be known. `--data` is a Parquet table of groups
+(training.data.table); `--model` a family, or the --out of a training of any reward model, whose backbone then comes
+from --weights. Prints, and with --out writes as JSON: MAP and GAUC with the groups that one class dropped, and the same
+with every group's features given to another group (shuffled users: what is left does not depend on the user). Where the
+market's truth.parquet lies beside the table also 95 % intervals over users, one block per category, and the ceilings:
+the GAUC of the best possible ranking without the user, from the features alone, and with the whole truth.
 
 share of the ceiling = (GAUC − without the user) / (from the features − without the user)
 
@@ -29,9 +35,13 @@ from training.data.groups import GroupTensors
 from training.data.load import reward_groups
 from training.data.market_table import TRUTH
 from training.family import TINY, FamilyPaths, hush_libraries
+from training.generator.rounds import Size
+from training.generator.trial import policies, told, try_generator
+from training.loop import make_run_dir
 from training.metrics import rank_metrics
 from training.models.errors import ModelError
 from training.models.reward_model import PerFusionRM
+from training.recogniser import Recogniser
 from training.reward.recipes import MODELS, Model
 from training.reward.report import RoundsWithTruth, measure, table
 from training.reward.scores import RewardScorer
@@ -83,27 +93,63 @@ def _table(found: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def _reward(arguments: argparse.Namespace) -> dict[str, Any]:
+    family = FamilyPaths.under(arguments.model)
+    if not family.reward.exists():
+        family = replace(family, reward=FamilyPaths.under(arguments.weights).reward)
+    found = evaluate_reward(arguments.data, family, name=_model_in(arguments.model))
+    print(_table(found))
+    return found
+
+
+def _generator(arguments: argparse.Namespace) -> dict[str, Any]:
+    family, size = FamilyPaths.under(arguments.weights), Size(*arguments.size)
+    tried = policies(family, arguments.unet, arguments.adapter, arguments.against)
+    judge = Recogniser.load(TINY / "recogniser")
+    found = try_generator(*tried, family, judge, arguments.split, size, arguments.seed)
+    print(told(found))
+    return found
+
+
+def parse_arguments() -> argparse.Namespace:
+    form: dict[str, Any] = {"formatter_class": argparse.RawDescriptionHelpFormatter}
+    parser = argparse.ArgumentParser(description=__doc__, **form)
+    kinds = parser.add_subparsers(dest="what", required=True, metavar="reward|generator")
+    reward = kinds.add_parser("reward", help="a reward model on a table of groups", description=__doc__, **form)
+    reward.add_argument("--data", type=Path, required=True, help="table of groups")
+    reward.add_argument("--model", type=Path, default=TINY, help="family, or a training (default: %(default)s)")
+    reward.set_defaults(run=_reward)
+    generator = kinds.add_parser(
+        "generator", help="a generator on merchants of the simulated market", description=__doc__, **form
+    )
+    generator.add_argument("--adapter", type=Path, help="adapter directory; without it the U-Net itself is tried")
+    generator.add_argument("--unet", type=Path, help="diffusers directory below it (default: the family's backbone)")
+    generator.add_argument("--against", type=Path, help="the plain U-Net (default: the one below the adapter)")
+    generator.add_argument("--split", choices=["validation", "seen", "unseen"], default="validation")
+    generator.add_argument(
+        "--size", nargs=5, type=int, default=(40, 8, 3, 15, 64), metavar=("MERCHANTS", "PROMPTS", "K", "POOL", "BEST"),
+        help="merchants, prompts of each, candidates, prompts of each category, plain pictures to choose the best of "
+        "(default: 40 8 3 15 64; the generation table has 100 20 5 15 64)",
+    )  # fmt: skip
+    generator.add_argument("--seed", type=int, default=0, help="of the noise (default: %(default)s)")
+    generator.set_defaults(run=_generator)
+    for kind in (reward, generator):
+        kind.add_argument("--weights", type=Path, default=TINY, help="the family of what is left out (%(default)s)")
+        kind.add_argument("--out", type=Path, help="also write the numbers to this JSON file")
+    return parser.parse_args()
+
+
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["reward"], help="the kind of model")
-    parser.add_argument("--data", type=Path, required=True, help="table of groups")
-    parser.add_argument("--model", type=Path, default=TINY, help="family, or a training (default: %(default)s)")
-    parser.add_argument("--weights", type=Path, default=TINY, help="the backbone's family, if --model has none")
-    parser.add_argument("--out", type=Path, help="also write the numbers to this JSON file")
-    arguments = parser.parse_args()
+    arguments = parse_arguments()
     hush_libraries()
     try:
-        family = FamilyPaths.under(arguments.model)
-        if not family.reward.exists():
-            family = replace(family, reward=FamilyPaths.under(arguments.weights).reward)
-        found = evaluate_reward(arguments.data, family, name=_model_in(arguments.model))
+        found = arguments.run(arguments)
+        if arguments.out:
+            make_run_dir(arguments.out.parent)
+            arguments.out.write_text(json.dumps(found, indent=1) + "\n")
     except ModelError as error:
         print(f"cannot evaluate: {error}", file=sys.stderr)
         return 1
-    print(_table(found))
-    if arguments.out:
-        arguments.out.parent.mkdir(parents=True, exist_ok=True)
-        arguments.out.write_text(json.dumps(found, indent=1) + "\n")
     return 0
 
 

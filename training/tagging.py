@@ -19,6 +19,7 @@ from training.data.groups import GroupError, GroupTensors
 from training.family import FamilyPaths
 from training.market.attributes import to_indices
 from training.models.tokens import without_padding
+from training.pretraining.train_tokenizer import encode
 from training.recogniser import Recogniser
 from training.vocabulary import Vocabulary, folded
 
@@ -42,8 +43,8 @@ def by_clip(groups: GroupTensors, family: FamilyPaths, vocabulary: Vocabulary) -
     tokenizer, end = family.reward_tokenizer(), clip.config.text_config.eos_token_id
 
     def texts(phrases: Sequence[str]) -> Tensor:  # → (P, e)
-        ids = tokenizer(list(phrases), padding="max_length", truncation=True, max_length=77, return_tensors="pt")
-        said = clip.text_model(input_ids=without_padding(ids["input_ids"].to(device), end)).pooler_output
+        ids = torch.from_numpy(encode(tokenizer, list(phrases))).to(device)
+        said = clip.text_model(input_ids=without_padding(ids, end)).pooler_output
         return F.normalize(clip.text_projection(said), dim=-1)
 
     categories = vocabulary.category.phrases

@@ -1,10 +1,10 @@
 """Draws what a method answers to prompts: text states, the user, DPM-Solver++ with guidance, the VAE.
 
 A picture depends on its prompt, user and noise, from which a user prompt's choice follows, too, and not on what is
-drawn beside it. Knows policies and a family; nothing about merchants' tastes or what pictures are worth.
+drawn beside it. Knows policies, a family and who is shown which prompt; nothing of tastes or what pictures are worth.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 
@@ -16,9 +16,12 @@ from tqdm import tqdm
 
 from training.data.text_states import TextStates
 from training.family import FamilyPaths
+from training.generator.rounds import Rounds
 from training.models.policies import Policy
 from training.pretraining.train_tokenizer import encode
 from training.sampling import sample, to_images
+
+Prompted = Callable[[list[str], np.ndarray], list[str]]
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,12 @@ class Artist:
         self.text_encoder = family.text_encoder()
         self.scheduler = DPMSolverMultistepScheduler.from_config(family.noise_scheduler().config)
         self.no_text = self.states([""])  # (1, 77, D)
+
+    @property
+    def latent_shape(self) -> tuple[int, ...]:
+        """(C, S, S) of what it denoises."""
+        config = self.policy.unet.config
+        return (config.in_channels, config.sample_size, config.sample_size)
 
     @torch.inference_mode()
     def states(self, prompts: Sequence[str]) -> Tensor:
@@ -66,6 +75,26 @@ class Artist:
         how = {"guidance": self.how.guidance, "steps": self.how.steps, "scheduler": self.scheduler}
         halves = (conditional, self.policy.without_user)
         return to_images(self.vae, sample(*halves, text, self.no_text, start, **how))
+
+
+def for_each(artist: Artist, rounds: Rounds, noise: Tensor, prompted: Prompted | None = None) -> np.ndarray:
+    """Pictures (M, P, K, H, W, 3) of every merchant's prompts from the pool's noise (N, K, C, S, S).
+
+    Args:
+        prompted: what becomes of prompts of profiles (N, F) before they are drawn.
+    """
+    (m, p), given = rounds.given.shape, rounds.given.ravel()
+    features, prompts = rounds.features.repeat(p, axis=0), [rounds.prompts[n] for n in given]
+    if prompted is not None:
+        prompts = prompted(prompts, features)
+    drawn = artist.draw(artist.states(prompts), torch.tensor(features), noise[given], "drawing")  # (M·P, K, H, W, 3)
+    return drawn.reshape(m, p, *drawn.shape[1:])
+
+
+def for_nobody(artist: Artist, rounds: Rounds, noise: Tensor) -> np.ndarray:
+    """Pictures of the whole pool (N, K, H, W, 3) from noise (N, K, C, S, S), for a user of whom nothing is known."""
+    nobody = torch.zeros(len(noise), rounds.features.shape[1], dtype=torch.long)
+    return artist.draw(artist.states(rounds.prompts), nobody, noise, "drawing")
 
 
 def choice_noise_of(start: Tensor, n_phrases: int) -> Tensor:

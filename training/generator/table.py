@@ -19,7 +19,7 @@ import os
 import sys
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +32,7 @@ from training.data.market_table import MarketRecipe, write_market
 from training.data.prepare import prepare
 from training.data.table import read_table
 from training.family import TINY, FamilyPaths, hush_libraries
-from training.generator.artist import Artist, Drawing
+from training.generator.artist import Artist, Drawing, for_each, for_nobody
 from training.generator.methods import (
     CHAINS,
     METHODS,
@@ -228,8 +228,8 @@ def draw(bench: Bench, split: str, method: Method, seed: int) -> None:
     artist = Artist(policy_of(method, bench.family, bench.runs, seed), bench.family)
     if split == BEST:
         rounds = Rounds.of("seen", bench.size)
-        noise = rounds.noise(seed, _latent_shape(artist), bench.size.best_of)
-        found = {"shown": bench.judges.read(_for_nobody(artist, rounds, noise))}  # (N, best_of, kinds)
+        noise = rounds.noise(seed, artist.latent_shape, bench.size.best_of)
+        found = {"shown": bench.judges.read(for_nobody(artist, rounds, noise))}  # (N, best_of, kinds)
     else:
         rounds = Rounds.of(split, bench.size)  # type: ignore[arg-type]  # one of SPLITS
         images = drawn_for(bench, artist, method, rounds, seed)  # everybody's, or the pool's
@@ -250,29 +250,14 @@ def draw(bench: Bench, split: str, method: Method, seed: int) -> None:
 
 def drawn_for(bench: Bench, artist: Artist, method: Method, rounds: Rounds, seed: int) -> np.ndarray:
     """Pictures (M, P, K, H, W, 3); of a method without users those of the pool, (N, K, H, W, 3)."""
-    k = rounds.size.candidates
-    noise = rounds.noise(seed, _latent_shape(artist), k)  # (N, K, C, S, S)
+    noise = rounds.noise(seed, artist.latent_shape, rounds.size.candidates)  # (N, K, C, S, S)
     if method not in PERSONAL:
-        return _for_nobody(artist, rounds, noise)
+        return for_nobody(artist, rounds, noise)
     if method == "pmg":
         return draw_with_keywords(artist, bench.judges, rounds, noise)
-    (m, p), given = rounds.given.shape, rounds.given.ravel()
-    features, prompts = rounds.features.repeat(p, axis=0), [rounds.prompts[n] for n in given]
     if method == WISHES:
-        prompts = keywords.wishes(bench.keywords, prompts, features)
-    drawn = artist.draw(artist.states(prompts), torch.tensor(features), noise[given], "drawing")  # (M·P, K, H, W, 3)
-    return drawn.reshape(m, p, *drawn.shape[1:])
-
-
-def _for_nobody(artist: Artist, rounds: Rounds, noise: torch.Tensor) -> np.ndarray:
-    """Pictures of the whole pool (N, K, H, W, 3) from noise (N, K, C, S, S), for a user of whom nothing is known."""
-    nobody = torch.zeros(len(noise), rounds.features.shape[1], dtype=torch.long)
-    return artist.draw(artist.states(rounds.prompts), nobody, noise, "drawing")
-
-
-def _latent_shape(artist: Artist) -> tuple[int, ...]:
-    config = artist.policy.unet.config
-    return (config.in_channels, config.sample_size, config.sample_size)
+        return for_each(artist, rounds, noise, partial(keywords.wishes, bench.keywords))
+    return for_each(artist, rounds, noise)
 
 
 def parse_arguments() -> argparse.Namespace:

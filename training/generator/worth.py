@@ -61,8 +61,7 @@ class Judges:
 
     def read(self, images: np.ndarray) -> np.ndarray:
         """What the pictures (…, H, W, 3) show, int8 (…, len(KINDS)); ABSENT where the garment has none."""
-        garments = self.recogniser.read(images.reshape(-1, *images.shape[-3:]))
-        return np.stack([to_indices(g) for g in garments]).astype(np.int8).reshape(*images.shape[:-3], len(KINDS))
+        return shown_on(images, self.recogniser)
 
     def clip_score(self, images: np.ndarray, input_ids: np.ndarray) -> np.ndarray:
         """100·cos of pictures (N, H, W, 3) with texts (N, 77), (N,)."""
@@ -96,6 +95,12 @@ class Judges:
             GroupTensors(self.family.schema(), features, nothing, input_ids[:, None], images=images)
         )
         return scores * self.clip_scale if name == "clip_score" else scores
+
+
+def shown_on(images: np.ndarray, recogniser: Recogniser) -> np.ndarray:
+    """What pictures (…, H, W, 3) show, int8 (…, len(KINDS)); ABSENT where the garment has none."""
+    garments = recogniser.read(images.reshape(-1, *images.shape[-3:]))
+    return np.stack([to_indices(g) for g in garments]).astype(np.int8).reshape(*images.shape[:-3], len(KINDS))
 
 
 def true_utility(rounds: Rounds, shown: np.ndarray) -> np.ndarray:
