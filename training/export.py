@@ -25,7 +25,7 @@ from training.exporting.manifest import build_manifest, release_texts, tensor_si
 from training.exporting.onnx_file import export_onnx
 from training.exporting.release import Repository, fingerprint, sha256
 from training.exporting.samples import Samples
-from training.family import TINY, FamilyPaths, hush_libraries
+from training.family import COMPONENTS, TINY, FamilyPaths, hush_libraries
 from training.models.errors import ModelError
 
 CODE = [Path(__file__).parent / name for name in ("exporting", "models", "family.py")]
@@ -45,7 +45,7 @@ class ModelJob:
 def export_family(paths: FamilyPaths, repository: Repository, processes: int) -> int:
     """Put this family in service; returns the release's number, the present one if nothing changed."""
     contracts = {model: read_contract(repository.root, model) for model in BUILDERS}
-    paths.check_pipeline(unet=not paths.backbone.exists())
+    paths.check_pipeline(COMPONENTS[1:] if paths.backbone.exists() else COMPONENTS)
     prints = {model: _fingerprint(model, paths, repository) for model in BUILDERS}
     current = repository.current()
     done = {} if current is None else _unchanged(current, prints)

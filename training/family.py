@@ -8,7 +8,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
@@ -27,9 +27,9 @@ from training.noise import NUM_TRAIN_TIMESTEPS
 from training.vocabulary import Vocabulary
 
 TINY = Path("training/weights/tiny")
+TOKENIZER_FILES = ("tokenizer.json", "vocab.json")
 COMPONENTS = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")  # of a pipeline
 M = TypeVar("M", bound=torch.nn.Module)
-Phrases = Sequence[dict[str, Any]]  # [{"kind": "sleeve", "phrases": ["sleeveless", …]}, …]
 
 
 @dataclass(frozen=True)
@@ -98,16 +98,12 @@ class FamilyPaths:
                 raise WeightsError(f"{where}: {key} is {scheduler.config[key]!r}; only {wanted!r} is supported")
         return scheduler
 
-    def check_pipeline(self, *, unet: bool = True) -> None:
-        """Refuses a pipeline that lacks a component, before long work that needs it late.
-
-        Args:
-            unet: whether the pipeline's own is needed.
+    def check_pipeline(self, needed: Sequence[str] = COMPONENTS) -> None:
+        """Refuses a pipeline that lacks one of these components, before long work that needs it late.
 
         Raises:
             WeightsError: names what is missing.
         """
-        needed = COMPONENTS if unet else COMPONENTS[1:]
         if missing := [name for name in needed if not (self._present(self.pipeline) / name).is_dir()]:
             raise WeightsError(f"{self.pipeline} lacks {', '.join(missing)}")
 
@@ -121,7 +117,10 @@ class FamilyPaths:
     def preprocess(self, clip: CLIPModel) -> Preprocess:
         path = self._present(self.reward / "preprocessor_config.json")
         with reading(path):
-            return Preprocess(json.loads(path.read_text()), clip.config.vision_config.image_size)
+            config = json.loads(path.read_text())
+            if not isinstance(config, dict):
+                raise WeightsError(f"{path} holds a {type(config).__name__}, not settings by name")
+            return Preprocess(config, clip.config.vision_config.image_size)
 
     def perfusion(self, unet: UNet2DConditionModel) -> PersonalisedAdaptiveNetwork:
         network = PersonalisedAdaptiveNetwork.load(self.adapter, unet, self.schema())
@@ -184,6 +183,8 @@ def save_reward_backbone(
 
 
 def _tokenizer(directory: Path) -> CLIPTokenizer:
+    if not any((directory / name).is_file() for name in TOKENIZER_FILES):  # the library would make one of two tokens
+        raise WeightsError(f"{directory} has no tokenizer: neither {' nor '.join(TOKENIZER_FILES)}")
     with reading(directory):
         return CLIPTokenizer.from_pretrained(directory)
 

@@ -20,11 +20,12 @@ from torch.nn import functional as F
 from training.data.groups import GroupError, GroupTensors
 from training.models.errors import reading
 from training.objectives import reward_cross_entropy
-from training.tagging import tag_vectors
+from training.tagging import ABSENT
 from training.vocabulary import Vocabulary, folded
 
 DECAYS = (3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 1.0)  # weight decays to choose from; few groups need strong ones
 MOST_PRODUCTS = 10_000  # of the codes of two slots
+OF_EVERYBODY = 0.01  # of the weight decay, for what everybody likes
 LEAST_GROUPS = 10  # so that a tenth is one
 
 
@@ -51,7 +52,7 @@ class KeywordModel:
 
     def favours(self, features: np.ndarray) -> np.ndarray:
         """How much each phrase is favoured by these profiles (N, F), centred within its kind, (N, V)."""
-        scores = _favours(entries_of(features, self.n_rows), self.weights).numpy()
+        scores = F.embedding_bag(entries_of(features, self.n_rows), self.weights.T, mode="sum").numpy()
         for of_kind in _by_kind(self.vocabulary, scores):
             of_kind -= of_kind.mean(1, keepdims=True)
         return scores
@@ -74,7 +75,8 @@ def wish(
     said, wished = dict(asked), []
     for kind, of_kind in zip(vocabulary.kinds, _by_kind(vocabulary, favours[None]), strict=True):
         best = int(np.argmax(of_kind))
-        if kind.name in asked or not vocabulary.could_have(kind, said) or of_kind[0, best] < least:
+        is_choice = len(kind.phrases) > 1  # a kind's only phrase is neither favoured nor not
+        if kind.name in asked or not is_choice or not vocabulary.could_have(kind, said) or of_kind[0, best] < least:
             continue
         said[kind.name] = folded(kind.phrases[best])
         wished.append((float(of_kind[0, best]), kind.phrases[best]))
@@ -91,47 +93,52 @@ def fit(
 ) -> KeywordModel:
     """The choice model of these groups, whose candidates show `tags` int64 (N, K, kinds).
 
-    The weight decay is the one that predicts the choices in the last tenth of the groups best; what everybody likes is
-    free of it.
+    The weight decay is the one that predicts the choices in the last tenth of the groups best; what everybody likes has
+    a hundredth of it. Groups that tell nothing give a model that favours nothing.
     """
     n_rows = tuple(f.n_rows for f in groups.schema.features for _ in range(f.n_slots))
     training, held_out = _choices(tags, groups, n_rows, vocabulary)
-    weights = {decay: training.fitted(n_entries(n_rows), decay) for decay in decays}
-    best = min(decays, key=lambda decay: held_out.loss(weights[decay]).item())
-    return KeywordModel(weights[best], n_rows, vocabulary)
+    found = [training.fitted(vocabulary, n_rows, decay) for decay in decays]
+    found.append(torch.zeros_like(found[0]))
+    best = min(found, key=lambda weights: held_out.losses(weights.T).mean().item())
+    return KeywordModel(best, n_rows, vocabulary)
 
 
-def held_out_loss(model: KeywordModel, tags: np.ndarray, groups: GroupTensors) -> float:
-    """Cross-entropy of what was selected in the last tenth of the groups, in nats a group."""
+def held_out_losses(model: KeywordModel, tags: np.ndarray, groups: GroupTensors) -> np.ndarray:
+    """Cross-entropy of what was selected in each of the last tenth of the groups, in nats, (H,)."""
     _, held_out = _choices(tags, groups, model.n_rows, model.vocabulary)
-    return held_out.loss(model.weights).item()
+    return held_out.losses(model.weights.T).numpy()
 
 
 @dataclass(frozen=True)
 class _Choices:
     """N groups: what was shown, to whom, and what was selected."""
 
-    shown: Tensor  # (N, K, V)
+    places: Tensor  # (N, K, kinds) of what is shown among the vocabulary's phrases; V: the kind is absent
     entries: Tensor  # (N, E) of the profiles
     selected: Tensor  # (N, K)
     there: Tensor  # (N, K)
 
     def rows(self, rows: slice) -> "_Choices":
-        return _Choices(self.shown[rows], self.entries[rows], self.selected[rows], self.there[rows])
+        return _Choices(self.places[rows], self.entries[rows], self.selected[rows], self.there[rows])
 
-    def loss(self, weights: Tensor) -> Tensor:
-        """Cross-entropy of the conditional logit with these weights (V, P)."""
-        utility = (self.shown * _favours(self.entries, weights).unsqueeze(1)).sum(-1)  # (N, K)
-        return reward_cross_entropy(utility, self.selected, self.there).mean()
+    def losses(self, columns: Tensor) -> Tensor:
+        """Cross-entropy of the conditional logit with the transposed weights (P, V), (N,)."""
+        favours = F.pad(F.embedding_bag(self.entries, columns, mode="sum"), (0, 1))  # (N, V + 1)
+        n, k, _ = self.places.shape
+        utility = favours.gather(1, self.places.flatten(1)).view(n, k, -1).sum(-1)
+        return reward_cross_entropy(utility, self.selected, self.there)
 
-    def fitted(self, width: int, decay: float, steps: int = 300) -> Tensor:
-        weights = torch.zeros(self.shown.shape[-1], width, requires_grad=True)
-        optimizer = torch.optim.Adam([weights], lr=0.05)
+    def fitted(self, vocabulary: Vocabulary, n_rows: Sequence[int], decay: float, steps: int = 300) -> Tensor:
+        """Weights (V, P) after these steps of Adam."""
+        columns = torch.zeros(n_entries(n_rows), sum(vocabulary.sizes), requires_grad=True)
+        optimizer = torch.optim.Adam([columns], lr=0.05)
         for _ in range(steps):
             optimizer.zero_grad()
-            (self.loss(weights) + decay * weights[:, :-1].square().sum()).backward()
+            penalty = columns[:-1].square().sum() + OF_EVERYBODY * columns[-1].square().sum()
+            (self.losses(columns).mean() + decay * penalty).backward()
             optimizer.step()
-        return weights.detach()
+        return columns.detach().T.contiguous()
 
 
 def _choices(
@@ -145,8 +152,9 @@ def _choices(
     rows = groups.rows_with(negatives=True)
     if len(rows) < LEAST_GROUPS:
         raise GroupError(f"{len(rows)} groups have both a pick and what was passed over; {LEAST_GROUPS} are the least")
+    shown, starts = tags[rows], np.cumsum([0, *vocabulary.sizes[:-1]])
     choices = _Choices(
-        tag_vectors(tags[rows], vocabulary.sizes),
+        torch.from_numpy(np.where(shown == ABSENT, sum(vocabulary.sizes), starts + shown)),
         entries_of(np.asarray(groups.features[rows]), n_rows),
         torch.tensor(groups.selected[rows]),
         torch.tensor(groups.there[rows]),
@@ -182,8 +190,3 @@ def entries_of(features: np.ndarray, n_rows: Sequence[int]) -> Tensor:
 
 def _pairs(n_rows: Sequence[int]) -> list[tuple[int, int]]:
     return [(i, j) for i, j in combinations(range(len(n_rows)), 2) if n_rows[i] * n_rows[j] <= MOST_PRODUCTS]
-
-
-def _favours(entries: Tensor, weights: Tensor) -> Tensor:
-    """W · profile, (N, V), of entries (N, E) and weights (V, P)."""
-    return F.embedding_bag(entries, weights.T, mode="sum")

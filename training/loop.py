@@ -196,5 +196,6 @@ def _append(path: Path, row: Mapping[str, float]) -> None:
 
 def _drop_log_after(path: Path, step: int) -> None:
     if path.exists():
-        rows = [line for line in path.read_text().splitlines() if json.loads(line)["step"] <= step]
-        path.write_text("".join(row + "\n" for row in rows))
+        lines = path.read_text().splitlines(keepends=True)
+        whole = [line for line in lines if line.endswith("\n")]  # a kill may have torn the last one
+        path.write_text("".join(line for line in whole if json.loads(line)["step"] <= step))

@@ -17,13 +17,13 @@ from tqdm import tqdm
 
 from training.data.groups import GroupError, GroupTensors
 from training.family import FamilyPaths
-from training.market.attributes import to_indices
+from training.market.attributes import ABSENT, to_indices
 from training.models.tokens import without_padding
 from training.pretraining.train_tokenizer import encode
 from training.recogniser import Recogniser
 from training.vocabulary import Vocabulary, folded
+from training.workers import Workers
 
-ABSENT = -1
 BATCH = 250  # pictures encoded at once
 
 
@@ -38,7 +38,7 @@ def by_recogniser(groups: GroupTensors, recogniser: Recogniser) -> np.ndarray:
 def by_clip(groups: GroupTensors, family: FamilyPaths, vocabulary: Vocabulary) -> np.ndarray:
     """Tags of any vocabulary; CLIP is the family's `reward`."""
     images, clip = _pictures(groups), family.clip()
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = Workers().device
     clip, preprocess = clip.to(device), family.preprocess(clip).to(device)
     tokenizer, end = family.reward_tokenizer(), clip.config.text_config.eos_token_id
 
@@ -75,13 +75,12 @@ def tag_vectors(tags: np.ndarray, sizes: Sequence[int]) -> Tensor:
 
 def _without_impossible(tags: np.ndarray, vocabulary: Vocabulary) -> None:
     """Makes kinds absent, in (N, kinds), that a garment with its other phrases cannot have."""
-    names, before = [kind.name for kind in vocabulary.kinds], -1
-    while before != (before := int((tags == ABSENT).sum())):  # one that is absent may be what another needs
-        for k, kind in enumerate(vocabulary.kinds):
-            for of, needed in vocabulary.needed_by(kind):
-                others = vocabulary.kinds[names.index(of)].phrases
-                allowed = np.array([folded(phrase) in needed for phrase in others] + [False])  # ABSENT reads the last
-                tags[~allowed[tags[:, names.index(of)]], k] = ABSENT
+    names = [kind.name for kind in vocabulary.kinds]
+    for k, kind in enumerate(vocabulary.kinds):
+        for of, needed in vocabulary.needed_by(kind):
+            others = vocabulary.kinds[names.index(of)].phrases
+            allowed = np.array([folded(phrase) in needed for phrase in others] + [False])  # ABSENT reads the last
+            tags[~allowed[tags[:, names.index(of)]], k] = ABSENT
 
 
 def _pictures(groups: GroupTensors) -> np.ndarray:

@@ -4,11 +4,12 @@
      {"kind": "sleeve", "phrases": ["sleeveless", "long sleeves"], "only_with": [["dress"]]}]
 
 The first kind says what is designed, its category. Phrases of a kind exclude each other. `only_with` has lists of
-phrases, each list of one other kind: a garment that has this kind has one of them. Knows words only: neither pictures
-nor who likes what.
+phrases, each list of one kind that stands before: a garment that has this kind has one of them. Knows words only:
+neither pictures nor who likes what.
 """
 
 import json
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -39,24 +40,29 @@ class Vocabulary:
     """All kinds, the category first.
 
     Raises:
-        VocabularyError: a kind or a phrase is there twice, a phrase cannot stand in a prompt, or `only_with` names what
-            is no phrase of one other kind.
+        VocabularyError: there are no kinds, a kind or a phrase is there twice, a phrase cannot stand in a prompt, or
+            `only_with` names what is no phrase of one kind before.
     """
 
     kinds: tuple[PhraseKind, ...]
 
     def __post_init__(self) -> None:
+        if not self.kinds:
+            raise VocabularyError("there are no phrases")
         names, phrases = [kind.name for kind in self.kinds], [folded(text) for _, text in self.phrases]
         for what, found in (("kind", names), ("phrase", phrases)):
-            if twice := sorted({text for text in found if found.count(text) > 1}):
+            if twice := [text for text, count in Counter(found).items() if count > 1]:
                 raise VocabularyError(f"the {what} {twice[0]!r} is there twice")
-        if several := [text for _, text in self.phrases if "," in text]:
-            raise VocabularyError(f"the phrase {several[0]!r} has a comma, which separates the phrases of a prompt")
-        for kind in self.kinds:
+        for _, text in self.phrases:
+            if "," in text:
+                raise VocabularyError(f"the phrase {text!r} has a comma, which separates the phrases of a prompt")
+            if any("\ud800" <= character <= "\udfff" for character in text):
+                raise VocabularyError(f"the phrase {text!r} has half a character")
+        for number, kind in enumerate(self.kinds):
             for needed in kind.only_with:
                 of = {self.kind_of.get(folded(text)) for text in needed}
-                if len(of) != 1 or not of.isdisjoint({None, kind.name}):
-                    raise VocabularyError(f"{kind.name}: only_with has {list(needed)}, not phrases of one other kind")
+                if len(of) != 1 or not of <= set(names[:number]):
+                    raise VocabularyError(f"{kind.name}: only_with has {list(needed)}, not phrases of one kind before")
 
     @classmethod
     def read(cls, path: Path) -> "Vocabulary":
@@ -66,7 +72,7 @@ class Vocabulary:
             VocabularyError: it cannot be read, or an entry is out of form.
         """
         with reading(path, VocabularyError):
-            entries = json.loads(path.read_text())
+            entries = json.loads(path.read_text(encoding="utf-8"))
         try:
             return cls.from_json(entries)
         except VocabularyError as error:
@@ -89,7 +95,7 @@ class Vocabulary:
 
     def write(self, path: Path) -> None:
         """The file."""
-        path.write_text(json.dumps(self.to_json(), indent=1, ensure_ascii=False) + "\n")
+        path.write_text(json.dumps(self.to_json(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
     @property
     def phrases(self) -> list[tuple[str, str]]:
@@ -125,12 +131,18 @@ class Vocabulary:
         return [(self.kind_of[next(iter(needed))], needed) for needed in found]
 
     def could_have(self, kind: PhraseKind, said: Mapping[str, str]) -> bool:
-        """Whether a garment of which this is said, a phrase by kind, can have the kind; what is open stands in no way.
+        """Whether a garment of which this is said, a phrase by kind, can have the kind.
+
+        What it needs and is open stands in no way, if the garment can have that.
 
         Args:
             said: case-folded, as `asked` gives it.
         """
-        return all(said.get(of, next(iter(needed))) in needed for of, needed in self.needed_by(kind))
+        by_name = {other.name: other for other in self.kinds}
+        return all(
+            said[of] in needed if of in said else self.could_have(by_name[of], said)
+            for of, needed in self.needed_by(kind)
+        )
 
 
 def folded(phrase: str) -> str:

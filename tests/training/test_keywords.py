@@ -13,6 +13,7 @@ from training.market.attributes import complete, to_indices
 from training.market.prompts import PHRASE_OF, parse, vocabulary
 from training.models.feature_schema import Feature, FeatureSchema
 from training.tagging import tag_vectors
+from training.vocabulary import Vocabulary
 
 VOCABULARY = vocabulary()
 SCHEMA = FeatureSchema((Feature("style", "categorical", ("minimalist", "luxury")),))
@@ -102,3 +103,19 @@ def test_a_profile_of_very_many_codes_has_no_products() -> None:
     assert keywords.n_entries(n_rows) == 400_003 + 1  # the products would be 30,000,000,000
     assert entries.shape == (2, 4) and int(entries.max()) == 400_003
     assert torch.equal(entries[1], torch.tensor([0, 100_000, 400_000, 400_003]))
+
+
+def test_the_only_phrase_of_a_kind_is_never_wished(model: keywords.KeywordModel) -> None:
+    entries = [{"kind": "category", "phrases": ["dress"]}, {"kind": "belt", "phrases": ["belted"]}]
+    words = Vocabulary.from_json([*entries, {"kind": "hem", "phrases": ["raw hem", "plain hem"]}])
+    assert wish(words, "dress", np.array([0.0, 5.0, 1.0, -1.0])) == ["raw hem"]
+
+
+def test_groups_that_tell_nothing_give_favours_of_nothing() -> None:
+    """Few groups, picked at random: what every weight decay learns predicts the rest worse than nothing does."""
+    rng = np.random.default_rng(4)
+    tags = np.array([[to_indices(complete({"category": "dress"}, rng)) for _ in range(3)] for _ in range(30)])
+    selected = np.eye(3, dtype=bool)[rng.integers(0, 3, 30)]
+    groups = GroupTensors(SCHEMA, rng.integers(1, 3, (30, 1)), selected, np.zeros((30, 1, 77), np.int64))
+    random = keywords.fit(tags, groups, VOCABULARY)
+    assert keywords.held_out_losses(random, tags, groups).mean() <= np.log(3) + 1e-6

@@ -25,8 +25,11 @@ CUFF = {"kind": "cuff", "phrases": ["wide cuffs"], "only_with": [["dress"], ["lo
         ([CATEGORY, {"kind": "garment", "phrases": ["dress"]}], "the phrase 'dress' is there twice"),
         ([CATEGORY, {"kind": "hem", "phrases": ["raw, wide"]}], "'raw, wide' has a comma"),
         ([CATEGORY, {"kind": "hem", "phrases": ["raw"], "only_with": [["gown"]]}], "hem: only_with has .'gown'., not"),
-        ([CATEGORY, SLEEVE, CUFF | {"only_with": [["dress", "sleeveless"]]}], "not phrases of one other kind"),
+        ([CATEGORY, SLEEVE, CUFF | {"only_with": [["dress", "sleeveless"]]}], "not phrases of one kind before"),
         ([CATEGORY, SLEEVE | {"only_with": [["sleeveless"]]}], "sleeve: only_with"),
+        ([CATEGORY, CUFF, SLEEVE], "cuff: only_with has .'long sleeves'., not phrases of one kind before"),
+        ([], "there are no phrases"),
+        ([CATEGORY, {"kind": "hem", "phrases": ["\ud800"]}], "has half a character"),
     ],
 )
 def test_what_is_wrong_is_named(entries: object, told: str, tmp_path: Path) -> None:
@@ -55,3 +58,6 @@ def test_a_kind_needs_what_it_says_unless_that_is_open() -> None:
     assert words.could_have(cuff, {"category": "dress", "sleeve": "long sleeves"})
     assert not words.could_have(cuff, {"category": "dress", "sleeve": "sleeveless"})
     assert not words.could_have(cuff, {"category": "skirt"})
+    deep = Vocabulary.from_json([CATEGORY, SLEEVE, CUFF | {"only_with": [["long sleeves"]]}])
+    assert deep.could_have(deep.kinds[2], {"category": "dress"})
+    assert not deep.could_have(deep.kinds[2], {"category": "skirt"})  # it cannot have the sleeves that cuffs need

@@ -33,8 +33,8 @@ def draw_with_keywords(artist: Artist, judges: Judges, rounds: Rounds, noise: to
     given = rounds.given.ravel()
     favours = np.stack([discriminative(history) for history in rounds.histories()]).repeat(p, axis=0)
     prompts = [rounds.prompts[n] for n in given]
-    words = vocabulary()
-    wished = [wish(words, prompt, favour, MOST, LEAST) for prompt, favour in zip(prompts, favours, strict=True)]
+    phrases = vocabulary()
+    wished = [wish(phrases, prompt, favour, MOST, LEAST) for prompt, favour in zip(prompts, favours, strict=True)]
     plain = artist.states(rounds.prompts)[given]  # (M·P, 77, D)
     with_all = artist.states([",".join([prompt, *words]) for prompt, words in zip(prompts, wished, strict=True)])
     nobody = torch.zeros(m * p, rounds.features.shape[1], dtype=torch.long)

@@ -119,7 +119,7 @@ class Bench:
     @cached_property
     def keywords(self) -> keywords.KeywordModel:
         """Everybody's wishes, fitted once for all."""
-        path = self.work / "keywords.npz"
+        path = self.work / "keyword_model.npz"
         if not path.exists():
             tagger = train_recogniser.train(train_recogniser.perceptual(), self.work / "tagger", self.data)
             keywords.fit(by_recogniser(self.plain, tagger), self.plain, vocabulary()).save(path)

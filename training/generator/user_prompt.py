@@ -1,4 +1,4 @@
-"""Teaches an adapter's user prompt what the keyword model knows of users, before the adapter learns to draw.
+"""Teaches an adapter's user prompt what the keyword model knows of users.
 
 U-Net and copy are to read the prompt as if it named the user's wishes: for each kind of attribute that it leaves open,
 the phrase that the keyword model favours. Nothing of that needs the U-Net; each part has an answer of its own:
@@ -61,11 +61,9 @@ class UserPromptRecipe:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name, least in {"steps": 1, "embed_dim": 1, "seed": 0}.items():
-            if getattr(self, name) < least:
-                raise ModelError(f"{name} is {getattr(self, name)}, at least {least} is needed")
-        if self.seed > MOST_SEED:
-            raise ModelError(f"seed is {self.seed}, at most {MOST_SEED} is possible")
+        for name, (least, most) in {"steps": (1, 10**9), "embed_dim": (1, 1_024), "seed": (0, MOST_SEED)}.items():
+            if not least <= getattr(self, name) <= most:
+                raise ModelError(f"{name} is {getattr(self, name)}, not from {least} to {most}")
         if not 0 < self.lr < float("inf"):
             raise ModelError(f"lr is {self.lr}, a positive number is needed")
 
@@ -79,15 +77,19 @@ class Wishing:
     profiles: np.ndarray  # int64 (N, F), to take features from
     prompts: Sequence[str]  # to draw from
 
+    def fingerprints(self) -> dict[str, str]:
+        """Of everything, by name."""
+        parts = {
+            "phrases": repr(self.keywords.vocabulary).encode(),
+            "picks": self.keywords.weights.numpy().tobytes(),
+            "profiles": repr(self.schema).encode() + self.profiles.tobytes(),
+            "prompts": "\n".join(self.prompts).encode(),
+        }
+        return {name: sha256(part).hexdigest()[:16] for name, part in parts.items()}
+
     def fingerprint(self) -> str:
-        """Of everything."""
-        parts = (
-            self.keywords.weights.numpy().tobytes(),
-            repr((self.keywords.n_rows, self.keywords.vocabulary, self.schema)).encode(),
-            self.profiles.tobytes(),
-            "\n".join(self.prompts).encode(),
-        )
-        return sha256(b"".join(parts)).hexdigest()[:16]
+        """Of everything in one."""
+        return sha256(" ".join(self.fingerprints().values()).encode()).hexdigest()[:16]
 
 
 def language_of(family: FamilyPaths, vocabulary: Vocabulary) -> Language:
@@ -121,7 +123,7 @@ class UserPromptTraining:
         self.optimizer = torch.optim.AdamW(rates, recipe.lr)
         self.schedule = warmup_cosine(self.optimizer, recipe.warmup_steps, recipe.steps)
         weights = {"unet": fingerprint(frozen), "text_encoder": fingerprint(self.text_encoder)}
-        self.made_with = asdict(recipe) | weights | {"wishing": wishing.fingerprint()}
+        self.made_with = asdict(recipe) | weights | wishing.fingerprints()
 
     def step(self, n: int) -> dict[str, float]:
         """One optimizer step on profiles and prompts that are drawn for it."""
@@ -182,7 +184,7 @@ class UserPromptTraining:
     def on_log(self, n: int) -> dict[str, float]:
         """Measured on profiles and prompts that are drawn once and never change."""
         rng = np.random.default_rng((self.recipe.seed, self.recipe.steps))
-        prompts = [shuffled(prompt, rng) for prompt in rng.choice(self.wishing.prompts, 64)]
+        prompts = [shuffled(self._any_prompt(rng), rng) for _ in range(64)]
         return self.measure(recombined(self.wishing.profiles, self.schema, 64, rng), prompts)
 
     def _favours(self, features: np.ndarray) -> Tensor:
@@ -217,12 +219,15 @@ class UserPromptTraining:
         return torch.tensor(is_open, device=self.device)
 
     def _prompt(self, rng: np.random.Generator) -> str:
-        """Of the market, its phrases in any order; or longer, or shorter."""
+        """One of those to draw from, its phrases in any order; or longer, or shorter."""
         kind = rng.random()
         many = int(rng.integers(2, 6)) if kind < self.recipe.joined else 1
-        prompt = shuffled(",".join(rng.choice(self.wishing.prompts, many)), rng)
+        prompt = shuffled(",".join(self._any_prompt(rng) for _ in range(many)), rng)
         shorter = self.recipe.joined <= kind < self.recipe.joined + self.recipe.shortened
         return ",".join(prompt.split(",")[1:]) if shorter else prompt
+
+    def _any_prompt(self, rng: np.random.Generator) -> str:
+        return self.wishing.prompts[int(rng.integers(len(self.wishing.prompts)))]
 
     def _any_text(self, rng: np.random.Generator) -> Tensor:
         """Prompts of any length and any tokens, (any_texts, 77)."""

@@ -17,6 +17,7 @@ class Preprocess(nn.Module):
 
     def __init__(self, config: dict[str, Any], size_px: int) -> None:
         super().__init__()
+        self.settings = (size_px, config)
         self.size_px, self.factor = size_px, config.get("rescale_factor", 1 / 255)
         self.register_buffer("mean", torch.tensor(config["image_mean"]).view(3, 1, 1))
         self.register_buffer("std", torch.tensor(config["image_std"]).view(3, 1, 1))

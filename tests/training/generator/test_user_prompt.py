@@ -122,5 +122,5 @@ def test_the_adapter_it_leaves_is_silent_and_reads_its_user(
     assert not network(z, t, text, one).middle.any()
     said = [network.prompt_for(text, user) for user in (one, other)]
     assert not torch.allclose(*said) and not torch.allclose(said[0], text)
-    with pytest.raises(ResumeError, match="wishing"):
+    with pytest.raises(ResumeError, match="prompts was"):
         train_user_prompt(RECIPE, replace(wishing, prompts=["dress"]), family, tmp_path, unet)
