@@ -23,18 +23,19 @@ import os
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from training.data.groups import GroupError, GroupTensors, update_with
-from training.data.load import CACHE, is_table, reward_groups
+from training.data.load import CACHE, is_table, kept, reward_groups
 from training.data.table import read_table
 from training.family import TINY, FamilyPaths, hush_libraries
 from training.generator.user_prompt import UserPromptRecipe, Wishing, language_of, train_user_prompt
 from training.keywords import KeywordModel, fit, held_out_losses
 from training.loop import Diverged, make_run_dir
 from training.models.adaptive_network import PersonalisedAdaptiveNetwork
-from training.models.errors import FeatureError, ModelError
+from training.models.errors import FeatureError, ModelError, reading
 from training.models.frozen_unet import load_unet
 from training.models.storage import fingerprint
 from training.tagging import by_clip
@@ -102,26 +103,21 @@ def _keyword_model(groups: GroupTensors, family: FamilyPaths, vocabulary: Vocabu
     """The one that these picks and this CLIP made before, or a new one."""
     seen = _fingerprint_of_tags(groups, family, vocabulary)
     path = CACHE / f"keywords-{seen}-{groups.fingerprint()}.npz"
-    tags = _tags(groups, family, vocabulary, CACHE / f"tags-{seen}.npy")
+    tags = kept(CACHE / f"tags-{seen}.npy", lambda: by_clip(groups, family, vocabulary))
     if not path.exists():
         unfinished = path.with_suffix(".new.npz")
         fit(tags, groups, vocabulary).save(unfinished)
         unfinished.replace(path)
     model = KeywordModel.load(path)
-    _tell(model, tags, groups, out / "picks.json")
+    told = out / "picks.json"
+    if not told.exists() or _read(told)["keywords"] != path.stem:
+        unfinished = told.with_suffix(".new.json")
+        unfinished.write_text(json.dumps({"keywords": path.stem} | _predicted(model, tags, groups), indent=1) + "\n")
+        unfinished.replace(told)
+    _tell(_read(told))
     if not model.weights.any():
         raise GroupError(f"{len(groups)} groups favour no phrase: there is nothing to teach")
     return model
-
-
-def _tags(groups: GroupTensors, family: FamilyPaths, vocabulary: Vocabulary, path: Path) -> np.ndarray:
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = path.with_suffix(".new.npy")
-        np.save(unfinished, by_clip(groups, family, vocabulary))
-        unfinished.replace(path)
-    tags: np.ndarray = np.load(path)
-    return tags
 
 
 def _fingerprint_of_tags(groups: GroupTensors, family: FamilyPaths, vocabulary: Vocabulary) -> str:
@@ -135,21 +131,30 @@ def _fingerprint_of_tags(groups: GroupTensors, family: FamilyPaths, vocabulary: 
     return digest.hexdigest()[:16]
 
 
-def _tell(model: KeywordModel, tags: np.ndarray, groups: GroupTensors, path: Path) -> None:
-    """Says, and writes, whether the picks of held-out groups tell users apart."""
+def _predicted(model: KeywordModel, tags: np.ndarray, groups: GroupTensors) -> dict[str, float]:
+    """What the picks of held-out groups cost, by profile and whoever it is, in nats a group."""
     alike = replace(groups, features=np.zeros_like(groups.features))
     by_profile = held_out_losses(model, tags, groups)
     whoever = held_out_losses(fit(tags, alike, model.vocabulary), tags, alike)
     gain = whoever - by_profile
-    error = float(gain.std() / max(1, len(gain) - 1) ** 0.5)
-    found = {
+    return {
         "held_out_groups": len(gain), "by_profile": float(by_profile.mean()), "whoever": float(whoever.mean()),
-        "gain": float(gain.mean()), "standard_error": error,
+        "gain": float(gain.mean()), "standard_error": float(gain.std() / max(1, len(gain) - 1) ** 0.5),
     }  # fmt: skip
-    path.write_text(json.dumps(found, indent=1) + "\n")
+
+
+def _read(path: Path) -> dict[str, Any]:
+    with reading(path):
+        found: dict[str, Any] = json.loads(path.read_text())
+    return found
+
+
+def _tell(found: dict[str, Any]) -> None:
+    """Says whether the picks of held-out groups tell users apart."""
+    gain, error = found["gain"], found["standard_error"]
     costs = f"{found['by_profile']:.3f} by profile, {found['whoever']:.3f} whoever it is"
-    print(f"{len(gain)} held-out groups, in nats a group: {costs}; gain {gain.mean():.3f} ± {error:.3f}")
-    if gain.mean() < 2 * error or not gain.mean() > 0:
+    print(f"{found['held_out_groups']} held-out groups, in nats a group: {costs}; gain {gain:.3f} ± {error:.3f}")
+    if gain < 2 * error or not gain > 0:
         print("these picks do not show that profiles tell users apart; little that is said will be personal")
 
 

@@ -116,6 +116,12 @@ def test_it_leaves_an_adapter_and_goes_on_from_what_is_done(
     kept = {path: path.stat().st_mtime_ns for path in Path("build/prepared").glob("*-*.np?")}
     monkeypatch.setattr("training.train_user_prompt.by_clip", None)  # not called again
     assert len(kept) == 2 and run("--out", "other") == 0
+    told = capsys.readouterr().out
+    with monkeypatch.context() as again:
+        again.setattr("training.train_user_prompt.fit", None)  # what was predicted is not computed again either
+        assert run() == 0
+    said = [line for line in told.splitlines() if "held-out groups" in line]
+    assert said and said[0] in capsys.readouterr().out
     assert {path: path.stat().st_mtime_ns for path in kept} == kept
     assert _weights("other") == _weights("out")
     assert run("--seed", "1") == 1

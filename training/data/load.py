@@ -4,6 +4,7 @@ Knows the two forms on disk and which of a family's parts they need; nothing abo
 """
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -39,14 +40,23 @@ def with_latents(groups: GroupTensors, vae: AutoencoderKL, cache: Path) -> Group
     """The groups with latents in the pictures' place: posterior means at the U-Net's scale, kept in `cache`."""
     if groups.images is None:
         raise GroupError("latents are made from images; these groups have none")
-    path = cache / f"latents-{_fingerprint(groups, vae)}.npy"
+    flat = groups.images.reshape(-1, *groups.images.shape[2:])
+
+    def latents() -> np.ndarray:
+        return encode_latents(vae, flat).reshape(*groups.selected.shape, -1, *_latent_size(vae, flat))
+
+    return replace(groups, images=None, latents=kept(cache / f"latents-{_fingerprint(groups, vae)}.npy", latents))
+
+
+def kept(path: Path, make: Callable[[], np.ndarray]) -> np.ndarray:
+    """The array in this file, memory-mapped; made now if it is not there, whole or not at all."""
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
-        flat = groups.images.reshape(-1, *groups.images.shape[2:])
-        latents = encode_latents(vae, flat).reshape(*groups.selected.shape, -1, *_latent_size(vae, flat))
-        np.save(path.with_suffix(".new.npy"), latents)
-        path.with_suffix(".new.npy").replace(path)
-    return replace(groups, images=None, latents=np.load(path, mmap_mode="r"))
+        unfinished = path.with_suffix(".new.npy")
+        np.save(unfinished, make())
+        unfinished.replace(path)
+    array: np.ndarray = np.load(path, mmap_mode="r")
+    return array
 
 
 def is_table(data: Path) -> bool:

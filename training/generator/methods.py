@@ -23,10 +23,9 @@ from training.data.groups import GroupTensors
 from training.family import FamilyPaths
 from training.generator.recipes import GeneratorRecipe, Stage, tiny
 from training.generator.user_prompt import UserPromptRecipe, Wishing, train_user_prompt
-from training.models.adaptive_network import PersonalisedAdaptiveNetwork
 from training.models.errors import ModelError
 from training.models.frozen_unet import load_unet
-from training.models.policies import AdaptedUNet, Policy, TunedUNet
+from training.models.policies import Policy, to_draw_with
 from training.models.storage import fingerprint
 from training.train_generator import train_stage
 from training.train_spo import Recipe as SpoRecipes
@@ -128,8 +127,4 @@ def policy_of(method: Method, family: FamilyPaths, runs: Path, seed: int) -> Pol
     """The trained method."""
     unet_path, adapter = left_by(CHAINS[method], runs, seed)
     unet = load_unet(unet_path) if unet_path else family.unet()
-    if adapter is None:
-        return TunedUNet(unet, unet)
-    return AdaptedUNet(
-        unet, PersonalisedAdaptiveNetwork.load(adapter, unet, family.schema()).eval().requires_grad_(False)
-    )
+    return to_draw_with(unet, adapter, family.schema())

@@ -15,10 +15,9 @@ from training.generator.artist import Artist, for_each, for_nobody
 from training.generator.rounds import Rounds, Size, Split
 from training.generator.worth import diversity, prompt_accuracy, shown_on, true_utility
 from training.market.drawing import SIZE_PX
-from training.models.adaptive_network import PersonalisedAdaptiveNetwork
 from training.models.errors import ModelError
 from training.models.frozen_unet import load_unet
-from training.models.policies import AdaptedUNet, Policy, TunedUNet
+from training.models.policies import AdaptedUNet, Policy, to_draw_with
 from training.recogniser import Recogniser
 from training.resampling import Resampler, interval
 
@@ -95,10 +94,8 @@ def policies(
     """
     below = load_unet(unet or family.backbone_files)
     beside = load_unet(against) if against else (below if adapter else family.unet())
-    if adapter is None:
-        return TunedUNet(below, below), TunedUNet(beside, beside)
-    network = PersonalisedAdaptiveNetwork.load(adapter, below, family.schema()).eval().requires_grad_(False)
-    return AdaptedUNet(below, network), TunedUNet(beside, beside)
+    schema = family.schema()
+    return to_draw_with(below, adapter, schema), to_draw_with(beside, None, schema)
 
 
 def told(found: dict[str, Any]) -> str:

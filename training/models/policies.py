@@ -15,6 +15,7 @@ from diffusers import UNet2DConditionModel
 from torch import Tensor, nn
 
 from training.models.adaptive_network import PersonalisedAdaptiveNetwork
+from training.models.feature_schema import FeatureSchema
 from training.models.frozen_unet import decode, encode
 
 
@@ -145,3 +146,14 @@ class TunedUNet(nn.Module):
 
 
 Policy = AdaptedUNet | TunedUNet
+
+
+def to_draw_with(unet: UNet2DConditionModel, adapter: Path | None, schema: FeatureSchema) -> Policy:
+    """A frozen policy: the U-Net with the adapter of this directory, or by itself.
+
+    Raises:
+        WeightsError: the adapter does not fit the U-Net or the schema.
+    """
+    if adapter is None:
+        return TunedUNet(unet, unet)
+    return AdaptedUNet(unet, PersonalisedAdaptiveNetwork.load(adapter, unet, schema).eval().requires_grad_(False))
