@@ -74,29 +74,29 @@ protos: setup ## regenerate protos/gen from protos/perfusion
 	.venv/bin/python protos/generate.py
 
 train-tiny: setup ## train the tiny family from nothing into training/weights/tiny, resumable; hours
-	.venv/bin/python -m training.tiny
+	.venv/bin/python -m lab.tiny
 
 eval-reward: setup ## the preference table: every reward model, five seeds, into build/eval/reward.json; hours, resumable
-	.venv/bin/python -m training.reward.table
+	.venv/bin/python -m lab.preference.table
 
 bench-reward: setup ## groups a second of PerFusionRM's training against plain loops
-	.venv/bin/python -m training.benchmarks.reward_throughput
+	.venv/bin/python -m lab.benchmarks.reward_throughput
 
 eval-generation: setup ## the generation table: every method, three seeds, into build/eval/generation.json; many hours, resumable
-	.venv/bin/python -m training.generator.table
+	.venv/bin/python -m lab.generation.table
 
 eval-suggestions: $(RELEASE) ## SuggestPhrases against the truth, on services of its own, into build/eval/suggestions.json
 	.venv/bin/python -m deploy.benchmarks.phrase_suggestions
 
 bench-generator: setup ## groups a second of PerFusion's training against plain loops
-	.venv/bin/python -m training.benchmarks.generator_throughput
+	.venv/bin/python -m lab.benchmarks.generator_throughput
 
 bench-generator-full: setup ## Stable Diffusion 1.5's size: one PerFusion step, the export, a round through Triton; 10 to 30 minutes, 18 GiB
-	.venv/bin/python -m training.benchmarks.full_size_generator
+	.venv/bin/python -m lab.benchmarks.full_size_generator
 	.venv/bin/python -m deploy.benchmarks.full_size_serving
 
 bench-reward-full: setup ## one training step and one export of PerFusionRM on ViT-H/14; 8 GiB
-	.venv/bin/python -m training.benchmarks.full_size_reward
+	.venv/bin/python -m lab.benchmarks.full_size_reward
 
 clean: ## stop the cluster `local`; remove it, exports and demonstrations; environments and training runs stay
 	@$(MAKE) down NAME=local PORT_OFFSET=0
@@ -125,5 +125,5 @@ $(KAFKA_JARS)/fetched: deploy/local/kafka/pom.xml | prerequisites
 
 $(RELEASE): $(EXPORTED) | setup
 	@echo "exporting the models to ONNX"
-	@.venv/bin/python -m training.export
+	@.venv/bin/python -m training.exporting.export
 	@touch $@

@@ -1,6 +1,6 @@
 """A release of Stable Diffusion 1.5's size through the local Triton and the generation service.
 
-    python -m deploy.benchmarks.full_size_serving          after training.benchmarks.full_size_generator
+    python -m deploy.benchmarks.full_size_serving          after lab.benchmarks.full_size_generator
 
 Starts a cluster of its own on the repository that the other left, with patience for a CPU, plays one round of one
 picture with few denoising steps as a merchant's client would, and stops it. Writes
@@ -22,7 +22,7 @@ from deploy.demo.rounds import put_profile
 from deploy.local.clients import connect
 from deploy.local.cluster import Cluster, ClusterError
 from deploy.local.layout import ROOT, Layout
-from training.market.merchants import case_study
+from lab.market.merchants import case_study
 
 PATIENCE_S = 900.0  # for one inference or one loading on a CPU
 PROMPT = "dress,v-neck,slim-fit,long sleeves"

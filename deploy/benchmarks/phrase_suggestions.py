@@ -29,13 +29,13 @@ from deploy.demo.rounds import CALL_TIMEOUT_S, put_profile
 from deploy.local.clients import Clients, connect
 from deploy.local.cluster import Cluster, ClusterError
 from deploy.local.layout import ROOT, Layout
-from training.generator.rounds import Rounds, Size
-from training.market.attributes import applies
-from training.market.merchants import Merchant
-from training.market.prompts import parse
-from training.market.taste import gain
-from training.models.errors import ModelError
-from training.resampling import Resampler, interval
+from lab.generation.splits import Rounds, Size
+from lab.market.attributes import applies
+from lab.market.merchants import Merchant
+from lab.market.prompts import parse
+from lab.market.taste import gain
+from training.common.errors import ModelError
+from training.common.resampling import Resampler, interval
 
 TOP = 5  # suggestions that a merchant is taken to look at
 

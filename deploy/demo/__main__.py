@@ -19,7 +19,7 @@ from deploy.demo.rounds import Played, play
 from deploy.demo.speed import denoise_vs_bare_onnx
 from deploy.local.clients import Clients, connect
 from deploy.local.layout import ROOT, Layout
-from training.market.merchants import case_study as case_study_merchants
+from lab.market.merchants import case_study as case_study_merchants
 
 RECOGNISER = ROOT / "training" / "weights" / "tiny" / "recogniser"
 

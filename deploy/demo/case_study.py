@@ -12,7 +12,7 @@ from deploy.demo.judge import Judge
 from deploy.demo.rounds import GROUP_SIZE, Pictures, Played, count_read_back, play, put_profile, submit_pick
 from deploy.local.clients import Clients
 from deploy.local.layout import Layout
-from training.market.merchants import Merchant
+from lab.market.merchants import Merchant
 
 PROMPT = "dress,v-neck,slim-fit,long sleeves,long-hair model"
 GROUPS = 6  # of five: thirty pictures for every mean, with and without personalisation

@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 
 from deploy.demo.rounds import Pictures
-from training.market.attributes import Garment
-from training.market.merchants import Merchant
-from training.market.prompts import parse
-from training.market.rounds import choose_one
-from training.market.taste import utility
-from training.recogniser import Recogniser, prompt_accuracy
+from lab.market.attributes import Garment
+from lab.market.merchants import Merchant
+from lab.market.prompts import parse
+from lab.market.rounds import choose_one
+from lab.market.taste import utility
+from lab.recogniser.recogniser import Recogniser, prompt_accuracy
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from PIL import Image
 
 from deploy.local.clients import Clients, read_events
 from deploy.local.layout import Layout
-from training.market.merchants import Merchant
+from lab.market.merchants import Merchant
 
 GROUP_SIZE = 5
 NUM_STEPS = 20

@@ -9,7 +9,7 @@ from PIL import Image
 from deploy.demo import sheet
 from deploy.demo.case_study import PROMPT
 from deploy.demo.judge import Judge
-from training.market.prompts import parse
+from lab.market.prompts import parse
 
 
 def test_the_market_understands_every_phrase_of_the_case_study() -> None:

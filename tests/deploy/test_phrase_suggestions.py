@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from deploy.benchmarks.phrase_suggestions import TOP, _gain, _suggested
-from training.market.merchants import Merchant, merchant
-from training.market.prompts import PHRASE_OF
+from lab.market.merchants import Merchant, merchant
+from lab.market.prompts import PHRASE_OF
 
 PROMPT = "dress,red"
 

@@ -22,8 +22,8 @@ from PIL import Image
 from deploy.benchmarks.phrase_suggestions import measure
 from deploy.local.clients import Clients, read_events
 from deploy.local.cluster import Cluster
+from lab.generation.splits import Rounds, Size
 from tests.integration.rounds import CALL_TIMEOUT_S, PROMPT, Kept, generate, kept, new_id, new_user, pick, request
-from training.generator.rounds import Rounds, Size
 
 SEED_TOLERANCE = 2  # grey levels of 255: batch sizes differ in the order of float additions, and rounding follows
 

@@ -7,14 +7,14 @@ import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from transformers import CLIPConfig, CLIPModel, CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from training.family import FamilyPaths, hush_libraries, save_pipeline, save_reward_backbone
-from training.market.prompts import PHRASE_OF, vocabulary
+from contract.feature_schema import Feature, FeatureSchema
+from lab.market.prompts import PHRASE_OF, vocabulary
+from lab.pretraining.random_family import make_loud
+from training.common.noise import noise_schedule
 from training.models.adaptive_network import PersonalisedAdaptiveNetwork
-from training.models.feature_schema import Feature, FeatureSchema
+from training.models.family import FamilyPaths, hush_libraries, save_pipeline, save_reward_backbone
 from training.models.frozen_unet import share_text
 from training.models.reward_model import PerFusionRM
-from training.noise import noise_schedule
-from training.random_family import make_loud
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -4,7 +4,7 @@ A directory of .npy files (memory-mapped when read) and the feature schema that 
 profiles. Fill only what a training needs: `latents` for the generator, `images` for the reward
 model. Knows nothing about where groups come from.
 
-    features.npy    int64   (N, F)             encoded profiles, see training.models.feature_schema
+    features.npy    int64   (N, F)             encoded profiles, see contract.feature_schema
     selected.npy    bool    (N, K)
     input_ids.npy   int64   (N, V, 77)         V wordings of each prompt (phrases shuffled)
     latents.npy     float16 (N, K, C, S, S)    at the U-Net's scale; optional
@@ -21,8 +21,8 @@ from pathlib import Path
 
 import numpy as np
 
-from training.models.errors import ModelError, reading
-from training.models.feature_schema import FeatureSchema
+from contract.feature_schema import FeatureSchema
+from training.common.errors import ModelError, reading
 
 REQUIRED = {"features": ("int64", 2), "selected": ("bool", 2), "input_ids": ("int64", 3)}
 OPTIONAL = {"latents": ("float16", 5), "images": ("uint8", 5), "present": ("bool", 2)}

@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from training.data.groups import GroupError, GroupTensors, update_with
 from training.data.prepare import prepare
-from training.family import FamilyPaths
+from training.models.family import FamilyPaths
 
 CACHE = Path("build/prepared")  # what is prepared once, from tables
 

@@ -21,8 +21,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from contract.feature_schema import Feature, FeatureSchema
 from training.data.table import Candidate, Group, TableError
-from training.models.feature_schema import Feature, FeatureSchema
 
 _SIDES = (("image_0_uid", "jpg_0"), ("image_1_uid", "jpg_1"))
 _PAIRS = ("has_label", "caption", "label_0", "label_1", "ranking_id", "user_id", *(c for side in _SIDES for c in side))

@@ -21,10 +21,10 @@ from PIL import Image
 from tqdm import tqdm
 from transformers import CLIPTokenizer
 
+from contract.feature_schema import FeatureSchema
+from training.common.errors import FeatureError
 from training.data.groups import GroupTensors
 from training.data.table import Candidate, Group, TableError, count_rows, files, read_schema, read_table
-from training.models.errors import FeatureError
-from training.models.feature_schema import FeatureSchema
 
 WORDINGS = 4  # wordings of each prompt: as written, and with its phrases shuffled
 TOKENS = 77

@@ -30,8 +30,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from training.models.errors import ModelError, reading
-from training.models.feature_schema import FeatureSchema
+from contract.feature_schema import FeatureSchema
+from training.common.errors import ModelError, reading
 
 ROWS_PER_FILE = 10_000
 _BATCH = 64  # rows held at once while reading or writing

@@ -6,5 +6,5 @@
     onnx_file   export one graph, check it against both
     release     manifest, hard links, and which release is in service
 
-`training.export` puts them together. Nothing here knows training.
+`training.exporting.export` puts them together. Nothing here knows training.
 """

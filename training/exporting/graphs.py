@@ -12,8 +12,8 @@ from diffusers import AutoencoderKL
 from torch import Tensor, nn
 from transformers import CLIPTextModel
 
-from training.family import FamilyPaths
 from training.models.denoiser import PersonalisedDenoiser
+from training.models.family import FamilyPaths
 from training.models.feature_crossing import UserEncoder
 from training.models.preprocess import Preprocess
 from training.models.reward_model import PerFusionRM

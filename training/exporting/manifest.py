@@ -13,7 +13,7 @@ from safetensors import safe_open
 from training.exporting.contract import Contract
 from training.exporting.errors import ContractError, ExportError
 from training.exporting.release import files_under, now, sha256, source_commit
-from training.family import FamilyPaths
+from training.models.family import FamilyPaths
 
 DEFAULTS = {"guidance_scale": 4.0, "adapter_scale": 1.0, "num_steps": 20, "scheduler": "ddim"}
 HIGHEST = {"guidance_scale": 30, "adapter_scale": 2, "num_steps": 100}  # what a request may say

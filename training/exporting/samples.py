@@ -7,10 +7,10 @@ of the contract's input names, nothing of the models.
 import torch
 from torch import Tensor
 
+from contract.feature_schema import FeatureSchema
 from training.exporting.contract import Contract, TensorSpec
 from training.exporting.errors import ContractError
-from training.family import FamilyPaths
-from training.models.feature_schema import FeatureSchema
+from training.models.family import FamilyPaths
 
 
 class Samples:

@@ -11,14 +11,14 @@ import torch
 from diffusers import UNet2DConditionModel
 from torch import Tensor
 
+from training.common.errors import TopologyError
+from training.common.noise import draw_levels
 from training.data.groups import EpochSampler, GroupError, GroupTensors
 from training.data.text_states import TextStates
-from training.family import FamilyPaths
 from training.generator.recipes import GeneratorRecipe
 from training.generator.step import Batch
-from training.models.errors import TopologyError
+from training.models.family import FamilyPaths
 from training.models.feature_crossing import drop_features
-from training.noise import draw_levels
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """How each generator is trained: every number, and the recipes that work.
 
 A stage has a name, an objective, and what trains: the U-Net for everybody, or the personalised adaptive network on a
-frozen one. `paper(stage)` has Appendix B.4's numbers and is the default of training.train_generator; `tiny(stage)` is
+frozen one. `paper(stage)` has Appendix B.4's numbers and is the default of training.generator.train; `tiny(stage)` is
 for two CPU cores and the tiny family.
 
 PerFusion as the paper has it is `dpo` → `sft` → `group`: a backbone aligned with everybody's preference, the adapter
@@ -13,9 +13,9 @@ the group-level preference. What goes beyond it, the user prompt, has a recipe o
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
-from training.models.errors import ModelError
-from training.noise import Levels
-from training.objectives import Reduction
+from training.common.errors import ModelError
+from training.common.noise import Levels
+from training.common.objectives import Reduction
 
 Objective = Literal["sft", "dpo", "group", "set_plackett_luce"]
 Stage = Literal["unet_sft", "dpo", "unet_group", "sft", "group"]

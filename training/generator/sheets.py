@@ -11,10 +11,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from training.family import FamilyPaths
 from training.generator.batches import GeneratorBatches
+from training.generator.sampling import Denoise, sample, to_images
+from training.models.family import FamilyPaths
 from training.models.policies import AdaptedUNet, Policy
-from training.sampling import Denoise, sample, to_images
 
 PROMPTS, USERS = 4, 4
 

@@ -12,11 +12,11 @@ import torch
 from diffusers import AutoencoderKL, DDIMScheduler
 from torch import Tensor
 
+from training.common.noise import ddim_step, predicted_original
+from training.generator.sampling import Denoise
 from training.models.policies import TunedUNet
 from training.models.preprocess import Preprocess
 from training.models.step_aware import StepAwarePreference
-from training.noise import ddim_step, predicted_original
-from training.sampling import Denoise
 
 DECODED_AT_ONCE = 32
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor
 
+from training.common.noise import add_noise
+from training.common.objectives import diffusion_dpo, eps_mse, group_preference, implicit_accuracy, set_plackett_luce
 from training.generator.recipes import GeneratorRecipe
 from training.models.policies import Policy
-from training.noise import add_noise
-from training.objectives import diffusion_dpo, eps_mse, group_preference, implicit_accuracy, set_plackett_luce
 
 MEASURES = ("loss", "winner", "loser", "reference", "accuracy")
 

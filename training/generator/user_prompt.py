@@ -24,21 +24,21 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from contract.feature_schema import FeatureSchema
+from contract.vocabulary import Vocabulary
+from lab.pretraining.train_tokenizer import encode
+from training.common.errors import ModelError
+from training.common.loop import Stateful, fit, warmup_cosine
+from training.common.storage import fingerprint
+from training.common.workers import Workers
 from training.data.prepare import shuffled
-from training.family import FamilyPaths
 from training.generator.recipes import MOST_SEED
-from training.keywords import KeywordModel, wish
-from training.loop import Stateful, fit, warmup_cosine
 from training.models.adaptive_network import PersonalisedAdaptiveNetwork
-from training.models.errors import ModelError
+from training.models.family import FamilyPaths
 from training.models.feature_crossing import drop_features
-from training.models.feature_schema import FeatureSchema
 from training.models.frozen_unet import load_unet
-from training.models.storage import fingerprint
 from training.models.user_prompt import TEXT_LENGTH, Language
-from training.pretraining.train_tokenizer import encode
-from training.vocabulary import Vocabulary
-from training.workers import Workers
+from training.wishes.preferences import KeywordModel, wish
 
 
 @dataclass(frozen=True)

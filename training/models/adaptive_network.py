@@ -14,10 +14,10 @@ from typing import Any
 from diffusers import ControlNetModel, UNet2DConditionModel
 from torch import Tensor, nn
 
-from training.models.errors import WeightsError
+from training.common.errors import WeightsError
+from training.common.storage import load_weights, read_config, save_weights
 from training.models.feature_crossing import FeatureSchema, UserEncoder
 from training.models.frozen_unet import Residuals, check_topology, share_text
-from training.models.storage import load_weights, read_config, save_weights
 from training.models.user_prompt import Language, UserPrompt
 
 WEIGHTS_FILE = "adapter.safetensors"

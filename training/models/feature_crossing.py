@@ -7,7 +7,7 @@ full matrices. Knows nothing about what u is used for.
 import torch
 from torch import Tensor, nn
 
-from training.models.feature_schema import Feature, FeatureSchema
+from contract.feature_schema import Feature, FeatureSchema
 
 __all__ = ["Feature", "FeatureSchema", "UserEncoder", "drop_features"]
 

@@ -13,8 +13,8 @@ from diffusers import ControlNetModel, UNet2DConditionModel
 from diffusers.models.attention_processor import Attention, AttnProcessor2_0
 from torch import Tensor
 
-from training.models.errors import TopologyError
-from training.models.storage import load_pretrained
+from training.common.errors import TopologyError
+from training.common.storage import load_pretrained
 
 DOWN_BLOCKS = ("CrossAttnDownBlock2D",) * 3 + ("DownBlock2D",)
 UP_BLOCKS = ("UpBlock2D",) + ("CrossAttnUpBlock2D",) * 3

@@ -14,8 +14,8 @@ import torch
 from diffusers import UNet2DConditionModel
 from torch import Tensor, nn
 
+from contract.feature_schema import FeatureSchema
 from training.models.adaptive_network import PersonalisedAdaptiveNetwork
-from training.models.feature_schema import FeatureSchema
 from training.models.frozen_unet import decode, encode
 
 

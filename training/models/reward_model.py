@@ -15,10 +15,10 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 from transformers import CLIPModel
 
-from training.models.errors import TopologyError, WeightsError
-from training.models.feature_schema import FeatureSchema
+from contract.feature_schema import FeatureSchema
+from training.common.errors import TopologyError, WeightsError
+from training.common.storage import load_weights, read_config, save_weights
 from training.models.plugin import PluginShape, TowerPlugin
-from training.models.storage import load_weights, read_config, save_weights
 from training.models.tokens import without_padding
 
 WEIGHTS_FILE = "plugin.safetensors"

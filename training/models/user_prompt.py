@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import CLIPTextConfig, CLIPTextModel
 
-from training.models.errors import ModelError
+from training.common.errors import ModelError
 
 TEXT_LENGTH = 77  # tokens of a prompt
 FIRST = 2  # where the first phrase would stand: behind the mark of the start and one word

@@ -13,16 +13,16 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import BlipTextConfig, BlipVisionConfig, CLIPModel
 
-from training.baselines.aesthetics import Aesthetics
-from training.baselines.checkpoint import fill, read_checkpoint
-from training.baselines.image_reward import BlipShape, ImageReward
-from training.baselines.open_clip_scores import OpenClipScore, from_transformers, unlock
-from training.baselines.pickscore import PickScore
-from training.models.errors import WeightsError
-from training.models.feature_schema import FeatureSchema
+from contract.feature_schema import FeatureSchema
+from training.common.errors import WeightsError
+from training.common.objectives import pairwise_cross_entropy, rating_error, reward_cross_entropy
+from training.common.storage import load_pretrained, read_config
 from training.models.reward_model import PerFusionRM
-from training.models.storage import load_pretrained, read_config
-from training.objectives import pairwise_cross_entropy, rating_error, reward_cross_entropy
+from training.reward.baselines.aesthetics import Aesthetics
+from training.reward.baselines.checkpoint import fill, read_checkpoint
+from training.reward.baselines.image_reward import BlipShape, ImageReward
+from training.reward.baselines.open_clip_scores import OpenClipScore, from_transformers, unlock
+from training.reward.baselines.pickscore import PickScore
 from training.reward.recipes import VARIANTS, Model, RewardRecipe
 
 Objective = Callable[[Tensor, Tensor, Tensor], Tensor]  # (scores, selected, present), each (B, K) → (B,)

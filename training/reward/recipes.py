@@ -1,7 +1,7 @@
 """How each reward model is trained: every number, and the recipes that work.
 
 A recipe is a function that returns a frozen RewardRecipe. `paper` is Appendix B.4 and the default of
-training.train_reward; `tiny` is what two CPU cores can do on the tiny family's pictures.
+training.reward.train; `tiny` is what two CPU cores can do on the tiny family's pictures.
 """
 
 from dataclasses import dataclass, replace

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from training.data.groups import GroupError, GroupTensors
-from training.family import FamilyPaths
+from training.models.family import FamilyPaths
 from training.models.preprocess import Preprocess
 from training.reward.models import Starts, load
 from training.reward.recipes import Model

@@ -3,10 +3,10 @@
 import random
 from typing import Any
 
+from contract.feature_schema import FeatureSchema as TrainingSchema
+from lab.market.merchants import FEATURE_SCHEMA
 from services.runtime.feature_schema import FeatureSchema
 from services.user_embedding.profiles import Value, encode, violations
-from training.market.merchants import FEATURE_SCHEMA
-from training.models.feature_schema import FeatureSchema as TrainingSchema
 
 EDGES = (0.0, 0.5, 1.0, 2.999, 3.0, 5.0, 6.0, 10.0, 19.99, 20.0, 50.0)
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from contract.feature_schema import FeatureSchema
 from training.data.groups import EpochSampler, GroupError, GroupTensors
-from training.models.feature_schema import FeatureSchema
 
 
 def groups(schema: FeatureSchema, **changes: object) -> GroupTensors:

@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from contract.feature_schema import FeatureSchema
 from training.data.groups import GroupError, GroupTensors
 from training.data.load import with_latents
-from training.family import FamilyPaths
-from training.models.feature_schema import FeatureSchema
+from training.models.family import FamilyPaths
 
 
 @pytest.fixture

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from contract.feature_schema import FeatureSchema
+from training.common.errors import FeatureError
 from training.data.prepare import decode, prepare, shuffled
 from training.data.table import Candidate, Group, TableError, write_table
-from training.family import FamilyPaths
-from training.models.errors import FeatureError
-from training.models.feature_schema import FeatureSchema
+from training.models.family import FamilyPaths
 
 
 def png(grey: int, size: tuple[int, int] = (16, 16)) -> bytes:

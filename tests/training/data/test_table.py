@@ -8,9 +8,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from contract.feature_schema import FeatureSchema
 from training.data import table
 from training.data.table import Candidate, Group, TableError, count_rows, read_table, write_table
-from training.models.feature_schema import FeatureSchema
 
 GROUP = Group(
     "g1", "merchant-1", "dress,v-neck",

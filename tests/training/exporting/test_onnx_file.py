@@ -8,12 +8,12 @@ import torch
 from torch import Tensor, nn
 from transformers import CLIPModel
 
+from contract.feature_schema import FeatureSchema
 from training.exporting.contract import Contract, TensorSpec
 from training.exporting.errors import ContractError, NumericalError
 from training.exporting.graphs import RewardText, TextStates
 from training.exporting.onnx_file import export_onnx, verify
-from training.family import FamilyPaths
-from training.models.feature_schema import FeatureSchema
+from training.models.family import FamilyPaths
 from training.models.preprocess import Preprocess
 from training.models.reward_model import PerFusionRM, RewardConfig
 

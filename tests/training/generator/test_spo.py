@@ -9,18 +9,25 @@ import pytest
 import torch
 from torch import Tensor
 
-from training.baselines.pickscore import PickScore
+from training.common.errors import TopologyError
+from training.common.loop import fit
+from training.common.noise import ddim_step, noise_schedule
+from training.common.objectives import step_preference
 from training.data.groups import GroupTensors
-from training.family import FamilyPaths
 from training.generator.spo import Pairs, SpoRecipe, StepLevels, draw_pairs, log_ratios
-from training.loop import fit
-from training.models.errors import TopologyError
+from training.generator.train_spo import (
+    Recipe,
+    SpoTraining,
+    StepAwareRecipe,
+    StepAwareTraining,
+    train,
+    untrained_critic,
+)
+from training.models.family import FamilyPaths
 from training.models.frozen_unet import load_unet
 from training.models.policies import TunedUNet
 from training.models.step_aware import StepAwarePreference
-from training.noise import ddim_step, noise_schedule
-from training.objectives import step_preference
-from training.train_spo import Recipe, SpoTraining, StepAwareRecipe, StepAwareTraining, train, untrained_critic
+from training.reward.baselines.pickscore import PickScore
 
 SPO = SpoRecipe(
     rounds=2, prompts=4, candidates=3, denoising_steps=4, first_step=1, guidance=2.0, threshold=0.0, pairs_per_batch=8

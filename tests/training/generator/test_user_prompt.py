@@ -7,15 +7,15 @@ import numpy as np
 import pytest
 import torch
 
-from training.family import FamilyPaths
+from contract.feature_schema import FeatureSchema
+from lab.market.prompts import vocabulary
+from lab.pretraining.train_tokenizer import encode
+from training.common.loop import ResumeError
 from training.generator.user_prompt import UserPromptRecipe, UserPromptTraining, Wishing, recombined, train_user_prompt
-from training.keywords import KeywordModel, n_entries
-from training.loop import ResumeError
-from training.market.prompts import vocabulary
 from training.models.adaptive_network import PersonalisedAdaptiveNetwork
-from training.models.feature_schema import FeatureSchema
+from training.models.family import FamilyPaths
 from training.models.user_prompt import FIRST, TEXT_LENGTH
-from training.pretraining.train_tokenizer import encode
+from training.wishes.preferences import KeywordModel, n_entries
 
 RECIPE = UserPromptRecipe(steps=100, profiles=128, prompts=32, any_texts=4, warmup_steps=5)
 VOCABULARY = vocabulary()

@@ -10,14 +10,14 @@ from safetensors.torch import load_file
 from torch import Tensor
 from transformers import CLIPTextModel
 
+from contract.feature_schema import Feature, FeatureSchema
+from training.common.errors import TopologyError, WeightsError
+from training.common.objectives import eps_mse
 from training.models.adaptive_network import PersonalisedAdaptiveNetwork
 from training.models.denoiser import PersonalisedDenoiser
-from training.models.errors import TopologyError, WeightsError
-from training.models.feature_schema import Feature, FeatureSchema
 from training.models.frozen_unet import decode, encode, load_unet
 from training.models.policies import AdaptedUNet
 from training.models.user_prompt import Language
-from training.objectives import eps_mse
 
 B = 3
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from training.models.errors import FeatureError
+from contract.feature_schema import Feature, FeatureSchema
+from training.common.errors import FeatureError
 from training.models.feature_crossing import UserEncoder, drop_features
-from training.models.feature_schema import Feature, FeatureSchema
 
 
 def test_a_profile_is_encoded_slot_by_slot(schema: FeatureSchema) -> None:

@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 from transformers import CLIPModel
 
-from training.models.errors import TopologyError, WeightsError
-from training.models.feature_schema import FeatureSchema
+from contract.feature_schema import FeatureSchema
+from training.common.errors import TopologyError, WeightsError
+from training.common.objectives import reward_cross_entropy
 from training.models.plugin import AdaptiveNetwork
 from training.models.reward_model import VARIANTS, PerFusionRM, RewardConfig, Variant
-from training.objectives import reward_cross_entropy
 
 B, K = 2, 3
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from transformers import CLIPTextModel
 
-from training.models.errors import ModelError
+from training.common.errors import ModelError
 from training.models.user_prompt import TEXT_LENGTH, VARIETY, Language, UserPrompt
 
 WIDTH, END = 8, 1  # of u_gen; the token that ends a prompt and pads it

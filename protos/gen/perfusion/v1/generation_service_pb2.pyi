@@ -7,7 +7,9 @@ from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from perfusion.v1 import group_pb2 as _group_pb2
+from perfusion.v1 import release_pb2 as _release_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -18,6 +20,30 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _GroupView:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _GroupViewEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_GroupView.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    GROUP_VIEW_UNSPECIFIED: _GroupView.ValueType  # 0
+    """The same as GROUP_VIEW_FULL."""
+    GROUP_VIEW_BASIC: _GroupView.ValueType  # 1
+    """Without the pictures' bytes, for who compares ids or shows pictures by uri; needs no object store."""
+    GROUP_VIEW_FULL: _GroupView.ValueType  # 2
+    """With the pictures' bytes."""
+
+class GroupView(_GroupView, metaclass=_GroupViewEnumTypeWrapper):
+    """How much of a group is read."""
+
+GROUP_VIEW_UNSPECIFIED: GroupView.ValueType  # 0
+"""The same as GROUP_VIEW_FULL."""
+GROUP_VIEW_BASIC: GroupView.ValueType  # 1
+"""Without the pictures' bytes, for who compares ids or shows pictures by uri; needs no object store."""
+GROUP_VIEW_FULL: GroupView.ValueType  # 2
+"""With the pictures' bytes."""
+Global___GroupView: _TypeAlias = GroupView  # noqa: Y015
 
 @_typing.final
 class GenerateRequest(_message.Message):
@@ -38,6 +64,7 @@ class GenerateRequest(_message.Message):
     ADAPTER_SCALE_FIELD_NUMBER: _builtins.int
     PREVIEW_EVERY_N_STEPS_FIELD_NUMBER: _builtins.int
     SCHEDULER_FIELD_NUMBER: _builtins.int
+    REFUSED_WISHES_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """UUID chosen by the client. The same id with the same payload gives the same group, never a second one; with a
     different payload ALREADY_EXISTS. After a failure the same id may be tried again.
@@ -51,7 +78,7 @@ class GenerateRequest(_message.Message):
     num_candidates: _builtins.int
     """Pictures to make, 1 to 16; unset is 5."""
     num_steps: _builtins.int
-    """Denoising steps, 1 to 100; unset is the release's default (20)."""
+    """Denoising steps, 1 to 100; unset is the release's default."""
     guidance_scale: _builtins.float
     """Classifier-free guidance, without unit, finite, 0 to 30; unset is the release's default."""
     seed: _builtins.int
@@ -63,13 +90,19 @@ class GenerateRequest(_message.Message):
     image is INVALID_ARGUMENT.
     """
     adapter_scale: _builtins.float
-    """Weight of personalisation: of the adaptive network's residuals and of what its user prompt adds to the prompt.
-    Without unit, finite, 0 to 2; 0 switches personalisation off; unset is the release's default.
+    """Weight of personalisation: of the wishes (what they add to the prompt's reading) and of the adaptive network's
+    residuals. Without unit, finite, 0 to 2; 0 switches personalisation off; unset is the release's default.
     """
     preview_every_n_steps: _builtins.int
     """Sends previews with every n-th progress message, 0 to 100; 0 is none."""
     scheduler: _group_pb2.Scheduler.ValueType
     """The sampler; unspecified is the release's default."""
+    @_builtins.property
+    def refused_wishes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Phrases that must not be added as wishes, such as one of Candidate.wishes that the user struck out; up to 64, each 1
+        to 100 characters, compared without regard to case. One that the release does not know is never added anyway.
+        """
+
     def __init__(
         self,
         *,
@@ -86,10 +119,11 @@ class GenerateRequest(_message.Message):
         adapter_scale: _builtins.float | None = ...,
         preview_every_n_steps: _builtins.int = ...,
         scheduler: _group_pb2.Scheduler.ValueType = ...,
+        refused_wishes: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_adapter_scale", b"_adapter_scale", "_guidance_scale", b"_guidance_scale", "_num_candidates", b"_num_candidates", "_num_steps", b"_num_steps", "_seed", b"_seed", "_strength", b"_strength", "adapter_scale", b"adapter_scale", "guidance_scale", b"guidance_scale", "num_candidates", b"num_candidates", "num_steps", b"num_steps", "seed", b"seed", "strength", b"strength"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_adapter_scale", b"_adapter_scale", "_guidance_scale", b"_guidance_scale", "_num_candidates", b"_num_candidates", "_num_steps", b"_num_steps", "_seed", b"_seed", "_strength", b"_strength", "adapter_scale", b"adapter_scale", "guidance_scale", b"guidance_scale", "negative_prompt", b"negative_prompt", "num_candidates", b"num_candidates", "num_steps", b"num_steps", "preview_every_n_steps", b"preview_every_n_steps", "prompt", b"prompt", "reference_image", b"reference_image", "request_id", b"request_id", "scheduler", b"scheduler", "seed", b"seed", "strength", b"strength", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_adapter_scale", b"_adapter_scale", "_guidance_scale", b"_guidance_scale", "_num_candidates", b"_num_candidates", "_num_steps", b"_num_steps", "_seed", b"_seed", "_strength", b"_strength", "adapter_scale", b"adapter_scale", "guidance_scale", b"guidance_scale", "negative_prompt", b"negative_prompt", "num_candidates", b"num_candidates", "num_steps", b"num_steps", "preview_every_n_steps", b"preview_every_n_steps", "prompt", b"prompt", "reference_image", b"reference_image", "refused_wishes", b"refused_wishes", "request_id", b"request_id", "scheduler", b"scheduler", "seed", b"seed", "strength", b"strength", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__adapter_scale: _TypeAlias = _typing.Literal["adapter_scale"]  # noqa: Y015
     _WhichOneofArgType__adapter_scale: _TypeAlias = _typing.Literal["_adapter_scale", b"_adapter_scale"]  # noqa: Y015
@@ -221,16 +255,20 @@ class GetGroupRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     GROUP_ID_FIELD_NUMBER: _builtins.int
+    VIEW_FIELD_NUMBER: _builtins.int
     group_id: _builtins.str
     """The group (UUID); INVALID_ARGUMENT when malformed, NOT_FOUND when unknown."""
+    view: Global___GroupView.ValueType
+    """How much of it; unspecified is FULL."""
     def __init__(
         self,
         *,
         group_id: _builtins.str = ...,
+        view: Global___GroupView.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["group_id", b"group_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["group_id", b"group_id", "view", b"view"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -245,7 +283,7 @@ class GetGroupResponse(_message.Message):
     GROUP_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def group(self) -> _group_pb2.Group:
-        """The group, with its pictures' bytes."""
+        """The group; its candidates have png only in the full view."""
 
     def __init__(
         self,
@@ -414,3 +452,51 @@ class PhraseSuggestion(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___PhraseSuggestion: _TypeAlias = PhraseSuggestion  # noqa: Y015
+
+@_typing.final
+class GetReleaseInfoRequest(_message.Message):
+    """Asks what a release is."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RELEASE_FIELD_NUMBER: _builtins.int
+    release: _builtins.int
+    """The release; unset or 0 is the one in service."""
+    def __init__(
+        self,
+        *,
+        release: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_release", b"_release", "release", b"release"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_release", b"_release", "release", b"release"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__release: _TypeAlias = _typing.Literal["release"]  # noqa: Y015
+    _WhichOneofArgType__release: _TypeAlias = _typing.Literal["_release", b"_release"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__release) -> _WhichOneofReturnType__release | None: ...
+
+Global___GetReleaseInfoRequest: _TypeAlias = GetReleaseInfoRequest  # noqa: Y015
+
+@_typing.final
+class GetReleaseInfoResponse(_message.Message):
+    """What a client must know of a release."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INFO_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def info(self) -> _release_pb2.ReleaseInfo:
+        """The release."""
+
+    def __init__(
+        self,
+        *,
+        info: _release_pb2.ReleaseInfo | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["info", b"info"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["info", b"info"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetReleaseInfoResponse: _TypeAlias = GetReleaseInfoResponse  # noqa: Y015

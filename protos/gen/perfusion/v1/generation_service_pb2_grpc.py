@@ -60,6 +60,11 @@ class GenerationServiceStub:
                 request_serializer=perfusion_dot_v1_dot_generation__service__pb2.SuggestPhrasesRequest.SerializeToString,
                 response_deserializer=perfusion_dot_v1_dot_generation__service__pb2.SuggestPhrasesResponse.FromString,
                 _registered_method=True)
+        self.GetReleaseInfo = channel.unary_unary(
+                '/perfusion.v1.GenerationService/GetReleaseInfo',
+                request_serializer=perfusion_dot_v1_dot_generation__service__pb2.GetReleaseInfoRequest.SerializeToString,
+                response_deserializer=perfusion_dot_v1_dot_generation__service__pb2.GetReleaseInfoResponse.FromString,
+                _registered_method=True)
 
 
 class GenerationServiceServicer:
@@ -82,7 +87,7 @@ class GenerationServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetGroup(self, request, context):
-        """Reads a group with its pictures. NOT_FOUND for an unknown one.
+        """Reads a group, with its pictures unless the view leaves them out. NOT_FOUND for an unknown one.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -98,6 +103,14 @@ class GenerationServiceServicer:
     def SuggestPhrases(self, request, context):
         """Suggests professional phrases to add to a prompt, those first that should raise the reward of its pictures for this
         user most. NOT_FOUND for a user without profile.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetReleaseInfo(self, request, context):
+        """Tells what a client must know of a release: profile features, phrases, picture size, samplers, defaults and limits.
+        FAILED_PRECONDITION for a release that is not there.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -125,6 +138,11 @@ def add_GenerationServiceServicer_to_server(servicer, server):
                     servicer.SuggestPhrases,
                     request_deserializer=perfusion_dot_v1_dot_generation__service__pb2.SuggestPhrasesRequest.FromString,
                     response_serializer=perfusion_dot_v1_dot_generation__service__pb2.SuggestPhrasesResponse.SerializeToString,
+            ),
+            'GetReleaseInfo': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetReleaseInfo,
+                    request_deserializer=perfusion_dot_v1_dot_generation__service__pb2.GetReleaseInfoRequest.FromString,
+                    response_serializer=perfusion_dot_v1_dot_generation__service__pb2.GetReleaseInfoResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -241,6 +259,33 @@ class GenerationService:
             '/perfusion.v1.GenerationService/SuggestPhrases',
             perfusion_dot_v1_dot_generation__service__pb2.SuggestPhrasesRequest.SerializeToString,
             perfusion_dot_v1_dot_generation__service__pb2.SuggestPhrasesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetReleaseInfo(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/perfusion.v1.GenerationService/GetReleaseInfo',
+            perfusion_dot_v1_dot_generation__service__pb2.GetReleaseInfoRequest.SerializeToString,
+            perfusion_dot_v1_dot_generation__service__pb2.GetReleaseInfoResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -46,12 +46,16 @@ class GenerationServiceStub:
     NOT_FOUND for a user without profile. ALREADY_EXISTS when request_id was used with a different payload.
     """
     GetGroup: _grpc.UnaryUnaryMultiCallable[_generation_service_pb2.GetGroupRequest, _generation_service_pb2.GetGroupResponse]
-    """Reads a group with its pictures. NOT_FOUND for an unknown one."""
+    """Reads a group, with its pictures unless the view leaves them out. NOT_FOUND for an unknown one."""
     ListGroups: _grpc.UnaryUnaryMultiCallable[_generation_service_pb2.ListGroupsRequest, _generation_service_pb2.ListGroupsResponse]
     """Lists a user's groups, newest first, without the pictures' bytes. A user without groups gets an empty list."""
     SuggestPhrases: _grpc.UnaryUnaryMultiCallable[_generation_service_pb2.SuggestPhrasesRequest, _generation_service_pb2.SuggestPhrasesResponse]
     """Suggests professional phrases to add to a prompt, those first that should raise the reward of its pictures for this
     user most. NOT_FOUND for a user without profile.
+    """
+    GetReleaseInfo: _grpc.UnaryUnaryMultiCallable[_generation_service_pb2.GetReleaseInfoRequest, _generation_service_pb2.GetReleaseInfoResponse]
+    """Tells what a client must know of a release: profile features, phrases, picture size, samplers, defaults and limits.
+    FAILED_PRECONDITION for a release that is not there.
     """
 
 @_typing.type_check_only
@@ -72,12 +76,16 @@ class GenerationServiceAsyncStub(GenerationServiceStub):
     NOT_FOUND for a user without profile. ALREADY_EXISTS when request_id was used with a different payload.
     """
     GetGroup: _aio.UnaryUnaryMultiCallable[_generation_service_pb2.GetGroupRequest, _generation_service_pb2.GetGroupResponse]  # type: ignore[assignment]
-    """Reads a group with its pictures. NOT_FOUND for an unknown one."""
+    """Reads a group, with its pictures unless the view leaves them out. NOT_FOUND for an unknown one."""
     ListGroups: _aio.UnaryUnaryMultiCallable[_generation_service_pb2.ListGroupsRequest, _generation_service_pb2.ListGroupsResponse]  # type: ignore[assignment]
     """Lists a user's groups, newest first, without the pictures' bytes. A user without groups gets an empty list."""
     SuggestPhrases: _aio.UnaryUnaryMultiCallable[_generation_service_pb2.SuggestPhrasesRequest, _generation_service_pb2.SuggestPhrasesResponse]  # type: ignore[assignment]
     """Suggests professional phrases to add to a prompt, those first that should raise the reward of its pictures for this
     user most. NOT_FOUND for a user without profile.
+    """
+    GetReleaseInfo: _aio.UnaryUnaryMultiCallable[_generation_service_pb2.GetReleaseInfoRequest, _generation_service_pb2.GetReleaseInfoResponse]  # type: ignore[assignment]
+    """Tells what a client must know of a release: profile features, phrases, picture size, samplers, defaults and limits.
+    FAILED_PRECONDITION for a release that is not there.
     """
 
 class GenerationServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -107,7 +115,7 @@ class GenerationServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _generation_service_pb2.GetGroupRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_generation_service_pb2.GetGroupResponse, _abc.Awaitable[_generation_service_pb2.GetGroupResponse]]:
-        """Reads a group with its pictures. NOT_FOUND for an unknown one."""
+        """Reads a group, with its pictures unless the view leaves them out. NOT_FOUND for an unknown one."""
 
     @_abc_1.abstractmethod
     def ListGroups(
@@ -125,6 +133,16 @@ class GenerationServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_generation_service_pb2.SuggestPhrasesResponse, _abc.Awaitable[_generation_service_pb2.SuggestPhrasesResponse]]:
         """Suggests professional phrases to add to a prompt, those first that should raise the reward of its pictures for this
         user most. NOT_FOUND for a user without profile.
+        """
+
+    @_abc_1.abstractmethod
+    def GetReleaseInfo(
+        self,
+        request: _generation_service_pb2.GetReleaseInfoRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_generation_service_pb2.GetReleaseInfoResponse, _abc.Awaitable[_generation_service_pb2.GetReleaseInfoResponse]]:
+        """Tells what a client must know of a release: profile features, phrases, picture size, samplers, defaults and limits.
+        FAILED_PRECONDITION for a release that is not there.
         """
 
 def add_GenerationServiceServicer_to_server(servicer: GenerationServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

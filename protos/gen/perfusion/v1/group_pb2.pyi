@@ -61,12 +61,13 @@ class GenerationSettings(_message.Message):
     SEED_FIELD_NUMBER: _builtins.int
     STRENGTH_FIELD_NUMBER: _builtins.int
     REFERENCE_IMAGE_SHA256_FIELD_NUMBER: _builtins.int
+    REFUSED_WISHES_FIELD_NUMBER: _builtins.int
     num_steps: _builtins.int
     """Denoising steps asked for, 1 to 100. With a reference image only about strength × num_steps of them run."""
     guidance_scale: _builtins.float
     """Classifier-free guidance, without unit, 0 to 30; 1 is no guidance."""
     adapter_scale: _builtins.float
-    """Weight of personalisation (the adaptive network's residuals, its user prompt), without unit, 0 to 2; 0 is none."""
+    """Weight of personalisation (wishes and the adaptive network's residuals), without unit, 0 to 2; 0 is none."""
     scheduler: Global___Scheduler.ValueType
     """The sampler used; never SCHEDULER_UNSPECIFIED."""
     seed: _builtins.int
@@ -75,6 +76,10 @@ class GenerationSettings(_message.Message):
     """How far the reference image may be left, without unit, above 0 up to 1; unset when there was no reference image."""
     reference_image_sha256: _builtins.str
     """Lower-case hexadecimal SHA-256 of the reference image's bytes as received; empty when there was none."""
+    @_builtins.property
+    def refused_wishes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The phrases that were not to be added as wishes, as received."""
+
     def __init__(
         self,
         *,
@@ -85,10 +90,11 @@ class GenerationSettings(_message.Message):
         seed: _builtins.int = ...,
         strength: _builtins.float | None = ...,
         reference_image_sha256: _builtins.str = ...,
+        refused_wishes: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_strength", b"_strength", "strength", b"strength"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_strength", b"_strength", "adapter_scale", b"adapter_scale", "guidance_scale", b"guidance_scale", "num_steps", b"num_steps", "reference_image_sha256", b"reference_image_sha256", "scheduler", b"scheduler", "seed", b"seed", "strength", b"strength"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_strength", b"_strength", "adapter_scale", b"adapter_scale", "guidance_scale", b"guidance_scale", "num_steps", b"num_steps", "reference_image_sha256", b"reference_image_sha256", "refused_wishes", b"refused_wishes", "scheduler", b"scheduler", "seed", b"seed", "strength", b"strength"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__strength: _TypeAlias = _typing.Literal["strength"]  # noqa: Y015
     _WhichOneofArgType__strength: _TypeAlias = _typing.Literal["_strength", b"_strength"]  # noqa: Y015
@@ -108,6 +114,7 @@ class Candidate(_message.Message):
     SEED_FIELD_NUMBER: _builtins.int
     SCORE_FIELD_NUMBER: _builtins.int
     RANK_FIELD_NUMBER: _builtins.int
+    WISHES_FIELD_NUMBER: _builtins.int
     image_id: _builtins.str
     """The picture's own id (UUID), unique over all groups: what feedback refers to."""
     png: _builtins.bytes
@@ -122,6 +129,12 @@ class Candidate(_message.Message):
     """
     rank: _builtins.int
     """Place in the group by score: 1 is best, each place given once."""
+    @_builtins.property
+    def wishes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The wishes: phrases that the platform added to the prompt for this candidate, those first that the user favours most.
+        Empty when nothing was added.
+        """
+
     def __init__(
         self,
         *,
@@ -131,10 +144,11 @@ class Candidate(_message.Message):
         seed: _builtins.int = ...,
         score: _builtins.float = ...,
         rank: _builtins.int = ...,
+        wishes: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["image_id", b"image_id", "png", b"png", "rank", b"rank", "score", b"score", "seed", b"seed", "uri", b"uri"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["image_id", b"image_id", "png", b"png", "rank", b"rank", "score", b"score", "seed", b"seed", "uri", b"uri", "wishes", b"wishes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -145,13 +145,15 @@ class UserEmbedding(_message.Message):
     REWARD_TEXT_USER_FIELD_NUMBER: _builtins.int
     REWARD_IMAGE_USER_FIELD_NUMBER: _builtins.int
     GENERATOR_USER_FIELD_NUMBER: _builtins.int
+    FAVOURS_FIELD_NUMBER: _builtins.int
+    UNKNOWN_FEATURES_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
     """The user the vectors belong to."""
     release: _builtins.int
     """The release whose encoder made the vectors; always 1 or more."""
     @_builtins.property
     def reward_text_user(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
-        """The reward model's text tower's user vector; its width is the release's reward_user_width, without unit."""
+        """The reward model's text tower's user vector, without unit, padded with zeros to the tensor contract's width."""
 
     @_builtins.property
     def reward_image_user(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
@@ -159,7 +161,19 @@ class UserEmbedding(_message.Message):
 
     @_builtins.property
     def generator_user(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
-        """The generator's user vector, the input of the personalised adaptive network; the release's generator_user_width."""
+        """The generator's user vector, the input of the personalised adaptive network; padded like the others."""
+
+    @_builtins.property
+    def favours(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """How much the user favours each phrase of the release's vocabulary, in the order of GetReleaseInfo; 0 is the mean of
+        the phrase's kind. The unit is that of a logit: a phrase with 1 more is picked e times as often, all else equal.
+        """
+
+    @_builtins.property
+    def unknown_features(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Names of the profile's features that this release does not know, or of whose value it does not know something. They
+        were read as unknown; nothing fails.
+        """
 
     def __init__(
         self,
@@ -169,10 +183,12 @@ class UserEmbedding(_message.Message):
         reward_text_user: _abc.Iterable[_builtins.float] | None = ...,
         reward_image_user: _abc.Iterable[_builtins.float] | None = ...,
         generator_user: _abc.Iterable[_builtins.float] | None = ...,
+        favours: _abc.Iterable[_builtins.float] | None = ...,
+        unknown_features: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["generator_user", b"generator_user", "release", b"release", "reward_image_user", b"reward_image_user", "reward_text_user", b"reward_text_user", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["favours", b"favours", "generator_user", b"generator_user", "release", b"release", "reward_image_user", b"reward_image_user", "reward_text_user", b"reward_text_user", "unknown_features", b"unknown_features", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,0 +1,70 @@
+"""Timing several ways to do the same step, in turns within one run, so that their ratios hold on any machine."""
+
+import argparse
+import json
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from tqdm import tqdm
+from transformers import CLIPTokenizer
+
+from contract.feature_schema import FeatureSchema
+from lab.market.prompts import PHRASE_OF
+from lab.pretraining.train_tokenizer import encode
+from training.data.groups import GroupTensors
+from training.models.family import TINY
+
+
+def parse_arguments(description: str | None, needs: str, groups: int, out: Path) -> argparse.Namespace:
+    """weights, groups, rounds and out; `needs` says what of the family is read."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--weights", type=Path, default=TINY, help=f"family with {needs} (default: %(default)s)")
+    parser.add_argument("--groups", type=int, default=groups, help="a batch (default: %(default)s)")
+    parser.add_argument("--rounds", type=int, default=7, help="steps of each way (default: %(default)s)")
+    parser.add_argument("--out", type=Path, default=out, help="(default: %(default)s)")
+    return parser.parse_args()
+
+
+def race(ways: Mapping[str, Callable[[], None]], groups: int, rounds: int) -> dict[str, Any]:
+    """Groups a second of every way by its median step after one that warms up, and the first way's ratio to others'."""
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    for number in tqdm(range(rounds + 1), desc="rounds"):
+        for name, step in ways.items():
+            began = time.perf_counter()
+            step()
+            if number:
+                seconds[name].append(time.perf_counter() - began)
+    rates = {name: groups / statistics.median(times) for name, times in seconds.items()}
+    first = next(iter(rates))
+    return {
+        "groups_per_batch": groups,
+        "threads": torch.get_num_threads(),
+        "groups_per_second": rates,
+        f"{first}_over": {name: rates[first] / rate for name, rate in rates.items() if name != first},
+    }
+
+
+def write(found: Mapping[str, Any], out: Path) -> None:
+    """To a file and to the reader."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(json.dumps(found, indent=1) + "\n")
+    print(json.dumps(found, indent=1))
+
+
+def random_groups(schema: FeatureSchema, tokenizer: CLIPTokenizer, size_px: int, n: int, k: int) -> GroupTensors:
+    """n groups of k noise pictures, one selected, with prompts of the market's phrases."""
+    rng, phrases = np.random.default_rng(0), list(PHRASE_OF.values())
+    prompts = [",".join(rng.choice(phrases, 4, replace=False)) for _ in range(n)]
+    highest = np.array([f.n_rows for f in schema.features for _ in range(f.n_slots)])
+    return GroupTensors(
+        schema,
+        rng.integers(0, highest, (n, schema.n_slots)),
+        np.arange(k) == rng.integers(k, size=n)[:, None],
+        encode(tokenizer, prompts)[:, None],
+        images=rng.integers(0, 256, (n, k, size_px, size_px, 3)).astype(np.uint8),
+    )

@@ -1,0 +1,130 @@
+"""PerFusion, its ablations and the baselines by name: how each is trained, stage by stage, and how it draws.
+
+sd              the pre-trained U-Net
+sft, dpo, spo   the same U-Net fine-tuned on everybody's choices: Eq. 1 on picks, Diffusion-DPO, SPO
+pmg             sd, with the keywords of each user's history weighted into the prompt (PMG without its language model)
+perfusion       the paper's: on dpo's U-Net the adaptive network, Eq. 1 on picks, then Eq. 13
+perfusion_plus  beyond it: the adaptive network with a user prompt, which says what its user wishes
+without_pan     dpo's U-Net itself by Eq. 13, no users
+without_gobj    the adaptive network by Eq. 1 alone
+without_both    dpo's U-Net itself by Eq. 1
+
+Beside them `wishes`, dpo with each user's wishes (training.wishes.preferences) typed into the prompt.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Literal, get_args
+
+from training.common.errors import ModelError
+from training.common.storage import fingerprint
+from training.data.groups import GroupTensors
+from training.generator.recipes import GeneratorRecipe, Stage, tiny
+from training.generator.train import train_stage
+from training.generator.train_spo import Recipe as SpoRecipes
+from training.generator.train_spo import tiny as tiny_spo
+from training.generator.train_spo import train as train_spo
+from training.generator.user_prompt import UserPromptRecipe, Wishing, train_user_prompt
+from training.models.family import FamilyPaths
+from training.models.frozen_unet import load_unet
+from training.models.policies import Policy, to_draw_with
+
+Method = Literal[
+    "perfusion", "perfusion_plus", "sd", "sft", "spo", "dpo", "pmg", "without_pan", "without_gobj", "without_both",
+    "wishes",
+]  # fmt: skip
+METHODS: tuple[Method, ...] = get_args(Method)
+WISHES: Method = "wishes"
+PERSONAL: tuple[Method, ...] = ("perfusion", "perfusion_plus", "pmg", "without_gobj", WISHES)
+Chain = tuple[Stage | Literal["spo", "prompt"], ...]
+CHAINS: Mapping[Method, Chain] = {
+    "sd": (), "pmg": (), "sft": ("unet_sft",), "spo": ("spo",), "dpo": ("dpo",), WISHES: ("dpo",),
+    "without_both": ("dpo", "unet_sft"), "without_pan": ("dpo", "unet_group"), "without_gobj": ("dpo", "sft"),
+    "perfusion": ("dpo", "sft", "group"), "perfusion_plus": ("dpo", "prompt"),
+}  # fmt: skip
+
+
+def recipe_of(chain: Chain, seed: int) -> GeneratorRecipe | SpoRecipes | UserPromptRecipe:
+    """Of a chain's last stage."""
+    stage = chain[-1]
+    if stage == "prompt":
+        return UserPromptRecipe(seed=seed)
+    return tiny_spo(seed) if stage == "spo" else replace(tiny(stage), seed=seed)
+
+
+def groups_seen(method: Method) -> int:
+    """How many groups the trainings of its U-Net and adapter were shown, each time counted.
+
+    Of SPO those of its preference model. Histories that PMG reads, and what wishes were fitted on, are not among them.
+    """
+    recipes = [recipe_of(CHAINS[method][:n], 0) for n in range(1, len(CHAINS[method]) + 1)]
+    of_spo = [r.step_aware.steps * r.step_aware.groups_per_batch for r in recipes if isinstance(r, SpoRecipes)]
+    return sum(of_spo) + sum(r.steps * r.groups_per_batch for r in recipes if isinstance(r, GeneratorRecipe))
+
+
+def base_of(groups: GroupTensors, wishing: Wishing, family: FamilyPaths) -> str:
+    """Stands for the data, the weights that everything starts from, and what is known of wishes."""
+    return f"{groups.fingerprint()} {fingerprint(family.unet())} {wishing.fingerprint()}"
+
+
+def stamp(chain: Chain, seed: int, base: str) -> str:
+    """Of what a chain is made with: every stage's recipe, and `base`, which is base_of's."""
+    recipes = [asdict(recipe_of(chain[:n], seed)) for n in range(1, len(chain) + 1)]
+    return hashlib.sha256(json.dumps([base, list(chain), recipes]).encode()).hexdigest()[:16]
+
+
+def folder(runs: Path, chain: Chain, seed: int) -> Path:
+    """Where the run of a chain's last stage is kept."""
+    return runs / f"{'-'.join(chain)}-{seed}"
+
+
+def is_trained(runs: Path, chain: Chain, seed: int, base: str) -> bool:
+    """Whether its last stage is finished.
+
+    Raises:
+        ModelError: it was made with something else, and a table must not mix the two.
+    """
+    done = folder(runs, chain, seed) / "done"
+    if done.exists() and done.read_text() != stamp(chain, seed, base):
+        raise ModelError(f"{done.parent}: other data, weights or recipes made it; remove it, or choose another --work")
+    return done.exists()
+
+
+def train_last(
+    chain: Chain, groups: GroupTensors, wishing: Wishing, family: FamilyPaths, runs: Path, seed: int, base: str
+) -> None:
+    """Trains (or resumes) a chain's last stage on what those before it left."""
+    out, recipe = folder(runs, chain, seed), recipe_of(chain, seed)
+    unet, adapter = left_by(chain[:-1], runs, seed)
+    if isinstance(recipe, UserPromptRecipe):
+        assert unet is not None
+        train_user_prompt(recipe, wishing, family, out, unet)
+    elif isinstance(recipe, GeneratorRecipe):
+        train_stage(recipe, groups, family, out, unet=unet, start=adapter)
+    else:
+        train_spo(recipe, groups, family, out)
+    (out / "done").write_text(stamp(chain, seed, base))
+
+
+def left_by(chain: Chain, runs: Path, seed: int) -> tuple[Path | None, Path | None]:
+    """The U-Net and the adapter that a chain ends with; None: the family's, or none."""
+    unet = adapter = None
+    for n in range(1, len(chain) + 1):
+        out = folder(runs, chain[:n], seed)
+        if chain[n - 1] == "spo":
+            unet = out / "spo" / "unet"
+        elif (out / "unet").exists():
+            unet = out / "unet"
+        else:
+            adapter = out / "adapter"
+    return unet, adapter
+
+
+def policy_of(method: Method, family: FamilyPaths, runs: Path, seed: int) -> Policy:
+    """The trained method."""
+    unet_path, adapter = left_by(CHAINS[method], runs, seed)
+    unet = load_unet(unet_path) if unet_path else family.unet()
+    return to_draw_with(unet, adapter, family.schema())

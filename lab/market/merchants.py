@@ -1,0 +1,98 @@
+"""Merchants: profile features that everybody may know, and an individual side that nobody can.
+
+Knows who merchants are; what they like is in `taste`.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from lab.market.attributes import ATTRIBUTES, BY_KIND
+
+FeatureValue = str | list[str] | float
+Profile = dict[str, FeatureValue]
+
+STYLES = ("minimalist", "luxury", "bohemian", "streetwear", "romantic", "sporty")
+PRICE_LEVELS = ("budget", "mid", "premium")
+REGIONS = ("north", "south", "coast", "metropolis")
+SEASONS = ("spring", "summer", "autumn", "winter")
+AUDIENCES = ("teens", "students", "professionals", "parents", "seniors")
+YEARS_BOUNDARIES = (1.0, 3.0, 6.0, 10.0, 20.0)
+
+FEATURE_SCHEMA = {
+    "version": 1,
+    "features": [
+        {"name": "style", "kind": "categorical", "vocabulary": list(STYLES)},
+        {"name": "price_level", "kind": "categorical", "vocabulary": list(PRICE_LEVELS)},
+        {
+            "name": "main_category",
+            "kind": "categorical",
+            "vocabulary": list(BY_KIND["category"].values),
+        },
+        {"name": "region", "kind": "categorical", "vocabulary": list(REGIONS)},
+        {"name": "season", "kind": "categorical", "vocabulary": list(SEASONS)},
+        {"name": "audience", "kind": "multi", "vocabulary": list(AUDIENCES), "max_values": 3},
+        {
+            "name": "years_open",
+            "kind": "numeric",
+            "min": 0,
+            "max": 50,
+            "boundaries": list(YEARS_BOUNDARIES),
+        },
+    ],
+}
+
+WEIGHTS_LENGTH = sum(len(a.values) for a in ATTRIBUTES)
+INDIVIDUAL_STD = 0.5  # of the taste weights that features do not reveal
+
+
+@dataclass(frozen=True, eq=False)
+class Merchant:
+    """One merchant.
+
+    individual: float64 (WEIGHTS_LENGTH,), the part of the taste that features do not reveal,
+                one weight for each attribute value in the order of ATTRIBUTES.
+    """
+
+    user_id: str
+    features: Profile
+    individual: np.ndarray
+
+
+def merchant(number: int, market_seed: int = 0) -> Merchant:
+    """Merchant `number` of a market: the same number is the same merchant, always."""
+    rng = np.random.default_rng((market_seed, 7, number))
+    features = _features(rng)
+    individual = rng.normal(0.0, INDIVIDUAL_STD, WEIGHTS_LENGTH)
+    return Merchant(f"merchant-{number:06d}", features, individual)
+
+
+def case_study() -> tuple[Merchant, Merchant]:
+    """The paper's two stores: a minimalist who likes bell sleeves, a luxury one with sequins."""
+    minimalist: Profile = {
+        "style": "minimalist", "price_level": "mid", "main_category": "dress", "region": "north",
+        "season": "autumn", "audience": ["professionals"], "years_open": 4.0,
+    }  # fmt: skip
+    luxury: Profile = {
+        "style": "luxury", "price_level": "premium", "main_category": "dress",
+        "region": "metropolis", "season": "winter", "audience": ["professionals", "parents"],
+        "years_open": 12.0,
+    }  # fmt: skip
+    nothing_hidden = np.zeros(WEIGHTS_LENGTH)
+    return (
+        Merchant("minimalist-store", minimalist, nothing_hidden),
+        Merchant("luxury-store", luxury, nothing_hidden),
+    )
+
+
+def _features(rng: np.random.Generator) -> Profile:
+    audience = rng.choice(AUDIENCES, size=int(rng.integers(1, 4)), replace=False)
+    return {
+        "style": str(rng.choice(STYLES)),
+        "price_level": str(rng.choice(PRICE_LEVELS)),
+        "main_category": str(rng.choice(BY_KIND["category"].values)),
+        "region": str(rng.choice(REGIONS)),
+        "season": str(rng.choice(SEASONS)),
+        "audience": sorted(audience.tolist()),
+        "years_open": round(min(rng.gamma(1.5, 5.0), 50.0), 1),
+    }

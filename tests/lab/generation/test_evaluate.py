@@ -1,0 +1,81 @@
+"""Trying a generator on the market: nothing is gained by nothing, all by the best, much by the published adapter."""
+
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lab.generation.evaluate import _measured, policies, told, try_generator
+from lab.generation.splits import Rounds, Size
+from lab.generation.worth import true_utility
+from lab.market.attributes import complete, to_indices
+from lab.recogniser.recogniser import Recogniser
+from training.common.errors import ModelError
+from training.models.family import TINY, FamilyPaths
+from training.reward.evaluate import main
+
+SIZE = Size(merchants=4, prompts=3, candidates=2, pool=2, best_of=4)
+FAMILY = FamilyPaths.under(TINY)
+
+
+@pytest.fixture
+def garments() -> np.ndarray:
+    """Any pictures of a validation pool would show, (M, P, best_of, kinds)."""
+    rng = np.random.default_rng(0)
+    shape = (SIZE.merchants, SIZE.prompts, SIZE.best_of)
+    shown = [to_indices(complete({}, rng)) for _ in range(int(np.prod(shape)))]
+    return np.array(shown, np.int8).reshape(*shape, -1)
+
+
+def test_who_draws_the_best_captures_everything_and_who_draws_the_same_nothing(garments: np.ndarray) -> None:
+    rounds = Rounds.of("validation", SIZE)
+    utility = true_utility(rounds, garments)
+    best = np.take_along_axis(garments, utility.argmax(-1)[..., None, None], axis=2)  # (M, P, 1, kinds)
+    found = _measured(rounds, best.repeat(2, axis=2), garments, 2)
+    assert found["taste_captured"]["mean"] == pytest.approx(1.0)
+    assert found["best_of_plain"]["mean"] == pytest.approx(utility.max(-1).mean())
+    assert found["win_rate"]["mean"] > 0.5
+    partner = true_utility(rounds, best[[1, 0, 3, 2]])
+    assert found["rows"]["other_user"]["true_utility"]["mean"] == pytest.approx(partner.mean())
+    same = _measured(rounds, garments[:, :, :2], garments, 2)
+    assert same["taste_captured"]["mean"] == 0 and same["win_rate"]["mean"] == 0.5
+    assert same["rows"]["policy"] == same["rows"]["plain"]
+
+
+def test_the_published_adapter_draws_what_its_user_likes() -> None:
+    tried = policies(FAMILY, None, FAMILY.adapter, None)
+    found = try_generator(*tried, FAMILY, Recogniser.load(TINY / "recogniser"), "validation", SIZE)
+    mean = {name: row["true_utility"]["mean"] for name, row in found["rows"].items()}
+    assert mean["policy"] > mean["plain"] + 1 and mean["policy"] > mean["other_user"] + 1
+    assert found["win_rate"]["mean"] > 0.6 and found["rows"]["policy"]["prompt_accuracy"]["mean"] > 0.8
+    lines = told(found).splitlines()
+    assert len(lines) == 7 and "best of 4 plain pictures" in lines[4]
+
+
+def test_the_judge_reads_pictures_of_its_size_only(family: FamilyPaths) -> None:
+    tried = policies(family, None, None, None)
+    with pytest.raises(ModelError, match="reads pictures of 64 pixels; this family draws 16"):
+        try_generator(*tried, family, Recogniser.load(TINY / "recogniser"), "validation", SIZE)
+
+
+def test_the_command_compares_a_unet_with_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["evaluate", "generator", "--size", *map(str, vars(replace(SIZE, merchants=2)).values())]
+    against = ["--against", str(FAMILY.backbone)]
+    monkeypatch.setattr(sys, "argv", [*command, *against, "--out", str(tmp_path / "numbers" / "found.json")])
+    assert main() == 0
+    found = json.loads((tmp_path / "numbers" / "found.json").read_text())
+    assert found["rows"]["policy"] == found["rows"]["plain"]  # the backbone against itself
+    assert "taste captured: 0.000" in capsys.readouterr().out
+    for more, message in (
+        (["--unet", "absent"], "absent"),
+        (["--adapter", "absent"], "absent/config.json is missing"),
+        (["--size", "3", "3", "2", "2", "4"], "merchants are measured in pairs; got 3"),
+    ):
+        monkeypatch.setattr(sys, "argv", [*command, *against, *more])
+        assert main() == 1
+        assert message in capsys.readouterr().err

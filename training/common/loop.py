@@ -1,0 +1,201 @@
+"""The loop that every training shares: resumable steps, a progress bar, a log and a plot of it.
+
+A training is a function of its step number: whatever is random in step n is drawn from a
+generator seeded with (seed, n), so a resumed run continues exactly where the first one stopped.
+Knows nothing of models or data: it calls `step` and saves whatever has a state_dict.
+"""
+
+import json
+import math
+import os
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+from torch.utils.tensorboard import SummaryWriter
+from tqdm import tqdm
+
+from training.common.errors import ModelError, reading
+from training.common.plots import plot_log
+from training.common.workers import Workers
+
+LOG_EVERY = 20  # steps between log lines
+
+
+class Stateful(Protocol):
+    """Anything that can be saved in a checkpoint and restored from it."""
+
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> Any: ...
+
+
+class ResumeError(ModelError):
+    """The folder holds a run that was made with something else, so going on would mix the two."""
+
+
+class Diverged(RuntimeError):
+    """The loss is not a finite number; the last checkpoint is from before."""
+
+
+def warmup_cosine(optimizer: Optimizer, warmup: int, steps: int, floor: float = 0.05) -> LambdaLR:
+    """Linear warm-up over `warmup` steps, then a cosine down to `floor` of the learning rate."""
+
+    def factor(step: int) -> float:
+        if step < warmup:
+            return (step + 1) / warmup
+        progress = min(1.0, (step - warmup) / max(1, steps - warmup))
+        return floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * progress))
+
+    return LambdaLR(optimizer, factor)
+
+
+def warmup_only(optimizer: Optimizer, warmup: int) -> LambdaLR:
+    """Linear warm-up over `warmup` steps, then the whole rate."""
+    return LambdaLR(optimizer, lambda step: min(1.0, (step + 1) / warmup))
+
+
+def fit(
+    run_dir: Path,
+    steps: int,
+    step: Callable[[int], Mapping[str, float]],
+    state: Mapping[str, Stateful],
+    *,
+    save_every_s: float = 60.0,
+    log_every: int = LOG_EVERY,
+    on_log: Callable[[int], Mapping[str, float]] | None = None,
+    workers: Workers | None = None,
+    made_with: Mapping[str, Any] | None = None,
+) -> None:
+    """Runs `step(n)` for n in [0, steps), from the last checkpoint in `run_dir` if there is one.
+
+    Args:
+        run_dir: gets checkpoint.pt, log.jsonl, log.png and tensorboard/.
+        steps: how many steps in all; a finished run returns at once.
+        step: does one optimizer step and returns what to log; must depend on n alone.
+        state: everything that changes from step to step, by name.
+        save_every_s: seconds between checkpoints.
+        log_every: steps between log lines, each the mean over those steps.
+        on_log: more to log then, e.g. a measurement on held-out data; called in the first worker only.
+        workers: the processes that train together; the first one writes, all of them resume.
+        made_with: what the run is made with, such as its recipe and its data, as JSON values; kept in the checkpoint.
+
+    Raises:
+        Diverged: a logged value is not finite.
+        ResumeError: the checkpoint in `run_dir` was made with something else.
+    """
+    workers = workers or Workers()
+    make_run_dir(run_dir)
+    first = _restore(run_dir / "checkpoint.pt", state, made_with or {})
+    workers.wait()  # nobody writes while another still reads
+    log = _Log(run_dir, first) if workers.is_first else None
+    saved_at = time.monotonic()
+    bar = tqdm(range(first, steps), initial=first, total=steps, desc=run_dir.name, mininterval=2, disable=log is None)
+    for n in bar:
+        told = step(n)
+        _check_finite(told, n)  # in every worker, and before anything is saved
+        if log is None:
+            continue
+        log.add(told)
+        last = n + 1 == steps
+        if (n + 1) % log_every == 0 or last:
+            bar.set_postfix(log.write(n, on_log))
+        if time.monotonic() - saved_at > save_every_s or last:
+            _save(run_dir / "checkpoint.pt", n + 1, state, made_with or {})
+            saved_at = time.monotonic()
+    if log is not None:
+        log.close()
+
+
+def make_run_dir(path: Path) -> None:
+    """The folder of a run, before any long work.
+
+    Raises:
+        ModelError: it cannot be made or written to.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ModelError(f"{path} cannot be made: {error.strerror}") from error
+    if not os.access(path, os.W_OK | os.X_OK):
+        raise ModelError(f"{path} cannot be written to")
+
+
+class _Log:
+    """log.jsonl and TensorBoard's events: each line the mean since the one before."""
+
+    def __init__(self, run_dir: Path, first: int) -> None:
+        self.path, self.began = run_dir / "log.jsonl", time.monotonic()
+        _drop_log_after(self.path, first)
+        self.board = SummaryWriter(str(run_dir / "tensorboard"), purge_step=first + 1)
+        self._forget()
+
+    def _forget(self) -> None:
+        self.sums: dict[str, float] = {}
+        self.counted = 0
+
+    def add(self, told: Mapping[str, float]) -> None:
+        """What one step says."""
+        for name, value in told.items():
+            self.sums[name] = self.sums.get(name, 0.0) + float(value)
+        self.counted += 1
+
+    def write(self, n: int, on_log: Callable[[int], Mapping[str, float]] | None) -> dict[str, str]:
+        """A line for the steps up to n; returns it for the progress bar."""
+        row = {name: total / self.counted for name, total in self.sums.items()}
+        row |= on_log(n) if on_log else {}
+        _append(self.path, {"step": n + 1, "s": time.monotonic() - self.began, **row})
+        for name, value in row.items():
+            self.board.add_scalar(name, value, n + 1)
+        self._forget()
+        return {name: f"{value:.4g}" for name, value in row.items()}
+
+    def close(self) -> None:
+        """Draws the picture of the log."""
+        self.board.close()
+        if self.path.exists():
+            plot_log(self.path, self.path.with_name("log.png"))
+
+
+def _restore(path: Path, state: Mapping[str, Stateful], made_with: Mapping[str, Any]) -> int:
+    if not path.exists():
+        return 0
+    with reading(path, ResumeError):
+        saved = torch.load(path, map_location="cpu", weights_only=False)
+    was = saved.get("made_with", {})
+    odd = sorted(name for name in {*was, *made_with} if was.get(name) != made_with.get(name))
+    if odd:
+        told = ", ".join(f"{name} was {was.get(name)!r} and is {made_with.get(name)!r}" for name in odd)
+        raise ResumeError(f"{path} is of another run: {told}; choose another folder or remove this one")
+    with reading(path, ResumeError):
+        for name, part in state.items():
+            part.load_state_dict(saved["state"][name])
+    return int(saved["step"])
+
+
+def _save(path: Path, step: int, state: Mapping[str, Stateful], made_with: Mapping[str, Any]) -> None:
+    parts = {name: part.state_dict() for name, part in state.items()}
+    torch.save({"step": step, "state": parts, "made_with": dict(made_with)}, path.with_suffix(".new"))
+    os.replace(path.with_suffix(".new"), path)  # a kill in the middle leaves the old one whole
+
+
+def _check_finite(row: Mapping[str, float], n: int) -> None:
+    bad = [name for name, value in row.items() if not math.isfinite(value)]
+    if bad:
+        raise Diverged(f"step {n}: {', '.join(bad)} is not finite; lower the learning rate (or κ)")
+
+
+def _append(path: Path, row: Mapping[str, float]) -> None:
+    with path.open("a") as log:
+        log.write(json.dumps(row) + "\n")
+
+
+def _drop_log_after(path: Path, step: int) -> None:
+    if path.exists():
+        lines = path.read_text().splitlines(keepends=True)
+        whole = [line for line in lines if line.endswith("\n")]  # a kill may have torn the last one
+        path.write_text("".join(line for line in whole if json.loads(line)["step"] <= step))

@@ -1,0 +1,90 @@
+"""Saving a module's own weights beside its configuration: config.json + one fp16 safetensors file.
+
+Which tensors belong to the module is decided by the caller. Loading is strict, of our own files and of diffusers' and
+transformers' directories: a missing or misshapen tensor, or one that is not finite, is an error that names it, never a
+silent default.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from training.common.errors import WeightsError, reading
+
+CONFIG_FILE = "config.json"
+M = TypeVar("M", bound=nn.Module)
+
+
+def save_weights(directory: Path, filename: str, config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
+    """Write both files; half precision on disk, so that the tiny family fits in the repository."""
+    for name, tensor in tensors.items():
+        if not torch.isfinite(tensor).all():
+            raise WeightsError(f"refusing to save {directory}: {name} is not finite")
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / CONFIG_FILE).write_text(json.dumps(config, indent=1) + "\n")
+    half = {name: t.detach().to("cpu", torch.float16).contiguous() for name, t in tensors.items()}
+    save_file(half, directory / filename)
+
+
+def fingerprint(module: nn.Module) -> str:
+    """Of all weights, as they lie on disk: half precision says enough."""
+    digest = hashlib.sha256()
+    for name, value in module.state_dict().items():
+        digest.update(name.encode() + value.detach().cpu().half().numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def read_config(directory: Path) -> dict[str, Any]:
+    path = directory / CONFIG_FILE
+    if not path.is_file():
+        raise WeightsError(f"{path} is missing")
+    with reading(path):
+        config: dict[str, Any] = json.loads(path.read_text())
+    return config
+
+
+def load_weights(module: nn.Module, names: set[str], path: Path) -> None:
+    """Fill the parameters `names` of the module from a file that holds exactly those."""
+    if not path.is_file():
+        raise WeightsError(f"{path} is missing")
+    with reading(path):
+        tensors = load_file(path)
+    if tensors.keys() != names:
+        odd = sorted(tensors.keys() ^ names)
+        raise WeightsError(f"{path} does not hold this model's parameters; differing: {odd[:3]}")
+    target = module.state_dict()
+    for name, tensor in tensors.items():
+        if tensor.shape != target[name].shape:
+            wanted = tuple(target[name].shape)
+            raise WeightsError(f"{path}: {name} is {tuple(tensor.shape)}, expected {wanted}")
+        target[name].copy_(tensor)
+    _check_finite(path, target)
+
+
+def load_pretrained(kind: type[M], directory: Path, **options: Any) -> M:
+    """A frozen model from a diffusers or transformers directory; `options` are its from_pretrained's.
+
+    The libraries fill what a file lacks with random numbers and warn.
+
+    Raises:
+        WeightsError: a file is damaged, or lacks a tensor, or holds one of another shape or one that is not finite.
+    """
+    with reading(directory):
+        model, found = kind.from_pretrained(directory, output_loading_info=True, **options)  # type: ignore[attr-defined]
+    if odd := [*found["missing_keys"], *found["mismatched_keys"]]:
+        raise WeightsError(f"{directory} does not hold its model's parameters; missing: {sorted(map(str, odd))[:3]}")
+    _check_finite(directory, model.state_dict())
+    frozen: M = model.eval().requires_grad_(False)
+    return frozen
+
+
+def _check_finite(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    bad = [name for name, tensor in tensors.items() if not torch.isfinite(tensor).all()]
+    if bad:
+        raise WeightsError(f"{path}: {bad[0]} is not finite")

@@ -1,0 +1,193 @@
+"""A family of models on disk: where each part lies, and reading the parts in their standard formats.
+
+The tiny family in training/weights/tiny is one; Stable Diffusion 1.5 and PickScore directories with
+an adapter and plug-ins trained on them are another. Knows nothing about training or exporting.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from diffusers.utils import logging as diffusers_logging
+from transformers import CLIPModel, CLIPTextModel, CLIPTokenizer
+from transformers.utils import logging as transformers_logging
+
+from contract.feature_schema import FeatureSchema
+from contract.vocabulary import Vocabulary
+from training.common.errors import WeightsError, reading
+from training.common.noise import NUM_TRAIN_TIMESTEPS
+from training.common.storage import load_pretrained
+from training.models.adaptive_network import PersonalisedAdaptiveNetwork
+from training.models.frozen_unet import load_unet
+from training.models.preprocess import Preprocess
+from training.models.reward_model import PerFusionRM
+
+TINY = Path("training/weights/tiny")
+TOKENIZER_FILES = ("tokenizer.json", "vocab.json")
+COMPONENTS = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")  # of a pipeline
+M = TypeVar("M", bound=torch.nn.Module)
+
+
+@dataclass(frozen=True)
+class FamilyPaths:
+    """Where the parts lie; each may be anywhere, `under` gives the usual places."""
+
+    pipeline: Path  # diffusers StableDiffusionPipeline directory
+    reward: Path  # transformers CLIPModel directory with tokenizer/ (or tokenizer files beside it)
+    perfusion_rm: Path  # plug-ins for `reward`
+    backbone: Path  # diffusers U-Net directory, aligned with everybody's preference; where absent, pipeline/unet
+    adapter: Path  # personalised adaptive network on the backbone
+    feature_schema: Path  # feature_schema.json that both were trained with
+    phrases: Path  # phrases.json, the professional vocabulary
+    defaults: Path  # defaults.json, what a request that leaves a setting out gets; may be absent
+
+    @classmethod
+    def under(cls, root: Path) -> "FamilyPaths":
+        return cls(
+            pipeline=root / "pipeline",
+            reward=root / "reward",
+            perfusion_rm=root / "perfusion_rm",
+            backbone=root / "backbone",
+            adapter=root / "adapter",
+            feature_schema=root / "feature_schema.json",
+            phrases=root / "phrases.json",
+            defaults=root / "defaults.json",
+        )
+
+    def schema(self) -> FeatureSchema:
+        return FeatureSchema.read(self._present(self.feature_schema))
+
+    def vocabulary(self) -> Vocabulary:
+        return Vocabulary.read(self._present(self.phrases))
+
+    def unet(self) -> UNet2DConditionModel:
+        """The pre-trained one, from which trainings start."""
+        return load_unet(self.pipeline / "unet")
+
+    @property
+    def backbone_files(self) -> Path:
+        """The diffusers directory of the U-Net that draws."""
+        return self.backbone if self.backbone.exists() else self.pipeline / "unet"
+
+    def backbone_unet(self) -> UNet2DConditionModel:
+        """The one that draws, with the adapter on it."""
+        return load_unet(self.backbone_files)
+
+    def vae(self) -> AutoencoderKL:
+        where = self._present(self.pipeline / "vae")
+        return load_pretrained(AutoencoderKL, where, torch_dtype=torch.float32, low_cpu_mem_usage=False)
+
+    def text_encoder(self) -> CLIPTextModel:
+        where = self._present(self.pipeline / "text_encoder")
+        return load_pretrained(CLIPTextModel, where, dtype=torch.float32)
+
+    def tokenizer(self) -> CLIPTokenizer:
+        return _tokenizer(self._present(self.pipeline / "tokenizer"))
+
+    def noise_scheduler(self) -> DDIMScheduler:
+        """The noise schedule of the U-Net, which must predict ε on as many levels as trainings draw."""
+        where = self._present(self.pipeline / "scheduler")
+        with reading(where):
+            scheduler = DDIMScheduler.from_pretrained(where)
+        for key, wanted in (("prediction_type", "epsilon"), ("num_train_timesteps", NUM_TRAIN_TIMESTEPS)):
+            if scheduler.config[key] != wanted:
+                raise WeightsError(f"{where}: {key} is {scheduler.config[key]!r}; only {wanted!r} is supported")
+        return scheduler
+
+    def check_pipeline(self, needed: Sequence[str] = COMPONENTS) -> None:
+        """Refuses a pipeline that lacks one of these components, before long work that needs it late.
+
+        Raises:
+            WeightsError: names what is missing.
+        """
+        if missing := [name for name in needed if not (self._present(self.pipeline) / name).is_dir()]:
+            raise WeightsError(f"{self.pipeline} lacks {', '.join(missing)}")
+
+    def clip(self) -> CLIPModel:
+        return load_pretrained(CLIPModel, self._present(self.reward), dtype=torch.float32)
+
+    def reward_tokenizer(self) -> CLIPTokenizer:
+        inside = self.reward / "tokenizer"
+        return _tokenizer(inside if inside.is_dir() else self._present(self.reward))
+
+    def preprocess(self, clip: CLIPModel) -> Preprocess:
+        path = self._present(self.reward / "preprocessor_config.json")
+        with reading(path):
+            config = json.loads(path.read_text())
+            if not isinstance(config, dict):
+                raise WeightsError(f"{path} holds a {type(config).__name__}, not settings by name")
+            return Preprocess(config, clip.config.vision_config.image_size)
+
+    def perfusion(self, unet: UNet2DConditionModel) -> PersonalisedAdaptiveNetwork:
+        network = PersonalisedAdaptiveNetwork.load(self.adapter, unet, self.schema())
+        return _frozen(network)
+
+    def reward_model(self) -> PerFusionRM:
+        return _frozen(PerFusionRM.load(self.perfusion_rm, self.clip(), self.schema()))
+
+    @staticmethod
+    def _present(path: Path) -> Path:
+        if not path.exists():
+            raise WeightsError(f"{path} is missing")
+        return path
+
+
+def hush_libraries() -> None:
+    """No progress bars for loading a few megabytes; a program's main calls this, no import does."""
+    transformers_logging.disable_progress_bar()
+    diffusers_logging.disable_progress_bar()
+
+
+def save_pipeline(
+    directory: Path,
+    unet: UNet2DConditionModel,
+    vae: AutoencoderKL,
+    text_encoder: CLIPTextModel,
+    tokenizer: CLIPTokenizer,
+    scheduler: DDIMScheduler,
+) -> None:
+    """A diffusers StableDiffusionPipeline directory with fp16 weights."""
+    pipeline = StableDiffusionPipeline(
+        vae=vae.half(),
+        text_encoder=text_encoder.half(),
+        tokenizer=tokenizer,
+        unet=unet.half(),
+        scheduler=scheduler,
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+    pipeline.save_pretrained(directory)
+
+
+def save_reward_backbone(
+    directory: Path, clip: CLIPModel, tokenizer: CLIPTokenizer, mean: Sequence[float], std: Sequence[float]
+) -> None:
+    """A transformers CLIPModel directory with fp16 weights, its tokenizer and preprocessing."""
+    clip.half().save_pretrained(directory)
+    tokenizer.save_pretrained(directory / "tokenizer")
+    size_px = clip.config.vision_config.image_size
+    preprocessing = {
+        "image_processor_type": "CLIPImageProcessor",
+        "do_resize": True, "size": {"shortest_edge": size_px}, "resample": 3,
+        "do_center_crop": True, "crop_size": {"height": size_px, "width": size_px},
+        "do_rescale": True, "rescale_factor": 1 / 255,
+        "do_normalize": True, "image_mean": list(mean), "image_std": list(std),
+        "do_convert_rgb": True,
+    }  # fmt: skip
+    (directory / "preprocessor_config.json").write_text(json.dumps(preprocessing, indent=1) + "\n")
+
+
+def _tokenizer(directory: Path) -> CLIPTokenizer:
+    if not any((directory / name).is_file() for name in TOKENIZER_FILES):  # the library would make one of two tokens
+        raise WeightsError(f"{directory} has no tokenizer: neither {' nor '.join(TOKENIZER_FILES)}")
+    with reading(directory):
+        return CLIPTokenizer.from_pretrained(directory)
+
+
+def _frozen(module: M) -> M:
+    return module.eval().requires_grad_(False)
