@@ -1,11 +1,11 @@
 """What both halves agree on: pure data and rules, no torch, no grpc, and no import of either half.
 
-    errors          what is refused because something given is not as it must be
-    feature_schema  a profile's features, their one encoding, and the one rule for what is unknown
-    vocabulary      the professional phrases by kind: what a prompt says and what it leaves open
-    wishes          which phrases are added for a merchant
-    limits          what a request may ask for, and the samplers by name
-    tensors         the fixed maxima that widths are padded to
-    release         a release's manifest and files: written, read, checked
-    topics          Kafka's topics and the envelope of an event
+errors          what is refused because something given is not as it must be
+feature_schema  a profile's features, their one encoding, and the one rule for what is unknown
+vocabulary      the professional phrases by kind: what a prompt says and what it leaves open
+wishes          which phrases are added for a merchant
+limits          what a request may ask for, and the samplers by name
+tensors         the fixed maxima that widths are padded to
+release         a release's manifest and files: written, read, checked
+topics          Kafka's topics and the envelope of an event
 """

@@ -1,11 +1,13 @@
-"""Trains the whole tiny family from nothing, stage by stage, and publishes its weights.
+"""From nothing to a family that can be released: the tiny family's stages, in their order.
 
     python -m lab.tiny                 everything that is not done yet (hours on two cores)
     python -m lab.tiny --until vae     only up to that stage
 
-Each stage keeps its checkpoints, log.jsonl and log.png under --work and resumes where it was
-killed; a finished stage is skipped. The VAE must pass its gate (the judge reads every attribute
-kind of reconstructions almost as well as of drawings) before a U-Net is trained on its latents.
+    tokenizer → judge → vae → diffusion → generator → clip → wishes → reward   then `make export` makes a release
+
+Each stage keeps its checkpoints, log.jsonl and log.png under --work and resumes where it was killed; a finished stage
+is skipped. The VAE must pass its gate (the judge reads every attribute kind of reconstructions almost as well as of
+drawings) before a U-Net is trained on its latents.
 """
 
 import argparse
@@ -15,36 +17,34 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-import numpy as np
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from transformers import CLIPTextModel, CLIPTokenizer
 
+from contract.errors import InputError
 from contract.feature_schema import FeatureSchema
-from lab.generation.methods import CHAINS, base_of, left_by, train_last
 from lab.market.drawing import SIZE_PX
 from lab.market.prompts import vocabulary
 from lab.market.table import MarketRecipe, industrial, schema_of, write_market
 from lab.pretraining import train_clip, train_diffusion, train_tokenizer, train_vae
 from lab.recogniser import train as train_recogniser
-from lab.recogniser.recogniser import Recogniser
-from training.common.errors import ModelError
+from lab.recogniser.recogniser import JUDGE, Recogniser
 from training.common.loop import Diverged
 from training.common.noise import noise_schedule
 from training.data.groups import GroupTensors
 from training.data.load import with_latents
 from training.data.prepare import prepare
-from training.data.table import read_table
-from training.generator.user_prompt import Wishing
+from training.generator.recipes import tiny
+from training.generator.train import train_stage
 from training.models.family import TINY, FamilyPaths, hush_libraries, save_pipeline, save_reward_backbone
 from training.models.frozen_unet import load_unet
 from training.reward.models import Starts
 from training.reward.recipes import tiny as reward_recipe
 from training.reward.train import train as train_reward
-from training.wishes import preferences as keywords
-from training.wishes.tagging import by_recogniser
+from training.wishes.train import train as train_wishes
 
 GATE = 0.97  # the judge's accuracy on reconstructions, for every attribute kind
-MARKET = MarketRecipe(groups=16_000)
+MARKET = MarketRecipe(groups=16_000)  # what the generator is aligned on
+WISHED = MarketRecipe(groups=64_000)  # what wishes are learnt from
 
 
 class GateError(RuntimeError):
@@ -72,9 +72,8 @@ class Workshop:
         """The attribute recogniser, and the perceptual network of the VAE's loss."""
         train_recogniser.train(train_recogniser.perceptual(), self.work / "perceptual", self.data)
         judge = train_recogniser.train(train_recogniser.judge(), self.work / "judge", self.data)
-        judge.save(self.root / "recogniser")
-        accuracy = (self.work / "judge" / "accuracy.json").read_text()
-        (self.root / "recogniser" / "accuracy.json").write_text(accuracy)
+        judge.save(self.judge_dir)
+        _copy_files(self.work / "judge", self.judge_dir, "accuracy.json")
 
     def vae(self) -> None:
         """The VAE in two phases, and its gate."""
@@ -119,22 +118,22 @@ class Workshop:
         vocabulary().write(self.family.phrases)
 
     def generator(self) -> None:
-        """perfusion_plus of lab.generation.methods: the aligned U-Net, and the adaptive network on it."""
+        """The U-Net aligned by Diffusion-DPO, which draws."""
         groups = with_latents(self.groups, self.family.vae(), self.data / "prepared")  # the VAE as published
-        chain, runs = CHAINS["perfusion_plus"], self.work / "generator"
-        base = base_of(groups, self.wishing, self.family)
-        for n in range(1, len(chain) + 1):
-            train_last(chain[:n], groups, self.wishing, self.family, runs, 0, base)
-        unet, adapter = left_by(chain, runs, 0)
-        assert unet and adapter
-        load_unet(unet).half().save_pretrained(self.family.backbone)
-        _copy_files(adapter, self.family.adapter)
+        train_stage(tiny("dpo"), groups, self.family, self.work / "generator")
+        load_unet(self.work / "generator" / "unet").half().save_pretrained(self.family.backbone)
 
     def clip(self) -> None:
         """The CLIP model that stands in PickScore's place."""
         clip = train_clip.train(train_clip.ClipRecipe(), self.trained_tokenizer, self.work / "clip", self.data)
         mean, std = train_clip.IMAGE_MEAN, train_clip.IMAGE_STD
         save_reward_backbone(self.family.reward, clip, self.trained_tokenizer, mean, std)
+
+    def wishes(self) -> None:
+        """The preference weights, from the picks on pictures that the CLIP model reads."""
+        write_market(self.wished_table, WISHED)
+        train_wishes(self.wished_table, self.family, self.work / "wishes")
+        _copy_files(self.work / "wishes" / "preferences", self.family.preferences)
 
     def reward(self) -> None:
         """PerFusionRM's plug-ins."""
@@ -158,7 +157,12 @@ class Workshop:
 
     @property
     def trained_judge(self) -> Recogniser:
-        return Recogniser.load(self.root / "recogniser")
+        return Recogniser.load(self.judge_dir)
+
+    @property
+    def judge_dir(self) -> Path:
+        """Where the judge is published: beside its code, or with a family that is published elsewhere."""
+        return JUDGE if self.root == TINY else self.root / "recogniser"
 
     @property
     def trained_vae(self) -> AutoencoderKL:
@@ -168,6 +172,11 @@ class Workshop:
     def table(self) -> Path:
         """Where the generator's rounds are written."""
         return self.data / f"market-{MARKET.groups}"
+
+    @property
+    def wished_table(self) -> Path:
+        """Where the rounds are written from which wishes are learnt."""
+        return self.data / f"market-{WISHED.groups}"
 
     @cached_property
     def groups(self) -> GroupTensors:
@@ -181,21 +190,13 @@ class Workshop:
         write_market(self.data / "industrial", industrial())
         return prepare(self.data / "industrial", self.data / "prepared", self.trained_tokenizer, SIZE_PX)
 
-    @cached_property
-    def wishing(self) -> Wishing:
-        """What the choices of these rounds tell about who wishes for what."""
-        tagger = train_recogniser.train(train_recogniser.perceptual(), self.work / "perceptual", self.data)
-        model = keywords.fit(by_recogniser(self.groups, tagger), self.groups, vocabulary())
-        prompts = [group.prompt for group in read_table(self.table, images=False)]
-        return Wishing(model, self.groups.schema, np.unique(self.groups.features, axis=0), prompts)
+
+STAGES = ("tokenizer", "judge", "vae", "diffusion", "generator", "clip", "wishes", "reward")
 
 
-STAGES = ("tokenizer", "judge", "vae", "diffusion", "generator", "clip", "reward")
-
-
-def _copy_files(source: Path, target: Path) -> None:
+def _copy_files(source: Path, target: Path, pattern: str = "*") -> None:
     target.mkdir(parents=True, exist_ok=True)
-    for path in source.iterdir():
+    for path in source.glob(pattern):
         (target / path.name).write_bytes(path.read_bytes())
 
 
@@ -228,7 +229,7 @@ def main() -> int:
     workshop = Workshop(arguments.work, FamilyPaths.under(arguments.out), arguments.out, arguments.below_gate, start)
     try:
         run(workshop, arguments.until)
-    except (GateError, ModelError, Diverged) as error:
+    except (GateError, InputError, Diverged) as error:
         print(f"training stopped: {error}", file=sys.stderr)
         return 1
     return 0

@@ -28,9 +28,9 @@ from transformers import CLIPTextConfig, CLIPTextModel
 
 from training.common.noise import noise_schedule
 from training.data.groups import GroupTensors
-from training.exporting.contracts import write_contracts
 from training.exporting.export import export_family
 from training.exporting.release import Repository
+from training.exporting.write_contracts import write_contracts
 from training.generator.recipes import paper
 from training.generator.train import Training
 from training.models.adaptive_network import PersonalisedAdaptiveNetwork

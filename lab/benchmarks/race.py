@@ -15,9 +15,9 @@ from transformers import CLIPTokenizer
 
 from contract.feature_schema import FeatureSchema
 from lab.market.prompts import PHRASE_OF
-from lab.pretraining.train_tokenizer import encode
 from training.data.groups import GroupTensors
 from training.models.family import TINY
+from training.models.tokens import encode
 
 
 def parse_arguments(description: str | None, needs: str, groups: int, out: Path) -> argparse.Namespace:

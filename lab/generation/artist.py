@@ -1,33 +1,37 @@
-"""Draws what a method answers to prompts: text states, the user, DPM-Solver++ with guidance, the VAE.
+"""Draws what a method answers to prompts: text states, the merchant, a sampler with guidance, the VAE.
 
-A picture depends on its prompt, user and noise, from which a user prompt's choice follows, too, and not on what is
-drawn beside it. Knows policies, a family and who is shown which prompt; nothing of tastes or what pictures are worth.
+A picture depends on its prompt, merchant and noise, from which the choice among wishes follows, too, and not on what
+is drawn beside it. Knows policies, a family and who is shown which prompt; nothing of tastes or of what pictures are
+worth.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 
 import numpy as np
 import torch
-from diffusers import DPMSolverMultistepScheduler
+from diffusers import DDIMScheduler, DPMSolverMultistepScheduler, EulerDiscreteScheduler
 from torch import Tensor
 from tqdm import tqdm
 
+from contract.wishes import wishes, with_wishes
 from lab.generation.splits import Rounds
-from lab.pretraining.train_tokenizer import encode
 from training.data.text_states import TextStates
 from training.generator.sampling import sample, to_images
 from training.models.family import FamilyPaths
 from training.models.policies import Policy
+from training.models.tokens import encode
+from training.wishes.preferences import PreferenceWeights
 
-Prompted = Callable[[list[str], np.ndarray], list[str]]
+SAMPLERS = {"ddim": DDIMScheduler, "dpmsolver++2m": DPMSolverMultistepScheduler, "euler": EulerDiscreteScheduler}
 
 
 @dataclass(frozen=True)
 class Drawing:
     """How pictures are drawn."""
 
+    sampler: str = "dpmsolver++2m"  # of SAMPLERS
     steps: int = 6  # as good as 12 or 20 on the tiny family (docs/runs.md)
     guidance: float = 4.0
     batch_size: int = 64  # pictures at once, whole groups
@@ -40,7 +44,8 @@ class Artist:
         self.policy, self.how = policy, how or Drawing()
         self.vae, self.tokenizer = family.vae(), family.tokenizer()
         self.text_encoder = family.text_encoder()
-        self.scheduler = DPMSolverMultistepScheduler.from_config(family.noise_scheduler().config)
+        config = family.noise_scheduler().config | {"timestep_spacing": "trailing", "steps_offset": 0}
+        self.scheduler = SAMPLERS[self.how.sampler].from_config(config)
         self.no_text = self.states([""])  # (1, 77, D)
 
     @property
@@ -66,39 +71,44 @@ class Artist:
         return drawn.reshape(-1, k, *drawn.shape[1:])
 
     def _batch(self, text: Tensor, features: Tensor, noise: Tensor) -> np.ndarray:
-        start = noise.flatten(0, 1)  # (B, C, S, S)
-        choice_noise = choice_noise_of(start, self.policy.n_phrases)
-
         def conditional(z_t: Tensor, t: Tensor, states: Tensor) -> Tensor:
-            return self.policy(z_t, t, states, features, with_reference=False, choice_noise=choice_noise).policy
+            return self.policy(z_t, t, states, features, with_reference=False).policy
 
         how = {"guidance": self.how.guidance, "steps": self.how.steps, "scheduler": self.scheduler}
         halves = (conditional, self.policy.without_user)
-        return to_images(self.vae, sample(*halves, text, self.no_text, start, **how))
+        return to_images(self.vae, sample(*halves, text, self.no_text, noise.flatten(0, 1), **how))
 
 
-def for_each(artist: Artist, rounds: Rounds, noise: Tensor, prompted: Prompted | None = None) -> np.ndarray:
+def for_each(artist: Artist, rounds: Rounds, noise: Tensor, preferences: PreferenceWeights | None = None) -> np.ndarray:
     """Pictures (M, P, K, H, W, 3) of every merchant's prompts from the pool's noise (N, K, C, S, S).
 
     Args:
-        prompted: what becomes of prompts of profiles (N, F) before they are drawn.
+        preferences: of every merchant's wishes, which are added for each candidate; None: none are.
     """
-    (m, p), given = rounds.given.shape, rounds.given.ravel()
-    features, prompts = rounds.features.repeat(p, axis=0), [rounds.prompts[n] for n in given]
-    if prompted is not None:
-        prompts = prompted(prompts, features)
-    drawn = artist.draw(artist.states(prompts), torch.tensor(features), noise[given], "drawing")  # (M·P, K, H, W, 3)
-    return drawn.reshape(m, p, *drawn.shape[1:])
+    (m, p), k = rounds.given.shape, noise.shape[1]
+    given, features = rounds.given.ravel(), rounds.features.repeat(p, axis=0)
+    prompts, starts = [rounds.prompts[n] for n in given], noise[given]  # (M·P, K, C, S, S)
+    if preferences is None:
+        drawn = artist.draw(artist.states(prompts), torch.tensor(features), starts, "drawing")  # (M·P, K, H, W, 3)
+        return drawn.reshape(m, p, *drawn.shape[1:])
+    favours, phrases = preferences.of(features), preferences.vocabulary
+    wished = [
+        with_wishes(prompt, wishes(phrases, prompt, favour, choice_noise_of(start, len(favour))))
+        for prompt, favour, of_group in zip(prompts, favours, starts, strict=True)
+        for start in of_group
+    ]  # M·P·K
+    alone, of_each = starts.flatten(0, 1).unsqueeze(1), torch.tensor(features).repeat_interleave(k, 0)
+    drawn = artist.draw(artist.states(wished), of_each, alone, "drawing")  # (M·P·K, 1, H, W, 3)
+    return drawn.reshape(m, p, k, *drawn.shape[2:])
 
 
-def for_nobody(artist: Artist, rounds: Rounds, noise: Tensor) -> np.ndarray:
-    """Pictures of the whole pool (N, K, H, W, 3) from noise (N, K, C, S, S), for a user of whom nothing is known."""
-    nobody = torch.zeros(len(noise), rounds.features.shape[1], dtype=torch.long)
-    return artist.draw(artist.states(rounds.prompts), nobody, noise, "drawing")
+def for_unknown(artist: Artist, rounds: Rounds, noise: Tensor) -> np.ndarray:
+    """Pictures of the whole pool (N, K, H, W, 3) from noise (N, K, C, S, S), for an unknown merchant."""
+    empty = torch.zeros(len(noise), rounds.features.shape[1], dtype=torch.long)
+    return artist.draw(artist.states(rounds.prompts), empty, noise, "drawing")
 
 
-def choice_noise_of(start: Tensor, n_phrases: int) -> Tensor:
-    """Standard Gumbel noise (B, V) that each candidate's starting noise (B, C, S, S) stands for."""
-    seeds = (int.from_bytes(sha256(one.numpy().tobytes()).digest()[:7]) for one in start)
-    rows = [torch.rand(n_phrases, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
-    return -(-torch.stack(rows).clamp_min(1e-12).log()).log()
+def choice_noise_of(start: Tensor, n_phrases: int) -> np.ndarray:
+    """Standard Gumbel noise (V,) that a candidate's starting noise (C, S, S) stands for."""
+    seed = int.from_bytes(sha256(start.numpy().tobytes()).digest()[:7])
+    return np.random.default_rng(seed).gumbel(size=n_phrases)

@@ -1,33 +1,60 @@
-"""What a trained generator is worth to merchants of the simulated market, by the truth alone.
+"""What a generator is worth to merchants of the simulated market, by the truth alone.
 
-A policy and the plain U-Net that it is compared with draw the same prompts from the same noise; the judge reads what
-both show, and the true utility follows. Merchants come in pairs that share their prompts: what was drawn for one is
-shown to the other, too. Reward models are not asked (`python -m lab.generation.table` does).
+    python -m lab.generation.evaluate                                  the family as it is released, with wishes
+    python -m lab.generation.evaluate --no-wishes --adapter RUN/group/adapter --unet RUN/dpo/unet
+    python -m lab.generation.evaluate --sampler ddim --steps 20 --split seen --size 100 20 5 15 64
+
+What is tried and the plain U-Net draw the prompts of merchants that no table reports (`--split`: or those of the
+generation table) from the same noise; the judge reads what both show, and the true utility follows. Merchants come in
+pairs that share their prompts: what was drawn for one is shown to the other, too. Prints, with 95 % intervals over
+pairs of merchants, the true utility, the best in a group, prompt accuracy, diversity, what a picture is worth to the
+other merchant, the share of picture pairs won, and the taste captured: (utility − plain) / (best of 64 plain pictures
+chosen by the truth − plain). Minutes. Reward models are not asked (`python -m lab.generation.table` does).
 """
 
+import argparse
+import json
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from lab.generation.artist import Artist, for_each, for_nobody
+from contract.errors import InputError
+from contract.limits import SAMPLERS
+from lab.generation.artist import Artist, Drawing, for_each, for_unknown
 from lab.generation.splits import Rounds, Size, Split
 from lab.generation.worth import diversity, prompt_accuracy, shown_on, true_utility
 from lab.market.drawing import SIZE_PX
-from lab.recogniser.recogniser import Recogniser
+from lab.recogniser.recogniser import JUDGE, Recogniser
 from training.common.errors import ModelError
+from training.common.loop import make_run_dir
 from training.common.resampling import Resampler, interval
-from training.models.family import FamilyPaths
+from training.models.family import TINY, FamilyPaths, hush_libraries
 from training.models.frozen_unet import load_unet
 from training.models.policies import AdaptedUNet, Policy, to_draw_with
+from training.wishes.preferences import PreferenceWeights
 
 METRICS = ("true_utility", "best_in_group", "prompt_accuracy", "diversity")
 
 
 def try_generator(
-    policy: Policy, plain: Policy, family: FamilyPaths, recogniser: Recogniser, split: Split, size: Size, seed: int = 0
+    policy: Policy,
+    plain: Policy,
+    family: FamilyPaths,
+    recogniser: Recogniser,
+    split: Split,
+    size: Size,
+    seed: int = 0,
+    *,
+    preferences: PreferenceWeights | None = None,
+    how: Drawing | None = None,
 ) -> dict[str, Any]:
     """Every number with its 95 % interval over pairs of merchants, as JSON values.
+
+    Args:
+        preferences: of the wishes that `policy` draws with; None: without.
+        how: `policy` draws; the plain U-Net draws by the default, so that its level is always the same.
 
     Returns:
         rows: of `policy` and `plain` METRICS; what policy drew for the other of the pair: true_utility of other_user.
@@ -41,15 +68,16 @@ def try_generator(
     if (drawn_px := family.vae().config.sample_size) != SIZE_PX:
         raise ModelError(f"the market's judge reads pictures of {SIZE_PX} pixels; this family draws {drawn_px}")
     rounds = Rounds.of(split, size)
-    artists = Artist(policy, family), Artist(plain, family)
+    artists = Artist(policy, family, how), Artist(plain, family)
     noise = rounds.noise(seed, artists[0].latent_shape, max(size.best_of, size.candidates))
     k = size.candidates
-    personal = isinstance(policy, AdaptedUNet)
-    drawn = for_each(artists[0], rounds, noise[:, :k]) if personal else for_nobody(artists[0], rounds, noise[:, :k])
-    shown = shown_on(drawn, recogniser)
-    shown = shown if personal else shown[rounds.given]
-    pool = shown_on(for_nobody(artists[1], rounds, noise), recogniser)[rounds.given]  # (M, P, best_of, kinds)
-    return _measured(rounds, shown, pool, k) | {"split": split, "seed": seed, "size": vars(size)}
+    if preferences is not None or isinstance(policy, AdaptedUNet):
+        shown = shown_on(for_each(artists[0], rounds, noise[:, :k], preferences), recogniser)
+    else:
+        shown = shown_on(for_unknown(artists[0], rounds, noise[:, :k]), recogniser)[rounds.given]
+    pool = shown_on(for_unknown(artists[1], rounds, noise), recogniser)[rounds.given]  # (M, P, best_of, kinds)
+    found = _measured(rounds, shown, pool, k)
+    return found | {"split": split, "seed": seed, "size": vars(size), "how": vars(artists[0].how)}
 
 
 def _measured(rounds: Rounds, shown: np.ndarray, pool: np.ndarray, k: int) -> dict[str, Any]:
@@ -90,15 +118,15 @@ def policies(
     Args:
         unet: diffusers directory; None: the family's backbone.
         adapter: on that U-Net; None: the U-Net itself is tried.
-        against: the plain U-Net; None: the one below the adapter, or the pipeline's where there is no adapter.
+        against: the plain U-Net; None: the one that is tried, without adapter and wishes.
     """
     below = load_unet(unet or family.backbone_files)
-    beside = load_unet(against) if against else (below if adapter else family.unet())
+    beside = load_unet(against) if against else below
     schema = family.schema()
     return to_draw_with(below, adapter, schema), to_draw_with(beside, None, schema)
 
 
-def told(found: dict[str, Any]) -> str:
+def as_text(found: dict[str, Any]) -> str:
     """For a reader."""
     lines = [f"{'':<12}" + "".join(f"{name.replace('_', ' '):>24}" for name in METRICS)]
     for name, row in found["rows"].items():
@@ -112,3 +140,50 @@ def told(found: dict[str, Any]) -> str:
 
 def _said(value: dict[str, float]) -> str:
     return f"{value['mean']:.3f} [{value['low']:.3f}, {value['high']:.3f}]"
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--weights", type=Path, default=TINY, help="the family (default: %(default)s)")
+    parser.add_argument("--preferences", type=Path, help="preference weights (default: the family's)")
+    parser.add_argument("--no-wishes", action="store_true", help="add no wishes")
+    parser.add_argument("--adapter", type=Path, help="adapter directory; without it the U-Net itself is tried")
+    parser.add_argument("--unet", type=Path, help="diffusers directory below it (default: the family's backbone)")
+    parser.add_argument("--against", type=Path, help="the plain U-Net (default: the one that is tried)")
+    parser.add_argument("--split", choices=["validation", "seen", "unseen"], default="validation")
+    parser.add_argument("--sampler", choices=SAMPLERS, default=Drawing.sampler, help="(default: %(default)s)")
+    parser.add_argument("--steps", type=int, default=Drawing.steps, help="of it (default: %(default)s)")
+    parser.add_argument(
+        "--size", nargs=5, type=int, default=(40, 8, 5, 15, 64), metavar=("MERCHANTS", "PROMPTS", "K", "POOL", "BEST"),
+        help="merchants, prompts of each, candidates, prompts of each category, plain pictures to choose the best of "
+        "(default: 40 8 5 15 64; the generation table has 100 20 5 15 64)",
+    )  # fmt: skip
+    parser.add_argument("--seed", type=int, default=0, help="of the noise (default: %(default)s)")
+    parser.add_argument("--out", type=Path, help="also write the numbers to this JSON file")
+    return parser.parse_args()
+
+
+def main() -> int:
+    arguments = parse_arguments()
+    hush_libraries()
+    family = FamilyPaths.under(arguments.weights)
+    try:
+        tried = policies(family, arguments.unet, arguments.adapter, arguments.against)
+        where = arguments.preferences or family.preferences
+        wishing = not arguments.no_wishes and (arguments.preferences or where.exists())
+        preferences = PreferenceWeights.load(where, family.schema(), family.vocabulary()) if wishing else None
+        how = {"preferences": preferences, "how": Drawing(arguments.sampler, arguments.steps)}
+        judge, size = Recogniser.load(JUDGE), Size(*arguments.size)
+        found = try_generator(*tried, family, judge, arguments.split, size, arguments.seed, **how)
+        print(as_text(found))
+        if arguments.out:
+            make_run_dir(arguments.out.parent)
+            arguments.out.write_text(json.dumps(found, indent=1) + "\n")
+    except InputError as error:
+        print(f"cannot evaluate: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,15 +1,13 @@
 """PerFusion, its ablations and the baselines by name: how each is trained, stage by stage, and how it draws.
 
 sd              the pre-trained U-Net
-sft, dpo, spo   the same U-Net fine-tuned on everybody's choices: Eq. 1 on picks, Diffusion-DPO, SPO
-pmg             sd, with the keywords of each user's history weighted into the prompt (PMG without its language model)
+sft, dpo, spo   the same U-Net fine-tuned on everybody's picks: Eq. 1 on picks, Diffusion-DPO, SPO
+pmg             sd, with the keywords of each merchant's history weighted into the prompt (PMG without a language model)
 perfusion       the paper's: on dpo's U-Net the adaptive network, Eq. 1 on picks, then Eq. 13
-perfusion_plus  beyond it: the adaptive network with a user prompt, which says what its user wishes
-without_pan     dpo's U-Net itself by Eq. 13, no users
+perfusion_plus  beyond it: dpo, with the merchant's wishes by the family's preference weights; the release's
+without_pan     dpo's U-Net itself by Eq. 13, no merchants
 without_gobj    the adaptive network by Eq. 1 alone
 without_both    dpo's U-Net itself by Eq. 1
-
-Beside them `wishes`, dpo with each user's wishes (training.wishes.preferences) typed into the prompt.
 """
 
 import hashlib
@@ -27,31 +25,26 @@ from training.generator.train import train_stage
 from training.generator.train_spo import Recipe as SpoRecipes
 from training.generator.train_spo import tiny as tiny_spo
 from training.generator.train_spo import train as train_spo
-from training.generator.user_prompt import UserPromptRecipe, Wishing, train_user_prompt
 from training.models.family import FamilyPaths
 from training.models.frozen_unet import load_unet
 from training.models.policies import Policy, to_draw_with
 
 Method = Literal[
     "perfusion", "perfusion_plus", "sd", "sft", "spo", "dpo", "pmg", "without_pan", "without_gobj", "without_both",
-    "wishes",
 ]  # fmt: skip
 METHODS: tuple[Method, ...] = get_args(Method)
-WISHES: Method = "wishes"
-PERSONAL: tuple[Method, ...] = ("perfusion", "perfusion_plus", "pmg", "without_gobj", WISHES)
-Chain = tuple[Stage | Literal["spo", "prompt"], ...]
+PERSONAL: tuple[Method, ...] = ("perfusion", "perfusion_plus", "pmg", "without_gobj")
+Chain = tuple[Stage | Literal["spo"], ...]
 CHAINS: Mapping[Method, Chain] = {
-    "sd": (), "pmg": (), "sft": ("unet_sft",), "spo": ("spo",), "dpo": ("dpo",), WISHES: ("dpo",),
+    "sd": (), "pmg": (), "sft": ("unet_sft",), "spo": ("spo",), "dpo": ("dpo",), "perfusion_plus": ("dpo",),
     "without_both": ("dpo", "unet_sft"), "without_pan": ("dpo", "unet_group"), "without_gobj": ("dpo", "sft"),
-    "perfusion": ("dpo", "sft", "group"), "perfusion_plus": ("dpo", "prompt"),
+    "perfusion": ("dpo", "sft", "group"),
 }  # fmt: skip
 
 
-def recipe_of(chain: Chain, seed: int) -> GeneratorRecipe | SpoRecipes | UserPromptRecipe:
+def recipe_of(chain: Chain, seed: int) -> GeneratorRecipe | SpoRecipes:
     """Of a chain's last stage."""
     stage = chain[-1]
-    if stage == "prompt":
-        return UserPromptRecipe(seed=seed)
     return tiny_spo(seed) if stage == "spo" else replace(tiny(stage), seed=seed)
 
 
@@ -65,9 +58,9 @@ def groups_seen(method: Method) -> int:
     return sum(of_spo) + sum(r.steps * r.groups_per_batch for r in recipes if isinstance(r, GeneratorRecipe))
 
 
-def base_of(groups: GroupTensors, wishing: Wishing, family: FamilyPaths) -> str:
-    """Stands for the data, the weights that everything starts from, and what is known of wishes."""
-    return f"{groups.fingerprint()} {fingerprint(family.unet())} {wishing.fingerprint()}"
+def base_of(groups: GroupTensors, family: FamilyPaths) -> str:
+    """Stands for the data and the weights that everything starts from."""
+    return f"{groups.fingerprint()} {fingerprint(family.unet())}"
 
 
 def stamp(chain: Chain, seed: int, base: str) -> str:
@@ -93,16 +86,11 @@ def is_trained(runs: Path, chain: Chain, seed: int, base: str) -> bool:
     return done.exists()
 
 
-def train_last(
-    chain: Chain, groups: GroupTensors, wishing: Wishing, family: FamilyPaths, runs: Path, seed: int, base: str
-) -> None:
+def train_last(chain: Chain, groups: GroupTensors, family: FamilyPaths, runs: Path, seed: int, base: str) -> None:
     """Trains (or resumes) a chain's last stage on what those before it left."""
     out, recipe = folder(runs, chain, seed), recipe_of(chain, seed)
     unet, adapter = left_by(chain[:-1], runs, seed)
-    if isinstance(recipe, UserPromptRecipe):
-        assert unet is not None
-        train_user_prompt(recipe, wishing, family, out, unet)
-    elif isinstance(recipe, GeneratorRecipe):
+    if isinstance(recipe, GeneratorRecipe):
         train_stage(recipe, groups, family, out, unet=unet, start=adapter)
     else:
         train_spo(recipe, groups, family, out)

@@ -12,14 +12,15 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
+from contract.vocabulary import Vocabulary
+from contract.wishes import wishes
 from lab.generation.artist import Artist
 from lab.generation.splits import Rounds
 from lab.generation.worth import Judges
 from lab.market.attributes import to_indices
 from lab.market.prompts import vocabulary
 from lab.market.rounds import Round
-from lab.pretraining.train_tokenizer import encode
-from training.wishes.preferences import wish
+from training.models.tokens import encode
 from training.wishes.tagging import tag_vectors
 
 MOST, LEAST = 5, 0.5  # keywords of a prompt, and how clear each must be
@@ -34,19 +35,25 @@ def draw_with_keywords(artist: Artist, judges: Judges, rounds: Rounds, noise: to
     favours = np.stack([discriminative(history) for history in rounds.histories()]).repeat(p, axis=0)
     prompts = [rounds.prompts[n] for n in given]
     phrases = vocabulary()
-    wished = [wish(phrases, prompt, favour, MOST, LEAST) for prompt, favour in zip(prompts, favours, strict=True)]
+    wished = [_keywords(phrases, prompt, favour) for prompt, favour in zip(prompts, favours, strict=True)]
     plain = artist.states(rounds.prompts)[given]  # (M·P, 77, D)
     with_all = artist.states([",".join([prompt, *words]) for prompt, words in zip(prompts, wished, strict=True)])
-    nobody = torch.zeros(m * p, rounds.features.shape[1], dtype=torch.long)
+    unknown = torch.zeros(m * p, rounds.features.shape[1], dtype=torch.long)
     first = np.stack([
-        artist.draw(plain + weight * (with_all - plain), nobody, noise[given, :1], f"weight {weight}")[:, 0]
+        artist.draw(plain + weight * (with_all - plain), unknown, noise[given, :1], f"weight {weight}")[:, 0]
         for weight in WEIGHTS
     ])  # (W, M·P, H, W, 3)  # fmt: skip
     keywords = [",".join(words) or prompt for words, prompt in zip(wished, prompts, strict=True)]
     chosen = torch.tensor(WEIGHTS)[_agreement(judges, first, keywords, prompts).argmax(0)]  # (M·P,)
     text = plain + chosen.view(-1, 1, 1) * (with_all - plain)
-    drawn = artist.draw(text, nobody, noise[given], "with keywords")
+    drawn = artist.draw(text, unknown, noise[given], "with keywords")
     return drawn.reshape(m, p, *drawn.shape[1:])
+
+
+def _keywords(vocabulary: Vocabulary, prompt: str, favours: np.ndarray) -> list[str]:
+    """Of kinds that the prompt leaves open, the clear favourites."""
+    unclear = [phrase for (_, phrase), favour in zip(vocabulary.phrases, favours, strict=True) if favour < LEAST]
+    return wishes(vocabulary, prompt, favours, refused=unclear)[:MOST]
 
 
 def discriminative(history: Sequence[Round]) -> np.ndarray:

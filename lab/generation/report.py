@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from lab.generation.methods import METHODS, WISHES, groups_seen
+from lab.generation.methods import METHODS, groups_seen
 from lab.generation.splits import SPLITS, Rounds, Size, Split
 from lab.generation.worth import diversity, prompt_accuracy, true_utility
 from training.common.errors import ModelError
@@ -30,8 +30,7 @@ REWARD_METRICS = ("perfusion_rm", "pickscore", "clip_score", "aesthetic")
 METRICS = ("true_utility", "best_in_group", *REWARD_METRICS, "prompt_accuracy", "diversity")
 NOTES = {
     "pmg": "keywords of each user's own history and no language model; weighted by the CLIP of the clip_score column",
-    "perfusion_plus": "its keyword model is fitted once for all seeds, which differ in dpo, the teaching and the noise",
-    "wishes": "dpo with each user's wishes, as the keyword model tells them, typed into the prompt",
+    "perfusion_plus": "the family's preference weights serve all seeds, which differ in dpo and the noise",
     "best_of_64_dpo": "of as many as size.best_of says, for the pool's prompts, chosen by the truth",
 }
 FOLLOWS = "dpo"  # what taste captured and the first win rate are measured against
@@ -122,10 +121,7 @@ def measure(
             for other, against in drawn.items()
             if other != method and (both := tuple(seed for seed in of.seeds if seed in against.seeds))
         }
-        if method == WISHES:
-            result["wishes"] = row
-        else:
-            result["rows"][method] = row
+        result["rows"][method] = row
     return result
 
 
@@ -235,7 +231,7 @@ def table(result: Row) -> str:
             + "".join(f"{m[:9]:>10}" for m in METRICS[1:])
             + "  seeds"
         ]
-        for method, row in (found["rows"] | ({WISHES: found["wishes"]} if "wishes" in found else {})).items():
+        for method, row in found["rows"].items():
             utility, taste, wins = row["true_utility"], row.get("taste_captured"), row["win_rate_vs"].get(FOLLOWS)
             bounds = f"[{utility['low']:.2f} {utility['high']:.2f}]"
             lines.append(

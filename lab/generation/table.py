@@ -19,18 +19,19 @@ import os
 import sys
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from lab.generation.artist import Artist, Drawing, for_each, for_nobody
+from contract.errors import InputError
+from contract.wishes import VARIETY
+from lab.generation.artist import Artist, Drawing, for_each, for_unknown
 from lab.generation.methods import (
     CHAINS,
     METHODS,
     PERSONAL,
-    WISHES,
     Chain,
     Method,
     base_of,
@@ -45,29 +46,24 @@ from lab.generation.splits import Rounds, Size, Split
 from lab.generation.worth import READS_USER, REWARDS, SCORES, Judges
 from lab.jobs import Job, run_jobs, threads_of_each
 from lab.market.drawing import SIZE_PX
-from lab.market.prompts import vocabulary
 from lab.market.table import MarketRecipe, write_market
 from lab.preference import table as preference
-from lab.recogniser import train as train_recogniser
+from lab.recogniser.recogniser import JUDGE
 from training.common.errors import ModelError
 from training.common.loop import Diverged
+from training.common.storage import fingerprint
 from training.data.groups import GroupTensors
 from training.data.load import with_latents
 from training.data.prepare import prepare
-from training.data.table import read_table
-from training.generator.user_prompt import Wishing
 from training.models.family import TINY, FamilyPaths, hush_libraries
-from training.models.user_prompt import VARIETY
 from training.reward.recipes import Model
-from training.wishes import preferences as keywords
-from training.wishes.tagging import by_recogniser
+from training.wishes.preferences import PreferenceWeights
 
 SEEDS = (0, 1, 2)
 WORK = Path("build/eval/generation")
 MARKET = MarketRecipe(groups=16_000)  # what generators train on
 DRAWN: tuple[Split, ...] = ("seen", "unseen", "permuted")  # those of seen serve as shuffled, too
 ONLY: Mapping[str, Collection[Method]] = {  # splits that are not drawn by all
-    "unseen": [method for method in METHODS if method != WISHES],  # a yardstick, on one split
     "permuted": ("dpo", "perfusion", "perfusion_plus"),
 }
 BEST = "best"  # the cell of the DPO pictures among which the truth may choose
@@ -102,35 +98,21 @@ class Bench:
         return with_latents(self.plain, self.family.vae(), self.data / "prepared")
 
     @cached_property
-    def prompts(self) -> list[str]:
-        """Of the rounds."""
-        return [group.prompt for group in read_table(self.data / "market", images=False)]
-
-    @cached_property
-    def wishing(self) -> Wishing:
-        """What user prompts are taught."""
-        return Wishing(self.keywords, self.plain.schema, np.unique(self.plain.features, axis=0), self.prompts)
-
-    @cached_property
     def base(self) -> str:
         """Of every stamp."""
-        return base_of(self.groups, self.wishing, self.family)
+        return base_of(self.groups, self.family)
 
     @cached_property
-    def keywords(self) -> keywords.KeywordModel:
-        """Everybody's wishes, fitted once for all."""
-        path = self.work / "keyword_model.npz"
-        if not path.exists():
-            tagger = train_recogniser.train(train_recogniser.perceptual(), self.work / "tagger", self.data)
-            keywords.fit(by_recogniser(self.plain, tagger), self.plain, vocabulary()).save(path)
-        return keywords.KeywordModel.load(path)
+    def preferences(self) -> PreferenceWeights:
+        """The family's, which perfusion_plus adds wishes by; the same for all seeds."""
+        return PreferenceWeights.load(self.family.preferences, self.family.schema(), self.family.vocabulary())
 
     @cached_property
     def judges(self) -> Judges:
         """Reward models of the preference table on the backbone that they were trained on."""
         bench = preference.Bench(preference.WORK)
         trained = {name: self._reward(bench, model) for name, model in REWARDS.items()}
-        return Judges.of(self.family, TINY / "recogniser", bench.clip, trained)
+        return Judges.of(self.family, JUDGE, bench.clip, trained)
 
     @cached_property
     def judged_by(self) -> str:
@@ -146,7 +128,7 @@ class Bench:
 
     def make_ready(self) -> None:
         """Everything that cells only read."""
-        _ = self.groups, self.judges, self.keywords
+        _ = self.groups, self.judges
 
 
 # ---- what there is to do -----------------------------------------------------------------------
@@ -208,8 +190,8 @@ def _is_drawn(bench: Bench, split: str, method: Method, seed: int) -> bool:
 
 def _made_with(bench: Bench, method: Method, seed: int) -> str:
     chain = CHAINS[method]
-    chosen = f" variety {VARIETY}" if "prompt" in chain else ""
-    return f"{stamp(chain, seed, bench.base)} {Drawing()}{chosen} {bench.size}"
+    wished = f" variety {VARIETY} {fingerprint(bench.preferences)}" if method == "perfusion_plus" else ""
+    return f"{stamp(chain, seed, bench.base)} {Drawing()}{wished} {bench.size}"
 
 
 def _job(bench: Bench, at_once: int, name: str, seed: int, what: Sequence[str]) -> Job:
@@ -229,7 +211,7 @@ def draw(bench: Bench, split: str, method: Method, seed: int) -> None:
     if split == BEST:
         rounds = Rounds.of("seen", bench.size)
         noise = rounds.noise(seed, artist.latent_shape, bench.size.best_of)
-        found = {"shown": bench.judges.read(for_nobody(artist, rounds, noise))}  # (N, best_of, kinds)
+        found = {"shown": bench.judges.read(for_unknown(artist, rounds, noise))}  # (N, best_of, kinds)
     else:
         rounds = Rounds.of(split, bench.size)  # type: ignore[arg-type]  # one of SPLITS
         images = drawn_for(bench, artist, method, rounds, seed)  # everybody's, or the pool's
@@ -252,12 +234,10 @@ def drawn_for(bench: Bench, artist: Artist, method: Method, rounds: Rounds, seed
     """Pictures (M, P, K, H, W, 3); of a method without users those of the pool, (N, K, H, W, 3)."""
     noise = rounds.noise(seed, artist.latent_shape, rounds.size.candidates)  # (N, K, C, S, S)
     if method not in PERSONAL:
-        return for_nobody(artist, rounds, noise)
+        return for_unknown(artist, rounds, noise)
     if method == "pmg":
         return draw_with_keywords(artist, bench.judges, rounds, noise)
-    if method == WISHES:
-        return for_each(artist, rounds, noise, partial(keywords.wishes, bench.keywords))
-    return for_each(artist, rounds, noise)
+    return for_each(artist, rounds, noise, bench.preferences if method == "perfusion_plus" else None)
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -289,7 +269,7 @@ def main() -> int:
             torch.set_num_threads(arguments.threads)
         if arguments.train:
             chain, where = tuple(arguments.train), (bench.family, bench.runs, arguments.seeds[0], bench.base)
-            train_last(chain, bench.groups, bench.wishing, *where)
+            train_last(chain, bench.groups, *where)
             return 0
         if arguments.draw:
             draw(bench, *arguments.draw, arguments.seeds[0])
@@ -298,7 +278,7 @@ def main() -> int:
             bench.make_ready()
             run_all(bench, arguments.methods, arguments.seeds, arguments.splits, arguments.jobs)
         print(table(report(bench.work, bench.size)))
-    except (ModelError, Diverged) as error:
+    except (InputError, Diverged) as error:
         print(f"stopped: {error}", file=sys.stderr)
         return 1
     return 0

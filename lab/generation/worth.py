@@ -17,11 +17,11 @@ from transformers import CLIPModel
 from lab.generation.splits import Rounds
 from lab.market.attributes import ABSENT, KINDS, from_indices, to_indices
 from lab.market.taste import score, taste_weights
-from lab.pretraining.train_tokenizer import encode
 from lab.recogniser.recogniser import Recogniser
 from training.common.storage import fingerprint
 from training.data.groups import GroupTensors
 from training.models.family import FamilyPaths
+from training.models.tokens import encode
 from training.reward.models import Starts, load
 from training.reward.recipes import Model
 from training.reward.scores import RewardScorer

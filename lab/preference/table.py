@@ -28,6 +28,7 @@ import numpy as np
 import torch
 from transformers import CLIPModel, CLIPTokenizer
 
+from contract.errors import InputError
 from lab.jobs import Job, run_jobs, threads_of_each
 from lab.market.table import MarketRecipe, industrial, pickapic_like, write_market
 from lab.preference.report import RoundsWithTruth, report, table
@@ -249,7 +250,7 @@ def main() -> int:
         if not any((arguments.work / "runs").glob("*/scores.npz")):
             raise ModelError(f"no finished run under {arguments.work / 'runs'}")
         print(table(report(arguments.work, bench.tests(arguments.sets))))
-    except (ModelError, Diverged) as error:
+    except (InputError, Diverged) as error:
         print(f"stopped: {error}", file=sys.stderr)
         return 1
     return 0

@@ -13,11 +13,11 @@ from torch.nn import functional as F
 from transformers import BlipTextConfig, BlipVisionConfig, CLIPTokenizer
 
 from lab.pretraining.train_clip import TagHead, captions, normalise
-from lab.pretraining.train_tokenizer import encode as tokenize
 from lab.recogniser.drawings import drawings
 from lab.recogniser.recogniser import to_pixels
 from lab.recogniser.train import degrade
 from training.common.loop import fit, warmup_cosine
+from training.models.tokens import encode as tokenize
 from training.reward.baselines.image_reward import BlipShape, ImageReward
 
 

@@ -14,11 +14,11 @@ from transformers import CLIPConfig, CLIPModel, CLIPTokenizer
 
 from lab.market.attributes import ATTRIBUTES, from_indices
 from lab.market.prompts import ask_for, write
-from lab.pretraining.train_tokenizer import encode as tokenize
 from lab.recogniser.drawings import drawings
 from lab.recogniser.recogniser import to_pixels
 from lab.recogniser.train import degrade
 from training.common.loop import fit, warmup_cosine
+from training.models.tokens import encode as tokenize
 from training.models.tokens import without_padding
 from training.wishes.tagging import tag_vectors
 

@@ -18,13 +18,13 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from lab.market.attributes import ABSENT, KINDS, complete, from_indices
 from lab.market.prompts import ask_for, parse, write
-from lab.pretraining.train_tokenizer import encode as tokenize
 from lab.recogniser.drawings import Drawings, drawings
 from lab.recogniser.recogniser import Recogniser, prompt_accuracy
 from training.common.loop import fit, warmup_cosine
 from training.common.noise import add_noise, draw_levels, noise_schedule
 from training.common.objectives import eps_mse
 from training.generator.sampling import sample, to_images
+from training.models.tokens import encode as tokenize
 
 DETAILS = ("neckline", "sleeve_style", "pattern", "trim")
 

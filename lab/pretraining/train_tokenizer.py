@@ -7,8 +7,8 @@ from transformers import CLIPTokenizer
 
 from lab.market.attributes import complete
 from lab.market.prompts import ask_for, write
+from training.models.tokens import TOKENS
 
-TOKENS = 77  # as in CLIP; the length that the served models fix
 VOCABULARY = 900  # 512 byte tokens, two marks, and merges for the market's words
 
 
@@ -18,12 +18,6 @@ def train() -> CLIPTokenizer:
     tokenizer = blank.train_new_from_iterator(_prompts(4_000), VOCABULARY)
     tokenizer.model_max_length = TOKENS
     return tokenizer
-
-
-def encode(tokenizer: CLIPTokenizer, prompts: list[str]) -> np.ndarray:
-    """Token ids, int64 (N, 77): cut and padded to TOKENS."""
-    encoded = tokenizer(prompts, padding="max_length", truncation=True, max_length=TOKENS)
-    return np.asarray(encoded["input_ids"], dtype=np.int64)
 
 
 def _prompts(count: int) -> Iterator[str]:

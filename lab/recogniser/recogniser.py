@@ -21,6 +21,8 @@ from lab.market.attributes import ABSENT, ATTRIBUTES, KINDS, applies, from_indic
 from training.common.errors import reading
 from training.common.storage import read_config
 
+JUDGE = Path("lab/recogniser/weights")  # the published one, which judges
+
 
 class AttributeNet(nn.Module):
     """A convolutional classifier with one head for each attribute kind.

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from contract.vocabulary import PhraseKind, Vocabulary, VocabularyError
+from contract.errors import VocabularyError
+from contract.vocabulary import PhraseKind, Vocabulary
 from lab.market.prompts import vocabulary
 
 CATEGORY = {"kind": "category", "phrases": ["Dress", "skirt", "hat"]}

@@ -1,9 +1,9 @@
-"""What can be wrong with a model's inputs or files, as exceptions.
+"""What can be wrong with a model's inputs or files, as exceptions below the contract's base.
 
-ModelError
-├── FeatureError        a profile or schema that cannot be encoded
-├── TopologyError       a U-Net or CLIP of a shape this method does not fit
-└── WeightsError        saved weights that do not belong to the model or schema at hand
+contract.errors.InputError
+└── ModelError
+    ├── TopologyError    a U-Net or CLIP of a shape this method does not fit
+    └── WeightsError     saved weights that do not belong to the model or schema at hand
 """
 
 import pickle
@@ -14,13 +14,11 @@ from zipfile import BadZipFile
 
 from safetensors import SafetensorError
 
-
-class ModelError(ValueError):
-    """Base of everything raised by `training.models` on purpose."""
+from contract.errors import InputError
 
 
-class FeatureError(ModelError):
-    """A profile, or a feature schema, that cannot be encoded."""
+class ModelError(InputError):
+    """Base of everything that this half refuses on purpose."""
 
 
 class TopologyError(ModelError):
@@ -36,11 +34,11 @@ _BROKEN_ARCHIVE = (SafetensorError, pickle.UnpicklingError, BadZipFile)
 
 
 @contextmanager
-def reading(path: Path, error: type[ModelError] = WeightsError) -> Iterator[None]:
+def reading(path: Path, error: type[InputError] = WeightsError) -> Iterator[None]:
     """What goes wrong while this file or directory is read becomes one line that names it; our own errors pass."""
     try:
         yield
-    except ModelError:
+    except InputError:
         raise
     except (*_BROKEN, *_BROKEN_ARCHIVE) as broken:
         why = next(iter(str(broken).splitlines()), "") or type(broken).__name__

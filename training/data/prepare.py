@@ -22,13 +22,13 @@ from tqdm import tqdm
 from transformers import CLIPTokenizer
 
 from contract.feature_schema import FeatureSchema
-from training.common.errors import FeatureError
+from contract.vocabulary import phrases_of
 from training.data.groups import GroupTensors
 from training.data.table import Candidate, Group, TableError, count_rows, files, read_schema, read_table
+from training.models.tokens import TOKENS, encode
 
 WORDINGS = 4  # wordings of each prompt: as written, and with its phrases shuffled
-TOKENS = 77
-_FORMAT = 1  # changes when the same table would give other tensors
+_FORMAT = 2  # changes when the same table would give other tensors
 
 
 @dataclass
@@ -39,13 +39,17 @@ class Report:
     candidates: int = 0
     left_out: Counter[str] = field(default_factory=Counter)  # by reason
     without_selection: int = 0  # kept, but no ranking can be measured or learnt from them
-    unknown_values: Counter[str] = field(default_factory=Counter)  # by feature: encoded as unknown
+    missing: Counter[str] = field(default_factory=Counter)  # by feature: groups whose profile does not have it
+    unknown: Counter[str] = field(default_factory=Counter)  # by feature: groups of which something is not in the schema
 
     def lines(self) -> list[str]:
         """For a person."""
         told = [f"{self.groups} groups of {self.candidates} candidates; {self.without_selection} without a selection"]
         told += [f"left out: {count} groups, {reason}" for reason, count in sorted(self.left_out.items())]
-        told += [f"unknown {name} in {count} groups" for name, count in sorted(self.unknown_values.items())]
+        told += [f"no {name} in {count} groups" for name, count in sorted(self.missing.items())]
+        told += [
+            f"{name}: something unknown in {count} groups, left out" for name, count in sorted(self.unknown.items())
+        ]
         return told
 
 
@@ -65,7 +69,6 @@ def prepare(table: Path, cache: Path, tokenizer: CLIPTokenizer, size_px: int, se
 
     Raises:
         TableError: not a table, or no group in it can be used.
-        FeatureError: a profile has a feature that the schema does not know.
     """
     folder = cache / _fingerprint(table, tokenizer, size_px, seed)
     if not (folder / "report.json").exists():
@@ -98,7 +101,7 @@ def decode(content: bytes, size_px: int) -> np.ndarray:
 
 def shuffled(prompt: str, rng: np.random.Generator) -> str:
     """The prompt with its phrases in another order: the paper's augmentation."""
-    phrases = [phrase.strip() for phrase in prompt.split(",")]
+    phrases = phrases_of(prompt)
     return ",".join(phrases[i] for i in rng.permutation(len(phrases)))
 
 
@@ -119,7 +122,8 @@ def _read_all(table: Path, schema: FeatureSchema, size_px: int, images_path: Pat
         except _Unusable as reason:
             report.left_out[str(reason)] += 1
             continue
-        _count_unknown(group, schema, report)
+        report.missing.update(f.name for f in schema.features if group.features.get(f.name) is None)
+        report.unknown.update(schema.encode(group.features).unknown)
         report.groups += 1
         report.candidates += len(pictures)
         report.without_selection += not any(c.selected for c in group.candidates)
@@ -173,15 +177,6 @@ def _without_bytes(group: Group) -> Group:
     return Group(group.group_id, group.user_id, group.prompt, candidates, group.features, group.origin)
 
 
-def _count_unknown(group: Group, schema: FeatureSchema, report: Report) -> None:
-    for feature in schema.features:
-        value = group.features.get(feature.name)
-        words = value if isinstance(value, list) else [value]
-        is_unknown = value is None or (feature.kind != "numeric" and not set(words) <= set(feature.vocabulary))
-        report.unknown_values[feature.name] += is_unknown
-    report.unknown_values += Counter()  # drops zeros
-
-
 # ---- tensors ---------------------------------------------------------------------------------
 
 
@@ -189,8 +184,7 @@ def _tokenise(prompts: list[str], tokenizer: CLIPTokenizer, seed: int) -> np.nda
     """int64 (N, WORDINGS, 77); the first wording is the prompt as written."""
     rng = np.random.default_rng((seed, 29))
     worded = [wording for p in prompts for wording in (p, *(shuffled(p, rng) for _ in range(WORDINGS - 1)))]
-    encoded = tokenizer(worded, padding="max_length", truncation=True, max_length=TOKENS)
-    return np.asarray(encoded["input_ids"], dtype=np.int64).reshape(len(prompts), WORDINGS, TOKENS)
+    return encode(tokenizer, worded).reshape(len(prompts), WORDINGS, TOKENS)
 
 
 def _stack(groups: list[Group], ids: np.ndarray, schema: FeatureSchema) -> GroupTensors:
@@ -202,18 +196,11 @@ def _stack(groups: list[Group], ids: np.ndarray, schema: FeatureSchema) -> Group
         shown = len(group.candidates)
         present[row, :shown] = True
         selected[row, :shown] = [c.selected for c in group.candidates]
-        features[row] = _encode(group, schema)
+        features[row] = schema.encode(group.features).slots
     return GroupTensors(
         schema, features, selected, ids, present=None if present.all() else present,
         group_ids=np.array([g.group_id for g in groups]), user_ids=np.array([g.user_id for g in groups]),
     )  # fmt: skip
-
-
-def _encode(group: Group, schema: FeatureSchema) -> list[int]:
-    try:
-        return schema.encode(group.features)
-    except FeatureError as error:
-        raise FeatureError(f"group {group.group_id}: {error}") from error
 
 
 def _fingerprint(table: Path, tokenizer: CLIPTokenizer, size_px: int, seed: int) -> str:

@@ -5,8 +5,10 @@ ExportError
 └── NumericalError    ONNX Runtime's numbers are not torch's
 """
 
+from contract.errors import InputError
 
-class ExportError(RuntimeError):
+
+class ExportError(InputError):
     """Base of everything the export refuses on purpose."""
 
 

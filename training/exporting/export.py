@@ -14,21 +14,20 @@ from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, fields, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 from tqdm import tqdm
 
-from training.common.errors import ModelError
-from training.exporting.contract import Contract, read_contract
-from training.exporting.errors import ExportError
+from contract.errors import InputError
+from contract.release import Manifest, ModelFiles, Sizes
 from training.exporting.graphs import BUILDERS, SOURCES
-from training.exporting.manifest import build_manifest, release_texts, tensor_sizes
+from training.exporting.manifest import build_manifest, release_texts
 from training.exporting.onnx_file import export_onnx
 from training.exporting.release import Repository, fingerprint, sha256
 from training.exporting.samples import Samples
+from training.exporting.tensor_contract import read_contract
 from training.models.family import COMPONENTS, TINY, FamilyPaths, hush_libraries
 
-CODE = [Path(__file__).parent / name for name in ("exporting", "models", "family.py")]
+CODE = [Path(__file__).parents[1] / name for name in ("exporting", "models", "wishes/preferences.py")]
 
 
 @dataclass(frozen=True)
@@ -50,28 +49,29 @@ def export_family(paths: FamilyPaths, repository: Repository, processes: int) ->
     current = repository.current()
     done = {} if current is None else _unchanged(current, prints)
     texts = release_texts(paths, contracts)
-    if current is not None and _same(repository, current, paths, contracts, texts, done):
-        _retire(repository, contracts)
-        return int(current["release"])
     number = repository.next_number()
+    manifest = build_manifest(number, paths, contracts, done)  # first, since it may refuse, and exporting takes long
+    if current is not None and _same(repository, current, manifest, texts):
+        _retire(repository, manifest.sizes)
+        return current.release
     staging = repository.staging_dir(number)
     shutil.rmtree(staging, ignore_errors=True)
     for model in done:
-        repository.link(model, current["release"], staging / model)  # type: ignore[index]
+        assert current is not None
+        repository.link(model, current.release, staging / model)
     jobs = [
         ModelJob(model, paths, repository.root, staging / model, prints[model])
         for model in BUILDERS
         if model not in done
     ]
-    manifest = build_manifest(number, paths, contracts, {})  # first, since it may refuse, and exporting takes long
     models = done | _export_all(jobs, processes)
-    repository.publish(number, manifest | {"models": {model: models[model] for model in BUILDERS}}, texts)
-    _retire(repository, contracts)
+    repository.publish(replace(manifest, models={model: models[model] for model in BUILDERS}), texts)
+    _retire(repository, manifest.sizes)
     return number
 
 
-def _retire(repository: Repository, contracts: dict[str, Contract]) -> None:
-    for old in repository.retire_all_but(tensor_sizes(contracts)):
+def _retire(repository: Repository, sizes: Sizes) -> None:
+    for old in repository.retire_all_but(sizes):
         print(f"release {old} removed: its tensors have other sizes than config.pbtxt now says")
 
 
@@ -82,31 +82,26 @@ def _fingerprint(model: str, paths: FamilyPaths, repository: Repository) -> str:
     return fingerprint([*SOURCES[model](paths), config, *CODE], versions)
 
 
-def _unchanged(current: dict[str, Any], prints: dict[str, str]) -> dict[str, Any]:
+def _unchanged(current: Manifest, prints: dict[str, str]) -> dict[str, ModelFiles]:
     """The entries of models that the release in service already has."""
-    entries = current["models"]
-    return {m: entries[m] for m, value in prints.items() if entries.get(m, {}).get("fingerprint") == value}
+    return {
+        model: current.models[model]
+        for model, value in prints.items()
+        if model in current.models and current.models[model].fingerprint == value
+    }
 
 
-def _same(
-    repository: Repository,
-    current: dict[str, Any],
-    paths: FamilyPaths,
-    contracts: dict[str, Contract],
-    texts: dict[str, str],
-    done: dict[str, Any],
-) -> bool:
+def _same(repository: Repository, current: Manifest, manifest: Manifest, texts: dict[str, str]) -> bool:
     """Whether exporting would only repeat the release in service."""
-    if len(done) < len(BUILDERS):
-        return False
-    again = build_manifest(current["release"], paths, contracts, done)
-    when = {key: current[key] for key in ("source_commit", "create_time")}
-    directory = repository.release_dir(current["release"])
+    again = replace(
+        manifest, release=current.release, source_commit=current.source_commit, create_time=current.create_time
+    )
+    directory = repository.release_dir(current.release)
     kept = all((directory / name).is_file() and (directory / name).read_text() == text for name, text in texts.items())
-    return kept and again | when == current
+    return kept and len(manifest.models) == len(BUILDERS) and again == current
 
 
-def _export_all(jobs: list[ModelJob], processes: int) -> dict[str, Any]:
+def _export_all(jobs: list[ModelJob], processes: int) -> dict[str, ModelFiles]:
     """Export in worker processes; the first refusal stops everything."""
     if not jobs:  # only texts are new
         return {}
@@ -115,34 +110,29 @@ def _export_all(jobs: list[ModelJob], processes: int) -> dict[str, Any]:
         tqdm(total=len(jobs), desc="exporting models", unit="model") as bar,
         ProcessPoolExecutor(min(processes, len(jobs)), context) as pool,
     ):
-        futures: dict[Future[dict[str, Any]], str] = {pool.submit(export_one, job): job.model for job in jobs}
+        futures: dict[Future[tuple[ModelFiles, float]], str] = {pool.submit(export_one, job): job.model for job in jobs}
         results = {}
         for future in as_completed(futures):
             try:
-                entry = future.result()
+                results[futures[future]], took_s = future.result()
             except Exception:
                 pool.shutdown(cancel_futures=True)
                 raise
-            results[futures[future]] = {key: value for key, value in entry.items() if key != "took_s"}
             bar.update()
-            bar.set_postfix_str(f"{futures[future]} in {entry['took_s']:.0f} s")
+            bar.set_postfix_str(f"{futures[future]} in {took_s:.0f} s")
     return results
 
 
-def export_one(job: ModelJob) -> dict[str, Any]:
-    """Export one model into its staging directory; its entry in the manifest."""
+def export_one(job: ModelJob) -> tuple[ModelFiles, float]:
+    """Export one model into its staging directory; its entry in the manifest, and how long it took in seconds."""
     began = time.monotonic()
     hush_libraries()
     contract = read_contract(job.repository, job.model)
     draw = Samples(job.paths, job.model).draw
-    verified = export_onnx(BUILDERS[job.model](job.paths), contract, draw, job.into / "model.onnx")
-    return {
-        "files": {path.name: sha256(path) for path in sorted(job.into.iterdir())},
-        "max_abs_error": verified.max_abs_error,
-        "tolerance": verified.tolerance,
-        "fingerprint": job.fingerprint,
-        "took_s": time.monotonic() - began,
-    }
+    verified = export_onnx(BUILDERS[job.model](job.paths, contract), contract, draw, job.into / "model.onnx")
+    files = {path.name: sha256(path) for path in sorted(job.into.iterdir())}
+    entry = ModelFiles(files, verified.max_abs_error, verified.tolerance, job.fingerprint)
+    return entry, time.monotonic() - began
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -171,7 +161,7 @@ def main() -> int:
     began = time.monotonic()
     try:
         number = export_family(paths, Repository(arguments.repository), arguments.processes)
-    except (ExportError, ModelError) as error:
+    except InputError as error:
         print(f"export refused: {error}", file=sys.stderr)
         return 1
     print(f"release {number} is in service, after {time.monotonic() - began:.0f} s")

@@ -1,35 +1,57 @@
 """The seven models of the tensor contract as torch modules with exactly its inputs and outputs.
 
 Batch dimension first. Everything a client would have to know otherwise (VAE scaling, pixel
-ranges, resizing, normalisation) is inside. Knows nothing about ONNX.
+ranges, resizing, normalisation) is inside. Widths that follow from the feature schema or the
+vocabulary are padded to the contract's: what lies beyond those in use is zero, and is not read.
+Knows nothing about ONNX.
 """
 
 from collections.abc import Callable
-from typing import Any
+from pathlib import Path
 
 import torch
 from diffusers import AutoencoderKL
 from torch import Tensor, nn
+from torch.nn import functional as F
 from transformers import CLIPTextModel
 
+from training.exporting.tensor_contract import Contract
 from training.models.denoiser import PersonalisedDenoiser
 from training.models.family import FamilyPaths
 from training.models.feature_crossing import UserEncoder
 from training.models.preprocess import Preprocess
 from training.models.reward_model import PerFusionRM
+from training.wishes.preferences import PreferenceWeights
 
 
 class UserEncoders(nn.Module):
-    """Features → the three user representations u, one per place that reads one."""
+    """Features → the user representations u, one per place that reads one, and the favours of all phrases."""
 
-    def __init__(self, reward_model: PerFusionRM, generator: UserEncoder) -> None:
+    def __init__(
+        self,
+        reward_model: PerFusionRM,
+        generator: UserEncoder | None,
+        preferences: PreferenceWeights | None,
+        contract: Contract,
+    ) -> None:
         super().__init__()
-        self.reward_model, self.generator = reward_model, generator
+        self.reward_model, self.generator, self.preferences = reward_model, generator, preferences
+        self.n_slots = reward_model.schema.n_slots
+        self.widths = {spec.name: spec.shape[0] for spec in contract.outputs}
 
-    def forward(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        text = self.reward_model.represent("text", features)  # (B, d)
-        image = self.reward_model.represent("vision", features)  # (B, d)
-        return text, image, self.generator(features)
+    def forward(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        features = features[:, : self.n_slots]
+        nothing = features[:, :1].float() * 0  # (B, 1), where the family has no such part
+        outputs = {
+            "reward_text_user": self.reward_model.represent("text", features),  # (B, d)
+            "reward_image_user": self.reward_model.represent("vision", features),  # (B, d)
+            "generator_user": nothing if self.generator is None else self.generator(features),  # (B, d)
+            "favours": nothing if self.preferences is None else self.preferences(features),  # (B, V)
+        }
+        text, image, generator, favours = (
+            F.pad(value, (0, self.widths[name] - value.shape[1])) for name, value in outputs.items()
+        )
+        return text, image, generator, favours
 
 
 class TextStates(nn.Module):
@@ -78,7 +100,7 @@ class RewardText(nn.Module):
         self.model = model
 
     def forward(self, input_ids: Tensor, user: Tensor) -> Tensor:  # (B, 77), (B, d) -> (B, e)
-        return self.model.embed_text(input_ids, user)
+        return self.model.embed_text(input_ids, user[:, : self.model.user_width])
 
 
 class RewardImage(nn.Module):
@@ -89,38 +111,49 @@ class RewardImage(nn.Module):
         self.model, self.preprocess = model, preprocess
 
     def forward(self, image: Tensor, user: Tensor) -> Tensor:  # (B, H, W, 3), (B, d) -> (B, e)
-        return self.model.embed_image(self.preprocess(image), user)
+        return self.model.embed_image(self.preprocess(image), user[:, : self.model.user_width])
 
 
 def build_reward_image(paths: FamilyPaths) -> nn.Module:
+    """`reward_image`."""
     model = paths.reward_model()
     return RewardImage(model, paths.preprocess(model.clip))
 
 
 def build_denoiser(paths: FamilyPaths) -> nn.Module:
+    """`denoiser`."""
     unet = paths.backbone_unet()
     return PersonalisedDenoiser(unet, paths.perfusion(unet))
 
 
-def build_user_encoder(paths: FamilyPaths) -> nn.Module:
-    return UserEncoders(paths.reward_model(), paths.perfusion(paths.backbone_unet()).user_encoder)
+def build_user_encoder(paths: FamilyPaths, contract: Contract) -> nn.Module:
+    """`user_encoder`."""
+    network = paths.perfusion(paths.backbone_unet()) if paths.adapter.exists() else None
+    weights = None
+    if paths.preferences.exists():
+        weights = PreferenceWeights.load(paths.preferences, paths.schema(), paths.vocabulary()).eval()
+    return UserEncoders(paths.reward_model(), network.user_encoder if network else None, weights, contract)
 
 
-BUILDERS: dict[str, Callable[[FamilyPaths], nn.Module]] = {
-    "denoiser": build_denoiser,  # first: it takes longest
-    "vae_decoder": lambda paths: PictureDecoder(paths.vae()),
-    "vae_encoder": lambda paths: PictureEncoder(paths.vae()),
+BUILDERS: dict[str, Callable[[FamilyPaths, Contract], nn.Module]] = {
+    "denoiser": lambda paths, _: build_denoiser(paths),  # first: it takes longest
+    "vae_decoder": lambda paths, _: PictureDecoder(paths.vae()),
+    "vae_encoder": lambda paths, _: PictureEncoder(paths.vae()),
     "user_encoder": build_user_encoder,
-    "text_encoder": lambda paths: TextStates(paths.text_encoder()),
-    "reward_text": lambda paths: RewardText(paths.reward_model()),
-    "reward_image": build_reward_image,
+    "text_encoder": lambda paths, _: TextStates(paths.text_encoder()),
+    "reward_text": lambda paths, _: RewardText(paths.reward_model()),
+    "reward_image": lambda paths, _: build_reward_image(paths),
 }
-SOURCES: dict[str, Callable[[FamilyPaths], list[Any]]] = {  # what a model's numbers depend on
-    "denoiser": lambda p: [p.backbone_files, p.adapter, p.feature_schema],
+SOURCES: dict[str, Callable[[FamilyPaths], list[Path]]] = {  # what a model's numbers depend on
+    "denoiser": lambda p: [p.backbone_files, *_if_there(p.adapter), p.feature_schema],
     "vae_decoder": lambda p: [p.pipeline / "vae"],
     "vae_encoder": lambda p: [p.pipeline / "vae"],
-    "user_encoder": lambda p: [p.perfusion_rm, p.adapter, p.feature_schema],
+    "user_encoder": lambda p: [p.perfusion_rm, *_if_there(p.adapter, p.preferences), p.feature_schema, p.phrases],
     "text_encoder": lambda p: [p.pipeline / "text_encoder"],
     "reward_text": lambda p: [p.reward, p.perfusion_rm, p.feature_schema],
     "reward_image": lambda p: [p.reward, p.perfusion_rm, p.feature_schema],
 }
+
+
+def _if_there(*paths: Path) -> list[Path]:
+    return [path for path in paths if path.exists()]

@@ -1,41 +1,58 @@
-"""What a release says about itself: manifest.json and the files beside it.
+"""What a release says about itself: its manifest and the texts beside it, from a family and the tensor contract.
 
-Sizes come from the contract, the rest from the family's own files. Knows nothing about ONNX.
+What of the padded widths is in use follows from the family; a family beyond them is refused. Knows files and sizes;
+nothing about ONNX.
 """
 
 import json
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from safetensors import safe_open
 
-from training.exporting.contract import Contract
+from contract import release
+from contract.errors import ManifestError
+from contract.feature_schema import FeatureSchema
+from contract.release import Defaults, Manifest, ModelFiles, NoiseSchedule, Sizes, SizesInUse
+from training.common.storage import read_config
 from training.exporting.errors import ContractError, ExportError
-from training.exporting.release import files_under, now, sha256, source_commit
+from training.exporting.release import files_under, sha256, source_commit
+from training.exporting.tensor_contract import Contract
 from training.models.family import FamilyPaths
 
-DEFAULTS = {"guidance_scale": 4.0, "adapter_scale": 1.0, "num_steps": 20, "scheduler": "ddim"}
-HIGHEST = {"guidance_scale": 30, "adapter_scale": 2, "num_steps": 100}  # what a request may say
-SCHEDULERS = ("ddim", "dpmsolver++2m", "euler")
-BETA_SCHEDULES = ("scaled_linear", "linear")
-SCHEDULER_KEYS = ("num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "prediction_type")
+SCHEDULE_KEYS = ("num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "prediction_type")
 
 
 def build_manifest(
-    number: int, paths: FamilyPaths, contracts: Mapping[str, Contract], models: Mapping[str, Any]
-) -> dict[str, Any]:
-    return {
-        "release": number,
-        "source_commit": source_commit(),
-        "create_time": now(),
-        "weights": _weights(paths),
-        "models": dict(models),
-        **tensor_sizes(contracts),
-        "scheduler": _scheduler(paths),
-        "reward_logit_scale": _reward_logit_scale(paths),
-        "defaults": _defaults(paths),
-    }
+    number: int, paths: FamilyPaths, contracts: Mapping[str, Contract], models: Mapping[str, ModelFiles]
+) -> Manifest:
+    """The manifest of this family as release `number`.
+
+    Raises:
+        ContractError: the family does not fit the tensor contract.
+        ExportError: services could not serve it.
+    """
+    sizes, in_use = tensor_sizes(contracts), sizes_in_use(paths)
+    for name, used in vars(in_use).items():
+        if used > (room := getattr(sizes, name)):
+            raise ContractError(
+                f"{name}: this family uses {used}, config.pbtxt has room for {room}; "
+                "it needs a repository of its own (training.exporting.write_contracts), and a deployment on it"
+            )
+    return Manifest(
+        release=number,
+        source_commit=source_commit(),
+        create_time=datetime.now(UTC).isoformat(timespec="seconds"),
+        weights=_weights(paths),
+        models=dict(models),
+        sizes=sizes,
+        in_use=in_use,
+        noise_schedule=_noise_schedule(paths),
+        reward_logit_scale=_reward_logit_scale(paths),
+        defaults=_defaults(paths),
+    )
 
 
 def release_texts(paths: FamilyPaths, contracts: Mapping[str, Contract]) -> dict[str, str]:
@@ -43,63 +60,92 @@ def release_texts(paths: FamilyPaths, contracts: Mapping[str, Contract]) -> dict
     (tokens,) = contracts["text_encoder"].shape("input_ids")
     (reward_tokens,) = contracts["reward_text"].shape("input_ids")
     return {
-        "feature_schema.json": json.dumps(paths.schema().to_json(), indent=1) + "\n",
-        "phrases.json": json.dumps(paths.vocabulary().to_json(), indent=1, ensure_ascii=False) + "\n",
-        "tokenizer.json": _tokenizer_document(paths.tokenizer(), tokens),
-        "reward_tokenizer.json": _tokenizer_document(paths.reward_tokenizer(), reward_tokens),
+        release.FEATURE_SCHEMA: json.dumps(paths.schema().to_json(), indent=1) + "\n",
+        release.PHRASES: json.dumps(paths.vocabulary().to_json(), indent=1, ensure_ascii=False) + "\n",
+        release.TOKENIZER: _tokenizer_document(paths.tokenizer(), tokens),
+        release.REWARD_TOKENIZER: _tokenizer_document(paths.reward_tokenizer(), reward_tokens),
     }
 
 
-def tensor_sizes(contracts: Mapping[str, Contract]) -> dict[str, int]:
+def tensor_sizes(contracts: Mapping[str, Contract]) -> Sizes:
     """All from the contract; models that share a size must agree on it."""
-    denoiser, decoder = contracts["denoiser"], contracts["vae_decoder"]
+    denoiser, decoder, users = contracts["denoiser"], contracts["vae_decoder"], contracts["user_encoder"]
     height, width, _ = decoder.shape("image")
     channels, side, other = denoiser.shape("latents")
     tokens, text_width = denoiser.shape("text")
     if height != width or side != other:
         raise ContractError("pictures and latents must be square")
-    _agree("latents", contracts, {"denoiser", "vae_decoder", "vae_encoder"})
-    _agree("image", contracts, {"vae_decoder", "vae_encoder", "reward_image"})
-    _agree("user", contracts, {"reward_text", "reward_image"})
-    _agree("embedding", contracts, {"reward_text", "reward_image"})
-    return {
-        "image_size_px": height,
-        "latent_channels": channels,
-        "latent_size": side,
-        "text_tokens": tokens,
-        "text_width": text_width,
-        "generator_user_width": denoiser.shape("user")[0],
-        "choice_width": denoiser.shape("choice_noise")[0],
-        "feature_slots": contracts["user_encoder"].shape("features")[0],
-        "reward_user_width": contracts["reward_text"].shape("user")[0],
-        "reward_width": contracts["reward_text"].shape("embedding")[0],
-    }
+    for tensor, models in (
+        ("latents", ("denoiser", "vae_decoder", "vae_encoder")),
+        ("image", ("vae_decoder", "vae_encoder", "reward_image")),
+        ("user", ("reward_text", "reward_image")),
+        ("embedding", ("reward_text", "reward_image")),
+    ):
+        _agree(tensor, {model: contracts[model].shape(tensor) for model in models})
+    reward_user, generator_user = contracts["reward_text"].shape("user"), denoiser.shape("user")
+    _agree("the reward model's user", {"user_encoder": users.shape("reward_text_user"), "reward_text": reward_user})
+    _agree("the reward model's user", {"user_encoder": users.shape("reward_image_user"), "reward_image": reward_user})
+    _agree("the generator's user", {"user_encoder": users.shape("generator_user"), "denoiser": generator_user})
+    return Sizes(
+        image_size_px=height,
+        latent_channels=channels,
+        latent_size=side,
+        text_tokens=tokens,
+        text_width=text_width,
+        feature_slots=users.shape("features")[0],
+        phrases=users.shape("favours")[0],
+        generator_user_width=generator_user[0],
+        reward_user_width=reward_user[0],
+        reward_width=contracts["reward_text"].shape("embedding")[0],
+    )
 
 
-def _agree(tensor: str, contracts: Mapping[str, Contract], models: set[str]) -> None:
-    shapes = {model: contracts[model].shape(tensor) for model in sorted(models)}
+def sizes_in_use(paths: FamilyPaths) -> SizesInUse:
+    """What a family fills of the padded widths, from its configuration files.
+
+    Raises:
+        ExportError: the plug-ins or the adapter were trained with another feature schema than the family's.
+    """
+    schema = paths.schema()
+    plugin = read_config(paths.perfusion_rm)
+    adapter = read_config(paths.adapter) if paths.adapter.exists() else None
+    for where, config in ((paths.perfusion_rm, plugin), (paths.adapter, adapter)):
+        if config is not None and FeatureSchema.from_json(config["schema"]) != schema:
+            raise ExportError(f"{where} was trained with another feature schema than {paths.feature_schema}")
+    n = len(schema.features)
+    return SizesInUse(
+        feature_slots=schema.n_slots,
+        phrases=len(paths.vocabulary().phrases),
+        generator_user_width=0 if adapter is None else n * int(adapter["embed_dim"]),
+        reward_user_width=n * int(plugin["plugin"]["embed_dim"]),
+    )
+
+
+def _agree(tensor: str, shapes: Mapping[str, tuple[int, ...]]) -> None:
     if len(set(shapes.values())) != 1:
-        raise ContractError(f"config.pbtxt files disagree on {tensor}: {shapes}")
+        raise ContractError(f"config.pbtxt files disagree on {tensor}: {dict(shapes)}")
 
 
 def _weights(paths: FamilyPaths) -> dict[str, str]:
     """What the release is made of; `backbone` is the U-Net that draws, wherever it lies."""
-    roots = {name: getattr(paths, name) for name in ("pipeline", "reward", "perfusion_rm", "adapter")}
+    roots = {name: getattr(paths, name) for name in ("pipeline", "reward", "perfusion_rm", "adapter", "preferences")}
     roots["backbone"] = paths.backbone_files
     return {
         f"{name}/{path.relative_to(root)}": sha256(path)
         for name, root in roots.items()
+        if root.exists()
         for path in files_under([root])
         if path.suffix in (".safetensors", ".bin")
         and (name == "backbone" or paths.pipeline / "unet" not in path.parents)
     }
 
 
-def _scheduler(paths: FamilyPaths) -> dict[str, Any]:
+def _noise_schedule(paths: FamilyPaths) -> NoiseSchedule:
     config = paths.noise_scheduler().config
-    if config.beta_schedule not in BETA_SCHEDULES:
-        raise ExportError(f"the noise schedule is {config.beta_schedule!r}; services know {BETA_SCHEDULES}")
-    return {key: config[key] for key in SCHEDULER_KEYS}
+    try:
+        return NoiseSchedule(**{key: config[key] for key in SCHEDULE_KEYS})
+    except ManifestError as error:
+        raise ExportError(f"{paths.pipeline / 'scheduler'}: {error}") from error
 
 
 def _reward_logit_scale(paths: FamilyPaths) -> float:
@@ -112,28 +158,26 @@ def _reward_logit_scale(paths: FamilyPaths) -> float:
     return float(paths.clip().logit_scale.double().exp())
 
 
-def _defaults(paths: FamilyPaths) -> dict[str, Any]:
+def _defaults(paths: FamilyPaths) -> Defaults:
     """Generation's defaults; a family may bring its own in defaults.json."""
-    own = _read_json(paths.defaults, dict) if paths.defaults.is_file() else {}
-    if unknown := set(own) - set(DEFAULTS):
+    if not paths.defaults.is_file():
+        return Defaults()
+    own = _read_json(paths.defaults)
+    if unknown := set(own) - set(vars(Defaults())):
         raise ExportError(f"{paths.defaults}: unknown settings {sorted(unknown)}")
-    if own.get("scheduler", SCHEDULERS[0]) not in SCHEDULERS:
-        raise ExportError(f"{paths.defaults}: scheduler is {own['scheduler']!r}, not one of {SCHEDULERS}")
-    for name, highest in HIGHEST.items():
-        value, kind = own.get(name, DEFAULTS[name]), int if name == "num_steps" else (int, float)
-        lowest = 1 if name == "num_steps" else 0
-        if not isinstance(value, kind) or isinstance(value, bool) or not lowest <= value <= highest:
-            raise ExportError(f"{paths.defaults}: {name} is {value!r}, not a number from {lowest} to {highest}")
-    return DEFAULTS | own
-
-
-def _read_json(path: Path, kind: type) -> Any:
     try:
-        value = json.loads(path.read_text())
+        return Defaults(**own)
+    except ManifestError as error:
+        raise ExportError(f"{paths.defaults}: {error}") from error
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ExportError(f"{path} cannot be read: {error}") from error
-    if not isinstance(value, kind):
-        raise ExportError(f"{path} holds a {type(value).__name__}, not a {kind.__name__}")
+    if not isinstance(value, dict):
+        raise ExportError(f"{path} holds a {type(value).__name__}, not a dict")
     return value
 
 

@@ -15,8 +15,8 @@ import onnxruntime
 import torch
 from torch import Tensor, nn
 
-from training.exporting.contract import Contract, check_graph
 from training.exporting.errors import NumericalError
+from training.exporting.tensor_contract import Contract, check_graph
 
 Draw = Callable[[Contract, int], tuple[Tensor, ...]]  # (contract, batch size) -> inputs
 EXAMPLE_BATCH = 2  # a batch of one would be taken for a constant

@@ -12,9 +12,19 @@ import shutil
 import subprocess
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+
+from contract.errors import ManifestError
+from contract.release import (
+    MANIFEST,
+    Manifest,
+    Sizes,
+    current_file,
+    current_number,
+    model_dir,
+    read_manifest,
+    release_dir,
+)
 
 
 @dataclass(frozen=True)
@@ -25,23 +35,22 @@ class Repository:
 
     @property
     def current_file(self) -> Path:
-        return self.root / "releases" / "current"
+        return current_file(self.root)
 
     def release_dir(self, number: int) -> Path:
-        return self.root / "releases" / str(number)
+        return release_dir(self.root, number)
 
     def model_dir(self, model: str, number: int) -> Path:
-        return self.root / model / str(number)
+        return model_dir(self.root, model, number)
 
     def staging_dir(self, number: int) -> Path:
         return self.root / "releases" / f".staging-{number}"
 
-    def current(self) -> dict[str, Any] | None:
+    def current(self) -> Manifest | None:
         """The manifest of the release in service, None while there is none or it is incomplete."""
         try:
-            number = int(self.current_file.read_text())
-            manifest: dict[str, Any] = json.loads((self.release_dir(number) / "manifest.json").read_text())
-        except (OSError, ValueError):
+            manifest = read_manifest(self.release_dir(current_number(self.root)))
+        except ManifestError:
             return None
         return manifest if self._is_whole(manifest) else None
 
@@ -49,11 +58,11 @@ class Repository:
         known = (self.root / "releases").glob("*/manifest.json")
         return 1 + max((int(path.parent.name) for path in known), default=0)
 
-    def _is_whole(self, manifest: dict[str, Any]) -> bool:
+    def _is_whole(self, manifest: Manifest) -> bool:
         return all(
-            (self.model_dir(model, manifest["release"]) / name).is_file()
-            for model, entry in manifest["models"].items()
-            for name in entry["files"]
+            (self.model_dir(model, manifest.release) / name).is_file()
+            for model, entry in manifest.models.items()
+            for name in entry.files
         )
 
     def link(self, model: str, old: int, into: Path) -> None:
@@ -65,10 +74,11 @@ class Repository:
             except OSError:  # another file system, or one without links
                 shutil.copy2(path, into / path.name)
 
-    def publish(self, number: int, manifest: Mapping[str, Any], texts: Mapping[str, str]) -> None:
+    def publish(self, manifest: Manifest, texts: Mapping[str, str]) -> None:
         """Move the staged models into place, write the release's files, and put it in service."""
+        number = manifest.release
         staging = self.staging_dir(number)
-        for model in manifest["models"]:
+        for model in manifest.models:
             target = self.model_dir(model, number)
             shutil.rmtree(target, ignore_errors=True)  # left by an interrupted export
             os.replace(staging / model, target)
@@ -76,26 +86,32 @@ class Repository:
         shutil.rmtree(directory, ignore_errors=True)
         directory.mkdir(parents=True)
         for name, text in texts.items():
-            (directory / name).write_text(text)
-        _write_atomically(directory / "manifest.json", json.dumps(manifest, indent=1) + "\n")
+            (directory / name).write_text(text, encoding="utf-8")
+        _write_atomically(directory / MANIFEST, json.dumps(manifest.to_json(), indent=1) + "\n")
         _write_atomically(self.current_file, f"{number}\n")
         shutil.rmtree(staging)
 
-    def retire_all_but(self, sizes: Mapping[str, int]) -> list[int]:
-        """Removes releases of other tensor sizes, and says which.
+    def retire_all_but(self, sizes: Sizes) -> list[int]:
+        """Removes releases of other tensor sizes, and those that cannot be read, and says which.
 
         A model's versions share one config.pbtxt: once that names other sizes, Triton refuses their files, and with
-        them the whole model.
+        them the whole model. A release of another feature schema or vocabulary has the same sizes.
         """
         retired = []
-        for path in (self.root / "releases").glob("*/manifest.json"):
-            manifest = json.loads(path.read_text())
-            if any(manifest.get(name) != size for name, size in sizes.items()):
-                retired.append(int(path.parent.name))
-                for model in manifest["models"]:
-                    shutil.rmtree(self.model_dir(model, retired[-1]), ignore_errors=True)
-                shutil.rmtree(path.parent)
+        for path in (self.root / "releases").glob(f"*/{MANIFEST}"):
+            if not self._has(path.parent, sizes):
+                number = int(path.parent.name)
+                for folder in self.root.glob(f"*/{number}"):
+                    shutil.rmtree(folder)
+                retired.append(number)
         return sorted(retired)
+
+    @staticmethod
+    def _has(directory: Path, sizes: Sizes) -> bool:
+        try:
+            return read_manifest(directory).sizes == sizes
+        except ManifestError:
+            return False
 
 
 def sha256(path: Path) -> str:
@@ -129,10 +145,6 @@ def source_commit() -> str:
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
     return found.stdout.strip()
-
-
-def now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def _write_atomically(path: Path, text: str) -> None:

@@ -7,9 +7,7 @@ of the contract's input names, nothing of the models.
 import torch
 from torch import Tensor
 
-from contract.feature_schema import FeatureSchema
-from training.exporting.contract import Contract, TensorSpec
-from training.exporting.errors import ContractError
+from training.exporting.tensor_contract import Contract, TensorSpec
 from training.models.family import FamilyPaths
 
 
@@ -59,13 +57,12 @@ class Samples:
         return pictures.contiguous()
 
     def _features(self, batch_size: int, spec: TensorSpec) -> Tensor:
-        schema: FeatureSchema = self.paths.schema()
-        if (schema.n_slots,) != spec.shape:
-            raise ContractError(f"the schema has {schema.n_slots} slots, config.pbtxt {spec}")
+        schema = self.paths.schema()
         rows = [self._integers(feature.n_rows, batch_size, feature.n_slots) for feature in schema.features]
-        features = torch.cat(rows, dim=1)  # (B, F)
+        features = torch.cat(rows, dim=1)
         features[-1] = 0  # a profile that says nothing
-        return features
+        beyond = self._integers(100, batch_size, spec.shape[0] - schema.n_slots)  # must not be read
+        return torch.cat([features, beyond], dim=1)  # (B, F)
 
     def _prompts(self, batch_size: int, spec: TensorSpec) -> Tensor:
         """Prompts of random phrases; the first empty, the last longer than fits."""

@@ -6,8 +6,7 @@ for two CPU cores and the tiny family.
 
 PerFusion as the paper has it is `dpo` → `sft` → `group`: a backbone aligned with everybody's preference, the adapter
 taught to use the user at all (Eq. 1 on picked images: from a zero start alone Eq. 13 stalls at |P|·ln(1 + |N|)), then
-the group-level preference. What goes beyond it, the user prompt, has a recipe of its own
-(training.generator.user_prompt).
+the group-level preference. What words can say is left to the wishes (training.wishes).
 """
 
 from dataclasses import dataclass, replace

@@ -32,7 +32,7 @@ from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from training.common.errors import ModelError
+from contract.errors import InputError
 from training.common.loop import LOG_EVERY, Diverged, Stateful, fit, make_run_dir, warmup_cosine, warmup_only
 from training.common.objectives import Reduction
 from training.common.storage import fingerprint
@@ -200,7 +200,7 @@ def train_stage(
 
     Args:
         unet: a diffusers U-Net directory to train on, or to train; without it, the family's.
-        start: an adapter to go on from; without it, a silent one.
+        start: an adapter to go on from; without it, one before training.
 
     Raises:
         ResumeError: `out` holds a stage that was made with something else.
@@ -208,13 +208,13 @@ def train_stage(
     """
     training = Training(recipe, groups, family, load_unet(unet) if unet else family.unet(), start, workers)
     training.out = out
-    if training.common.workers.is_first:
+    if training.workers.is_first:
         left_out = len(training.batches.groups) - len(training.batches.rows)
         print(f"{out.name}: {len(training.batches.rows)} groups to train on, {left_out} without a usable selection")
-    how = {"on_log": training.measure, "workers": training.common.workers, "made_with": training.made_with}
+    how = {"on_log": training.measure, "workers": training.workers, "made_with": training.made_with}
     fit(out, recipe.steps, training.step, training.state(), **how)
-    kept = training.kept.save(out) if training.common.workers.is_first else out / recipe.trains
-    training.common.workers.wait()
+    kept = training.kept.save(out) if training.workers.is_first else out / recipe.trains
+    training.workers.wait()
     return kept
 
 
@@ -246,7 +246,7 @@ def _first_policy(
 
 
 def _rates(policy: Policy, recipe: GeneratorRecipe) -> list[dict[str, object]]:
-    """AdamW's parameter groups; of an adapter: the copy with its prompt and zero convolutions, the user's path, gate.
+    """AdamW's parameter groups; of an adapter: the copy with its zero convolutions, the user's path, the gate.
 
     While the gate (the input's zero convolution) is almost shut, nothing downstream can tell users apart, and while
     nothing downstream can, no gradient opens it. So it learns much faster.
@@ -256,9 +256,8 @@ def _rates(policy: Policy, recipe: GeneratorRecipe) -> list[dict[str, object]]:
     network = policy.network
     gate = list(network.input_zero_conv.parameters())
     user = [*network.user_encoder.parameters(), *network.user_map.parameters()]
-    prompt = [] if network.user_prompt is None else [p for p in network.user_prompt.parameters() if p.requires_grad]
     return [
-        {"params": [*network.copy.parameters(), *prompt]},
+        {"params": list(network.copy.parameters())},
         {"params": user, "lr": recipe.lr * recipe.user_lr_factor},
         {"params": gate, "lr": recipe.lr * recipe.gate_lr_factor, "weight_decay": 0.0},
     ]
@@ -322,7 +321,7 @@ def main() -> int:
             out = arguments.out / name
             kept = train_stage(recipe, groups, family, out, unet=unet, start=adapter, workers=workers)
             unet, adapter = (kept, None) if recipe.trains == "unet" else (unet, kept)
-    except (ModelError, Diverged) as error:
+    except (InputError, Diverged) as error:
         print(f"training stopped: {error}", file=sys.stderr)
         return 1
     if workers.is_first:

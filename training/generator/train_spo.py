@@ -20,6 +20,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from contract.errors import InputError
 from training.common.errors import ModelError
 from training.common.loop import Diverged, Stateful, fit, make_run_dir, warmup_cosine
 from training.common.noise import add_noise, predicted_original
@@ -205,7 +206,7 @@ def main() -> int:
         family.check_pipeline()
         groups = generator_groups(arguments.data, family)
         unet = train(RECIPES[arguments.recipe](arguments.seed), groups, family, arguments.out, arguments.unet)
-    except (ModelError, Diverged) as error:
+    except (InputError, Diverged) as error:
         print(f"training stopped: {error}", file=sys.stderr)
         return 1
     print(f"U-Net written to {unet}")

@@ -2,10 +2,7 @@
 
 Turns (z_t, t, text, user) into residuals for a frozen U-Net's skips and middle output. Its 14
 zero convolutions make it a no-op before training. Does not hold the U-Net, and knows nothing
-about guidance, schedulers or losses.
-
-Beyond the paper, and only if asked for, U-Net and copy read the prompt as if it named the user's
-wishes (`prompt_for`), in the language that they have understood since their pre-training.
+about guidance, samplers or losses.
 """
 
 from pathlib import Path
@@ -18,7 +15,6 @@ from training.common.errors import WeightsError
 from training.common.storage import load_weights, read_config, save_weights
 from training.models.feature_crossing import FeatureSchema, UserEncoder
 from training.models.frozen_unet import Residuals, check_topology, share_text
-from training.models.user_prompt import Language, UserPrompt
 
 WEIGHTS_FILE = "adapter.safetensors"
 UNET_KEYS = (  # what determines the copy's shape; an adapter fits U-Nets that agree in these
@@ -51,7 +47,7 @@ class NoHint(nn.Module):
 
 
 class PersonalisedAdaptiveNetwork(nn.Module):
-    """User encoder, user map, input zero convolution, and the trainable copy of the encoder; perhaps a user prompt."""
+    """User encoder, user map, input zero convolution, and the trainable copy of the encoder."""
 
     def __init__(
         self,
@@ -60,7 +56,6 @@ class PersonalisedAdaptiveNetwork(nn.Module):
         latent_size: int,
         embed_dim: int = 8,
         n_cross_layers: int = 2,
-        language: Language | None = None,
     ) -> None:
         super().__init__()
         channels = copy.config.in_channels
@@ -68,7 +63,6 @@ class PersonalisedAdaptiveNetwork(nn.Module):
         self.user_encoder = UserEncoder(schema, embed_dim, n_cross_layers)
         self.user_map = nn.Linear(self.user_encoder.width, channels * latent_size**2)
         self.input_zero_conv = _zero_conv(channels)
-        self.user_prompt = UserPrompt(self.user_encoder.width, language) if language else None
         self.copy = copy
         self.copy.controlnet_cond_embedding = NoHint()
 
@@ -79,64 +73,29 @@ class PersonalisedAdaptiveNetwork(nn.Module):
         schema: FeatureSchema,
         embed_dim: int = 8,
         n_cross_layers: int = 2,
-        language: Language | None = None,
     ) -> "PersonalisedAdaptiveNetwork":
-        """Before training: the copies equal the U-Net's blocks and every output is zero.
-
-        Args:
-            language: of a user prompt; without, the paper's network.
-        """
+        """Before training: the copies equal the U-Net's blocks and every output is zero."""
         check_topology(unet)
         copy = ControlNetModel.from_unet(unet, conditioning_embedding_out_channels=(1, 1))
         copy.requires_grad_(True)
         share_text(copy)
-        return cls(copy, schema, unet.config.sample_size, embed_dim, n_cross_layers, language)
+        return cls(copy, schema, unet.config.sample_size, embed_dim, n_cross_layers)
 
     def zero_convs(self) -> list[nn.Conv2d]:
         """All 14: the input's, the 12 skips', the middle's."""
         skips = list(self.copy.controlnet_down_blocks)
         return [self.input_zero_conv, *skips, self.copy.controlnet_mid_block]
 
-    @property
-    def silent(self) -> bool:
-        """Whether the residuals are zero whatever the input: so they are before training, and after a user prompt's."""
-        _, *outputs = self.zero_convs()
-        return not any(parameter.any() for conv in outputs for parameter in conv.parameters())
-
     def represent(self, user: Tensor) -> Tensor:
         """u_gen from encoded features INT64 (G, F); a float input is u_gen (G, d) already."""
         return user if user.is_floating_point() else self.user_encoder(user)
-
-    @property
-    def n_phrases(self) -> int:
-        """V, what a user prompt chooses from; 1 without one, for a tensor has to have a width."""
-        return len(self.user_prompt.language.phrases) if self.user_prompt else 1
-
-    def prompt_for(
-        self, text: Tensor, user: Tensor, scale: float | Tensor = 1.0, choice_noise: Tensor | None = None
-    ) -> Tensor:
-        """The text states that the personalised half reads, (G, 77, D) or (B, 77, D): what this user would add, too.
-
-        Args:
-            text, user: as `forward`'s.
-            choice_noise: (B, V), standard Gumbel, that lets neighbours differ in what is added; None: the favourites.
-            scale: one number, or one for each row of the result; 0 leaves the prompt's, as does an adapter without user
-            prompt.
-        """
-        if self.user_prompt is None:
-            return text
-        u = self.represent(user)
-        rows = max(len(u), len(text), 0 if choice_noise is None else len(choice_noise))
-        text = _for_each(text, rows)
-        added = self.user_prompt(text, _for_each(u, rows), choice_noise)
-        return text + (scale.view(-1, 1, 1) if isinstance(scale, Tensor) else scale) * added
 
     def forward(self, z_t: Tensor, t: Tensor, text: Tensor, user: Tensor, scale: float | Tensor = 1.0) -> Residuals:
         """Sec. 4.3, steps 1–3.
 
         Args:
             z_t, t: (B, C, S, S), (B,).
-            text: (G, 77, D), a row for B/G neighbours; what `prompt_for` made of the prompt.
+            text: (G, 77, D), a row for B/G neighbours.
             user: INT64 (G, F) features or (G, d) u_gen, a row for B/G neighbours; G need not be the text's.
             scale: of all residuals, one number or one each (B,).
         """
@@ -149,19 +108,15 @@ class PersonalisedAdaptiveNetwork(nn.Module):
         return Residuals(tuple(skip * scale for skip in skips), middle * scale)
 
     def save(self, directory: Path) -> None:
-        """config.json and the weights; of a silent network without its copy, which is the U-Net's encoder still."""
-        silent = self.silent
+        """config.json and the weights."""
         config = {
             "latent_size": self.latent_shape[1],
             "embed_dim": self.user_encoder.embed_dim,
             "n_cross_layers": self.user_encoder.n_layers,
-            "language": self.user_prompt.language.to_json() if self.user_prompt is not None else None,
             "schema": self.user_encoder.schema.to_json(),
             "unet": _shape_config(self.copy),
-            "silent": silent,
         }
-        tensors = self.state_dict()
-        save_weights(directory, WEIGHTS_FILE, config, {name: tensors[name] for name in self._saved(silent)})
+        save_weights(directory, WEIGHTS_FILE, config, self.state_dict())
 
     @classmethod
     def load(
@@ -173,15 +128,9 @@ class PersonalisedAdaptiveNetwork(nn.Module):
             raise WeightsError(f"{directory} is not an adapter: its config.json lacks {sorted(missing)}")
         own_schema = FeatureSchema.from_json(config["schema"])
         _check_fit(directory, config, unet, own_schema, schema)
-        saved = config.get("language")
-        language = Language.from_json(saved) if saved else None
-        network = cls.from_unet(unet, own_schema, config["embed_dim"], config["n_cross_layers"], language)
-        load_weights(network, network._saved(config.get("silent", False)), directory / WEIGHTS_FILE)
+        network = cls.from_unet(unet, own_schema, config["embed_dim"], config["n_cross_layers"])
+        load_weights(network, set(network.state_dict()), directory / WEIGHTS_FILE)
         return network
-
-    def _saved(self, silent: bool) -> set[str]:
-        """The names of the weights that a file holds."""
-        return {name for name in self.state_dict() if not (silent and name.startswith("copy."))}
 
 
 def _for_each(rows: Tensor, n: int) -> Tensor:

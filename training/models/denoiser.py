@@ -1,7 +1,8 @@
 """What one denoising step of the service computes: U-Net, PAN and classifier-free guidance.
 
 The module behind the tensor contract's `denoiser`. The PAN acts on the conditional half only;
-the unconditional half is the plain U-Net on the negative text. Knows no schedulers.
+the unconditional half is the plain U-Net on the negative text. A family whose taste is all in
+words has no PAN: then nobody reads `user` and `adapter_scale`. Knows no samplers.
 """
 
 import torch
@@ -15,10 +16,9 @@ from training.models.frozen_unet import Residuals, decode, encode
 class PersonalisedDenoiser(nn.Module):
     """ε = ε_neg + guidance · (ε_cond − ε_neg), everything per sample."""
 
-    def __init__(self, unet: UNet2DConditionModel, network: PersonalisedAdaptiveNetwork) -> None:
+    def __init__(self, unet: UNet2DConditionModel, network: PersonalisedAdaptiveNetwork | None) -> None:
         super().__init__()
         self.unet, self.network = unet, network
-        self.silent = network.silent  # then the copy is left out
 
     def forward(
         self,
@@ -26,14 +26,15 @@ class PersonalisedDenoiser(nn.Module):
         timestep: Tensor,  # (B, 1) int64
         text: Tensor,  # (B, 77, D)
         negative_text: Tensor,  # (B, 77, D)
-        user: Tensor,  # (B, d) u_gen
+        user: Tensor,  # (B, d) u_gen, padded
         guidance: Tensor,  # (B, 1)
         adapter_scale: Tensor,  # (B, 1)
-        choice_noise: Tensor,  # (B, V) standard Gumbel; without user prompt V is 1 and nothing reads it
     ) -> Tensor:
         t = timestep[:, 0]  # (B,)
-        text = self.network.prompt_for(text, user, adapter_scale, choice_noise)
-        added = None if self.silent else _on_second_half(self.network(latents, t, text, user, adapter_scale))
+        added = None
+        if self.network is not None:
+            u = user[:, : self.network.user_encoder.width]
+            added = _on_second_half(self.network(latents, t, text, u, adapter_scale))
         # One pass of 2B, the unconditional half first. Stacked, not concatenated: an exporter then sees one batch size.
         both = [stack(pair).flatten(0, 1) for pair in ([latents, latents], [t, t], [negative_text, text])]
         encoded = encode(self.unet, *both)

@@ -39,8 +39,9 @@ class FamilyPaths:
     pipeline: Path  # diffusers StableDiffusionPipeline directory
     reward: Path  # transformers CLIPModel directory with tokenizer/ (or tokenizer files beside it)
     perfusion_rm: Path  # plug-ins for `reward`
-    backbone: Path  # diffusers U-Net directory, aligned with everybody's preference; where absent, pipeline/unet
-    adapter: Path  # personalised adaptive network on the backbone
+    backbone: Path  # diffusers U-Net directory, aligned with the population's preference; where absent, pipeline/unet
+    adapter: Path  # personalised adaptive network on the backbone; may be absent: then all taste is in words
+    preferences: Path  # preference weights: how much profiles favour each phrase; may be absent: then nothing is wished
     feature_schema: Path  # feature_schema.json that both were trained with
     phrases: Path  # phrases.json, the professional vocabulary
     defaults: Path  # defaults.json, what a request that leaves a setting out gets; may be absent
@@ -53,6 +54,7 @@ class FamilyPaths:
             perfusion_rm=root / "perfusion_rm",
             backbone=root / "backbone",
             adapter=root / "adapter",
+            preferences=root / "preferences",
             feature_schema=root / "feature_schema.json",
             phrases=root / "phrases.json",
             defaults=root / "defaults.json",
@@ -122,9 +124,11 @@ class FamilyPaths:
                 raise WeightsError(f"{path} holds a {type(config).__name__}, not settings by name")
             return Preprocess(config, clip.config.vision_config.image_size)
 
-    def perfusion(self, unet: UNet2DConditionModel) -> PersonalisedAdaptiveNetwork:
-        network = PersonalisedAdaptiveNetwork.load(self.adapter, unet, self.schema())
-        return _frozen(network)
+    def perfusion(self, unet: UNet2DConditionModel) -> PersonalisedAdaptiveNetwork | None:
+        """The adapter on this U-Net, if the family has one."""
+        if not self.adapter.exists():
+            return None
+        return _frozen(PersonalisedAdaptiveNetwork.load(self.adapter, unet, self.schema()))
 
     def reward_model(self) -> PerFusionRM:
         return _frozen(PerFusionRM.load(self.perfusion_rm, self.clip(), self.schema()))

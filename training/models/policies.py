@@ -39,11 +39,6 @@ class AdaptedUNet(nn.Module):
         """The part that trains; the only one that is saved."""
         return self.network
 
-    @property
-    def n_phrases(self) -> int:
-        """Of `choice_noise`."""
-        return self.network.n_phrases
-
     def with_trained(self, network: nn.Module) -> "AdaptedUNet":
         """The same U-Net with other weights of the trained part, such as their average."""
         assert isinstance(network, PersonalisedAdaptiveNetwork)
@@ -57,21 +52,15 @@ class AdaptedUNet(nn.Module):
         features: Tensor,
         *,
         with_reference: bool = True,
-        choice_noise: Tensor | None = None,
     ) -> Predicted:
         """Of latents (B, C, S, S) at levels (B,); text (G, 77, D) and features (G, F), a row for B/G neighbours.
 
-        `choice_noise` (B, V) is `prompt_for`'s.
+        One pass of the frozen encoder serves both.
         """
-        u = self.network.represent(features)
-        said = self.network.prompt_for(text, u, choice_noise=choice_noise)
-        shared = said is text  # then one pass of the encoder serves both
         with torch.no_grad():
-            plain = encode(self.unet, z_t, t, text) if shared or with_reference else None
-            reference = decode(self.unet, plain) if plain and with_reference else None
-        encoded = plain if plain and shared else encode(self.unet, z_t, t, said)
-        speaks = torch.is_grad_enabled() or not self.network.silent  # zero convolutions are zero until they learn
-        return Predicted(decode(self.unet, encoded, self.network(z_t, t, said, u) if speaks else None), reference)
+            encoded = encode(self.unet, z_t, t, text)
+            reference = decode(self.unet, encoded) if with_reference else None
+        return Predicted(decode(self.unet, encoded, self.network(z_t, t, text, features)), reference)
 
     def without_user(self, z_t: Tensor, t: Tensor, text: Tensor) -> Tensor:
         """The unconditional half of guidance: the plain U-Net."""
@@ -94,8 +83,6 @@ class AdaptedUNet(nn.Module):
 
 class TunedUNet(nn.Module):
     """ε_θ = a U-Net that trains; ε_ref = the frozen one it started from."""
-
-    n_phrases = 1  # of `choice_noise`, which it ignores
 
     def __init__(self, reference: UNet2DConditionModel, unet: UNet2DConditionModel | None = None) -> None:
         super().__init__()
@@ -120,7 +107,6 @@ class TunedUNet(nn.Module):
         features: Tensor,
         *,
         with_reference: bool = True,
-        choice_noise: Tensor | None = None,
     ) -> Predicted:
         """Of latents (B, C, S, S) at levels (B,) with text (G, 77, D), whoever the user is."""
         with torch.no_grad():

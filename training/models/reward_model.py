@@ -95,6 +95,11 @@ class PerFusionRM(nn.Module):
             layer.training = mode and layer.gradient_checkpointing  # or transformers would not checkpoint it
         return self
 
+    @property
+    def user_width(self) -> int:
+        """d, of u; every tower's plug-in has the same."""
+        return len(self.schema.features) * self.config.plugin.embed_dim
+
     def plugin_of(self, tower: str) -> TowerPlugin | None:
         name = "shared" if self.config.variant == "shared" else tower
         return dict(self.plugins.items()).get(name)

@@ -26,7 +26,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
-from training.common.errors import ModelError
+from contract.errors import InputError
 from training.common.loop import Diverged, Stateful, fit, make_run_dir, warmup_cosine, warmup_only
 from training.common.metrics import Ranking, rank_metrics
 from training.common.storage import fingerprint
@@ -238,7 +238,7 @@ def train(
 ) -> RewardScorer:
     """Trains (or resumes), saves what had the lowest held-out loss under out/<model>, and returns it.
 
-    Because it was chosen by them, result.json's ranking flatters: training.reward.evaluate measures on groups of its own.
+    Because it was chosen by them, result.json's ranking flatters; training.reward.evaluate measures on others.
     """
     workers = workers or Workers()
     run = RewardTraining(recipe, groups, starts, preprocess, workers)
@@ -301,7 +301,7 @@ def main() -> int:
         workers.wait()
         groups = reward_groups(arguments.data, family)
         train(recipe, groups, starts, family.preprocess(clip), arguments.out, workers)
-    except (ModelError, Diverged) as error:
+    except (InputError, Diverged) as error:
         print(f"training stopped: {error}", file=sys.stderr)
         return 1
     if workers.is_first:

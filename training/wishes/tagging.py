@@ -1,8 +1,7 @@
-"""Which phrases of a vocabulary each candidate of a group shows, so that picks can be told in words.
+"""Which phrases of a vocabulary each candidate of a group shows, so that picks say something about phrases.
 
-    by_recogniser   read by a network that was trained for the market's attributes
-    by_clip         told by the family's CLIP, which has seen no tags: the phrase of each kind whose text, beside the
-                    picture's category, lies nearest to the picture
+The family's CLIP reads it from the pictures, and no label is needed: the category is the one whose text lies nearest
+to the picture, and of every other kind it is the phrase whose text, beside that category, lies nearest.
 
 Tags are int64 (N, K, kinds), the place of the phrase among its kind's, ABSENT where a garment has none.
 """
@@ -16,36 +15,32 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from contract.vocabulary import Vocabulary, folded
-from lab.market.attributes import ABSENT, to_indices
-from lab.pretraining.train_tokenizer import encode
-from lab.recogniser.recogniser import Recogniser
 from training.common.workers import Workers
 from training.data.groups import GroupError, GroupTensors
 from training.models.family import FamilyPaths
-from training.models.tokens import without_padding
+from training.models.tokens import encode, without_padding
 
+ABSENT = -1
 BATCH = 250  # pictures encoded at once
 
 
-def by_recogniser(groups: GroupTensors, recogniser: Recogniser) -> np.ndarray:
-    """Tags of the market's vocabulary."""
-    images = _pictures(groups)
-    garments = recogniser.read(images.reshape(-1, *images.shape[2:]))
-    return np.stack([to_indices(garment) for garment in garments]).reshape(*groups.selected.shape, -1)
-
-
 @torch.inference_mode()
-def by_clip(groups: GroupTensors, family: FamilyPaths, vocabulary: Vocabulary) -> np.ndarray:
-    """Tags of any vocabulary; CLIP is the family's `reward`."""
-    images, clip = _pictures(groups), family.clip()
-    device = Workers().device
+def tags_by_clip(groups: GroupTensors, family: FamilyPaths, vocabulary: Vocabulary) -> np.ndarray:
+    """Tags of any vocabulary; CLIP is the family's `reward`.
+
+    Raises:
+        GroupError: the groups have no pictures.
+    """
+    if groups.images is None:
+        raise GroupError("what candidates show is read from pictures; these groups have none")
+    clip, device = family.clip(), Workers().device
     clip, preprocess = clip.to(device), family.preprocess(clip).to(device)
     tokenizer, end = family.reward_tokenizer(), clip.config.text_config.eos_token_id
 
     def texts(phrases: Sequence[str]) -> Tensor:  # → (P, e)
-        ids = torch.from_numpy(encode(tokenizer, list(phrases))).to(device)
-        said = clip.text_model(input_ids=without_padding(ids, end)).pooler_output
-        return F.normalize(clip.text_projection(said), dim=-1)
+        ids = torch.from_numpy(encode(tokenizer, phrases)).to(device)
+        pooled = clip.text_model(input_ids=without_padding(ids, end)).pooler_output
+        return F.normalize(clip.text_projection(pooled), dim=-1)
 
     categories = vocabulary.category.phrases
     of_category = texts(categories)  # (C, e)
@@ -53,15 +48,15 @@ def by_clip(groups: GroupTensors, family: FamilyPaths, vocabulary: Vocabulary) -
         torch.stack([texts([f"{category},{phrase}" for phrase in kind.phrases]) for category in categories])
         for kind in vocabulary.kinds[1:]
     ]  # (C, phrases, e) of each
-    flat = images.reshape(-1, *images.shape[2:])
+    flat = groups.images.reshape(-1, *groups.images.shape[2:])
     found = np.empty((len(flat), len(vocabulary.kinds)), np.int64)
-    for at in tqdm(range(0, len(flat), BATCH), desc="telling what candidates show"):
+    for at in tqdm(range(0, len(flat), BATCH), desc="tagging candidates", mininterval=2):
         pixels = preprocess(torch.tensor(flat[at : at + BATCH], device=device))
         seen = F.normalize(clip.visual_projection(clip.vision_model(pixel_values=pixels).pooler_output), dim=-1)
         category = (seen @ of_category.T).argmax(1)  # (B,)
         others = [torch.einsum("be,bpe->bp", seen, of_kind[category]).argmax(1) for of_kind in of_kinds]
         found[at : at + BATCH] = torch.stack([category, *others], dim=1).cpu().numpy()
-    _without_impossible(found, vocabulary)
+    _drop_impossible(found, vocabulary)
     return found.reshape(*groups.selected.shape, -1)
 
 
@@ -73,7 +68,7 @@ def tag_vectors(tags: np.ndarray, sizes: Sequence[int]) -> Tensor:
     return torch.cat([part[..., :-1] for part in parts], dim=-1).float()
 
 
-def _without_impossible(tags: np.ndarray, vocabulary: Vocabulary) -> None:
+def _drop_impossible(tags: np.ndarray, vocabulary: Vocabulary) -> None:
     """Makes kinds absent, in (N, kinds), that a garment with its other phrases cannot have."""
     names = [kind.name for kind in vocabulary.kinds]
     for k, kind in enumerate(vocabulary.kinds):
@@ -81,9 +76,3 @@ def _without_impossible(tags: np.ndarray, vocabulary: Vocabulary) -> None:
             others = vocabulary.kinds[names.index(of)].phrases
             allowed = np.array([folded(phrase) in needed for phrase in others] + [False])  # ABSENT reads the last
             tags[~allowed[tags[:, names.index(of)]], k] = ABSENT
-
-
-def _pictures(groups: GroupTensors) -> np.ndarray:
-    if groups.images is None:
-        raise GroupError("what candidates show is read on pictures; these groups have none")
-    return groups.images

@@ -1,81 +1,67 @@
-"""Teaches an adapter its user prompt from a table of groups: what a user likes, said to the U-Net in phrases.
+"""Fits preference weights on any table of groups: which phrases merchants of a profile favour. Minutes on one core.
 
-    python -m training.wishes.train --data TABLE --out build/user_prompt --unet build/generator/dpo/unet
+    python -m training.wishes.train --data TABLE --out build/wishes
 
-Three things, none of which is done twice. The family's CLIP tells which phrases of phrases.json every candidate shows
-(no labels are needed). A keyword model learns from the picks which of them each profile favours. The user prompt of a
-silent adapter learns to say those favours beside any prompt that leaves them open. The aligned U-Net is that of
-`--stages dpo` of training.generator.train; the adapter, in the family's format, belongs on it. Tags and keyword model
-are kept in build/prepared; `--out` gets picks.json (how well profiles predict them), checkpoint.pt, log.jsonl, log.png,
-tensorboard/ and adapter/. The same command again resumes.
+The family's CLIP reads which phrases of phrases.json every candidate shows (no labels are needed), and a choice model
+learns from the picks which of them each profile favours. What it needs of a family is `reward/`, `phrases.json` and
+`feature_schema.json`. Tags are kept in build/prepared, so the same command again is quick. `--out` gets
+
+    preferences/   the weights, a part of the family: cp -rT build/wishes/preferences FAMILY/preferences
+    picks.json     what held-out picks cost by profile, and by the population average alone
 
 A kind of phrases is a choice: one with a single phrase is never wished for, so give "belted" its "beltless".
-
-The log's columns: favours (squared error, in variances), unread (cross-entropy of a prompt's tokens), openings (of
-which kinds it leaves open), any (of tokens at random); on profiles nobody has: text (squared error of the text states;
-of the prompt's own: silent) and right (share of kinds whose favourite phrase is the keyword model's).
 """
 
 import argparse
 import hashlib
 import json
-import os
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from contract.vocabulary import Vocabulary, VocabularyError
-from training.common.errors import FeatureError, ModelError, reading
-from training.common.loop import Diverged, make_run_dir
+from contract.errors import FeatureError, InputError, VocabularyError
+from contract.feature_schema import FeatureSchema
+from contract.vocabulary import Vocabulary
+from training.common.loop import make_run_dir
 from training.common.storage import fingerprint
 from training.data.groups import GroupError, GroupTensors, update_with
 from training.data.load import CACHE, is_table, kept, reward_groups
-from training.data.table import read_table
-from training.generator.user_prompt import UserPromptRecipe, Wishing, language_of, train_user_prompt
-from training.models.adaptive_network import PersonalisedAdaptiveNetwork
+from training.data.table import read_schema, read_table
 from training.models.family import TINY, FamilyPaths, hush_libraries
-from training.models.frozen_unet import load_unet
-from training.wishes.preferences import KeywordModel, fit, held_out_losses
-from training.wishes.tagging import by_clip
-
-CHANGES = {  # of the recipe, and what they are
-    "steps": "optimizer steps",
-    "lr": "of AdamW, after the warm-up",
-    "embed_dim": "width of one feature's embedding",
-    "seed": "of everything that is drawn",
-}
+from training.wishes.preferences import PreferenceWeights, fit, held_out_losses
+from training.wishes.tagging import tags_by_clip
 
 
-def wishing_of(data: Path, family: FamilyPaths, out: Path) -> Wishing:
-    """What a table's picks say of its users' wishes.
+def train(data: Path, family: FamilyPaths, out: Path) -> PreferenceWeights:
+    """Fits the weights of a table's picks, and writes them with what they predict.
 
     Raises:
-        VocabularyError: no prompt names a category of phrases.json.
-        FeatureError: the table has other features than the family.
-        GroupError: the picks favour nothing.
+        InputError: something does not fit together; before long work wherever it can be seen.
     """
-    vocabulary = family.vocabulary()
-    prompts = _prompts(data, family, vocabulary)
+    make_run_dir(out)
+    vocabulary = check(data, family)
     groups = reward_groups(data, family)
-    if groups.schema != family.schema():
-        theirs = data / "feature_schema.json"
-        raise FeatureError(f"{theirs} and {family.feature_schema} differ; an adapter is made for the family's")
-    model = _keyword_model(groups, family, vocabulary, out)
-    return Wishing(model, groups.schema, np.unique(groups.features, axis=0), prompts)
+    tags = tags_of(groups, family, vocabulary)
+    model = fit(tags, groups, vocabulary)
+    picks = predicted(model, tags, groups)
+    (out / "picks.json").write_text(json.dumps(picks, indent=1) + "\n")
+    print(verdict(picks))
+    if not model.weights.any():
+        raise GroupError(f"{len(groups)} groups favour no phrase: there is nothing to wish for")
+    model.save(out / "preferences")
+    return model
 
 
-def check(data: Path, recipe: UserPromptRecipe, family: FamilyPaths, unet: Path) -> None:
-    """Refuses what could not be trained, before long work.
+def check(data: Path, family: FamilyPaths) -> Vocabulary:
+    """The family's vocabulary, if wishes can be learnt from this table.
 
     Raises:
-        ModelError: names what does not fit.
+        GroupError: not a table.
+        FeatureError: the table has another feature schema than the family.
+        VocabularyError: the phrases offer no choice, or no prompt names a category.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise ModelError("a user prompt is taught by one process; run it without torchrun")
-    family.check_pipeline(("text_encoder", "tokenizer"))
     if not data.is_dir():
         raise GroupError(f"{data} is not a directory" if data.exists() else f"{data} does not exist")
     if not is_table(data):
@@ -83,105 +69,75 @@ def check(data: Path, recipe: UserPromptRecipe, family: FamilyPaths, unet: Path)
     vocabulary = family.vocabulary()
     if not any(len(kind.phrases) > 1 for kind in vocabulary.kinds[1:]):
         raise VocabularyError(f"{family.phrases}: no kind after the category has two phrases to choose from")
-    language = language_of(family, vocabulary)
-    PersonalisedAdaptiveNetwork.from_unet(load_unet(unet), family.schema(), recipe.embed_dim, language=language)
-
-
-def _prompts(data: Path, family: FamilyPaths, vocabulary: Vocabulary) -> list[str]:
-    """Those that wishes can be said beside."""
+    check_schema(read_schema(data), family.schema(), data)
     prompts = [group.prompt for group in read_table(data, images=False)]
-    understood = [prompt for prompt in prompts if vocabulary.category.name in vocabulary.asked(prompt)]
-    if not understood:
+    named = sum(vocabulary.category.name in vocabulary.asked(prompt) for prompt in prompts)
+    if not named:
         some = ", ".join(vocabulary.category.phrases[:3])
         raise VocabularyError(f"no prompt of {data} names a category of {family.phrases} ({some}, …)")
-    if len(understood) < len(prompts):
-        print(f"{len(prompts) - len(understood)} of {len(prompts)} prompts name no category: not taught on")
-    return understood
+    if named < len(prompts):
+        print(f"{len(prompts) - named} of {len(prompts)} prompts name no category; in service nothing is added to such")
+    return vocabulary
 
 
-def _keyword_model(groups: GroupTensors, family: FamilyPaths, vocabulary: Vocabulary, out: Path) -> KeywordModel:
-    """The one that these picks and this CLIP made before, or a new one."""
-    seen = _fingerprint_of_tags(groups, family, vocabulary)
-    path = CACHE / f"keywords-{seen}-{groups.fingerprint()}.npz"
-    tags = kept(CACHE / f"tags-{seen}.npy", lambda: by_clip(groups, family, vocabulary))
-    if not path.exists():
-        unfinished = path.with_suffix(".new.npz")
-        fit(tags, groups, vocabulary).save(unfinished)
-        unfinished.replace(path)
-    model = KeywordModel.load(path)
-    told = out / "picks.json"
-    if not told.exists() or _read(told)["keywords"] != path.stem:
-        unfinished = told.with_suffix(".new.json")
-        unfinished.write_text(json.dumps({"keywords": path.stem} | _predicted(model, tags, groups), indent=1) + "\n")
-        unfinished.replace(told)
-    _tell(_read(told))
-    if not model.weights.any():
-        raise GroupError(f"{len(groups)} groups favour no phrase: there is nothing to teach")
-    return model
+def check_schema(found: FeatureSchema, wanted: FeatureSchema, data: Path) -> None:
+    """Refuses a table of another schema, naming the first feature that differs."""
+    if found == wanted:
+        return
+    ours = {feature.name: feature for feature in wanted.features}
+    theirs = {feature.name: feature for feature in found.features}
+    odd = next((name for name in [*ours, *theirs] if ours.get(name) != theirs.get(name)), None)
+    what = f"differ in the feature {odd!r}" if odd else "have their features in another order or version"
+    raise FeatureError(f"{data / 'feature_schema.json'} and the family's schema {what}")
 
 
-def _fingerprint_of_tags(groups: GroupTensors, family: FamilyPaths, vocabulary: Vocabulary) -> str:
-    """Of the pictures, and of all that decides what CLIP tells of them."""
+def tags_of(groups: GroupTensors, family: FamilyPaths, vocabulary: Vocabulary) -> np.ndarray:
+    """What candidates show, read once for these pictures, this vocabulary and this CLIP."""
     clip = family.clip()
     how = (groups.selected.shape, vocabulary, fingerprint(clip), family.preprocess(clip).settings)
     digest = hashlib.sha256(repr(how).encode())
     digest.update(family.reward_tokenizer().backend_tokenizer.to_str().encode())
     assert groups.images is not None  # prepared from a table
     update_with(digest, groups.images)
-    return digest.hexdigest()[:16]
+    path = CACHE / f"tags-{digest.hexdigest()[:16]}.npy"
+    return kept(path, lambda: tags_by_clip(groups, family, vocabulary))
 
 
-def _predicted(model: KeywordModel, tags: np.ndarray, groups: GroupTensors) -> dict[str, float]:
-    """What the picks of held-out groups cost, by profile and whoever it is, in nats a group."""
+def predicted(model: PreferenceWeights, tags: np.ndarray, groups: GroupTensors) -> dict[str, float]:
+    """What the picks of held-out groups cost, by profile and by the population average, in nats a group."""
     alike = replace(groups, features=np.zeros_like(groups.features))
     by_profile = held_out_losses(model, tags, groups)
-    whoever = held_out_losses(fit(tags, alike, model.vocabulary), tags, alike)
-    gain = whoever - by_profile
+    average = held_out_losses(fit(tags, alike, model.vocabulary), tags, alike)
+    gain = average - by_profile
     return {
-        "held_out_groups": len(gain), "by_profile": float(by_profile.mean()), "whoever": float(whoever.mean()),
+        "held_out_groups": len(gain), "by_profile": float(by_profile.mean()), "by_average": float(average.mean()),
         "gain": float(gain.mean()), "standard_error": float(gain.std() / max(1, len(gain) - 1) ** 0.5),
     }  # fmt: skip
 
 
-def _read(path: Path) -> dict[str, Any]:
-    with reading(path):
-        found: dict[str, Any] = json.loads(path.read_text())
-    return found
-
-
-def _tell(found: dict[str, Any]) -> None:
-    """Says whether the picks of held-out groups tell users apart."""
-    gain, error = found["gain"], found["standard_error"]
-    costs = f"{found['by_profile']:.3f} by profile, {found['whoever']:.3f} whoever it is"
-    print(f"{found['held_out_groups']} held-out groups, in nats a group: {costs}; gain {gain:.3f} ± {error:.3f}")
-    if gain < 2 * error or not gain > 0:
-        print("these picks do not show that profiles tell users apart; little that is said will be personal")
+def verdict(picks: dict[str, float]) -> str:
+    """Whether the picks of held-out groups tell merchants apart, for a reader."""
+    gain, error = picks["gain"], picks["standard_error"]
+    costs = f"{picks['by_profile']:.3f} by profile, {picks['by_average']:.3f} by the population average"
+    line = f"{picks['held_out_groups']} held-out groups, nats a group: {costs}; gain {gain:.3f} ± {error:.3f}"
+    if gain >= 2 * error and gain > 0:
+        return line
+    return line + "\nthese picks do not show that profiles tell merchants apart; few wishes will be personal"
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True, help="table of groups")
-    parser.add_argument("--out", type=Path, required=True, help="where the run is kept; the same again resumes")
-    parser.add_argument("--weights", type=Path, default=TINY, help="family with pipeline/ and reward/ (%(default)s)")
-    parser.add_argument("--unet", type=Path, help="diffusers U-Net directory (default: the family's backbone)")
-    for name, what in CHANGES.items():
-        field = UserPromptRecipe.__dataclass_fields__[name]
-        told = f"{what} (default: %(default)s)"
-        parser.add_argument(f"--{name.replace('_', '-')}", type=field.type, default=field.default, help=told)
+    parser.add_argument("--data", type=Path, required=True, help="table of groups (training.data.table)")
+    parser.add_argument("--out", type=Path, required=True, help="where the weights are written")
+    parser.add_argument("--weights", type=Path, default=TINY, help="the family (default: %(default)s)")
     arguments = parser.parse_args()
     hush_libraries()
-    family = FamilyPaths.under(arguments.weights)
     try:
-        recipe = UserPromptRecipe(**{name: getattr(arguments, name) for name in CHANGES})
-        unet = arguments.unet or family.backbone_files
-        make_run_dir(arguments.out)
-        check(arguments.data, recipe, family, unet)
-        wishing = wishing_of(arguments.data, family, arguments.out)
-        adapter = train_user_prompt(recipe, wishing, family, arguments.out, unet)
-    except (ModelError, Diverged, OSError) as error:
+        train(arguments.data, FamilyPaths.under(arguments.weights), arguments.out)
+    except (InputError, OSError) as error:
         print(f"training stopped: {error}", file=sys.stderr)
         return 1
-    print(f"adapter written to {adapter}")
+    print(f"preference weights written to {arguments.out / 'preferences'}")
     return 0
 
 

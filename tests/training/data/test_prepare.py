@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from contract.errors import FeatureError
 from contract.feature_schema import FeatureSchema
-from training.common.errors import FeatureError
 from training.data.prepare import decode, prepare, shuffled
 from training.data.table import Candidate, Group, TableError, write_table
 from training.models.family import FamilyPaths

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from transformers import CLIPModel
 
 from contract.feature_schema import FeatureSchema
-from training.exporting.contract import Contract, TensorSpec
+from training.exporting.tensor_contract import Contract, TensorSpec
 from training.exporting.errors import ContractError, NumericalError
 from training.exporting.graphs import RewardText, TextStates
 from training.exporting.onnx_file import export_onnx, verify

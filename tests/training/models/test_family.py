@@ -10,7 +10,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from training.common.errors import FeatureError, ModelError, WeightsError
+from contract.errors import FeatureError
+from training.common.errors import ModelError, WeightsError
 from training.models.family import FamilyPaths
 
 UNET, TEXT, VAE = ("pipeline/unet", "pipeline/text_encoder", "pipeline/vae")

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from contract.errors import FeatureError
 from contract.feature_schema import Feature, FeatureSchema
-from training.common.errors import FeatureError
 from training.models.feature_crossing import UserEncoder, drop_features
 
 

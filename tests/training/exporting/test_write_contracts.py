@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from training.common.errors import ModelError, WeightsError
-from training.exporting.contract import read_contract
-from training.exporting.contracts import resized, shapes_of, write_contracts
+from training.exporting.tensor_contract import read_contract
+from training.exporting.write_contracts import resized, shapes_of, write_contracts
 from training.exporting.graphs import BUILDERS
 from training.exporting.manifest import tensor_sizes
 from training.models.family import TINY, FamilyPaths

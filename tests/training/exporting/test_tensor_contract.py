@@ -6,7 +6,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from training.exporting.contract import Contract, TensorSpec, check_graph, read_contract
+from training.exporting.tensor_contract import Contract, TensorSpec, check_graph, read_contract
 from training.exporting.errors import ContractError
 from training.exporting.graphs import BUILDERS, SOURCES
 from training.exporting.manifest import tensor_sizes

@@ -1,0 +1,61 @@
+"""How well a reward model predicts picks on the simulated market, against what could be known.
+
+    python -m lab.preference.evaluate --data build/unseen --model training/weights/tiny
+
+What `python -m training.reward.evaluate` prints, and from the truth.parquet beside the table 95 % intervals over users,
+one block per category, and the ceilings: the GAUC of the best possible ranking without the user, from the features
+alone, and with the whole truth.
+
+share of the ceiling = (GAUC − without the user) / (from the features − without the user)
+
+For merchants nobody trained on that is a ceiling. A model may learn more of merchants it trained on, whose features
+give them away: there it can pass 1, up to what `full` allows.
+"""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from contract.errors import InputError
+from lab.market.table import TRUTH
+from lab.preference.report import RoundsWithTruth, measure, table
+from training.common.errors import ModelError
+from training.models.family import FamilyPaths, hush_libraries
+from training.reward.evaluate import family_of, model_in, parser_of, rankings, scores_of, write
+from training.reward.recipes import Model
+
+
+def evaluate(data: Path, family: FamilyPaths, *, name: Model = "perfusion_rm") -> dict[str, Any]:
+    """All that the module says of the model `name`, as JSON values.
+
+    Raises:
+        ModelError: there is no truth beside the table.
+    """
+    if not (data / TRUTH).exists():
+        raise ModelError(f"{data} has no {TRUTH}: python -m training.reward.evaluate needs none")
+    groups, scores = scores_of(data, family, name=name)
+    rounds, by_name = RoundsWithTruth.of(groups, data), {name: [values] for name, values in scores.items()}
+    sets = {"all": measure(rounds, by_name)}
+    for category in np.unique(rounds.categories):
+        sets[str(category)] = measure(rounds.only(rounds.categories == category), by_name)
+    return rankings(groups, scores) | {"sets": sets}
+
+
+def main() -> int:
+    arguments = parser_of(__doc__).parse_args()
+    hush_libraries()
+    try:
+        family, name = family_of(arguments.model, arguments.weights), model_in(arguments.model)
+        found = evaluate(arguments.data, family, name=name)
+        print(table(found))
+        write(found, arguments.out)
+    except InputError as error:
+        print(f"cannot evaluate: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,125 @@
+"""Writes the tensor contract for a family of other sizes: a model repository's config.pbtxt files.
+
+    python -m training.exporting.write_contracts --weights build/sd15 --out build/sd15_repository --max-batch 4
+
+Names, types, policies and the comment at the top are those of the repository given by --like; the dimensions follow
+from the family's own configurations, those of user, features and phrases padded to the contract's maxima. Then
+`python -m training.exporting.export --weights … --repository …` fills it.
+"""
+
+import argparse
+import sys
+from collections.abc import Mapping
+from itertools import takewhile
+from pathlib import Path
+
+from google.protobuf import text_format
+from tritonclient.grpc import model_config_pb2
+
+from contract import tensors
+from contract.errors import InputError
+from training.common.errors import ModelError
+from training.common.storage import read_config
+from training.exporting.graphs import BUILDERS
+from training.exporting.manifest import sizes_in_use
+from training.models.family import FamilyPaths, hush_libraries
+from training.models.tokens import TOKENS
+
+AT_LEAST = {"text_encoder": 8}  # smallest batch limits: a round's prompt, its negative and some wished prompts
+Shapes = Mapping[str, tuple[int, ...]]  # tensor → dimensions without the batch
+
+
+def shapes_of(paths: FamilyPaths) -> dict[str, Shapes]:
+    """What every model's tensors measure in this family, from its configuration files; no weights are read.
+
+    Raises:
+        WeightsError: a part is missing.
+        ExportError: the plug-ins and the adapter were trained with another feature schema than the family's.
+    """
+    unet, vae = read_config(paths.backbone_files), read_config(paths.pipeline / "vae")
+    text, clip = read_config(paths.pipeline / "text_encoder"), read_config(paths.reward)
+    in_use = sizes_in_use(paths)
+    side = unet["sample_size"]
+    picture = side * 2 ** (len(vae["block_out_channels"]) - 1)
+    latents, image = (unet["in_channels"], side, side), (picture, picture, 3)
+    states, ids = (TOKENS, text["hidden_size"]), (TOKENS,)
+    of_reward = (tensors.room_for(in_use.reward_user_width, tensors.REWARD_USER_WIDTH),)
+    of_generator = (tensors.room_for(in_use.generator_user_width, tensors.GENERATOR_USER_WIDTH),)
+    embedding = (clip["projection_dim"],)
+    return {
+        "denoiser": {
+            "latents": latents, "noise": latents, "text": states, "negative_text": states, "user": of_generator,
+            "timestep": (1,), "guidance": (1,), "adapter_scale": (1,),
+        },
+        "vae_decoder": {"latents": latents, "image": image},
+        "vae_encoder": {"latents": latents, "image": image},
+        "user_encoder": {
+            "features": (tensors.room_for(in_use.feature_slots, tensors.FEATURE_SLOTS),),
+            "reward_text_user": of_reward, "reward_image_user": of_reward, "generator_user": of_generator,
+            "favours": (tensors.room_for(in_use.phrases, tensors.PHRASES),),
+        },
+        "text_encoder": {"input_ids": ids, "hidden": states},
+        "reward_text": {"input_ids": ids, "user": of_reward, "embedding": embedding},
+        "reward_image": {"image": image, "user": of_reward, "embedding": embedding},
+    }  # fmt: skip
+
+
+def resized(
+    text: str, shapes: Shapes, max_batch: int | None = None, instances: int | None = None
+) -> model_config_pb2.ModelConfig:
+    """A config.pbtxt with these dimensions; warm-ups larger than `max_batch` are left out.
+
+    Raises:
+        ModelError: it names a tensor that `shapes` does not know.
+    """
+    config = text_format.Parse(text, model_config_pb2.ModelConfig())
+    warmed = [(name, tensor) for warmup in config.model_warmup for name, tensor in warmup.inputs.items()]
+    for name, tensor in [*((t.name, t) for t in (*config.input, *config.output)), *warmed]:
+        if name not in shapes:
+            raise ModelError(f"config.pbtxt names the tensor {name!r}, which the family does not have")
+        tensor.dims[:] = shapes[name]
+    if max_batch is not None:
+        config.max_batch_size = max_batch
+        kept = [warmup for warmup in config.model_warmup if warmup.batch_size <= max_batch]
+        del config.model_warmup[:]
+        config.model_warmup.extend(kept)
+    if instances is not None:
+        del config.instance_group[:]
+        config.instance_group.add(count=instances)
+    return config
+
+
+def write_contracts(
+    paths: FamilyPaths, like: Path, out: Path, max_batch: int | None = None, instances: int | None = None
+) -> None:
+    """One config.pbtxt for every model; `instances` of each, instead of as many as `like` says."""
+    for model, shapes in shapes_of(paths).items():
+        limit = None if max_batch is None else max(max_batch, AT_LEAST.get(model, 1))
+        text = (like / model / "config.pbtxt").read_text(encoding="utf-8")
+        comment = "\n".join(takewhile(lambda line: line.startswith("#"), text.splitlines()))
+        config = text_format.MessageToString(resized(text, shapes, limit, instances))
+        (out / model).mkdir(parents=True, exist_ok=True)
+        (out / model / "config.pbtxt").write_text(f"{comment}\n{config}", encoding="utf-8")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--weights", type=Path, required=True, help="the family's directory")
+    parser.add_argument("--out", type=Path, required=True, help="the new model repository")
+    parser.add_argument("--like", type=Path, default=Path("model_repository"), help="(default: %(default)s)")
+    parser.add_argument("--max-batch", type=int, help="largest batch of every model, of the text encoder 8 at least")
+    parser.add_argument("--instances", type=int, help="of every model; each has its own copy of the weights")
+    arguments = parser.parse_args()
+    hush_libraries()
+    try:
+        family, limits = FamilyPaths.under(arguments.weights), (arguments.max_batch, arguments.instances)
+        write_contracts(family, arguments.like, arguments.out, *limits)
+    except (InputError, OSError) as error:
+        print(f"no contract written: {error}", file=sys.stderr)
+        return 1
+    print(f"contracts of {len(BUILDERS)} models written to {arguments.out}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
