@@ -7,7 +7,7 @@ SHELL := /bin/sh
 MAKEFLAGS += --no-print-directory
 
 # The code runs from the source tree.
-export PYTHONPATH := .:protos/gen
+export PYTHONPATH := .:protos/gen:protos/client
 export PYTHONUNBUFFERED := 1
 
 NAME ?= local
@@ -19,11 +19,11 @@ KAFKA_JARS := build/kafka-jars
 INSTALLED := prerequisites .venv/installed .venv-services/installed .venv-triton/installed $(KAFKA_JARS)/fetched
 RELEASE := model_repository/releases/current
 # What an export depends on: weights, contracts, and the code of the models.
-EXPORTED := $(shell find training/weights model_repository/*/config.pbtxt training/models training/family.py \
-    training/export* -type f \
+EXPORTED := $(shell find training/weights model_repository/*/config.pbtxt contract training/models training/exporting \
+    training/wishes/preferences.py -type f \
     -not -name '*.pyc' 2>/dev/null | tr '\n' ' ')
 
-.PHONY: help demo test up down restart status logs setup export lint protos train-tiny eval-reward eval-generation \
+.PHONY: help demo test up down restart status logs setup export lint protos client-wheel train-tiny eval-reward eval-generation \
     eval-suggestions bench-reward bench-reward-full bench-generator bench-generator-full clean prerequisites
 
 help: ## this list
@@ -62,16 +62,20 @@ setup: $(INSTALLED) ## make the virtual environments, fetch Kafka's jars
 
 export: setup $(RELEASE) ## write the release in service to model_repository/
 
-lint: setup ## ruff, mypy, import-linter, buf, proto drift
+lint: setup ## ruff, mypy, import-linter, buf (lint and breaking), proto drift
 	.venv/bin/ruff check
 	.venv/bin/ruff format --check
 	.venv/bin/mypy
 	.venv/bin/lint-imports --no-logo
 	.venv/bin/buf lint
+	.venv/bin/buf breaking --against protos/published.binpb
 	.venv/bin/python protos/generate.py --check
 
 protos: setup ## regenerate protos/gen from protos/perfusion
 	.venv/bin/python protos/generate.py
+
+client-wheel: setup ## the wheel of stubs and client, for other teams, into build/dist
+	.venv/bin/python protos/wheel.py build/dist
 
 train-tiny: setup ## train the tiny family from nothing into training/weights/tiny, resumable; hours
 	.venv/bin/python -m lab.tiny

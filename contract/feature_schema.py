@@ -11,6 +11,7 @@ refused: `problems` is strict, because somebody is there to correct a slip. Know
 
 import json
 import math
+import sys
 from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -65,10 +66,12 @@ class Feature:
             raise FeatureError(f"feature {self.name!r}: the vocabulary repeats a value")
         if self.kind != "numeric" and not self.vocabulary:
             raise FeatureError(f"feature {self.name!r}: the vocabulary is empty")
+        if not all(map(_is_number, self.boundaries)) or not all(map(_is_bound, (self.min, self.max))):
+            raise FeatureError(f"feature {self.name!r}: min, max and boundaries must be numbers")
         if sorted(set(self.boundaries)) != list(self.boundaries):
             raise FeatureError(f"feature {self.name!r}: boundaries must ascend")
-        if self.max_values < 1:
-            raise FeatureError(f"feature {self.name!r}: max_values must be at least 1")
+        if not isinstance(self.max_values, int) or self.max_values < 1:
+            raise FeatureError(f"feature {self.name!r}: max_values must be a whole number from 1")
 
     @property
     def n_slots(self) -> int:
@@ -114,7 +117,7 @@ class Feature:
             case "numeric":
                 if isinstance(value, bool) or not isinstance(value, int | float):
                     return "must be a number"
-                if not math.isfinite(value):
+                if not _is_number(value):
                     return "must be a finite number"
                 in_range = self.min <= value <= self.max
                 return None if in_range else f"must be from {self.min!r} to {self.max!r}, not {value!r}"
@@ -230,4 +233,10 @@ def _feature_from_json(entry: Mapping[str, Any]) -> Feature:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    """Whether this is a number as a double holds it; JSON has whole numbers that none does."""
+    return _is_bound(value) and abs(value) <= sys.float_info.max
+
+
+def _is_bound(value: Any) -> bool:
+    """Whether this is a number or an infinity."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and value == value

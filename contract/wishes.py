@@ -27,8 +27,8 @@ def wishes(
 ) -> list[str]:
     """Phrases to add to a prompt, those first that are favoured most.
 
-    None for a prompt without category, and none for an unknown merchant. A kind with one phrase is no choice, and
-    neither is one whose other phrases are refused.
+    None for a prompt without category, and none for an unknown merchant. A kind with one phrase is no choice. In a
+    refused phrase's place the next best of its kind is added, and none of a kind that is refused altogether.
 
     Args:
         noise: standard Gumbel, one value a phrase  # (V,); without it, everybody gets their favourites.

@@ -16,7 +16,7 @@ model. Knows nothing about where groups come from.
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -101,7 +101,7 @@ class GroupTensors:
     def rows(self, rows: slice | np.ndarray) -> "GroupTensors":
         """These groups only; a slice copies nothing."""
         arrays = {name: getattr(self, name) for name in (*REQUIRED, *OPTIONAL, *NAMES)}
-        return GroupTensors(self.schema, **{n: None if a is None else a[rows] for n, a in arrays.items()})
+        return replace(self, **{name: array[rows] for name, array in arrays.items() if array is not None})
 
     def save(self, directory: Path) -> None:
         directory.mkdir(parents=True, exist_ok=True)

@@ -90,7 +90,7 @@ def write_table(directory: Path, groups: Iterable[Group], schema: FeatureSchema)
     if any(directory.glob("groups-*.parquet")):
         raise TableError(f"{directory} holds a table already")
     directory.mkdir(parents=True, exist_ok=True)
-    writer, count, rows = None, 0, []
+    writer, count, rows = None, 0, list[dict[str, Any]]()
     try:
         for group in groups:
             if count % ROWS_PER_FILE == 0:
@@ -220,13 +220,13 @@ def _fits(found: pa.DataType, wanted: pa.DataType) -> bool:
         names = {f.name: f.type for f in found} if pa.types.is_struct(found) else {}
         return all(f.name in names and _fits(names[f.name], f.type) for f in wanted)
     if pa.types.is_timestamp(wanted):
-        return pa.types.is_timestamp(found) or pa.types.is_null(found)
+        return any(kind(found) for kind in (pa.types.is_timestamp, pa.types.is_null))
     if pa.types.is_string(wanted):
-        return pa.types.is_string(found) or pa.types.is_large_string(found) or pa.types.is_null(found)
+        return any(kind(found) for kind in (pa.types.is_string, pa.types.is_large_string, pa.types.is_null))
     if pa.types.is_binary(wanted):
-        return pa.types.is_binary(found) or pa.types.is_large_binary(found) or pa.types.is_null(found)
+        return any(kind(found) for kind in (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_null))
     if pa.types.is_integer(wanted):
-        return pa.types.is_integer(found) or pa.types.is_null(found)
+        return any(kind(found) for kind in (pa.types.is_integer, pa.types.is_null))
     return bool(found == wanted)
 
 
@@ -243,5 +243,6 @@ def _rows(path: Path, images: bool) -> Iterator[dict[str, Any]]:
 def _element_name(path: Path) -> str:
     """Parquet writers call a list's elements `list.element` or, older ones, `list.item`."""
     with pq.ParquetFile(path) as file:
-        names = [file.schema.column(i).path for i in range(len(file.schema))]
-    return next(name.removeprefix("candidates.").removesuffix(".image_id") for name in names if "image_id" in name)
+        names = [str(file.schema.column(i).path) for i in range(len(file.schema))]
+    inside = [name.removeprefix("candidates.") for name in names if name.startswith("candidates.")]
+    return next(name.removesuffix(".image_id") for name in inside if name.endswith(".image_id"))

@@ -46,13 +46,18 @@ class Starts:
     blip: ImageReward | None = None
 
 
-def build(recipe: RewardRecipe, starts: Starts, schema: FeatureSchema) -> nn.Module:
+def build(recipe: RewardRecipe, starts: Starts, schema: FeatureSchema | None) -> nn.Module:
     """The untrained model (pixels, input_ids, features) → (B, K); what trains has requires_grad.
 
+    Args:
+        schema: of the profiles; the baselines read none.
+
     Raises:
-        WeightsError: ImageReward without a BLIP to start from.
+        WeightsError: ImageReward without a BLIP to start from, or PerFusionRM without a schema.
     """
     if recipe.model in VARIANTS:
+        if schema is None:
+            raise WeightsError(f"{recipe.model} reads profiles; no feature schema was given")
         return PerFusionRM(starts.clip, schema, recipe.config())
     if recipe.model == "aesthetics":
         return Aesthetics(starts.clip)
@@ -117,7 +122,6 @@ def load(model: Model, path: Path | None, starts: Starts, schema: FeatureSchema 
         return PickScore(load_pretrained(CLIPModel, path))
     if path is not None and model == "imagereward":
         starts = replace(starts, blip=_blip_like(path))
-    schema = schema or FeatureSchema(())
     untrained = build(RewardRecipe(model, unlocked_vision=0, unlocked_text=0), starts, schema)
     if path is not None:
         fill(untrained, read_checkpoint(path / "model.safetensors"), path)
