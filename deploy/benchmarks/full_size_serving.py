@@ -18,7 +18,7 @@ from pathlib import Path
 import grpc
 from perfusion.v1.generation_service_pb2 import GenerateRequest
 
-from deploy.demo.rounds import put_profile
+from deploy.demo.playing import put_profile
 from deploy.local.clients import connect
 from deploy.local.cluster import Cluster, ClusterError
 from deploy.local.layout import ROOT, Layout

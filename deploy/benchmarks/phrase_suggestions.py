@@ -25,7 +25,8 @@ from perfusion.v1.generation_service_pb2 import SuggestPhrasesRequest
 from scipy.stats import spearmanr
 from tqdm import tqdm
 
-from deploy.demo.rounds import CALL_TIMEOUT_S, put_profile
+from contract.limits import MAX_SUGGESTIONS
+from deploy.demo.playing import CALL_TIMEOUT_S, put_profile
 from deploy.local.clients import Clients, connect
 from deploy.local.cluster import Cluster, ClusterError
 from deploy.local.layout import ROOT, Layout
@@ -52,7 +53,7 @@ def measure(clients: Clients, rounds: Rounds, tick: Callable[[], None]) -> dict[
 
 
 def _suggested(clients: Clients, who: Merchant, prompt: str) -> dict[str, float]:
-    query = SuggestPhrasesRequest(user_id=who.user_id, prompt=prompt, max_suggestions=50)
+    query = SuggestPhrasesRequest(user_id=who.user_id, prompt=prompt, max_suggestions=MAX_SUGGESTIONS)
     suggestions = clients.generation.SuggestPhrases(query, timeout=CALL_TIMEOUT_S).suggestions
     gains = np.array([_gain(who, prompt, each.phrase) for each in suggestions])  # (P,) best first, NaN: out of place
     out_of_place, gains = np.isnan(gains), np.nan_to_num(gains)

@@ -15,13 +15,13 @@ from tqdm import tqdm
 from deploy.demo import case_study, report
 from deploy.demo.case_study import GROUPS, PROMPT, StorePlayed
 from deploy.demo.judge import Judge
-from deploy.demo.rounds import Played, play
+from deploy.demo.playing import Played, play
 from deploy.demo.speed import denoise_vs_bare_onnx
 from deploy.local.clients import Clients, connect
 from deploy.local.layout import ROOT, Layout
 from lab.market.merchants import case_study as case_study_merchants
 
-RECOGNISER = ROOT / "training" / "weights" / "tiny" / "recogniser"
+RECOGNISER = ROOT / "lab" / "recogniser" / "weights"
 
 
 def main() -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from deploy.demo.judge import Judge
-from deploy.demo.rounds import GROUP_SIZE, Pictures, Played, count_read_back, play, put_profile, submit_pick
+from deploy.demo.playing import GROUP_SIZE, Pictures, Played, count_read_back, play, put_profile, submit_pick
 from deploy.local.clients import Clients
 from deploy.local.layout import Layout
 from lab.market.merchants import Merchant
@@ -22,7 +22,7 @@ CHOICE_SEED = 5
 
 @dataclass
 class StorePlayed:
-    """What one store saw: groups of the same seeds with its own taste and with nobody's."""
+    """What one store saw: groups of the same seeds with and without personalisation."""
 
     merchant: Merchant
     personal: list[Played] = field(default_factory=list)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from deploy.demo.rounds import Pictures
+from deploy.demo.playing import Pictures
 from lab.market.attributes import Garment
 from lab.market.merchants import Merchant
 from lab.market.prompts import parse

@@ -12,7 +12,7 @@ from PIL import Image
 
 from deploy.demo.case_study import PROMPT, StorePlayed
 from deploy.demo.judge import Judge
-from deploy.demo.rounds import GROUP_SIZE, Pictures, Played
+from deploy.demo.playing import GROUP_SIZE, Pictures, Played
 from deploy.demo.sheet import Row, draw
 from deploy.local.layout import ROOT
 
@@ -35,7 +35,7 @@ def save_pictures(output: Path, store: StorePlayed) -> list[str]:
 
 def save_sheet(output: Path, judge: Judge, stores: list[StorePlayed]) -> Path:
     path = output / "contact_sheet.png"
-    rows = [_row(judge, "Nobody's taste", "without personalisation", stores[0].plain, [])]
+    rows = [_row(judge, "Population average", "without personalisation", stores[0].plain, [])]
     for store in stores:
         title = store.merchant.user_id.replace("-", " ").capitalize()
         rows.append(_row(judge, title, "personalised,\nsame seeds in each column", store.personal, store.picked))
@@ -49,7 +49,7 @@ def save_json(path: Path, content: dict[str, Any]) -> Path:
 
 
 def details(judge: Judge, stores: list[StorePlayed]) -> dict[str, Any]:
-    """Every group on its own, for who wants more than the means."""
+    """Every group on its own, for readers who want more than the means; its pictures in seed order."""
     return {
         store.merchant.user_id: [
             {
@@ -58,6 +58,7 @@ def details(judge: Judge, stores: list[StorePlayed]) -> dict[str, Any]:
                 "prompt_accuracy": judge.prompt_accuracy(played.pictures),
                 "true_utility": judge.utility(store.merchant, played.pictures),
                 "latency_s": round(played.latency_s, 3),
+                "wishes": played.wishes,
                 "read": judge.read(played.pictures),
             }
             for played in (*store.personal, *store.plain)

@@ -9,7 +9,7 @@ from pathlib import Path
 import matplotlib
 from PIL import Image, ImageDraw, ImageFont
 
-from deploy.demo.rounds import Pictures
+from deploy.demo.playing import Pictures
 
 ENLARGE = 3
 GAP_PX = 10

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort
 
-from deploy.demo.rounds import GROUP_SIZE, Played
+from deploy.demo.playing import GROUP_SIZE, Played
 
 REPETITIONS = 7
 _DTYPES = {"tensor(float)": np.float32, "tensor(int64)": np.int64}

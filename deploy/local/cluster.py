@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
+from contract.errors import ManifestError
 from deploy.local.layout import ROOT, Layout
 from deploy.local.parts import PARTS, Part, part
 from deploy.local.process import Process
@@ -92,7 +93,7 @@ class Cluster:
     def _check_release(self) -> None:
         try:
             self.layout.release()
-        except (OSError, ValueError) as error:
+        except ManifestError as error:
             raise ClusterError("no release is exported yet: run `make export`") from error
 
     def _start(self, each: Part) -> None:

@@ -1,6 +1,6 @@
 """A single-node KRaft broker from Maven's jars: its configuration, its formatting, its topics.
 
-Knows Kafka's tools and the three topics of the project; does not know what the messages mean.
+Knows Kafka's tools; which topics there are stands in contract/topics.py, and what their messages mean, others know.
 """
 
 import base64
@@ -13,16 +13,11 @@ from pathlib import Path
 from kafka.admin import KafkaAdminClient, NewTopic
 from kafka.errors import KafkaError
 
+from contract.topics import TOPICS
 from deploy.local.layout import ROOT, Layout, clean_environment
 
 JARS = ROOT / "build" / "kafka-jars"
 PARTITIONS = 3
-COMPACTED = {"cleanup.policy": "compact"}
-TOPICS: dict[str, dict[str, str]] = {
-    "perfusion.groups.v1": {},
-    "perfusion.feedback.v1": {},
-    "perfusion.releases.v1": COMPACTED,  # keyed by name: only the latest release of each name matters
-}
 ADMIN_TIMEOUT_MS = 3000
 
 PROPERTIES = """\
@@ -98,7 +93,7 @@ def create_topics(layout: Layout, say: Callable[[str], None]) -> None:
     try:
         with _admin(layout) as admin:
             missing = sorted(set(TOPICS) - set(admin.list_topics()))
-            topics = [NewTopic(n, PARTITIONS, 1, topic_configs=TOPICS[n]) for n in missing]
+            topics = [NewTopic(n, PARTITIONS, 1, topic_configs=dict(TOPICS[n])) for n in missing]
             if topics:
                 say("creating " + ", ".join(missing))
                 admin.create_topics(topics, timeout_ms=10_000)

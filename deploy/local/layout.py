@@ -7,6 +7,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from contract.release import current_number
+
 ROOT = Path(__file__).resolve().parents[2]
 
 PORTS = {
@@ -54,8 +56,8 @@ class Layout:
         return self.port(service) + METRICS_OFFSET
 
     def release(self) -> int:
-        """The release in service, as the export wrote it last."""
-        return int((self.model_repository / "releases" / "current").read_text())
+        """The release in service, as the export wrote it last; ManifestError when there is none."""
+        return current_number(self.model_repository)
 
 
 def venv(name: str) -> Path:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import tritonclient.grpc as triton
 
+from contract.errors import ManifestError
 from deploy.local.layout import ROOT, Layout, clean_environment, site_packages, venv
 
 
@@ -109,7 +110,7 @@ def is_ready(layout: Layout) -> bool:
         with triton.InferenceServerClient(layout.address("triton_grpc")) as client:
             release = str(layout.release())
             return all(client.is_model_ready(m, release, client_timeout=2.0) for m in models(layout.model_repository))
-    except (triton.InferenceServerException, OSError):
+    except (triton.InferenceServerException, ManifestError):
         return False
 
 

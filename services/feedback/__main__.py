@@ -4,21 +4,21 @@ python -m services.feedback
 """
 
 import asyncio
-from datetime import UTC, datetime
 from functools import partial
 from uuid import uuid4
 
 from perfusion.v1.feedback_service_pb2_grpc import add_FeedbackServiceServicer_to_server
 from prometheus_client import CollectorRegistry
 
-from services.feedback.groups import GrpcGroups
-from services.feedback.publisher import FeedbackPublisher
+from services.feedback.adapters.groups import GrpcGroups
+from services.feedback.adapters.records import METADATA, SqlRecords
+from services.feedback.ports import Groups
 from services.feedback.servicer import FeedbackServicer
 from services.feedback.settings import Settings
-from services.feedback.store import METADATA, FeedbackStore
-from services.feedback.submission import Groups, Submissions
+from services.feedback.submission import Submissions
 from services.runtime import logs
 from services.runtime.clients import open_channel
+from services.runtime.clock import now_us
 from services.runtime.database import Database
 from services.runtime.events import Events, KafkaEvents
 from services.runtime.health import Dependency
@@ -30,10 +30,11 @@ def build(settings: Settings, groups: Groups, events: Events) -> Server:
     database = Database(settings.database_url, METADATA, timeout_s=settings.database_timeout_s)
     submissions = Submissions(
         groups=groups,
-        records=FeedbackStore(database),
-        publisher=FeedbackPublisher(events, settings.feedback_topic),
+        records=SqlRecords(database),
+        events=events,
+        topic=settings.feedback_topic,
         new_id=lambda: str(uuid4()),
-        now=partial(datetime.now, UTC),
+        clock=now_us,
     )
     return Server(
         settings,
@@ -52,7 +53,7 @@ def build(settings: Settings, groups: Groups, events: Events) -> Server:
 async def _serve(settings: Settings) -> None:
     events = KafkaEvents(settings.kafka_bootstrap, (settings.feedback_topic,), timeout_s=settings.kafka_timeout_s)
     async with open_channel(settings.generation_address, max_message_bytes=settings.max_message_bytes) as channel:
-        await build(settings, GrpcGroups(channel, settings.service_timeout_s), events).run()
+        await build(settings, GrpcGroups(channel, timeout_s=settings.service_timeout_s), events).run()
 
 
 if __name__ == "__main__":

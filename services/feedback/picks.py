@@ -8,10 +8,11 @@ same group under a new request id is allowed too (a merchant changes their mind)
 reader of the topic decides which counts.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
-from datetime import datetime
+
+from services.runtime.errors import AlreadyExists, InvalidArgument, NotFound, PermissionDenied
+
+_MAX_NAMED = 10  # pictures named in one refusal
 
 
 @dataclass(frozen=True)
@@ -45,31 +46,7 @@ class Feedback:
     release: int
     selected_image_ids: tuple[str, ...]  # in the order shown
     unselected_image_ids: tuple[str, ...]  # in the order shown
-    create_time: datetime
-
-
-class PickRefused(Exception):
-    """Why a pick is not believed."""
-
-
-class GroupUnknown(PickRefused):
-    """No such group was ever shown."""
-
-
-class GroupOfAnother(PickRefused):
-    """The group was shown to somebody else."""
-
-
-class NotShown(PickRefused):
-    """Some picked images are not of the group."""
-
-    def __init__(self, positions: list[int]) -> None:
-        super().__init__(f"picked images at {positions} were not shown")
-        self.positions = positions
-
-
-class PickDiffers(PickRefused):
-    """The request id already stands for another pick."""
+    create_time_us: int  # microseconds since 1970, UTC
 
 
 def duplicates(image_ids: tuple[str, ...]) -> list[int]:
@@ -83,14 +60,21 @@ def duplicates(image_ids: tuple[str, ...]) -> list[int]:
     return repeated
 
 
-def believe(pick: Pick, group: ShownGroup | None, event_id: str, now: datetime) -> Feedback:
-    """The record of a pick that the group bears out; PickRefused says why it does not."""
+def believe(pick: Pick, group: ShownGroup | None, event_id: str, now_us: int) -> Feedback:
+    """The record of a pick that the group bears out.
+
+    Raises:
+        NotFound: no such group was ever shown.
+        PermissionDenied: it was shown to another user.
+        InvalidArgument: names the picked images that are not of the group.
+    """
     if group is None:
-        raise GroupUnknown
+        raise NotFound(f"group_id: there is no group {pick.group_id}", field="group_id")
     if group.user_id != pick.user_id:
-        raise GroupOfAnother
-    if unknown := _not_shown(pick, group):
-        raise NotShown(unknown)
+        raise PermissionDenied("the group was made for another user")
+    if unknown := [i for i, image_id in enumerate(pick.selected_image_ids) if image_id not in group.image_ids]:
+        problem = f"is not a picture of group {pick.group_id}"
+        raise InvalidArgument(*((f"selected_image_ids[{i}]", problem) for i in unknown[:_MAX_NAMED]))
     selected = set(pick.selected_image_ids)
     return Feedback(
         event_id=event_id,
@@ -100,19 +84,16 @@ def believe(pick: Pick, group: ShownGroup | None, event_id: str, now: datetime) 
         release=group.release,
         selected_image_ids=tuple(i for i in group.image_ids if i in selected),
         unselected_image_ids=tuple(i for i in group.image_ids if i not in selected),
-        create_time=now,
+        create_time_us=now_us,
     )
 
 
-def _not_shown(pick: Pick, group: ShownGroup) -> list[int]:
-    shown = set(group.image_ids)
-    return [i for i, image_id in enumerate(pick.selected_image_ids) if image_id not in shown]
+def check_same(pick: Pick, feedback: Feedback) -> None:
+    """A repeated request says what it said the first time; the order of the images means nothing.
 
-
-def same_pick(pick: Pick, feedback: Feedback) -> bool:
-    """Whether a repeated request says what it said the first time; the order of the images means nothing."""
-    return (
-        pick.group_id == feedback.group_id
-        and pick.user_id == feedback.user_id
-        and set(pick.selected_image_ids) == set(feedback.selected_image_ids)
-    )
+    Raises:
+        AlreadyExists: it says something else.
+    """
+    said = (pick.group_id, pick.user_id, set(pick.selected_image_ids))
+    if said != (feedback.group_id, feedback.user_id, set(feedback.selected_image_ids)):
+        raise AlreadyExists("request_id was used before for another pick")

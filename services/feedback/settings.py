@@ -2,6 +2,7 @@
 
 from pydantic import Field
 
+from contract import topics
 from services.runtime.settings import DatabaseSettings, KafkaSettings, RuntimeSettings
 
 
@@ -14,6 +15,6 @@ class Settings(RuntimeSettings, KafkaSettings, DatabaseSettings):
         default="sqlite:///build/local/feedback.sqlite",
         description="SQLAlchemy URL, sqlite:///FILE or postgresql://…; the asynchronous driver is added here.",
     )
-    feedback_topic: str = Field(default="perfusion.feedback.v1", description="Kafka topic of FeedbackGiven.")
+    feedback_topic: str = Field(default=topics.FEEDBACK, description="Kafka topic of FeedbackGiven.")
     generation_address: str = Field(default="localhost:50052", description="Generation service, host:port.")
     service_timeout_s: float = Field(default=10.0, gt=0, description="Longest call to another service, seconds.")

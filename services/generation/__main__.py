@@ -4,7 +4,6 @@ python -m services.generation
 """
 
 import asyncio
-import time
 from functools import partial
 
 import grpc
@@ -12,33 +11,31 @@ from perfusion.v1.generation_service_pb2_grpc import add_GenerationServiceServic
 from prometheus_client import CollectorRegistry
 
 from services.generation import painting, suggestions
-from services.generation.clients import GrpcRanker, GrpcUsers
+from services.generation.adapters.groups import SqlGroups
+from services.generation.adapters.pictures import FsspecPictures
+from services.generation.adapters.ranker import GrpcRanker
+from services.generation.adapters.round_claims import SqlRoundClaims
+from services.generation.adapters.tables import METADATA
+from services.generation.adapters.users import GrpcUsers
 from services.generation.metrics import GenerationMetrics
 from services.generation.painting import Painter
+from services.generation.places import Places
 from services.generation.ports import Ranker, Users
 from services.generation.rounds import Rounds
-from services.generation.servicer import GenerationServicer, Places
+from services.generation.servicer import GenerationServicer
 from services.generation.settings import Settings
-from services.generation.store.groups import GroupStore
-from services.generation.store.pictures import PictureStore
-from services.generation.store.rounds import RoundStore
-from services.generation.store.tables import METADATA
 from services.generation.suggestions import Suggester
-from services.generation.tokenizer import Tokenizers
 from services.runtime import logs
 from services.runtime.clients import open_channel
+from services.runtime.clock import now_us
 from services.runtime.database import Database
 from services.runtime.events import Events, KafkaEvents
 from services.runtime.health import Dependency
 from services.runtime.images import ImageLimits
 from services.runtime.release import Releases
 from services.runtime.server import Server
+from services.runtime.tokens import Tokenizers
 from services.runtime.triton import Models, TritonModels
-
-
-def now_us() -> int:
-    """Microseconds since 1970, UTC."""
-    return time.time_ns() // 1000
 
 
 def build(settings: Settings, models: Models, users: Users, ranker: Ranker, events: Events) -> Server:
@@ -47,19 +44,18 @@ def build(settings: Settings, models: Models, users: Users, ranker: Ranker, even
     metrics = GenerationMetrics(registry)
     releases, tokenizers = Releases(settings.model_repository), Tokenizers()
     database = Database(settings.database_url, METADATA, timeout_s=settings.database_timeout_s)
-    pictures = PictureStore(settings.object_store_url, timeout_s=settings.object_store_timeout_s)
-    round_store = RoundStore(database, now_us, settings.round_lease_s)
-    groups = GroupStore(database, round_store)
+    pictures = FsspecPictures(settings.object_store_url, timeout_s=settings.object_store_timeout_s)
+    claims = SqlRoundClaims(database, now_us, settings.round_lease_s)
     rounds = Rounds(
-        rounds=round_store,
-        groups=groups,
+        claims=claims,
+        groups=SqlGroups(database, claims),
         pictures=pictures,
         painter=Painter(models, tokenizers, metrics),
         users=users,
         ranker=ranker,
         events=events,
         metrics=metrics,
-        now_us=now_us,
+        clock=now_us,
         topic=settings.groups_topic,
         lease_s=settings.round_lease_s,
     )

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from services.generation.schedulers import Latents, Sampler
+from services.generation.samplers import Latents, Sampler
 
 # Noise in the latents at a timestep; both (B, C, S, S).
 PredictNoise = Callable[[Latents, int], Awaitable[Latents]]

@@ -1,15 +1,34 @@
-"""The service's own vocabulary to protobuf messages and back. It decides nothing."""
+"""From the service's own terms to messages, the API's and Kafka's. It decides nothing."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Mapping, Sequence
 
 from google.protobuf.timestamp_pb2 import Timestamp
-from perfusion.v1 import events_pb2, group_pb2, user_pb2
+from perfusion.v1 import events_pb2, group_pb2, release_pb2, user_pb2
 from perfusion.v1 import generation_service_pb2 as pb
 
+from contract import limits
+from contract.feature_schema import Feature, Kind
+from contract.release import Defaults, Release
+from contract.vocabulary import PhraseKind
 from services.generation.orders import Accepted, Group, Progress, Settings
-from services.generation.validation import SCHEDULER_NAMES
+from services.generation.pages import Position, token_of
+from services.generation.phrases import Suggestion
+from services.runtime.clock import timestamp
+from services.runtime.images import ImageLimits
 
-_SCHEDULERS = {name: group_pb2.Scheduler.ValueType(number) for number, name in SCHEDULER_NAMES.items()}
+# What the API calls a scheduler is a sampler.
+SCHEDULER_OF: Mapping[str, group_pb2.Scheduler.ValueType] = {
+    "ddim": group_pb2.SCHEDULER_DDIM,
+    "dpmsolver++2m": group_pb2.SCHEDULER_DPMSOLVER_PLUS_PLUS_2M,
+    "euler": group_pb2.SCHEDULER_EULER,
+}
+SAMPLER_OF = {number: name for name, number in SCHEDULER_OF.items()}
+_FEATURE_KINDS: Mapping[Kind, release_pb2.FeatureKind.ValueType] = {
+    "categorical": release_pb2.FEATURE_KIND_CATEGORICAL,
+    "multi": release_pb2.FEATURE_KIND_MULTI,
+    "numeric": release_pb2.FEATURE_KIND_NUMERIC,
+}
 
 
 def response_of(event: Accepted | Progress | Group) -> pb.GenerateResponse:
@@ -31,7 +50,7 @@ def group_message(group: Group) -> group_pb2.Group:
         user_id=group.user_id,
         prompt=group.prompt,
         release=group.release,
-        create_time=_timestamp(group.create_time_us),
+        create_time=timestamp(group.create_time_us),
         candidates=_candidates(group, with_pictures=True),
         request_id=group.request_id,
         negative_prompt=group.negative_prompt,
@@ -39,8 +58,22 @@ def group_message(group: Group) -> group_pb2.Group:
     )
 
 
+def page_message(groups: Sequence[Group], is_last: bool) -> pb.ListGroupsResponse:
+    """A page of groups, and the token of the next."""
+    token = ""
+    if groups and not is_last:
+        token = token_of(groups[-1].user_id, Position(groups[-1].create_time_us, groups[-1].group_id))
+    return pb.ListGroupsResponse(groups=map(group_message, groups), next_page_token=token)
+
+
+def suggestions_message(suggestions: Iterable[Suggestion], release: int) -> pb.SuggestPhrasesResponse:
+    """Phrases to add, best first."""
+    found = [pb.PhraseSuggestion(phrase=s.phrase.text, kind=s.phrase.kind, score=s.score) for s in suggestions]
+    return pb.SuggestPhrasesResponse(suggestions=found, release=release)
+
+
 def event_message(group: Group, features: Mapping[str, user_pb2.FeatureValue]) -> events_pb2.GroupGenerated:
-    """What Kafka is told of a group: all of it but the pictures' bytes, and who the user was when it was made."""
+    """What Kafka is told of a group: all of it but the pictures' bytes, and the user's profile when it was made."""
     return events_pb2.GroupGenerated(
         group_id=group.group_id,
         request_id=group.request_id,
@@ -48,10 +81,26 @@ def event_message(group: Group, features: Mapping[str, user_pb2.FeatureValue]) -
         prompt=group.prompt,
         negative_prompt=group.negative_prompt,
         release=group.release,
-        create_time=_timestamp(group.create_time_us),
+        create_time=timestamp(group.create_time_us),
         settings=_settings(group.settings),
         candidates=_candidates(group, with_pictures=False),
         user_features=features,
+    )
+
+
+def release_message(release: Release, image_limits: ImageLimits) -> release_pb2.ReleaseInfo:
+    """What a client must know of a release."""
+    create_time = Timestamp()
+    create_time.FromJsonString(release.manifest.create_time)
+    return release_pb2.ReleaseInfo(
+        release=release.number,
+        create_time=create_time,
+        features=map(_feature, release.feature_schema.features),
+        phrase_kinds=map(_phrase_kind, release.vocabulary.kinds),
+        image_size_px=release.sizes.image_size_px,
+        schedulers=[SCHEDULER_OF[name] for name in limits.SAMPLERS],
+        defaults=_defaults(release.manifest.defaults),
+        limits=_limits(image_limits),
     )
 
 
@@ -64,6 +113,7 @@ def _candidates(group: Group, *, with_pictures: bool) -> list[group_pb2.Candidat
             seed=candidate.seed,
             score=candidate.score,
             rank=candidate.rank,
+            wishes=candidate.wishes,
         )
         for candidate in group.candidates
     ]
@@ -74,14 +124,52 @@ def _settings(settings: Settings) -> group_pb2.GenerationSettings:
         num_steps=settings.num_steps,
         guidance_scale=settings.guidance_scale,
         adapter_scale=settings.adapter_scale,
-        scheduler=_SCHEDULERS[settings.scheduler],
+        scheduler=SCHEDULER_OF[settings.sampler],
         seed=settings.seed,
         strength=settings.strength,
         reference_image_sha256=settings.reference_image_sha256,
+        refused_wishes=settings.refused_wishes,
     )
 
 
-def _timestamp(microseconds: int) -> Timestamp:
-    timestamp = Timestamp()
-    timestamp.FromMicroseconds(microseconds)
-    return timestamp
+def _feature(feature: Feature) -> release_pb2.ProfileFeature:
+    return release_pb2.ProfileFeature(
+        name=feature.name,
+        kind=_FEATURE_KINDS[feature.kind],
+        vocabulary=feature.vocabulary,
+        max_values=feature.max_values if feature.kind == "multi" else 0,
+        min=feature.min if math.isfinite(feature.min) else None,
+        max=feature.max if math.isfinite(feature.max) else None,
+    )
+
+
+def _phrase_kind(kind: PhraseKind) -> release_pb2.PhraseKind:
+    only_with = [release_pb2.PhraseList(phrases=needed) for needed in kind.only_with]
+    return release_pb2.PhraseKind(kind=kind.name, phrases=kind.phrases, only_with=only_with)
+
+
+def _defaults(defaults: Defaults) -> release_pb2.GenerationDefaults:
+    return release_pb2.GenerationDefaults(
+        num_candidates=limits.DEFAULT_CANDIDATES,
+        num_steps=defaults.num_steps,
+        guidance_scale=defaults.guidance_scale,
+        adapter_scale=defaults.adapter_scale,
+        scheduler=SCHEDULER_OF[defaults.sampler],
+        strength=limits.DEFAULT_STRENGTH,
+    )
+
+
+def _limits(image_limits: ImageLimits) -> release_pb2.RequestLimits:
+    return release_pb2.RequestLimits(
+        user_id_chars=limits.MAX_USER_ID_CHARS,
+        prompt_chars=limits.MAX_PROMPT_CHARS,
+        candidates=limits.MAX_CANDIDATES,
+        steps=limits.MAX_STEPS,
+        guidance_scale=limits.MAX_GUIDANCE_SCALE,
+        adapter_scale=limits.MAX_ADAPTER_SCALE,
+        refused_wishes=limits.MAX_REFUSED_WISHES,
+        reference_image_bytes=image_limits.max_bytes,
+        reference_image_pixels=image_limits.max_pixels,
+        page_size=limits.MAX_PAGE_SIZE,
+        suggestions=limits.MAX_SUGGESTIONS,
+    )

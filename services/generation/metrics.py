@@ -12,7 +12,7 @@ class GenerationMetrics:
         self.step_latency_s = Histogram(
             "perfusion_denoising_step_seconds",
             "Time of one denoising step, all candidates together.",
-            ["scheduler"],
+            ["sampler"],
             buckets=LATENCY_BUCKETS_S,
             registry=registry,
         )

@@ -1,4 +1,4 @@
-"""What a client orders, checked and with every default filled in, and what comes of it: the service's own vocabulary.
+"""What a client orders, checked and with every default filled in, and what comes of it: the service's own terms.
 
 Plain data. It knows neither messages nor tables nor models.
 """
@@ -16,10 +16,11 @@ class Settings:
     num_steps: int
     guidance_scale: float
     adapter_scale: float
-    scheduler: str  # "ddim", "dpmsolver++2m" or "euler"
+    sampler: str  # of contract.limits.SAMPLERS
     seed: int  # of candidate 0
     strength: float | None  # None without reference image
     reference_image_sha256: str  # "" without reference image
+    refused_wishes: tuple[str, ...]  # phrases that are not to be added
 
 
 @dataclass(frozen=True)
@@ -42,8 +43,8 @@ class User:
     """One release's vectors of a user."""
 
     reward_text: NDArray[float32]  # (d,)
-    reward_image: NDArray[float32]  # (d,)
     generator: NDArray[float32]  # (d,)
+    favours: NDArray[float32]  # (V,) of the release's vocabulary
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,7 @@ class Candidate:
     seed: int
     score: float
     rank: int  # 1 is best
+    wishes: tuple[str, ...]  # added to the prompt, those first that the merchant favours most
     png: bytes = b""  # empty when only the record was read
 
 

@@ -13,25 +13,36 @@ import numpy as np
 from numpy import float32, uint8
 from numpy.typing import NDArray
 
+from contract.release import Release
+from contract.wishes import with_wishes
 from services.generation.denoising import PredictNoise, denoise
 from services.generation.metrics import GenerationMetrics
 from services.generation.orders import Order, Progress, User
 from services.generation.pictures import encode_png
-from services.generation.schedulers import SAMPLERS, Latents, cumulative_alphas
-from services.generation.seeds import candidate_seeds, choice_noise_of, noise_of
-from services.generation.tokenizer import Tokenizers
-from services.runtime.release import Release
-from services.runtime.triton import Array, Models
+from services.generation.samplers import SAMPLERS, Latents, cumulative_alphas
+from services.generation.seeds import candidate_seeds, noise_of
+from services.generation.wishing import TextStates, blended, wishes_of
+from services.runtime.tokens import Tokenizers
+from services.runtime.triton import Array, Models, usable
 
 MODELS = ("text_encoder", "denoiser", "vae_decoder", "vae_encoder")
 
 
 @dataclass(frozen=True)
 class Painted:
-    """The finished pictures, PNG, in seed order."""
+    """The finished pictures, all in seed order."""
 
     seeds: tuple[int, ...]
+    wishes: tuple[tuple[str, ...], ...]
     pngs: tuple[bytes, ...]
+
+
+@dataclass(frozen=True)
+class Texts:
+    """What the denoiser is told in words."""
+
+    positive: NDArray[float32]  # (B, T, D)
+    negative: TextStates  # (T, D)
 
 
 class Painter:
@@ -41,19 +52,20 @@ class Painter:
         self._models = models
         self._tokenizers = tokenizers
         self._metrics = metrics
+        self._empty: dict[int, TextStates] = {}  # of the empty prompt by release: most orders have no negative one
 
     async def paint(self, order: Order, user: User, release: Release) -> AsyncGenerator[Progress | Painted]:
         """Yields after every step, and the pictures at the end."""
-        settings, schedule = order.settings, release.scheduler
+        settings, schedule, sizes = order.settings, release.manifest.noise_schedule, release.sizes
         alphas = cumulative_alphas(
             schedule.num_train_timesteps, schedule.beta_start, schedule.beta_end, schedule.beta_schedule
         )
-        sampler = SAMPLERS[settings.scheduler](alphas, settings.num_steps, settings.strength or 1.0)
+        sampler = SAMPLERS[settings.sampler](alphas, settings.num_steps, settings.strength or 1.0)
         seeds = candidate_seeds(settings.seed, order.num_candidates)
-        side = release.latent_size
-        noise = noise_of(seeds, (release.latent_channels, side, side))  # (B, C, S, S)
+        wished = wishes_of(order, user, release, seeds, self._tokenizers.generator(release).holds)
+        noise = noise_of(seeds, (sizes.latent_channels, sizes.latent_size, sizes.latent_size))  # (B, C, S, S)
         start = sampler.start(noise, await self._reference_latents(order, release))
-        predict = await self._denoiser(order, user, release, seeds)
+        predict = self._denoiser(order, user, await self._texts(order, wished, release), release)
         latents = start
         async with aclosing(denoise(sampler, start, predict)) as steps:
             async for done in steps:
@@ -62,7 +74,7 @@ class Painter:
                 if order.preview_every_n_steps and done.step % order.preview_every_n_steps == 0:
                     previews = await self._pictures(done.predicted_x0, release)
                 yield Progress(done.step, done.num_steps, previews)
-        yield Painted(tuple(seeds), await self._pictures(latents, release))
+        yield Painted(tuple(seeds), tuple(wished), await self._pictures(latents, release))
 
     async def _reference_latents(self, order: Order, release: Release) -> Latents | None:
         if order.reference is None:
@@ -71,20 +83,37 @@ class Painter:
         latents = (await self._models.infer("vae_encoder", {"image": image}, release.number))["latents"]
         return latents  # (1, C, S, S), broadcast over the candidates
 
-    async def _denoiser(self, order: Order, user: User, release: Release, seeds: Sequence[int]) -> PredictNoise:
+    async def _texts(self, order: Order, wished: Sequence[Sequence[str]], release: Release) -> Texts:
+        """What every candidate wishes, read at once and weighed by the adapter scale."""
+        prompts = [with_wishes(order.prompt, of_candidate) for of_candidate in wished]
+        states = await self._read([order.prompt, *prompts, order.negative_prompt], release)
+        plain, scale = states[order.prompt], order.settings.adapter_scale
+        positive = np.stack([blended(plain, states[prompt], scale) for prompt in prompts])
+        return Texts(positive, states[order.negative_prompt])
+
+    async def _read(self, texts: Sequence[str], release: Release) -> dict[str, TextStates]:
+        """The text encoder's states of each distinct text, in one call."""
+        known = {"": self._empty[release.number]} if release.number in self._empty else {}
+        fresh = [text for text in dict.fromkeys(texts) if text not in known]
+        ids = self._tokenizers.generator(release).encode(fresh)  # (N, T)
+        answer = await self._models.infer("text_encoder", {"input_ids": ids}, release.number)
+        shape = (len(fresh), release.sizes.text_tokens, release.sizes.text_width)
+        states = known | dict(zip(fresh, usable(answer, "text_encoder", "hidden", shape), strict=True))
+        if "" in fresh:
+            self._empty[release.number] = states[""].copy()  # the rest of its batch is not kept
+        return states
+
+    def _denoiser(self, order: Order, user: User, texts: Texts, release: Release) -> PredictNoise:
         """Predicts noise for this order: what is the same at every step is prepared once."""
-        ids = self._tokenizers.generator_ids(release, [order.prompt, order.negative_prompt])  # (2, 77)
-        hidden = (await self._models.infer("text_encoder", {"input_ids": ids}, release.number))["hidden"]
         settings, batch = order.settings, order.num_candidates
         fixed: dict[str, Array] = {
-            "text": _repeated(hidden[0], batch),  # (B, 77, D)
-            "negative_text": _repeated(hidden[1], batch),  # (B, 77, D)
+            "text": texts.positive,  # (B, T, D)
+            "negative_text": _repeated(texts.negative, batch),  # (B, T, D)
             "user": _repeated(user.generator, batch),  # (B, d)
             "guidance": np.full((batch, 1), settings.guidance_scale, float32),
             "adapter_scale": np.full((batch, 1), settings.adapter_scale, float32),
-            "choice_noise": choice_noise_of(seeds, release.choice_width),
         }
-        latency_s = self._metrics.step_latency_s.labels(settings.scheduler)
+        latency_s = self._metrics.step_latency_s.labels(settings.sampler)
 
         async def predict(latents: Latents, timestep: int) -> Latents:
             started = time.monotonic()

@@ -2,19 +2,19 @@
 
 A phrase's score is how much more reward this user would give, for the prompt as it is, to a picture with the phrase
 than to those with its kind's phrases on average. The picture does not exist yet. What it would show stands in the
-prompt with the phrase, read for nobody in particular, since texts lie where their pictures do; what the user makes of
-that is the personal reading of the prompt without it. The user must not read both: the reward model has learnt to
-compare pictures for one prompt and never one prompt with another, and personal readings of two rank a user's favourites
-last (docs/results.md).
+prompt with the phrase, embedded for an unknown merchant, since texts lie where their pictures do; what the user makes
+of that is the personal embedding of the prompt without it. Both must not be personal: the reward model has learnt to
+compare pictures for one prompt and never one prompt with another, and personal embeddings of two rank a user's
+favourites last (docs/results.md).
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from services.runtime.release import PhraseKind
+from contract.vocabulary import PhraseKind, Vocabulary, folded, phrases_of
 
 
 @dataclass(frozen=True)
@@ -33,11 +33,6 @@ class Suggestion:
     score: float
 
 
-def phrases_of(prompt: str) -> list[str]:
-    """A prompt's phrases, without blanks around them and empty ones."""
-    return [phrase.strip() for phrase in prompt.split(",") if phrase.strip()]
-
-
 def extended(prompt: str, phrase: str) -> str:
     """The prompt with a phrase added."""
     return ",".join([*phrases_of(prompt), phrase])
@@ -45,44 +40,43 @@ def extended(prompt: str, phrase: str) -> str:
 
 def without(prompt: str, kind: PhraseKind) -> str:
     """The prompt without its phrases of a kind."""
-    return ",".join(phrase for phrase in phrases_of(prompt) if phrase.casefold() not in _folded(kind.phrases))
+    return ",".join(phrase for phrase in phrases_of(prompt) if folded(phrase) not in _folded(kind))
 
 
-def fitting(vocabulary: Sequence[PhraseKind], prompt: str, prefix: str) -> list[Phrase]:
+def fitting(vocabulary: Vocabulary, prompt: str, prefix: str) -> list[Phrase]:
     """Phrases that begin with the prefix, or have a word that does, and are not in the prompt.
 
     Without a prefix, kinds that the prompt already speaks of are left out, since phrases of a kind exclude each other,
     and so is what contradicts it: sleeves for trousers, trousers for sleeves. With one, the user has said what they
     want.
     """
-    present = {phrase.casefold() for phrase in phrases_of(prompt)}
-    typed, accepted = prefix.strip().casefold(), _contradictions(vocabulary, present)
+    present = set(map(folded, phrases_of(prompt)))
+    typed, accepted = folded(prefix), _contradictions(vocabulary, present)
 
     def fits(kind: PhraseKind, phrase: str) -> bool:
         if phrase in present or not _completes(phrase, typed):
             return False
-        in_place = _contradictions(vocabulary, present | {phrase}) <= accepted and not present & _folded(kind.phrases)
+        in_place = _contradictions(vocabulary, present | {phrase}) <= accepted and not present & _folded(kind)
         return bool(typed) or in_place
 
     return [
-        Phrase(kind.kind, phrase) for kind in vocabulary for phrase in kind.phrases if fits(kind, phrase.casefold())
+        Phrase(kind.name, phrase) for kind in vocabulary.kinds for phrase in kind.phrases if fits(kind, folded(phrase))
     ]
 
 
-def _contradictions(vocabulary: Sequence[PhraseKind], said: set[str]) -> set[tuple[str, int]]:
+def _contradictions(vocabulary: Vocabulary, said: set[str]) -> set[tuple[str, int]]:
     """Kinds that are named without what they need: where in their `only_with` something else of that kind is said."""
     found = set()
-    for kind in (kind for kind in vocabulary if said & _folded(kind.phrases)):
-        for place, needed in enumerate(map(_folded, kind.only_with)):
-            alternatives = (_folded(other.phrases) for other in vocabulary)
-            said_of_it = said & next((phrases for phrases in alternatives if phrases & needed), set())
+    for kind in (kind for kind in vocabulary.kinds if said & _folded(kind)):
+        for place, (of, needed) in enumerate(vocabulary.needed_by(kind)):
+            said_of_it = {phrase for phrase in said if vocabulary.kind_of.get(phrase) == of}
             if said_of_it and not said_of_it & needed:
-                found.add((kind.kind, place))
+                found.add((kind.name, place))
     return found
 
 
-def _folded(phrases: Iterable[str]) -> set[str]:
-    return {phrase.casefold() for phrase in phrases}
+def _folded(kind: PhraseKind) -> set[str]:
+    return set(map(folded, kind.phrases))
 
 
 def _completes(phrase: str, typed: str) -> bool:
@@ -96,7 +90,7 @@ def gains(
 
     Args:
         prompt: its text embedding, unit length, as the user means it  # (e,)
-        extended_prompts: of the prompt with each phrase of each kind, for nobody in particular  # (P, e)
+        extended_prompts: of the prompt with each phrase of each kind, for an unknown merchant  # (P, e)
         logit_scale: the reward of a cosine of 1.
     """
     cosines, at, found = extended_prompts @ prompt, 0, {}
@@ -104,7 +98,7 @@ def gains(
         of_kind = cosines[at : at + len(kind.phrases)]
         at += len(kind.phrases)
         for phrase, cosine in zip(kind.phrases, of_kind, strict=True):
-            found[Phrase(kind.kind, phrase)] = logit_scale * float(cosine - of_kind.mean())
+            found[Phrase(kind.name, phrase)] = logit_scale * float(cosine - of_kind.mean())
     return found
 
 

@@ -10,25 +10,33 @@ again; its event has the same id then.
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, replace
 from uuid import UUID, uuid4, uuid5
 
 from perfusion.v1 import events_pb2
 
+from contract.release import Release
 from services.generation.messages import event_message
 from services.generation.metrics import GenerationMetrics
 from services.generation.orders import Accepted, Candidate, Group, Order, Progress
 from services.generation.painting import Painted, Painter
-from services.generation.ports import Features, Ranker, Users
-from services.generation.store.groups import GroupStore
-from services.generation.store.pictures import PictureStore
-from services.generation.store.rounds import Busy, Claim, Finished, RoundStore
+from services.generation.ports import (
+    Busy,
+    Claim,
+    Features,
+    Finished,
+    Groups,
+    Pictures,
+    Ranker,
+    RoundClaims,
+    Users,
+)
+from services.runtime.clock import Clock
 from services.runtime.deadlines import remaining_s
 from services.runtime.errors import NotFound, PermanentError
 from services.runtime.events import Event, Events
-from services.runtime.release import Release
 
 _log = logging.getLogger(__name__)
 
@@ -37,17 +45,17 @@ POLL_S = 0.2  # while another call works on the same request_id
 
 @dataclass(frozen=True)
 class Rounds:
-    """Runs rounds. `now_us` is the clock, microseconds since 1970; `topic` is where groups are announced."""
+    """Runs rounds; `topic` is where groups are announced, `lease_s` how long a claim holds without a renewal."""
 
-    rounds: RoundStore
-    groups: GroupStore
-    pictures: PictureStore
+    claims: RoundClaims
+    groups: Groups
+    pictures: Pictures
     painter: Painter
     users: Users
     ranker: Ranker
     events: Events
     metrics: GenerationMetrics
-    now_us: Callable[[], int]
+    clock: Clock
     topic: str
     lease_s: float
 
@@ -77,19 +85,21 @@ class Rounds:
         self.metrics.group_latency_s.labels(claim.release).observe(time.monotonic() - started)
         yield group
 
-    async def read(self, group_id: str) -> Group:
-        """A finished group with its pictures; NotFound when there is none."""
+    async def read(self, group_id: str, *, with_pictures: bool = True) -> Group:
+        """A finished group, with its pictures or without asking the object store; NotFound when there is none."""
         group = await self.groups.get(group_id)
         if group is None:
             raise NotFound(f"group_id: there is no group {group_id}", field="group_id")
+        if not with_pictures:
+            return group
         pngs = await asyncio.gather(*(self.pictures.get(candidate.uri) for candidate in group.candidates))
-        with_pictures = zip(group.candidates, pngs, strict=True)
-        return replace(group, candidates=tuple(replace(candidate, png=png) for candidate, png in with_pictures))
+        shown = zip(group.candidates, pngs, strict=True)
+        return replace(group, candidates=tuple(replace(candidate, png=png) for candidate, png in shown))
 
     async def _claim(self, order: Order, release: Release) -> Claim | Finished:
         """Waits while another call has the round; it may finish it, or fail and leave it to us."""
         while True:
-            claim = await self.rounds.claim(order.request_id, order.fingerprint, release.number)
+            claim = await self.claims.claim(order.request_id, order.fingerprint, release.number)
             if not isinstance(claim, Busy):
                 return claim
             await asyncio.sleep(remaining_s(POLL_S))
@@ -112,20 +122,20 @@ class Rounds:
         while True:
             await asyncio.sleep(self.lease_s / 3)
             try:
-                await self.rounds.renew(claim)
+                await self.claims.renew(claim)
             except Exception:  # if the claim is lost, storing the group will fail; nothing worse can come of it
                 _log.warning("could not renew the claim on request %s", claim.request_id, exc_info=True)
 
     async def _abandon(self, claim: Claim) -> None:
         try:
-            await self.rounds.abandon(claim)
+            await self.claims.abandon(claim)
         except Exception:  # the first error is the one to report; the lease will run out by itself
             _log.warning("could not give up the claim on request %s", claim.request_id, exc_info=True)
 
     async def _make(self, order: Order, release: Release, claim: Claim) -> AsyncGenerator[Accepted | Progress | Group]:
         """Everything from the user's vectors to the acknowledged event."""
         user, features = await asyncio.gather(
-            self.users.vectors(order.user_id, release.number), self.users.features(order.user_id)
+            self.users.vectors(order.user_id, release), self.users.features(order.user_id)
         )
         yield Accepted(claim.group_id, release.number)
         async with aclosing(self.painter.paint(order, user, release)) as painting:
@@ -147,8 +157,10 @@ class Rounds:
             asyncio.gather(*(self.pictures.put(png) for png in painted.pngs)),
         )
         candidates = [
-            Candidate(str(uuid4()), uri, seed, score, rank, png)
-            for seed, png, uri, (score, rank) in zip(painted.seeds, painted.pngs, uris, scores, strict=True)
+            Candidate(str(uuid4()), uri, seed, score, rank, wishes, png)
+            for seed, wishes, png, uri, (score, rank) in zip(
+                painted.seeds, painted.wishes, painted.pngs, uris, scores, strict=True
+            )
         ]
         return Group(
             group_id=claim.group_id,
@@ -157,7 +169,7 @@ class Rounds:
             prompt=order.prompt,
             negative_prompt=order.negative_prompt,
             release=release.number,
-            create_time_us=self.now_us(),
+            create_time_us=self.clock(),
             settings=order.settings,
             candidates=tuple(sorted(candidates, key=lambda candidate: candidate.rank)),
         )
@@ -167,7 +179,7 @@ class Rounds:
         message = events_pb2.GroupGenerated.FromString(event)
         event_id = str(uuid5(UUID(claim.group_id), "GroupGenerated"))
         await self.events.publish(Event(self.topic, message.user_id, event_id, message))
-        await self.rounds.finish(claim)
+        await self.claims.finish(claim)
 
 
 def _outcome(error: BaseException) -> str:

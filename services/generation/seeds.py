@@ -1,7 +1,7 @@
 """Seeds and the noise they stand for. A candidate's noise depends on its own seed and on nothing else.
 
-Each seed has two independent streams: what the latents start from, and what disturbs the choice among the user's
-favours.
+Each seed has two independent streams: what the latents start from, and what disturbs the choice of wishes among the
+merchant's favours.
 """
 
 import secrets

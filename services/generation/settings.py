@@ -2,6 +2,7 @@
 
 from pydantic import Field
 
+from contract import topics
 from services.runtime.settings import DatabaseSettings, KafkaSettings, RuntimeSettings, TritonSettings
 
 
@@ -20,7 +21,7 @@ class Settings(RuntimeSettings, TritonSettings, KafkaSettings, DatabaseSettings)
     object_store_timeout_s: float = Field(
         default=10.0, gt=0, description="Longest wait for one picture to be stored or read, seconds."
     )
-    groups_topic: str = Field(default="perfusion.groups.v1", description="Kafka topic of GroupGenerated.")
+    groups_topic: str = Field(default=topics.GROUPS, description="Kafka topic of GroupGenerated.")
     user_embedding_address: str = Field(default="localhost:50051", description="User embedding service, host:port.")
     ranking_address: str = Field(default="localhost:50053", description="Ranking service, host:port.")
     service_timeout_s: float = Field(default=10.0, gt=0, description="Longest call to another service, seconds.")

@@ -9,11 +9,12 @@ from functools import partial
 from perfusion.v1.ranking_service_pb2_grpc import add_RankingServiceServicer_to_server
 from prometheus_client import CollectorRegistry
 
-from services.ranking.ranker import Ranker, Users
-from services.ranking.reward import MODELS, TritonRewardModel
+from services.ranking.adapters.reward import MODELS, TritonRewardModel
+from services.ranking.adapters.users import GrpcUsers
+from services.ranking.ports import Users
+from services.ranking.ranker import Ranker
 from services.ranking.servicer import RankingServicer
 from services.ranking.settings import Settings
-from services.ranking.users import GrpcUsers
 from services.runtime import logs
 from services.runtime.clients import open_channel
 from services.runtime.health import Dependency
@@ -47,7 +48,7 @@ async def _serve(settings: Settings) -> None:
     size = settings.max_message_bytes
     models = TritonModels(settings.triton_address, timeout_s=settings.triton_timeout_s, max_message_bytes=size)
     async with open_channel(settings.user_embedding_address, max_message_bytes=size) as channel:
-        await build(settings, models, GrpcUsers(channel, settings.service_timeout_s)).run()
+        await build(settings, models, GrpcUsers(channel, timeout_s=settings.service_timeout_s)).run()
 
 
 if __name__ == "__main__":

@@ -3,8 +3,6 @@
 Knows the arithmetic. Does not know where embeddings come from.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -1,7 +1,7 @@
 """Publishing events to Kafka: returns when the brokers have acknowledged, or raises Unavailable in bounded time.
 
-`Events` is what services depend on; `KafkaEvents` is the real one. It knows the envelope (key, headers) and
-kafka-python; not what the events mean.
+`Events` is what services depend on; `KafkaEvents` is the real one. It knows kafka-python, and when an event counts as
+published; the envelope stands in contract/topics.py, and what events mean, others know.
 """
 
 import asyncio
@@ -17,11 +17,10 @@ from kafka import KafkaAdminClient, KafkaProducer
 from kafka.errors import KafkaError
 from kafka.net.compat import KafkaNetClient
 
+from contract import topics
 from services.runtime.deadlines import remaining_s
 from services.runtime.errors import DeadlineExceeded, Unavailable
 from services.runtime.tracing import traceparent
-
-CONTENT_TYPE = "application/protobuf"
 
 
 @dataclass(frozen=True)
@@ -35,16 +34,8 @@ class Event:
 
 
 def headers_of(event: Event) -> list[tuple[str, bytes]]:
-    """The envelope that events.proto describes."""
-    headers = {
-        "content-type": CONTENT_TYPE,
-        "event-id": event.event_id,
-        "event-type": event.message.DESCRIPTOR.full_name,
-        "event-time": datetime.now(UTC).isoformat(timespec="milliseconds"),
-    }
-    if trace := traceparent():
-        headers["traceparent"] = trace
-    return [(name, value.encode()) for name, value in headers.items()]
+    """The event's envelope, sent now within the trace of the call being served."""
+    return topics.headers(event.event_id, event.message.DESCRIPTOR.full_name, datetime.now(UTC), traceparent())
 
 
 class Events(ABC):
@@ -99,7 +90,7 @@ class KafkaEvents(Events):
             self._discard(used)
             raise Unavailable("kafka", "did not acknowledge the event") from error
         finally:
-            acknowledged.cancel()  # whoever still waits for the lock in a thread need not send any more
+            acknowledged.cancel()  # a thread that still waits for the lock need not send any more
 
     def _send(
         self,
@@ -146,7 +137,7 @@ class KafkaEvents(Events):
             return self._producer
 
     def _discard(self, used: list[Any]) -> None:
-        """Lets go of a producer that failed; one that was made since is somebody else's."""
+        """Lets go of a producer that failed; one that was made since belongs to a later call."""
         for producer in used:
             if self._producer is producer:
                 self._producer = None

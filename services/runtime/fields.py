@@ -1,14 +1,14 @@
 """Checks of the request fields that several services share, gathered so that one answer names every wrong field.
 
-It knows the limits that the protos promise. What a field means, and whether what it names exists, others know.
+It knows the forms of fields, with the limits of contract/limits.py. What a field means, and whether what it names
+exists, others know.
 """
 
 import re
 
+from contract import limits
 from services.runtime.errors import InvalidArgument
 
-MAX_USER_ID_CHARS = 128
-MAX_PROMPT_CHARS = 1000
 _MAX_PROBLEMS = 10  # gRPC caps trailers at 8 KiB; the first few are enough to act on
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
@@ -28,18 +28,20 @@ class Fields:
         if not holds:
             self.refuse(field, problem)
 
-    def user_id(self, value: str, field: str = "user_id") -> str:
-        """1 to 128 characters, any but NUL, which PostgreSQL cannot store."""
-        self.require(0 < len(value) <= MAX_USER_ID_CHARS, field, f"must have 1 to {MAX_USER_ID_CHARS} characters")
+    def text(self, value: str, field: str, most: int, least: int = 0) -> str:
+        """So many characters, any but NUL, which PostgreSQL cannot store."""
+        self.require(least <= len(value) <= most, field, f"must have {least} to {most} characters")
         self.require("\0" not in value, field, "must not contain NUL")
         return value
 
+    def user_id(self, value: str, field: str = "user_id") -> str:
+        """1 to 128 characters."""
+        return self.text(value, field, limits.MAX_USER_ID_CHARS, least=1)
+
     def prompt(self, value: str, field: str = "prompt") -> str:
-        """1 to 1000 characters, any but NUL, and not only blanks and commas."""
-        self.require(len(value) <= MAX_PROMPT_CHARS, field, f"must have at most {MAX_PROMPT_CHARS} characters")
+        """1 to 1000 characters, and not only blanks and commas."""
         self.require(bool(value.replace(",", "").strip()), field, "must have at least one phrase")
-        self.require("\0" not in value, field, "must not contain NUL")
-        return value
+        return self.text(value, field, limits.MAX_PROMPT_CHARS)
 
     def uuid(self, value: str, field: str) -> str:
         """A UUID in its usual hyphenated form; returned in lower case, so that equal ids are equal strings."""

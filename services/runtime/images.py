@@ -7,8 +7,6 @@ The size is read from the file's header before any pixel is decoded, so a small 
 gigabytes is refused at the price of its header.
 """
 
-from __future__ import annotations
-
 import io
 import struct
 import zlib

@@ -4,6 +4,7 @@ from google.protobuf.any_pb2 import Any
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import DecodeError, Message
 from google.rpc import error_details_pb2, status_pb2
+from perfusion.v1.error_reason_pb2 import ErrorReason
 
 from services.runtime.errors import ServiceError
 
@@ -14,7 +15,7 @@ DETAILS_KEY = "grpc-status-details-bin"
 def to_status(error: ServiceError) -> status_pb2.Status:
     """The rich status that tells a caller what went wrong, where, and when to try again."""
     details: list[Message] = [
-        error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=error.metadata),
+        error_details_pb2.ErrorInfo(reason=reason_of(error), domain=DOMAIN, metadata=error.metadata),
     ]
     if error.violations:
         violations = [
@@ -28,6 +29,11 @@ def to_status(error: ServiceError) -> status_pb2.Status:
         details.append(error_details_pb2.RetryInfo(retry_delay=delay))
     code: int = error.code.value[0]
     return status_pb2.Status(code=code, message=error.message, details=[_packed(detail) for detail in details])
+
+
+def reason_of(error: ServiceError) -> str:
+    """The reason's name as error_reason.proto says it, such as "NOT_FOUND"."""
+    return ErrorReason.Name(error.reason).removeprefix("ERROR_REASON_")
 
 
 def _packed(message: Message) -> Any:

@@ -5,32 +5,12 @@ needs to be invalidated: a changed profile has other features, a new release ano
 Does not know users, profiles, or how the encoder is reached.
 """
 
-from __future__ import annotations
-
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
-from services.user_embedding.profiles import Slots
-
-
-@dataclass(frozen=True)
-class UserVectors:
-    """What the user encoder says of one profile; each  # (d,)"""
-
-    reward_text_user: NDArray[np.float32]
-    reward_image_user: NDArray[np.float32]
-    generator_user: NDArray[np.float32]
-
-
-class UserEncoder(Protocol):
-    """The model: many encoded profiles at once."""
-
-    async def encode(self, release: int, rows: Sequence[Slots]) -> list[UserVectors]: ...
+from contract.release import Release
+from services.user_embedding.ports import UserEncoder
+from services.user_embedding.profiles import Slots, UserVectors
 
 
 class Embeddings:
@@ -41,7 +21,7 @@ class Embeddings:
         self._capacity = capacity
         self._known: OrderedDict[tuple[int, Slots], UserVectors] = OrderedDict()
 
-    async def of(self, release: int, rows: Sequence[Slots]) -> list[UserVectors]:
+    async def of(self, release: Release, rows: Sequence[Slots]) -> list[UserVectors]:
         """Vectors in the order asked for; only profiles not met before reach the encoder."""
         found = {row: vectors for row in rows if (vectors := self._recall(release, row)) is not None}
         missing = [row for row in dict.fromkeys(rows) if row not in found]
@@ -51,14 +31,14 @@ class Embeddings:
             self._remember(release, missing, fresh)
         return [found[row] for row in rows]
 
-    def _recall(self, release: int, row: Slots) -> UserVectors | None:
-        vectors = self._known.get((release, row))
+    def _recall(self, release: Release, row: Slots) -> UserVectors | None:
+        vectors = self._known.get((release.number, row))
         if vectors is not None:
-            self._known.move_to_end((release, row))
+            self._known.move_to_end((release.number, row))
         return vectors
 
-    def _remember(self, release: int, rows: Sequence[Slots], fresh: Sequence[UserVectors]) -> None:
+    def _remember(self, release: Release, rows: Sequence[Slots], fresh: Sequence[UserVectors]) -> None:
         for row, vectors in zip(rows, fresh, strict=True):
-            self._known[(release, row)] = vectors
+            self._known[(release.number, row)] = vectors
         while len(self._known) > self._capacity:
             self._known.popitem(last=False)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from deploy.local.process import Process
-from tests.integration.rounds import wait_until
+from tests.integration.client import wait_until
 
 STUBBORN = """
 import signal, subprocess, sys, time

@@ -15,7 +15,7 @@ from tritonclient.utils import InferenceServerException
 from deploy.local import triton_server
 from deploy.local.layout import ROOT, Layout
 from deploy.local.process import Process
-from tests.integration.rounds import wait_until
+from tests.integration.client import wait_until
 from tests.ports import free_offset
 
 CONFIG = """\

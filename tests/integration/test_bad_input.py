@@ -14,7 +14,7 @@ from PIL import Image
 
 from deploy.local.clients import Clients
 from deploy.local.cluster import Cluster
-from tests.integration.rounds import (
+from tests.integration.client import (
     CALL_TIMEOUT_S,
     NOTHING,
     Kept,
@@ -61,6 +61,7 @@ BAD_REQUESTS: dict[str, tuple[str, dict[str, Any]]] = {
     "huge reference image": ("reference_image", {"reference_image": png(20_000, 20_000)}),
     "too many bytes of reference image": ("reference_image", {"reference_image": bytes(11 * 2**20)}),
     "strength without image": ("strength", {"strength": 0.5}),
+    "empty refused wish": ("refused_wishes[0]", {"refused_wishes": [""]}),
     "malformed request id": ("request_id", {"request_id": "not-a-uuid"}),
     "no request id": ("request_id", {"request_id": ""}),
 }

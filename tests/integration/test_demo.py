@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from deploy.demo.case_study import GROUPS
-from deploy.demo.rounds import GROUP_SIZE
+from deploy.demo.playing import GROUP_SIZE
 from deploy.local.cluster import Cluster
 from deploy.local.layout import ROOT
 
@@ -99,6 +99,12 @@ def test_bell_sleeves_and_sequins_are_where_they_are_liked(details: dict[str, An
     )
     assert share(minimalist, "sleeve_style", "bell") > share(luxury, "sleeve_style", "bell") + 0.3
     assert share(luxury, "trim", "sequins") > share(minimalist, "trim", "sequins") + 0.5
+
+
+def test_personalised_groups_say_what_was_wished(details: dict[str, Any]) -> None:
+    for group in (group for groups in details.values() for group in groups):
+        assert len(group["wishes"]) == GROUP_SIZE
+        assert all(map(bool, group["wishes"])) if group["personalised"] else not any(group["wishes"])
 
 
 def share(garments: list[dict[str, str]], kind: str, value: str) -> float:

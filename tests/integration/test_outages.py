@@ -12,7 +12,7 @@ from deploy.local import triton_server
 from deploy.local.clients import Clients
 from deploy.local.cluster import Cluster
 from deploy.local.parts import PARTS, SERVICES, is_serving
-from tests.integration.rounds import NOTHING, generate, is_retryable, kept, new_user, pick, request, wait_until
+from tests.integration.client import NOTHING, generate, is_retryable, kept, new_user, pick, request, wait_until
 
 UNAVAILABLE_WITHIN_S = 12.0
 NOTICED_WITHIN_S = 12.0

@@ -9,7 +9,14 @@ import grpc
 import numpy as np
 import pytest
 from perfusion.v1.events_pb2 import FeedbackGiven, GroupGenerated
-from perfusion.v1.generation_service_pb2 import GetGroupRequest, ListGroupsRequest, SuggestPhrasesRequest
+from perfusion.v1.generation_service_pb2 import (
+    GenerateRequest,
+    GetGroupRequest,
+    GetReleaseInfoRequest,
+    GroupView,
+    ListGroupsRequest,
+    SuggestPhrasesRequest,
+)
 from perfusion.v1.group_pb2 import Scheduler
 from perfusion.v1.ranking_service_pb2 import RankRequest
 from perfusion.v1.user_embedding_service_pb2 import (
@@ -19,11 +26,16 @@ from perfusion.v1.user_embedding_service_pb2 import (
 )
 from PIL import Image
 
+from contract import limits, topics
+from contract.release import read_release, release_dir
+from contract.vocabulary import folded
 from deploy.benchmarks.phrase_suggestions import measure
+from deploy.demo.playing import put_profile
 from deploy.local.clients import Clients, read_events
 from deploy.local.cluster import Cluster
 from lab.generation.splits import Rounds, Size
-from tests.integration.rounds import CALL_TIMEOUT_S, PROMPT, Kept, generate, kept, new_id, new_user, pick, request
+from lab.market.merchants import case_study
+from tests.integration.client import CALL_TIMEOUT_S, PROMPT, Kept, generate, kept, new_id, new_user, pick, request
 
 SEED_TOLERANCE = 2  # grey levels of 255: batch sizes differ in the order of float additions, and rounding follows
 
@@ -61,7 +73,11 @@ def test_a_stored_group_is_what_the_stream_gave(clients: Clients, user_id: str) 
     again = clients.generation.GetGroup(GetGroupRequest(group_id=group.group_id), timeout=CALL_TIMEOUT_S).group
     assert again == group
     listed = clients.generation.ListGroups(ListGroupsRequest(user_id=user_id), timeout=CALL_TIMEOUT_S).groups
-    assert [g.group_id for g in listed] == [group.group_id]
+    for candidate in group.candidates:
+        candidate.ClearField("png")
+    assert list(listed) == [group]
+    basic = GetGroupRequest(group_id=group.group_id, view=GroupView.GROUP_VIEW_BASIC)
+    assert clients.generation.GetGroup(basic, timeout=CALL_TIMEOUT_S).group == group
 
 
 def test_pictures_lie_in_the_object_store_under_their_content_hash(clients: Clients, user_id: str) -> None:
@@ -87,15 +103,16 @@ def test_group_and_pick_can_be_read_back_from_kafka(clients: Clients, cluster: C
     feedback = pick(clients, group)
     answer = clients.feedback.SubmitFeedback(feedback, timeout=CALL_TIMEOUT_S)
 
-    (generated,) = read_events(cluster.layout, "perfusion.groups.v1", GroupGenerated, user_id)
+    (generated,) = read_events(cluster.layout, topics.GROUPS, GroupGenerated, user_id)
     assert generated.message.group_id == group.group_id
     assert generated.message.release == group.release
     assert [c.image_id for c in generated.message.candidates] == [c.image_id for c in group.candidates]
+    assert [c.wishes for c in generated.message.candidates] == [c.wishes for c in group.candidates]
     assert generated.message.user_features
     assert generated.headers["event-type"] == "perfusion.v1.GroupGenerated"
     assert generated.headers["content-type"] == "application/protobuf"
 
-    (given,) = read_events(cluster.layout, "perfusion.feedback.v1", FeedbackGiven, user_id)
+    (given,) = read_events(cluster.layout, topics.FEEDBACK, FeedbackGiven, user_id)
     assert given.headers["event-id"] == answer.event_id
     assert given.message.group_id == group.group_id
     assert list(given.message.selected_image_ids) == [group.candidates[0].image_id]
@@ -125,7 +142,7 @@ def test_a_repeated_pick_is_recorded_once(clients: Clients, cluster: Cluster, us
     first = clients.feedback.SubmitFeedback(feedback, timeout=CALL_TIMEOUT_S)
     second = clients.feedback.SubmitFeedback(feedback, timeout=CALL_TIMEOUT_S)
     assert second == first
-    ids = {r.headers["event-id"] for r in read_events(cluster.layout, "perfusion.feedback.v1", FeedbackGiven, user_id)}
+    ids = {r.headers["event-id"] for r in read_events(cluster.layout, topics.FEEDBACK, FeedbackGiven, user_id)}
     assert ids == {first.event_id}
 
 
@@ -136,6 +153,7 @@ def test_a_candidate_is_reproduced_by_its_seed_alone(clients: Clients, user_id: 
         difference = np.abs(picture(alone.candidates[0].png) - picture(candidate.png)).max()
         assert difference <= SEED_TOLERANCE
         assert alone.candidates[0].score == pytest.approx(candidate.score, abs=0.05)
+        assert list(alone.candidates[0].wishes) == list(candidate.wishes)
 
 
 def test_different_seeds_give_different_pictures(clients: Clients, user_id: str) -> None:
@@ -147,7 +165,7 @@ def test_different_seeds_give_different_pictures(clients: Clients, user_id: str)
     "scheduler",
     [Scheduler.SCHEDULER_DDIM, Scheduler.SCHEDULER_DPMSOLVER_PLUS_PLUS_2M, Scheduler.SCHEDULER_EULER],
 )
-def test_every_scheduler_makes_a_group(clients: Clients, user_id: str, scheduler: Scheduler) -> None:
+def test_every_sampler_makes_a_group(clients: Clients, user_id: str, scheduler: Scheduler) -> None:
     group = generate(clients, request(user_id, scheduler=scheduler)).group
     assert group.settings.scheduler == scheduler
     assert picture(group.candidates[0].png).std() > 0
@@ -185,8 +203,44 @@ def test_profile_and_embeddings_are_read_back(clients: Clients, cluster: Cluster
     many = clients.users.BatchGetUserEmbeddings(
         BatchGetUserEmbeddingsRequest(user_ids=[user_id, user_id]), timeout=CALL_TIMEOUT_S
     ).embeddings
+    release = read_release(release_dir(cluster.layout.model_repository, one.release))
+    assert len(one.favours) == len(release.vocabulary.phrases) and list(one.unknown_features) == []
+    assert len(one.generator_user) == release.sizes.generator_user_width
     for embedding in many:
         np.testing.assert_allclose(embedding.generator_user, one.generator_user, atol=1e-5)
+
+
+def test_wishes_are_phrases_that_the_prompt_leaves_open_and_can_be_refused(clients: Clients, cluster: Cluster) -> None:
+    luxury, prompt = case_study()[1], "dress,v-neck"
+    put_profile(clients, luxury)
+    vocabulary = read_release(release_dir(cluster.layout.model_repository, cluster.layout.release())).vocabulary
+    group = generate(clients, request(luxury.user_id, prompt=prompt, num_candidates=5)).group
+    for candidate in group.candidates:
+        kinds = [vocabulary.kind_of[folded(wish)] for wish in candidate.wishes]
+        assert kinds and len(set(kinds)) == len(kinds)
+        assert not set(kinds) & set(vocabulary.asked(prompt))
+    struck = group.candidates[0].wishes[0]
+    without = generate(clients, request(luxury.user_id, prompt=prompt, refused_wishes=[struck])).group
+    assert all(struck not in candidate.wishes for candidate in without.candidates)
+    assert list(without.settings.refused_wishes) == [struck]
+
+
+def test_without_personalisation_nothing_is_wished(clients: Clients, user_id: str) -> None:
+    group = generate(clients, request(user_id, adapter_scale=0)).group
+    assert not any(candidate.wishes for candidate in group.candidates)
+
+
+def test_the_release_says_what_a_request_gets(clients: Clients, cluster: Cluster, user_id: str) -> None:
+    info = clients.generation.GetReleaseInfo(GetReleaseInfoRequest(), timeout=CALL_TIMEOUT_S).info
+    release = read_release(release_dir(cluster.layout.model_repository, cluster.layout.release()))
+    assert info.release == release.number
+    assert [(kind.kind, phrase) for kind in info.phrase_kinds for phrase in kind.phrases] == release.vocabulary.phrases
+    assert len(info.schedulers) == len(limits.SAMPLERS)
+    bare = GenerateRequest(request_id=new_id(), user_id=user_id, prompt="dress", num_candidates=1)
+    group = generate(clients, bare).group
+    assert group.settings.num_steps == info.defaults.num_steps
+    assert group.settings.scheduler == info.defaults.scheduler
+    assert picture(group.candidates[0].png).shape == (info.image_size_px, info.image_size_px, 3)
 
 
 def test_suggested_phrases_begin_with_what_was_typed(clients: Clients, user_id: str) -> None:

@@ -1,7 +1,7 @@
 """Models that answer by plain arithmetic, behind the same interface as Triton's.
 
 They keep the tensor contract's shapes and know which releases are loaded. What they compute is easy to foresee: a
-user's vectors say which features made them, and a picture scores by how red it is.
+user's vectors say which features made them, a phrase is favoured by its place, and a picture scores by how red it is.
 """
 
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ import numpy as np
 
 from services.runtime.errors import Unavailable
 from services.runtime.triton import Array, Models, Tensors
-from tests.services.market import REWARD_WIDTH, USER_WIDTH
+from tests.services.market import PADDED_PHRASES, PADDED_SLOTS, REWARD_WIDTH, USER_WIDTH
 
 
 class FakeModels(Models):
@@ -41,13 +41,14 @@ class FakeModels(Models):
 
 def _user(inputs: Tensors, release: int) -> dict[str, Array]:
     features = inputs["features"]  # (B, F)
-    assert features.dtype == np.int64
+    assert features.dtype == np.int64 and features.shape[1] == PADDED_SLOTS
     base = np.zeros((len(features), USER_WIDTH), np.float32)
     base[:, 0], base[:, 1] = release, features @ (10 ** np.arange(features.shape[1]))
     return {
         "reward_text_user": base + [0, 0, 1, 0],
         "reward_image_user": base + [0, 0, 2, 0],
         "generator_user": base + [0, 0, 3, 0],
+        "favours": np.tile(release + np.arange(PADDED_PHRASES, dtype=np.float32), (len(features), 1)),
     }
 
 

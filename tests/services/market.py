@@ -2,53 +2,80 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
-IMAGE_SIZE_PX, USER_WIDTH, CHOICE_WIDTH, REWARD_WIDTH, TEXT_TOKENS, LOGIT_SCALE = 16, 4, 3, 8, 12, 50.0
+from contract import release as files
+from contract.feature_schema import Feature, FeatureSchema
+from contract.release import Defaults, Manifest, NoiseSchedule, Release, Sizes, SizesInUse, release_dir
+from contract.vocabulary import PhraseKind, Vocabulary
 
-FEATURES: dict[str, Any] = {
-    "version": 1,
-    "features": [
-        {"name": "style", "kind": "categorical", "vocabulary": ["minimalist", "luxury", "boho"]},
-        {"name": "audience", "kind": "multi", "vocabulary": ["teens", "women", "men", "kids"], "max_values": 3},
-        {"name": "years_open", "kind": "numeric", "min": 0, "max": 50, "boundaries": [1, 3, 6]},
-    ],
-}
+IMAGE_SIZE_PX, USER_WIDTH, REWARD_WIDTH, TEXT_TOKENS, TEXT_WIDTH, LOGIT_SCALE = 16, 4, 8, 16, 8, 50.0
+PADDED_SLOTS, PADDED_PHRASES = 8, 16  # more than this release uses of them
+
+SCHEMA = FeatureSchema(
+    (
+        Feature("style", "categorical", ("minimalist", "luxury", "boho")),
+        Feature("audience", "multi", ("teens", "women", "men", "kids"), max_values=3),
+        Feature("years_open", "numeric", min=0, max=50, boundaries=(1, 3, 6)),
+    )
+)
+VOCABULARY = Vocabulary(
+    (
+        PhraseKind("category", ("dress", "trousers")),
+        PhraseKind("sleeve", ("sleeveless", "long sleeves", "bell sleeves"), only_with=(("dress",),)),
+        PhraseKind("detail", ("sequins", "hand-sewn ruffles")),
+    )
+)
+SLOTS, PHRASES = SCHEMA.n_slots, len(VOCABULARY.phrases)  # 5, 7
 
 
-def write_release(model_repository: Path, number: int, *, current: bool = True) -> None:
+def write_release(model_repository: Path, number: int, *, current: bool = True) -> Release:
     """Adds a release, by default the one in service."""
-    directory = model_repository / "releases" / str(number)
+    directory = release_dir(model_repository, number)
     directory.mkdir(parents=True)
-    (directory / "manifest.json").write_text(json.dumps(_manifest(number)))
-    (directory / "feature_schema.json").write_text(json.dumps(FEATURES))
-    (directory / "phrases.json").write_text(json.dumps([{"kind": "sleeve", "phrases": ["sleeveless"]}]))
-    for name in ("tokenizer.json", "reward_tokenizer.json"):
+    (directory / files.MANIFEST).write_text(json.dumps(_manifest(number).to_json()))
+    SCHEMA.write(directory / files.FEATURE_SCHEMA)
+    VOCABULARY.write(directory / files.PHRASES)
+    for name in (files.TOKENIZER, files.REWARD_TOKENIZER):
         _tokenizer().save(str(directory / name))
     if current:
-        (model_repository / "releases" / "current").write_text(str(number))
+        files.current_file(model_repository).write_text(str(number))
+    return files.read_release(directory)
 
 
-def _manifest(number: int) -> dict[str, Any]:
-    betas = {"num_train_timesteps": 1000, "beta_start": 0.00085, "beta_end": 0.012}
-    return {
-        "release": number,
-        "source_commit": "0" * 40,
-        "image_size_px": IMAGE_SIZE_PX,
-        "latent_channels": 4,
-        "latent_size": 2,
-        "text_tokens": TEXT_TOKENS,
-        "text_width": 8,
-        "generator_user_width": USER_WIDTH,
-        "choice_width": CHOICE_WIDTH,
-        "reward_user_width": USER_WIDTH,
-        "reward_width": REWARD_WIDTH,
-        "scheduler": {**betas, "beta_schedule": "scaled_linear", "prediction_type": "epsilon"},
-        "reward_logit_scale": LOGIT_SCALE,
-        "defaults": {"guidance_scale": 4.0, "adapter_scale": 1.0, "num_steps": 20, "scheduler": "ddim"},
-    }
+def release_of(number: int = 1) -> Release:
+    """The same release where no file of it is read."""
+    nowhere = Path("nowhere")
+    return Release(_manifest(number), SCHEMA, VOCABULARY, nowhere / files.TOKENIZER, nowhere / files.REWARD_TOKENIZER)
+
+
+def _manifest(number: int) -> Manifest:
+    return Manifest(
+        release=number,
+        source_commit="0" * 40,
+        create_time="2026-01-02T03:04:05Z",
+        weights={},
+        models={},
+        sizes=Sizes(
+            image_size_px=IMAGE_SIZE_PX,
+            latent_channels=4,
+            latent_size=2,
+            text_tokens=TEXT_TOKENS,
+            text_width=TEXT_WIDTH,
+            feature_slots=PADDED_SLOTS,
+            phrases=PADDED_PHRASES,
+            generator_user_width=USER_WIDTH,
+            reward_user_width=USER_WIDTH,
+            reward_width=REWARD_WIDTH,
+        ),
+        in_use=SizesInUse(
+            feature_slots=SLOTS, phrases=PHRASES, generator_user_width=USER_WIDTH, reward_user_width=USER_WIDTH
+        ),
+        noise_schedule=NoiseSchedule(1000, 0.00085, 0.012, "scaled_linear", "epsilon"),
+        reward_logit_scale=LOGIT_SCALE,
+        defaults=Defaults(guidance_scale=4.0, adapter_scale=1.0, num_steps=20, sampler="ddim"),
+    )
 
 
 def _tokenizer() -> Tokenizer:

@@ -7,7 +7,7 @@ import pytest
 from deploy.local.layout import Layout, venv
 from deploy.local.parts import SERVICES, service_environment
 
-FORBIDDEN = ("torch", "torchvision", "diffusers", "transformers", "onnx", "onnxruntime", "training")
+FORBIDDEN = ("torch", "torchvision", "diffusers", "transformers", "onnx", "onnxruntime", "training", "lab")
 SCRIPT = """
 import importlib, importlib.util, sys
 assert importlib.util.find_spec("torch") is None, "torch is installed where services run"

@@ -106,22 +106,21 @@ def held_out_losses(model: PreferenceWeights, tags: np.ndarray, groups: GroupTen
 
 @dataclass(frozen=True)
 class _Choices:
-    """N groups: what was shown to whom, and what was picked."""
+    """N groups: what was shown to whom, and what was picked. Merchants come back: their favours are computed once."""
 
-    places: Tensor  # (N, K, kinds) of what is shown among the vocabulary's phrases; V: the kind is absent
-    entries: Tensor  # (N, E) of the profiles
+    places: Tensor  # (N, K, kinds) of what is shown in the flat favours of all profiles (U, V + 1); last: kind absent
+    entries: Tensor  # (U, E) of the distinct profiles
     selected: Tensor  # (N, K)
     there: Tensor  # (N, K)
     shape: tuple[int, int]  # (P, V) of the weights
 
     def rows(self, rows: slice) -> "_Choices":
-        return _Choices(self.places[rows], self.entries[rows], self.selected[rows], self.there[rows], self.shape)
+        return _Choices(self.places[rows], self.entries, self.selected[rows], self.there[rows], self.shape)
 
     def losses(self, weights: Tensor) -> Tensor:
         """Cross-entropy of the conditional logit with weights (P, V), (N,)."""
-        favours = F.pad(F.embedding_bag(self.entries, weights, mode="sum"), (0, 1))  # (N, V + 1)
-        n, k, _ = self.places.shape
-        utility = favours.gather(1, self.places.flatten(1)).view(n, k, -1).sum(-1)
+        favours = F.pad(F.embedding_bag(self.entries, weights, mode="sum"), (0, 1)).flatten()  # (U · (V + 1),)
+        utility = favours[self.places].sum(-1)  # (N, K)
         return reward_cross_entropy(utility, self.selected, self.there)
 
     def fitted(self, decay: float) -> Tensor:
@@ -141,11 +140,13 @@ def _choices(tags: np.ndarray, groups: GroupTensors, vocabulary: Vocabulary) -> 
     rows = groups.rows_with(negatives=True)
     if len(rows) < LEAST_GROUPS:
         raise GroupError(f"{len(rows)} groups have both a pick and what was passed over; {LEAST_GROUPS} are the least")
-    shown, starts = tags[rows], np.cumsum([0, *vocabulary.sizes[:-1]])
     n_rows, n_phrases = rows_of(groups.schema), len(vocabulary.phrases)
+    profiles, whose = np.unique(np.asarray(groups.features[rows]), axis=0, return_inverse=True)
+    shown, starts = tags[rows], np.cumsum([0, *vocabulary.sizes[:-1]])
+    phrases = np.where(shown == ABSENT, n_phrases, starts + shown)  # (N, K, kinds)
     choices = _Choices(
-        torch.from_numpy(np.where(shown == ABSENT, n_phrases, starts + shown)),
-        entries_of(torch.from_numpy(np.asarray(groups.features[rows])), n_rows),
+        torch.from_numpy(phrases + (n_phrases + 1) * whose.reshape(-1, 1, 1)),
+        entries_of(torch.from_numpy(profiles), n_rows),
         torch.tensor(groups.selected[rows]),
         torch.tensor(groups.there[rows]),
         (n_entries(n_rows), n_phrases),

@@ -1,7 +1,5 @@
 """What surrounds the feedback service in its tests: a generation service that knows one group, and Kafka."""
 
-from __future__ import annotations
-
 import asyncio
 
 from perfusion.v1 import generation_service_pb2 as pb
@@ -19,7 +17,7 @@ IMAGE_IDS = [f"6f1d9b1e-0000-4000-8000-{i:012x}" for i in range(1, 6)]  # best f
 class OneGroup:
     """GenerationService's GetGroup. `hold`, when set, keeps the caller waiting."""
 
-    Generate = ListGroups = SuggestPhrases = None  # never asked of it
+    Generate = ListGroups = SuggestPhrases = GetReleaseInfo = None  # never asked of it
 
     def __init__(self) -> None:
         self.down = False
@@ -30,6 +28,7 @@ class OneGroup:
             await self.hold.wait()
         if self.down:
             raise Unavailable("database")
+        assert request.view == pb.GROUP_VIEW_BASIC, "feedback compares ids and needs no pictures"
         if request.group_id != GROUP_ID:
             raise NotFound("group_id: there is no such group", field="group_id")
         candidates = [Candidate(image_id=image_id, rank=rank) for rank, image_id in enumerate(IMAGE_IDS, 1)]

@@ -1,7 +1,5 @@
 """The feedback service over real gRPC and SQLite: checked against the group, OK only when Kafka has it, never twice."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -20,9 +18,9 @@ from perfusion.v1.generation_service_pb2_grpc import add_GenerationServiceServic
 from prometheus_client import CollectorRegistry
 
 from services.feedback.__main__ import build
-from services.feedback.groups import GrpcGroups
+from services.feedback.adapters.groups import GrpcGroups
+from services.feedback.adapters.records import METADATA, SqlRecords
 from services.feedback.settings import Settings
-from services.feedback.store import METADATA, FeedbackStore
 from services.runtime.database import Database
 from services.runtime.server import Server
 from services.runtime.settings import RuntimeSettings
@@ -47,7 +45,7 @@ class Desk:
 
     async def is_recorded(self, request_id: str) -> bool:
         database = Database(self.database_url, METADATA, timeout_s=5)
-        recorded = await FeedbackStore(database).find(request_id)
+        recorded = await SqlRecords(database).find(request_id)
         await database.close()
         return recorded is not None
 
@@ -71,7 +69,8 @@ async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
     )
     database_url = f"sqlite:///{tmp_path}/feedback.sqlite"
     async with running(generation_server) as generation_channel:
-        server = build(Settings(database_url=database_url, **LOCAL), GrpcGroups(generation_channel, 5), kafka)
+        groups = GrpcGroups(generation_channel, timeout_s=5)
+        server = build(Settings(database_url=database_url, **LOCAL), groups, kafka)
         async with running(server) as channel:
             yield Desk(generation, kafka, generation_server, server, FeedbackServiceStub(channel), database_url)
     await database_threads_ended()

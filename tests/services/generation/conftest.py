@@ -16,7 +16,8 @@ from perfusion.v1.group_pb2 import Group
 from services.generation.__main__ import build
 from services.generation.settings import Settings
 from services.runtime.server import Server
-from tests.services.generation.fakes import KnownUsers, LastIsBest, PaintingModels, RecordedEvents, write_market
+from tests.services.generation.fakes import KnownUsers, LastIsBest, PaintingModels, RecordedEvents
+from tests.services.market import write_release
 from tests.services.running import LOCAL, running
 
 
@@ -27,11 +28,12 @@ class Studio:
     settings: Settings
     models: PaintingModels = field(default_factory=PaintingModels)
     events: RecordedEvents = field(default_factory=RecordedEvents)
+    users: KnownUsers = field(default_factory=KnownUsers)
     server: Server = field(init=False)
     stub: Any = None
 
     def __post_init__(self) -> None:
-        self.server = build(self.settings, self.models, KnownUsers(), LastIsBest(), self.events)
+        self.server = build(self.settings, self.models, self.users, LastIsBest(), self.events)
 
     def connect(self, channel: grpc.aio.Channel) -> "Studio":
         self.stub = GenerationServiceStub(channel)
@@ -69,7 +71,7 @@ def database_url(tmp_path: Path) -> str:
 
 @pytest.fixture
 def settings(tmp_path: Path, database_url: str) -> Settings:
-    write_market(tmp_path)
+    write_release(tmp_path, 1)
     return Settings(
         database_url=database_url,
         object_store_url=f"file://{tmp_path}/objects",

@@ -1,31 +1,21 @@
 """What surrounds the generation service in its tests: models by plain arithmetic, other services, and Kafka."""
 
 import asyncio
-import json
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 from perfusion.v1.user_pb2 import FeatureValue
 
+from contract.release import Release
 from services.generation.orders import Scores, User
 from services.generation.ports import Features, Ranker, Users
 from services.runtime.errors import NotFound, Unavailable
 from services.runtime.events import Event, Events
 from services.runtime.triton import Array, Tensors
 from tests.services.fake_models import FakeModels
-from tests.services.market import IMAGE_SIZE_PX, REWARD_WIDTH, USER_WIDTH, write_release
+from tests.services.market import IMAGE_SIZE_PX, PADDED_SLOTS, REWARD_WIDTH, TEXT_WIDTH, USER_WIDTH
 
-PHRASES = [
-    {"kind": "sleeve", "phrases": ["sleeveless", "long sleeves", "bell sleeves"]},
-    {"kind": "detail", "phrases": ["sequins", "hand-sewn ruffles"]},
-]
-
-
-def write_market(model_repository: Path) -> None:
-    """Release 1, with phrases to suggest."""
-    write_release(model_repository, 1)
-    (model_repository / "releases" / "1" / "phrases.json").write_text(json.dumps(PHRASES))
+DENOISER_INPUTS = {"latents", "timestep", "text", "negative_text", "user", "guidance", "adapter_scale"}
 
 
 class PaintingModels(FakeModels):
@@ -37,7 +27,8 @@ class PaintingModels(FakeModels):
         self.fail_at_step: int | None = None
         self.hold: asyncio.Event | None = None
         self.stepped = asyncio.Event()
-        self.choice_noise: list[Array] = []  # of every step
+        self.denoised: list[Tensors] = []  # what the denoiser was given at every step
+        self.read: list[Array] = []  # what the text encoder was given at every call
 
     async def infer(self, model: str, inputs: Tensors, release: int) -> dict[str, Array]:
         if self.down:
@@ -60,15 +51,16 @@ class PaintingModels(FakeModels):
     def _text_encoder(self, inputs: Tensors) -> dict[str, Array]:
         ids = inputs["input_ids"]
         assert ids.dtype == np.int64
-        return {"hidden": np.repeat(np.sin(ids[..., None]).astype(np.float32), 8, axis=-1)}  # (B, 12, 8)
+        self.read.append(ids)
+        return {"hidden": np.repeat(np.sin(ids[..., None]).astype(np.float32), TEXT_WIDTH, axis=-1)}  # (B, T, D)
 
     def _denoiser(self, inputs: Tensors) -> dict[str, Array]:
         dtypes = {name: array.dtype for name, array in inputs.items()}
+        assert set(dtypes) == DENOISER_INPUTS
         assert dtypes.pop("timestep") == np.int64 and set(dtypes.values()) == {np.dtype(np.float32)}
         text, negative = inputs["text"].mean((1, 2)), inputs["negative_text"].mean((1, 2))
-        self.choice_noise.append(inputs["choice_noise"])
-        user = inputs["user"].mean(1) + inputs["choice_noise"].mean(1) / 10
-        condition = text + inputs["adapter_scale"][:, 0] * user
+        self.denoised.append(inputs)
+        condition = text + inputs["adapter_scale"][:, 0] * inputs["user"].mean(1)
         guided = negative + inputs["guidance"][:, 0] * (condition - negative)  # (B,)
         return {"noise": np.tanh(inputs["latents"] + guided[:, None, None, None] / 10)}
 
@@ -86,13 +78,13 @@ class PaintingModels(FakeModels):
         return {"latents": np.concatenate([latents, latents[:, :1] * 0], axis=1).astype(np.float32)}
 
     def _user_encoder(self, inputs: Tensors) -> dict[str, Array]:
-        assert inputs["features"].shape == (1, 5) and not inputs["features"].any()
-        return {"reward_text_user": NOBODY[None]}
+        assert inputs["features"].shape == (1, PADDED_SLOTS) and not inputs["features"].any()
+        return {"reward_text_user": UNKNOWN[None]}
 
     def _reward_text(self, inputs: Tensors) -> dict[str, Array]:
-        """The user wants what nobody reads in texts with exactly one word that the tokenizer does not know."""
+        """The user wants what an unknown merchant's texts show that have exactly one word unknown to the tokenizer."""
         is_user = (inputs["user"] == USER.reward_text).all(1)
-        assert (inputs["user"][~is_user] == NOBODY).all()
+        assert (inputs["user"][~is_user] == UNKNOWN).all()
         bright = is_user | ((inputs["input_ids"] == 2).sum(1) == 1)
         return {"embedding": np.where(bright[:, None], _unit(0), _unit(1)).astype(np.float32)}
 
@@ -101,11 +93,12 @@ def _unit(axis: int) -> Array:
     return np.eye(REWARD_WIDTH, dtype=np.float32)[axis]
 
 
-NOBODY = np.full(USER_WIDTH, 4, np.float32)
+UNKNOWN = np.full(USER_WIDTH, 4, np.float32)
 USER = User(
     reward_text=np.full(USER_WIDTH, 1, np.float32),
-    reward_image=np.full(USER_WIDTH, 2, np.float32),
     generator=np.full(USER_WIDTH, 3, np.float32),
+    # dress, trousers | sleeveless, long sleeves, bell sleeves | sequins, hand-sewn ruffles
+    favours=np.array([0, 0, -0.8, 0.4, 0.4, 0.9, -0.9], np.float32),
 )
 PROFILE = {"style": FeatureValue(string_value="luxury")}
 
@@ -113,15 +106,19 @@ PROFILE = {"style": FeatureValue(string_value="luxury")}
 class KnownUsers(Users):
     """Knows "ada" and "bob", who have the same profile."""
 
-    async def vectors(self, user_id: str, release: int) -> User:
-        self._find(user_id)
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    async def vectors(self, user_id: str, release: Release) -> User:
+        self._find(user_id, "vectors")
         return USER
 
     async def features(self, user_id: str) -> Features:
-        self._find(user_id)
+        self._find(user_id, "features")
         return PROFILE
 
-    def _find(self, user_id: str) -> None:
+    def _find(self, user_id: str, what: str) -> None:
+        self.asked.append(what)
         if user_id not in ("ada", "bob"):
             raise NotFound(f"user_id: there is no profile of {user_id!r}", field="user_id")
 

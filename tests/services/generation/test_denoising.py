@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from services.generation.denoising import NotFinite, denoise
-from services.generation.schedulers import Ddim, Latents, cumulative_alphas
+from services.generation.samplers import Ddim, Latents, cumulative_alphas
 
 ALPHAS = cumulative_alphas(1000, 0.00085, 0.012, "scaled_linear")
 START = np.ones((2, 4, 2, 2), np.float32)

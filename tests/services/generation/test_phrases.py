@@ -1,19 +1,18 @@
 """Which phrases fit a prompt and a prefix, and how they are ordered."""
 
-from collections.abc import Sequence
-
 import numpy as np
 
-from services.generation.phrases import best, extended, fitting, gains, phrases_of, without
-from services.runtime.release import PhraseKind
+from contract.vocabulary import PhraseKind, Vocabulary
+from services.generation.phrases import best, extended, fitting, gains, without
 
-VOCABULARY = (
+KINDS = (
     PhraseKind("sleeve", ("sleeveless", "long sleeves", "bell sleeves")),
     PhraseKind("detail", ("sequins", "hand-sewn ruffles")),
 )
+VOCABULARY = Vocabulary(KINDS)
 
 
-def texts_of(vocabulary: Sequence[PhraseKind], prompt: str) -> list[str]:
+def texts_of(vocabulary: Vocabulary, prompt: str) -> list[str]:
     return [phrase.text for phrase in fitting(vocabulary, prompt, "")]
 
 
@@ -32,9 +31,9 @@ def test_without_a_prefix_kinds_already_spoken_of_are_left_out() -> None:
 
 
 def test_kinds_that_the_prompt_leaves_no_place_for_are_left_out() -> None:
-    category, sleeve = PhraseKind("category", ("dress", "Trousers")), VOCABULARY[0]
+    category, sleeve = PhraseKind("category", ("dress", "Trousers")), KINDS[0]
     style = PhraseKind("style", ("puffed",), only_with=(("dress",), ("Long sleeves", "bell sleeves")))
-    vocabulary = (category, sleeve, style)
+    vocabulary = Vocabulary((category, sleeve, style))
 
     def kinds(prompt: str, prefix: str = "") -> set[str]:
         return {phrase.kind for phrase in fitting(vocabulary, prompt, prefix)}
@@ -52,16 +51,15 @@ def test_with_a_prefix_only_what_is_already_there_is_left_out() -> None:
 
 
 def test_a_prompt_is_split_and_extended_at_commas() -> None:
-    assert phrases_of(" dress, v-neck ,,") == ["dress", "v-neck"]
     assert extended("dress, v-neck,", "sequins") == "dress,v-neck,sequins"
     assert extended("", "sequins") == "sequins"
-    assert without("dress,Sleeveless, v-neck,bell sleeves", VOCABULARY[0]) == "dress,v-neck"
+    assert without("dress,Sleeveless, v-neck,bell sleeves", KINDS[0]) == "dress,v-neck"
 
 
 def test_a_phrase_gains_over_the_mean_of_its_kind() -> None:
     texts = np.array([[1, 0], [0.6, 0.8], [-1, 0], [0.8, 0.6], [0, 1]], np.float32)
-    found = gains(np.array([1, 0], np.float32), texts, VOCABULARY, logit_scale=50.0)
-    assert [phrase.text for phrase in found] == [text for kind in VOCABULARY for text in kind.phrases]
+    found = gains(np.array([1, 0], np.float32), texts, KINDS, logit_scale=50.0)
+    assert [phrase.text for phrase in found] == [text for kind in KINDS for text in kind.phrases]
     np.testing.assert_allclose(list(found.values()), [40, 20, -60, 20, -20], rtol=1e-6)
 
 

@@ -1,7 +1,5 @@
 """The ranking service over real gRPC, beside the real user embedding service; only the models are arithmetic."""
 
-from __future__ import annotations
-
 import io
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -18,8 +16,8 @@ from perfusion.v1.user_embedding_service_pb2_grpc import UserEmbeddingServiceStu
 from PIL import Image
 
 from services.ranking.__main__ import build
+from services.ranking.adapters.users import GrpcUsers
 from services.ranking.settings import Settings
-from services.ranking.users import GrpcUsers
 from services.runtime.server import Server
 from services.user_embedding.__main__ import build as build_user_embedding
 from services.user_embedding.settings import Settings as UserEmbeddingSettings

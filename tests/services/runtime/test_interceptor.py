@@ -13,6 +13,7 @@ from services.runtime import errors, tracing
 from services.runtime.deadlines import remaining_s
 from services.runtime.interceptor import INTERNAL_MESSAGE
 from services.runtime.logs import JsonFormatter
+from services.runtime.statuses import reason_of
 from tests.services.running import failing, running
 from tests.services.runtime.scripted import server_doing
 
@@ -38,7 +39,7 @@ async def test_an_error_reaches_the_caller_with_its_status(
     async with running(server_doing(fail)) as channel, failing() as failure:
         await RankingServiceStub(channel).Rank(ASKED)
     assert (failure.code, failure.message, failure.retryable) == (code, error.message, retryable)
-    assert failure.reason == error.reason
+    assert failure.reason == reason_of(error)
 
 
 async def test_an_invalid_argument_names_every_field() -> None:

@@ -1,4 +1,4 @@
-"""Releases read from disk as the export writes them."""
+"""Which release is in service, and what a release that cannot be read means to a caller."""
 
 from pathlib import Path
 
@@ -6,7 +6,17 @@ import pytest
 
 from services.runtime.errors import FailedPrecondition, Unavailable
 from services.runtime.release import Releases
-from tests.services.market import CHOICE_WIDTH, IMAGE_SIZE_PX, TEXT_TOKENS, USER_WIDTH, write_release
+from tests.services.market import (
+    IMAGE_SIZE_PX,
+    PADDED_PHRASES,
+    PADDED_SLOTS,
+    PHRASES,
+    SCHEMA,
+    SLOTS,
+    TEXT_TOKENS,
+    VOCABULARY,
+    write_release,
+)
 
 
 @pytest.fixture
@@ -17,12 +27,13 @@ def releases(tmp_path: Path) -> Releases:
 
 def test_the_manifest_the_schema_and_the_phrases_are_read(releases: Releases) -> None:
     release = releases.current()
-    assert (release.number, release.image_size_px, release.text_tokens) == (1, IMAGE_SIZE_PX, TEXT_TOKENS)
-    assert (release.generator_user_width, release.choice_width) == (USER_WIDTH, CHOICE_WIDTH)
-    assert release.scheduler.beta_schedule == "scaled_linear"
-    assert [feature.name for feature in release.feature_schema.features] == ["style", "audience", "years_open"]
-    assert release.feature_schema.slots == 5
-    assert release.phrases[0].kind == "sleeve" and release.tokenizer_file.exists()
+    sizes, in_use = release.sizes, release.manifest.in_use
+    assert (release.number, sizes.image_size_px, sizes.text_tokens) == (1, IMAGE_SIZE_PX, TEXT_TOKENS)
+    assert (sizes.feature_slots, sizes.phrases) == (PADDED_SLOTS, PADDED_PHRASES)
+    assert (in_use.feature_slots, in_use.phrases) == (SLOTS, PHRASES)
+    assert release.manifest.noise_schedule.beta_schedule == "scaled_linear"
+    assert release.feature_schema == SCHEMA and release.vocabulary == VOCABULARY
+    assert release.tokenizer_file.exists() and release.reward_tokenizer_file.exists()
 
 
 def test_a_switch_is_seen_at_once(releases: Releases, tmp_path: Path) -> None:

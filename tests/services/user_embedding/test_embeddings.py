@@ -5,24 +5,27 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from services.user_embedding.embeddings import Embeddings, UserVectors
-from services.user_embedding.profiles import Slots
+from contract.release import Release
+from services.user_embedding.embeddings import Embeddings
+from services.user_embedding.ports import UserEncoder
+from services.user_embedding.profiles import Slots, UserVectors
+from tests.services.market import release_of
 
 
-class CountingEncoder:
+class CountingEncoder(UserEncoder):
     """Vectors that say which release and profile made them, and a list of what was asked."""
 
     def __init__(self) -> None:
         self.asked: list[tuple[int, list[Slots]]] = []
 
-    async def encode(self, release: int, rows: Sequence[Slots]) -> list[UserVectors]:
-        self.asked.append((release, list(rows)))
-        vectors = [np.asarray([release, *row], np.float32) for row in rows]
-        return [UserVectors(vector, vector, vector) for vector in vectors]
+    async def encode(self, release: Release, rows: Sequence[Slots]) -> list[UserVectors]:
+        self.asked.append((release.number, list(rows)))
+        vectors = [np.asarray([release.number, *row], np.float32) for row in rows]
+        return [UserVectors(vector, vector, vector, vector) for vector in vectors]
 
 
 def answer(embeddings: Embeddings, release: int, rows: list[Slots]) -> list[list[float]]:
-    return [vectors.generator_user.tolist() for vectors in asyncio.run(embeddings.of(release, rows))]
+    return [vectors.generator_user.tolist() for vectors in asyncio.run(embeddings.of(release_of(release), rows))]
 
 
 def test_answers_come_in_the_order_asked_with_each_profile_encoded_once() -> None:

@@ -1,11 +1,10 @@
 """The user embedding service over real gRPC and SQLite: profiles kept, judged and encoded."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import grpc
 import pytest
@@ -15,14 +14,13 @@ from perfusion.v1 import user_embedding_service_pb2 as pb
 from perfusion.v1.user_embedding_service_pb2_grpc import UserEmbeddingServiceStub
 from perfusion.v1.user_pb2 import FeatureValue, StringList
 
+from contract.feature_schema import FeatureSchema
+from contract.release import FEATURE_SCHEMA, release_dir
 from services.user_embedding.__main__ import build
 from services.user_embedding.settings import Settings
 from tests.services.fake_models import FakeModels
-from tests.services.market import USER_WIDTH, write_release
+from tests.services.market import PHRASES, SCHEMA, USER_WIDTH, write_release
 from tests.services.running import LOCAL, failing, running
-
-if TYPE_CHECKING:
-    from perfusion.v1.user_embedding_service_pb2_grpc import UserEmbeddingServiceAsyncStub
 
 STYLE = FeatureValue(string_value="luxury")
 AUDIENCE = FeatureValue(string_list_value=StringList(values=["men", "teens"]))
@@ -49,15 +47,15 @@ async def channel(settings: Settings, models: FakeModels) -> AsyncIterator[grpc.
 
 
 @pytest.fixture
-def stub(channel: grpc.aio.Channel) -> UserEmbeddingServiceAsyncStub:
+def stub(channel: grpc.aio.Channel) -> Any:
     return UserEmbeddingServiceStub(channel)
 
 
-async def put(stub: UserEmbeddingServiceAsyncStub, user_id: str, **features: FeatureValue) -> None:
+async def put(stub: Any, user_id: str, **features: FeatureValue) -> None:
     await stub.PutUserProfile(pb.PutUserProfileRequest(user_id=user_id, features=features))
 
 
-async def test_a_profile_is_read_back_as_put(stub: UserEmbeddingServiceAsyncStub) -> None:
+async def test_a_profile_is_read_back_as_put(stub: Any) -> None:
     request = pb.PutUserProfileRequest(
         user_id="u", features={"style": STYLE, "audience": AUDIENCE, "years_open": YEARS}
     )
@@ -67,7 +65,7 @@ async def test_a_profile_is_read_back_as_put(stub: UserEmbeddingServiceAsyncStub
     assert (await stub.GetUserProfile(pb.GetUserProfileRequest(user_id="u"))).profile == answer.profile
 
 
-async def test_an_embedding_says_whose_it_is_and_which_release_made_it(stub: UserEmbeddingServiceAsyncStub) -> None:
+async def test_an_embedding_says_whose_it_is_and_which_release_made_it(stub: Any) -> None:
     await put(stub, "u", style=STYLE, audience=AUDIENCE, years_open=YEARS)
     embedding = (await stub.GetUserEmbedding(pb.GetUserEmbeddingRequest(user_id="u"))).embedding
     assert (embedding.user_id, embedding.release) == ("u", 1)
@@ -75,29 +73,42 @@ async def test_an_embedding_says_whose_it_is_and_which_release_made_it(stub: Use
     assert list(embedding.generator_user) == [1, 30312, 3, 0]
     assert (embedding.reward_text_user[2], embedding.reward_image_user[2]) == (1, 2)
     assert len(embedding.reward_text_user) == USER_WIDTH
+    assert list(embedding.favours) == [1 + place for place in range(PHRASES)]
+    assert list(embedding.unknown_features) == []
 
 
-async def test_an_empty_profile_is_a_profile(stub: UserEmbeddingServiceAsyncStub) -> None:
+async def test_an_empty_profile_is_a_profile(stub: Any) -> None:
     await put(stub, "u")
     embedding = (await stub.GetUserEmbedding(pb.GetUserEmbeddingRequest(user_id="u"))).embedding
     assert embedding.generator_user[1] == 0
 
 
-async def test_a_changed_profile_changes_the_vectors_at_once(stub: UserEmbeddingServiceAsyncStub) -> None:
+async def test_a_changed_profile_changes_the_vectors_at_once(stub: Any) -> None:
     for style, expected in [("luxury", 2), ("boho", 3), ("luxury", 2)]:
         await put(stub, "u", style=FeatureValue(string_value=style))
         embedding = (await stub.GetUserEmbedding(pb.GetUserEmbeddingRequest(user_id="u"))).embedding
         assert embedding.generator_user[1] == expected
 
 
-async def test_another_release_is_used_when_named(stub: UserEmbeddingServiceAsyncStub) -> None:
+async def test_a_value_that_a_newer_release_dropped_is_said_to_be_unknown(stub: Any, settings: Settings) -> None:
+    await put(stub, "u", style=STYLE, years_open=YEARS)
+    newer = FeatureSchema(
+        (replace(SCHEMA.features[0], vocabulary=("minimalist", "boho", "classic")), *SCHEMA.features[1:])
+    )
+    newer.write(release_dir(settings.model_repository, 2) / FEATURE_SCHEMA)
+    answer = await stub.GetUserEmbedding(pb.GetUserEmbeddingRequest(user_id="u", release=2))
+    assert list(answer.embedding.unknown_features) == ["style"]
+    assert answer.embedding.generator_user[1] == 30000  # style is slot 0, years_open 3
+
+
+async def test_another_release_is_used_when_named(stub: Any) -> None:
     await put(stub, "u", style=STYLE)
     for release in (1, 2):
         answer = await stub.GetUserEmbedding(pb.GetUserEmbeddingRequest(user_id="u", release=release))
         assert answer.embedding.release == answer.embedding.generator_user[0] == release
 
 
-async def test_a_batch_answers_in_the_order_asked(stub: UserEmbeddingServiceAsyncStub, models: FakeModels) -> None:
+async def test_a_batch_answers_in_the_order_asked(stub: Any, models: FakeModels) -> None:
     await put(stub, "a", style=FeatureValue(string_value="minimalist"))
     await put(stub, "b", style=FeatureValue(string_value="boho"))
     answer = await stub.BatchGetUserEmbeddings(pb.BatchGetUserEmbeddingsRequest(user_ids=["b", "a", "b"]))
@@ -106,7 +117,7 @@ async def test_a_batch_answers_in_the_order_asked(stub: UserEmbeddingServiceAsyn
     assert models.asked == [("user_encoder", 1, 2)]
 
 
-async def test_unknown_users_are_not_found(stub: UserEmbeddingServiceAsyncStub) -> None:
+async def test_unknown_users_are_not_found(stub: Any) -> None:
     await put(stub, "a")
     async with failing() as failure:
         await stub.GetUserProfile(pb.GetUserProfileRequest(user_id="b"))
@@ -132,9 +143,7 @@ async def test_unknown_users_are_not_found(stub: UserEmbeddingServiceAsyncStub) 
         ("years_open", FeatureValue(number_value=51)),
     ],
 )
-async def test_a_bad_feature_is_named_and_the_old_profile_stays(
-    stub: UserEmbeddingServiceAsyncStub, name: str, value: FeatureValue
-) -> None:
+async def test_a_bad_feature_is_named_and_the_old_profile_stays(stub: Any, name: str, value: FeatureValue) -> None:
     await put(stub, "u", years_open=YEARS)
     async with failing() as failure:
         await put(stub, "u", **{name: value})
@@ -144,7 +153,7 @@ async def test_a_bad_feature_is_named_and_the_old_profile_stays(
     assert dict(profile.features) == {"years_open": YEARS}
 
 
-async def test_a_thousand_bad_features_still_get_a_readable_answer(stub: UserEmbeddingServiceAsyncStub) -> None:
+async def test_a_thousand_bad_features_still_get_a_readable_answer(stub: Any) -> None:
     async with failing() as failure:
         await put(stub, "u", **{f"no-such-{i:04}-{'x' * 500}": STYLE for i in range(1000)})
     assert failure.code == grpc.StatusCode.INVALID_ARGUMENT
@@ -155,7 +164,7 @@ async def test_a_thousand_bad_features_still_get_a_readable_answer(stub: UserEmb
 
 
 @pytest.mark.parametrize("user_id", ["", "x" * 129, "a\0b"])
-async def test_a_bad_user_id_is_named_by_every_method(stub: UserEmbeddingServiceAsyncStub, user_id: str) -> None:
+async def test_a_bad_user_id_is_named_by_every_method(stub: Any, user_id: str) -> None:
     calls = [
         (stub.PutUserProfile, pb.PutUserProfileRequest(user_id=user_id), "user_id"),
         (stub.GetUserProfile, pb.GetUserProfileRequest(user_id=user_id), "user_id"),
@@ -164,18 +173,18 @@ async def test_a_bad_user_id_is_named_by_every_method(stub: UserEmbeddingService
     ]
     for method, request, field in calls:
         async with failing() as failure:
-            await method(request)  # type: ignore[operator]
+            await method(request)
         assert failure.code == grpc.StatusCode.INVALID_ARGUMENT and list(failure.fields) == [field]
 
 
 @pytest.mark.parametrize("count", [0, 257])
-async def test_a_batch_has_bounds(stub: UserEmbeddingServiceAsyncStub, count: int) -> None:
+async def test_a_batch_has_bounds(stub: Any, count: int) -> None:
     async with failing() as failure:
         await stub.BatchGetUserEmbeddings(pb.BatchGetUserEmbeddingsRequest(user_ids=["a"] * count))
     assert failure.code == grpc.StatusCode.INVALID_ARGUMENT and "user_ids" in failure.fields
 
 
-async def test_releases_that_cannot_serve_are_told_apart(stub: UserEmbeddingServiceAsyncStub) -> None:
+async def test_releases_that_cannot_serve_are_told_apart(stub: Any) -> None:
     await put(stub, "u")
     for release, code in [(-1, "INVALID_ARGUMENT"), (99, "FAILED_PRECONDITION"), (3, "UNAVAILABLE")]:
         async with failing() as failure:
@@ -183,9 +192,7 @@ async def test_releases_that_cannot_serve_are_told_apart(stub: UserEmbeddingServ
         assert failure.code.name == code, release
 
 
-async def test_while_triton_is_down_calls_are_retryable_and_profiles_still_work(
-    stub: UserEmbeddingServiceAsyncStub, models: FakeModels
-) -> None:
+async def test_while_triton_is_down_calls_are_retryable_and_profiles_still_work(stub: Any, models: FakeModels) -> None:
     models.down = True
     await put(stub, "u")
     async with failing() as failure:

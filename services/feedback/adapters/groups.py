@@ -1,0 +1,36 @@
+"""Groups as the generation service tells of them over gRPC.
+
+Knows its messages; deadlines, traces and errors are the runtime's work. Does not know what a group is checked for.
+"""
+
+import grpc
+from perfusion.v1.generation_service_pb2 import GROUP_VIEW_BASIC, GetGroupRequest
+from perfusion.v1.generation_service_pb2_grpc import GenerationServiceStub
+
+from services.feedback.picks import ShownGroup
+from services.feedback.ports import Groups
+from services.runtime.clients import call, check_serving
+from services.runtime.errors import NotFound
+
+_NAME, _SERVICE = "generation service", "perfusion.v1.GenerationService"
+
+
+class GrpcGroups(Groups):
+    """Groups behind a channel."""
+
+    def __init__(self, channel: grpc.aio.Channel, *, timeout_s: float) -> None:
+        self._channel = channel
+        self._stub = GenerationServiceStub(channel)
+        self._timeout_s = timeout_s
+
+    async def get(self, group_id: str) -> ShownGroup | None:
+        request = GetGroupRequest(group_id=group_id, view=GROUP_VIEW_BASIC)  # ids are compared, no pictures seen
+        try:
+            group = (await call(self._stub.GetGroup, request, name=_NAME, timeout_s=self._timeout_s)).group
+        except NotFound:
+            return None
+        image_ids = tuple(candidate.image_id for candidate in group.candidates)
+        return ShownGroup(group.group_id, group.user_id, group.release, image_ids)
+
+    async def check(self) -> None:
+        await check_serving(self._channel, _SERVICE, name=_NAME, timeout_s=self._timeout_s)

@@ -1,0 +1,39 @@
+"""The ranking service over gRPC.
+
+It knows its messages; deadlines, traces and errors are the runtime's work. What scores are for, others know.
+"""
+
+from collections.abc import Sequence
+
+import grpc
+from perfusion.v1.ranking_service_pb2 import RankRequest
+from perfusion.v1.ranking_service_pb2_grpc import RankingServiceStub
+
+from services.generation.orders import Scores
+from services.generation.ports import Ranker
+from services.runtime.clients import call, check_serving
+from services.runtime.errors import FailedPrecondition, InvalidArgument, Unavailable
+
+_NAME, _SERVICE = "ranking service", "perfusion.v1.RankingService"
+
+
+class GrpcRanker(Ranker):
+    """The ranking service behind a channel."""
+
+    def __init__(self, channel: grpc.aio.Channel, *, timeout_s: float) -> None:
+        self._channel = channel
+        self._stub = RankingServiceStub(channel)
+        self._timeout_s = timeout_s
+
+    async def rank(self, user_id: str, prompt: str, images: Sequence[bytes], release: int) -> Scores:
+        request = RankRequest(user_id=user_id, prompt=prompt, images=images, release=release)
+        try:
+            answer = await call(self._stub.Rank, request, name=_NAME, timeout_s=self._timeout_s)
+        except (FailedPrecondition, InvalidArgument) as error:  # our caller chose neither release nor pictures
+            raise Unavailable(_NAME, f"refused the pictures of release {release}") from error
+        if len(answer.scores) != len(images):
+            raise Unavailable(_NAME, f"scored {len(answer.scores)} of {len(images)} pictures")
+        return [(score.score, score.rank) for score in answer.scores]
+
+    async def check(self) -> None:
+        await check_serving(self._channel, _SERVICE, name=_NAME, timeout_s=self._timeout_s)

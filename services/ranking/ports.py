@@ -1,0 +1,41 @@
+"""What the service's logic needs from outside, as it wants it; adapters/ has the real ones."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from contract.release import Release
+
+
+@dataclass(frozen=True)
+class RewardUser:
+    """What the reward model's two towers know of a user."""
+
+    text: NDArray[np.float32]  # (d,)
+    image: NDArray[np.float32]  # (d,)
+
+
+class Users(ABC):
+    """The user embedding service."""
+
+    @abstractmethod
+    async def of_release(self, user_id: str, release: Release) -> RewardUser:
+        """A user's vectors; NotFound for a user without profile, FailedPrecondition for a release it lacks."""
+
+    @abstractmethod
+    async def check(self) -> None:
+        """Returns while the service says that it serves."""
+
+
+class RewardModel(ABC):
+    """The two towers of every release; unit-length embeddings."""
+
+    @abstractmethod
+    async def text(self, release: Release, prompt: str, user: RewardUser) -> NDArray[np.float32]:
+        """A prompt's embedding  # (e,)"""
+
+    @abstractmethod
+    async def images(self, release: Release, images: NDArray[np.uint8], user: RewardUser) -> NDArray[np.float32]:
+        """Embeddings of pictures  # (N, H, W, 3) → (N, e)"""

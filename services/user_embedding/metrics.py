@@ -1,0 +1,27 @@
+"""Prometheus metrics of what only this service does: profiles that a release does not wholly understand."""
+
+from collections.abc import Iterable
+
+from prometheus_client import CollectorRegistry, Counter
+
+from contract.feature_schema import FeatureSchema
+
+OTHER = "other"  # every feature that is not the schema's: names that clients once chose must not become labels
+
+
+class ProfileMetrics:
+    """Counts what is read as unknown."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.unknown = Counter(
+            "perfusion_unknown_profile_features_total",
+            "Features of stored profiles that an embedding read as unknown, by the schema's name or other.",
+            ["feature"],
+            registry=registry,
+        )
+
+    def count_unknown(self, names: Iterable[str], schema: FeatureSchema) -> None:
+        """Each name that an embedding of this schema read as unknown."""
+        known = {feature.name for feature in schema.features}
+        for name in names:
+            self.unknown.labels(name if name in known else OTHER).inc()

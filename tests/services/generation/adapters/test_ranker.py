@@ -1,0 +1,35 @@
+"""The ranking service's refusals, as this service's callers may hear them."""
+
+import pytest
+
+from services.generation.adapters.ranker import GrpcRanker
+from services.runtime.errors import FailedPrecondition, InvalidArgument, NotFound, Unavailable
+from tests.services.running import running
+from tests.services.runtime.scripted import server_doing
+
+
+@pytest.mark.parametrize(
+    ("raised", "heard"),
+    [
+        (FailedPrecondition("release 9 is not loaded"), Unavailable),
+        (InvalidArgument(("images[2]", "is broken")), Unavailable),
+        (NotFound("no such user"), NotFound),
+    ],
+)
+async def test_pictures_that_ranking_refuses_are_not_our_callers_fault(
+    raised: Exception, heard: type[Exception]
+) -> None:
+    async def refuse() -> None:
+        raise raised
+
+    async with running(server_doing(refuse)) as channel:
+        with pytest.raises(heard) as caught:
+            await GrpcRanker(channel, timeout_s=5).rank("ada", "dress", [b"png"], 9)
+    if heard is Unavailable:
+        assert "refused the pictures of release 9" in str(caught.value)
+
+
+async def test_a_picture_without_a_score_is_no_ranking() -> None:
+    async with running(server_doing()) as channel:
+        with pytest.raises(Unavailable, match="scored 0 of 1 pictures"):
+            await GrpcRanker(channel, timeout_s=5).rank("ada", "dress", [b"png"], 1)
