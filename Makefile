@@ -24,7 +24,7 @@ EXPORTED := $(shell find training/weights model_repository/*/config.pbtxt contra
     -not -name '*.pyc' 2>/dev/null | tr '\n' ' ')
 
 .PHONY: help demo test up down restart status logs setup export lint protos client-wheel train-tiny eval-reward eval-generation \
-    eval-suggestions bench-reward bench-reward-full bench-generator bench-generator-full clean prerequisites
+    eval-samplers eval-suggestions bench-reward bench-reward-full bench-generator bench-generator-full clean prerequisites
 
 help: ## this list
 	@echo "PerFusion: personalised fashion pictures, end to end on one machine"
@@ -88,6 +88,9 @@ bench-reward: setup ## groups a second of PerFusionRM's training against plain l
 
 eval-generation: setup ## the generation table: every method, three seeds, into build/eval/generation.json; many hours, resumable
 	.venv/bin/python -m lab.generation.table
+
+eval-samplers: $(RELEASE) ## what the default sampler and steps are chosen by, into build/eval/samplers.json; an hour, resumable
+	.venv/bin/python -m lab.generation.samplers
 
 eval-suggestions: $(RELEASE) ## SuggestPhrases against the truth, on services of its own, into build/eval/suggestions.json
 	.venv/bin/python -m deploy.benchmarks.phrase_suggestions

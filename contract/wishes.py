@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from contract.vocabulary import PhraseKind, Vocabulary, folded
 
-VARIETY = 0.1  # of the noise: favours are logits of a merchant's picks, whose own noise has 1
+VARIETY = 0.15  # of the noise: favours are logits of a pick, whose own noise has 1 (docs/runs.md)
 LEAST_FAVOUR = 0.2  # a merchant who favours no phrase by as much is unknown, and nothing is wished for them
 
 Favours = NDArray[np.floating]  # (V,), the mean of each kind is zero

@@ -1,1 +1,1 @@
-"""How the parts are started and shown: the local cluster, the images, the demonstration."""
+"""Starts and demonstrates the system: the local cluster, the images, the demonstration."""

@@ -1,4 +1,4 @@
-"""Many trainings and measurements, each a process of its own, a few side by side, with one progress bar.
+"""Runs many trainings and measurements, each a process of its own, a few side by side, with one progress bar.
 
 Knows commands and their logs; not what they do.
 """
@@ -35,7 +35,7 @@ def threads_of_each(at_once: int) -> int:
 
 
 def run_jobs(jobs: Sequence[Job], at_once: int, *, total: int | None = None, desc: str = "cells") -> None:
-    """Runs them in order, so many at a time; `total` counts those that were done before, too.
+    """Runs the jobs in order, a fixed number at a time; `total` includes jobs done before.
 
     Raises:
         ModelError: one failed; the others that run are stopped first.

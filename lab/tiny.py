@@ -1,4 +1,4 @@
-"""From nothing to a family that can be released: the tiny family's stages, in their order.
+"""Trains the tiny family from scratch, stage by stage, up to a family that can be released.
 
     python -m lab.tiny                 everything that is not done yet (hours on two cores)
     python -m lab.tiny --until vae     only up to that stage
@@ -44,11 +44,11 @@ from training.wishes.train import train as train_wishes
 
 GATE = 0.97  # the judge's accuracy on reconstructions, for every attribute kind
 MARKET = MarketRecipe(groups=16_000)  # what the generator is aligned on
-WISHED = MarketRecipe(groups=64_000)  # what wishes are learnt from
+WISHED = MarketRecipe(groups=64_000)  # training data of the preference weights
 
 
 class GateError(RuntimeError):
-    """The VAE loses what taste is about: no generator is trained on its latents."""
+    """The VAE loses details that taste depends on: no generator is trained on its latents."""
 
 
 @dataclass
@@ -141,7 +141,7 @@ class Workshop:
         train_reward(reward_recipe(), self.rounds, Starts(clip), self.family.preprocess(clip), self.work / "reward")
         _copy_files(self.work / "reward" / "perfusion_rm", self.family.perfusion_rm)
 
-    # ---- what earlier stages left ----------------------------------------------------------
+    # ---- results of earlier stages ---------------------------------------------------------
 
     @property
     def data(self) -> Path:
@@ -161,7 +161,7 @@ class Workshop:
 
     @property
     def judge_dir(self) -> Path:
-        """Where the judge is published: beside its code, or with a family that is published elsewhere."""
+        """The judge's published path: beside its code, or with a family that is published elsewhere."""
         return JUDGE if self.root == TINY else self.root / "recogniser"
 
     @property
@@ -170,12 +170,12 @@ class Workshop:
 
     @property
     def table(self) -> Path:
-        """Where the generator's rounds are written."""
+        """The path of the generator's rounds."""
         return self.data / f"market-{MARKET.groups}"
 
     @property
     def wished_table(self) -> Path:
-        """Where the rounds are written from which wishes are learnt."""
+        """The path of the preference weights' rounds."""
         return self.data / f"market-{WISHED.groups}"
 
     @cached_property

@@ -1,1 +1,1 @@
-"""What serving costs at sizes that the tests do not reach, and what of it only the market's truth can judge."""
+"""Measures serving at sizes beyond the tests, and suggestions against the market's truth."""

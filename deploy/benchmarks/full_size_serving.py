@@ -2,8 +2,8 @@
 
     python -m deploy.benchmarks.full_size_serving          after lab.benchmarks.full_size_generator
 
-Starts a cluster of its own on the repository that the other left, with patience for a CPU, plays one round of one
-picture with few denoising steps as a merchant's client would, and stops it. Writes
+Starts a cluster of its own on that command's repository, with timeouts long enough for a CPU, plays one round of one
+picture with few denoising steps over the public API, and stops it. Writes
 build/bench/full_size_serving.json: seconds to load the models, of each denoising step after the first and of the round,
 and the largest memory of Triton's processes.
 """
@@ -29,7 +29,7 @@ PROMPT = "dress,v-neck,slim-fit,long sleeves"
 
 
 def measure(cluster: Cluster, steps: int) -> dict[str, object]:
-    """Loads, and plays the round."""
+    """Loads the models and plays the round."""
     began = time.perf_counter()
     cluster.up()
     loaded = time.perf_counter()

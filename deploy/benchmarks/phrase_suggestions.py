@@ -1,16 +1,17 @@
-"""Whether SuggestPhrases suggests what merchants truly like.
+"""How well SuggestPhrases agrees with merchants' true utilities.
 
     python -m deploy.benchmarks.phrase_suggestions        100 merchants × 3 prompts, on a cluster of its own
 
-Merchants that no training saw ask what to add to prompts that leave much open. The gain of a phrase is the true utility
-of the value it names over the mean of its kind's values, to this merchant, so that phrases at random gain nothing; nor
-does what no garment can have beside the prompt. Prints and writes as JSON, with 95 % intervals over pairs of merchants:
+Merchants that no training used ask for suggestions on prompts that leave many kinds open. The gain of a phrase is the
+true utility of its value to this merchant minus the mean over its kind's values, so random phrases gain nothing. A
+phrase that no garment can have beside the prompt gains nothing either. Prints and writes as JSON, with 95 % intervals
+over pairs of merchants:
 
     agreement     Spearman's correlation of the scores with the gains, over all phrases of a prompt
     top           mean gain of the best suggestions
-    at_most       the same of the phrases that gain most
-    liked         share of the best suggestions that gain something
-    out_of_place  share of them that no garment can have beside the prompt
+    at_most       mean gain of the phrases with the largest gains
+    liked         share of the best suggestions with a positive gain
+    out_of_place  share of the best suggestions that no garment can have beside the prompt
 """
 
 import argparse
@@ -38,7 +39,7 @@ from lab.market.taste import gain
 from training.common.errors import ModelError
 from training.common.resampling import Resampler, interval
 
-TOP = 5  # suggestions that a merchant is taken to look at
+TOP = 5  # suggestions that count as the best
 
 
 def measure(clients: Clients, rounds: Rounds, tick: Callable[[], None]) -> dict[str, dict[str, float]]:

@@ -1,6 +1,6 @@
 """The paper's case study (Sec. 5.5 in spirit): two stores, one prompt, with and without personalisation.
 
-Knows the plan of rounds and what is measured of them; how a round is played, judged or drawn is said elsewhere.
+Knows the plan of rounds and their measurements; other modules play, judge and draw a round.
 """
 
 from collections.abc import Callable
@@ -22,7 +22,7 @@ CHOICE_SEED = 5
 
 @dataclass
 class StorePlayed:
-    """What one store saw: groups of the same seeds with and without personalisation."""
+    """The groups of one store: the same seeds with and without personalisation."""
 
     merchant: Merchant
     personal: list[Played] = field(default_factory=list)
@@ -59,7 +59,7 @@ def play_case_study(
 
 
 def measure(judge: Judge, store: StorePlayed, other: Merchant, images: list[str]) -> dict[str, object]:
-    """One entry of the summary: the first group as shown, the utilities over all of the store's pictures."""
+    """One entry of the summary: the first group, and the utilities over all of the store's pictures."""
     first = store.personal[0]
     return {
         "user_id": store.merchant.user_id,

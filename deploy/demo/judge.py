@@ -1,6 +1,6 @@
-"""What generated pictures are worth: the recogniser reads their attributes, and the market's truth prices them.
+"""Judges generated pictures: the recogniser finds their attributes, and the market's truth gives their utility.
 
-Knows pictures, prompts and merchants; not how a picture came about.
+Knows pictures, prompts and merchants; does not know generators.
 """
 
 from dataclasses import dataclass
@@ -43,7 +43,7 @@ class Judge:
         return float(self._utilities(merchant, pictures).mean())
 
     def pick(self, merchant: Merchant, pictures: Pictures, rng: np.random.Generator) -> int:
-        """The picture that the merchant truly chooses of this group."""
+        """The picture of this group that the merchant picks by the true utility."""
         return choose_one(self._utilities(merchant, pictures), rng)
 
     def _utilities(self, merchant: Merchant, pictures: Pictures) -> "np.ndarray[tuple[int], np.dtype[np.float64]]":

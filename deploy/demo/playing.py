@@ -1,6 +1,6 @@
-"""Playing rounds as a merchant's client would, over gRPC: profile, groups of five, picks, and the events they leave.
+"""Plays rounds over gRPC as a merchant's client: profile, groups of five, picks, and their events.
 
-Knows the public API only; what the pictures show and what merchants truly like is judged elsewhere.
+Knows the public API only; deploy.demo.judge judges the pictures.
 """
 
 import io
@@ -89,7 +89,7 @@ def submit_pick(clients: Clients, played: Played, picked: int) -> str:
 
 
 def count_read_back(layout: Layout, user_id: str, event_ids: set[str]) -> int:
-    """How many of these picks the Kafka topic really holds."""
+    """How many of these picks the Kafka topic holds."""
     records = read_events(layout, topics.FEEDBACK, FeedbackGiven, user_id)
     return len(event_ids & {record.headers["event-id"] for record in records})
 

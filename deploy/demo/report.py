@@ -1,4 +1,4 @@
-"""What the demonstration leaves behind: pictures, contact sheet, summary.json, details.json, and a table to read.
+"""The demonstration's output: pictures, contact sheet, summary.json, details.json, and a printed table.
 
 Knows the files of the output folder and their form; measures nothing itself.
 """
@@ -18,7 +18,7 @@ from deploy.local.layout import ROOT
 
 TIMINGS = ROOT / "build" / "timings"  # seconds per step of this run of make, one file each
 SHEET_GROUPS = 2
-SHOWN_KINDS = ("sleeve_style", "trim")  # what the two stores disagree about
+SHOWN_KINDS = ("sleeve_style", "trim")  # the kinds on which the two stores' tastes differ
 
 
 def save_pictures(output: Path, store: StorePlayed) -> list[str]:
@@ -68,7 +68,7 @@ def details(judge: Judge, stores: list[StorePlayed]) -> dict[str, Any]:
 
 
 def step_timings() -> dict[str, float]:
-    """What setup, export and start took in this run of make; 0 for a step that was not run."""
+    """Seconds of setup, export and start in this run of make; 0 for a step that was not run."""
     names = ("setup", "export", "start")
     return {n: float((TIMINGS / n).read_text()) if (TIMINGS / n).exists() else 0.0 for n in names}
 

@@ -1,6 +1,6 @@
 """The contact sheet: labelled rows of pictures of equal seeds, so that each column differs by the merchant alone.
 
-Knows pictures and words; not where they come from.
+Knows pictures and captions; does not know their sources.
 """
 
 from dataclasses import dataclass
@@ -60,5 +60,5 @@ def _draw_row(sheet: Image.Image, pen: ImageDraw.ImageDraw, row: Row, top: int, 
 
 
 def _font(size_px: int) -> ImageFont.FreeTypeFont:
-    """Matplotlib brings a font with every script we need; a bare machine has none."""
+    """Matplotlib's font, which has every script we need; a bare machine has no fonts."""
     return ImageFont.truetype(str(Path(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf")), size_px)

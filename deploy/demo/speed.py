@@ -1,7 +1,7 @@
-"""What the cluster costs over its models: the denoising loop through it against the same ONNX Runtime calls here.
+"""The cluster's overhead: the denoising loop through the cluster against the same ONNX Runtime calls here.
 
-Both run in turn, several times, on the same machine, batch, steps and threads; medians are compared, so a passing
-disturbance meets both. Knows the denoiser's file and its contract's shapes; nothing of what it computes.
+Both run in turn, several times, on the same machine, batch, steps and threads; medians are compared, so a short
+disturbance affects both. Knows the denoiser's file and its contract's shapes; not its computation.
 """
 
 import os
@@ -25,7 +25,7 @@ def denoise_vs_bare_onnx(model: Path, play: Callable[[], Played]) -> tuple[float
     session = bare_session(model)
     inputs = random_inputs(session)
     played = [play()]
-    run_bare(session, inputs, played[0].steps)  # neither side's first time counts
+    run_bare(session, inputs, played[0].steps)  # the first run of either side does not count
     played.clear()
     bare_s = []
     for _ in range(REPETITIONS):

@@ -13,7 +13,7 @@ from deploy.local.parts import PARTS
 
 def main() -> None:
     options = _parse()
-    # The Kafka client reports each refused connection; while a broker starts that is no news.
+    # The Kafka client reports each refused connection, which is normal while a broker starts.
     logging.getLogger("kafka").addHandler(logging.NullHandler())
     cluster = Cluster(
         Layout(options.name, options.port_offset, options.model_repository.resolve()),

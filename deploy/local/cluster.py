@@ -1,6 +1,6 @@
 """Starting, stopping and looking at a whole cluster.
 
-Knows the order of a stop and the patience of a start; what the parts are stands in parts.py.
+Knows the order of a stop and the timeouts of a start; parts.py lists the parts.
 """
 
 import shutil
@@ -21,7 +21,7 @@ LOG_LINES_SHOWN = 25
 
 
 class ClusterError(Exception):
-    """The cluster did not come up; the message is for a person and names the remedy or the log's last lines."""
+    """The cluster did not start; the message names the remedy or the log's last lines."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Cluster:
     say: Callable[[str], None] = field(default=lambda line: None)
 
     def up(self, names: Iterable[str] = ()) -> None:
-        """Return when every part (or those named) does its work; a running part is left alone."""
+        """Returns when every part (or the named ones) is ready; a running part is left alone."""
         parts = [part(n) for n in names] or list(PARTS)
         begin = time.monotonic()
         self.start(each.name for each in parts)
@@ -45,7 +45,7 @@ class Cluster:
             self._start(part(name))
 
     def down(self) -> None:
-        """Services first, so that what they still have in hand finds its dependencies alive."""
+        """Stops services first, so that their calls in flight can still use the dependencies."""
         for each in reversed(PARTS):
             self.stop(each.name)
 
@@ -159,7 +159,7 @@ def _is_free_within(port: int, limit_s: float) -> bool:
 
 
 def is_taken(port: int) -> bool:
-    """By trying to listen, as the part will."""
+    """Tests by listening, as the part does."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

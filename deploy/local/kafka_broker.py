@@ -1,6 +1,6 @@
 """A single-node KRaft broker from Maven's jars: its configuration, its formatting, its topics.
 
-Knows Kafka's tools; which topics there are stands in contract/topics.py, and what their messages mean, others know.
+Knows Kafka's tools; contract/topics.py lists the topics. Does not know the messages' meaning.
 """
 
 import base64
@@ -89,7 +89,7 @@ def is_ready(layout: Layout) -> bool:
 
 
 def create_topics(layout: Layout, say: Callable[[str], None]) -> None:
-    """The missing ones; a broker that answers "not yet" is asked again by whoever waits for it."""
+    """Creates the missing topics; if the broker answers "not yet", the caller that waits for it asks again."""
     try:
         with _admin(layout) as admin:
             missing = sorted(set(TOPICS) - set(admin.list_topics()))

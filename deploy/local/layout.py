@@ -27,7 +27,7 @@ METRICS_OFFSET = 1000  # a service's Prometheus port is its gRPC port plus this
 
 @dataclass(frozen=True)
 class Layout:
-    """One cluster: its name gives it files of its own, its port offset a place beside other clusters."""
+    """One cluster: its name gives it files of its own; its port offset lets it run beside other clusters."""
 
     name: str = "local"
     port_offset: int = 0
@@ -70,7 +70,7 @@ def site_packages(name: str) -> Path:
 
 
 def clean_environment() -> dict[str, str]:
-    """The caller's environment without what is meant for another interpreter or cluster; the log level passes."""
+    """The caller's environment without variables for another interpreter or cluster; the log level passes."""
     drop = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")
     own = {k for k in os.environ if k.startswith("PERFUSION_") and k != "PERFUSION_LOG_LEVEL"}
     return {k: v for k, v in os.environ.items() if k not in drop and k not in own}

@@ -15,19 +15,19 @@ from deploy.local import kafka_broker, triton_server
 from deploy.local.layout import ROOT, Layout, clean_environment, venv
 
 HEALTH_TIMEOUT_S = 2.0
-SERVICE_DRAIN_S = 10.0  # what a service gives the calls in flight when it is told to stop
+SERVICE_DRAIN_S = 10.0  # a service's limit for calls in flight after SIGTERM
 Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
 class Part:
-    """What is started, and how it is known to work."""
+    """A process of the cluster, with its checks."""
 
     name: str
     ports: tuple[str, ...]  # names in layout.PORTS; the first is the address shown
     command: Callable[[Layout], list[str]]
     environment: Callable[[Layout], dict[str, str]]
-    is_ready: Callable[[Layout], bool]  # does its work, not only runs
+    is_ready: Callable[[Layout], bool]  # whether it does its work, not only runs
     drain_s: float  # how long it may take to stop by itself
     prepare: Callable[[Layout], None] = lambda layout: None  # before its process: files
     is_live: Callable[[Layout], bool] = lambda layout: True  # answers, and may be settled
@@ -69,7 +69,7 @@ def service_environment(layout: Layout, name: str) -> dict[str, str]:
 
 
 def is_serving(address: str) -> bool:
-    """The service's own word, which covers its dependencies."""
+    """The service's own health check, which covers its dependencies."""
     request = health_pb2.HealthCheckRequest(service="")
     with grpc.insecure_channel(address) as channel:
         try:

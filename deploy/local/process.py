@@ -1,6 +1,6 @@
-"""One part as a process group of its own: started, found again by a later command, stopped with grace.
+"""One part as a process group of its own: started, found again by a later command, stopped gracefully.
 
-Knows pid files and signals; knows nothing about what the process does or whether it does it well.
+Knows pid files and signals; does not know the process's work or health.
 """
 
 import os
@@ -41,14 +41,14 @@ class Process:
         return int(pid) if _start_time(int(pid)) == started else None
 
     def stop(self, grace_s: float) -> bool:
-        """Ask, wait, then insist on the whole group. True if asking was enough."""
+        """SIGTERM, a wait, then SIGKILL to the whole group. True if SIGTERM was enough."""
         asked = self._signal(signal.SIGTERM)
         ended = self._wait(grace_s)
         self.kill()
         return asked and ended
 
     def kill(self) -> None:
-        """What a crash looks like from outside: the whole group at once, without a word."""
+        """Kills the whole group at once without warning, like a crash."""
         if self._signal(signal.SIGKILL, group=True):
             self._wait(5.0)
         self.pid_file.unlink(missing_ok=True)
@@ -76,7 +76,7 @@ class Process:
 
 
 def _spawn(command: list[str], environment: dict[str, str], cwd: Path, output: int) -> int:
-    """A session leader that outlives this command, which is why it is no Popen: that wants to see its child's end."""
+    """Starts a session leader that outlives this command; not a Popen, which expects to reap its child."""
     change_directory = ["/bin/sh", "-c", 'cd "$0" && exec "$@"', str(cwd)]
     streams = [
         (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),

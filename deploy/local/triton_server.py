@@ -1,6 +1,6 @@
 """Triton from its wheel: the backend directory, the command, and the loading of a release.
 
-Knows the wheel's inner layout and Triton's model control API. Does not know what the models are for.
+Knows the wheel's inner layout and Triton's model control API. Does not know the models' purpose.
 """
 
 import os
@@ -17,7 +17,7 @@ from deploy.local.layout import ROOT, Layout, clean_environment, site_packages, 
 
 
 def backend_directory() -> Path:
-    """Assemble `python/` from the wheel and our `onnxruntime/` beside it, as --backend-directory wants them."""
+    """Assemble `python/` from the wheel and our `onnxruntime/` beside it, as --backend-directory needs them."""
     wheel = site_packages("triton") / "pytriton" / "tritonserver"
     target = ROOT / "build" / "triton-backends"
     python = target / "python"
@@ -31,13 +31,13 @@ def backend_directory() -> Path:
 
 
 def prepare(layout: Layout) -> None:
-    """A killed server leaves its shared memory behind, and there is little of it in a container."""
+    """Removes the shared memory that a killed server leaves; a container has little of it."""
     for leftover in Path("/dev/shm").glob(f"{_shared_memory(layout)}*"):
         leftover.unlink(missing_ok=True)
 
 
 def command(layout: Layout) -> list[str]:
-    """Explicit control, nothing auto-completed: what is served is what the contract says, or nothing is."""
+    """The command: explicit model control and no auto-completed configuration, so Triton serves only the contract."""
     return [
         str(site_packages("triton") / "pytriton" / "tritonserver" / "bin" / "tritonserver"),
         f"--model-repository={layout.model_repository}",
@@ -58,7 +58,7 @@ def command(layout: Layout) -> list[str]:
 
 
 def environment(_: Layout) -> dict[str, str]:
-    """The stub embeds libpython, so it must be told where this interpreter's library and packages are."""
+    """The stub's environment: it embeds libpython and needs the paths of this interpreter's library and packages."""
     libraries = [str(site_packages("triton") / "nvidia_pytriton.libs"), str(sysconfig.get_config_var("LIBDIR"))]
     own = {
         "LD_LIBRARY_PATH": os.pathsep.join(libraries),
@@ -71,7 +71,7 @@ def environment(_: Layout) -> dict[str, str]:
 
 
 def load_release(layout: Layout, say: Callable[[str], None]) -> None:
-    """Load every model of the repository by API and insist that the release in service is ready in each."""
+    """Loads every model of the repository by API and requires that the release in service is ready in each."""
     release = str(layout.release())
     with triton.InferenceServerClient(layout.address("triton_grpc")) as client:
         for model in models(layout.model_repository):

@@ -1,1 +1,1 @@
-"""What training costs: time as ratios of two things measured in the same run, and what the full size needs."""
+"""The cost of training: time, as ratios of two ways measured in the same run, and the needs of the full size."""

@@ -3,11 +3,11 @@
     python -m lab.benchmarks.full_size_generator          needs 18 GiB of memory and 9 of disk
 
 Writes a family under --work: a diffusers pipeline of the published configuration (860 M parameters in the U-Net, 123 M
-in the text encoder, 84 M in the VAE), a silent adapter on it, and the tiny reward model, which reads pictures of any
-size. Takes one step of the group-level objective on a group of five 64×64 latents with gradient checkpointing and
+in the text encoder, 84 M in the VAE), an untrained adapter on it, and the tiny reward model, which reads pictures of
+any size. Takes one step of the group-level objective on a group of five 64×64 latents with gradient checkpointing and
 bfloat16 autocast, writes the contract of these sizes and exports the release (ONNX with external data, checked
 against torch). `python -m deploy.benchmarks.full_size_serving` then serves it. Every part is a process of its own, so
-that the memory told is its own; a finished part is not done again. Writes build/bench/full_size_generator.json.
+that the reported memory is its own; a finished part is skipped. Writes build/bench/full_size_generator.json.
 """
 
 import argparse
@@ -38,7 +38,7 @@ from training.models.family import TINY, FamilyPaths, hush_libraries, save_pipel
 
 WORK = Path("build/bench/sd15")
 PARTS = ("build", "train_step", "export")
-GROUPS = 5  # of which one is held out, as the training wants it, and one is trained on
+GROUPS = 5  # one is held out, as the training requires, and one is trained on
 
 
 def unet(width: int) -> UNet2DConditionModel:
@@ -50,7 +50,7 @@ def unet(width: int) -> UNet2DConditionModel:
 
 
 def vae(width: int) -> AutoencoderKL:
-    """SD 1.5's for width 128; residual branches at a tenth: else rounding decides what flat pictures become."""
+    """SD 1.5's for width 128; residual branches at a tenth, else rounding errors dominate flat pictures."""
     model = AutoencoderKL(
         down_block_types=("DownEncoderBlock2D",) * 4, up_block_types=("UpDecoderBlock2D",) * 4,
         block_out_channels=(width, 2 * width, 4 * width, 4 * width), layers_per_block=2, latent_channels=4,
@@ -100,14 +100,14 @@ def train_step(work: Path) -> dict[str, float]:
     recipe = replace(paper("group"), groups_per_batch=1, accumulate=1, warmup_steps=1)
     training = Training(recipe, groups, paths, model)
     began = time.perf_counter()
-    told = training.step(0)
-    told["step_s"] = round(time.perf_counter() - began, 1)
+    row = training.step(0)
+    row["step_s"] = round(time.perf_counter() - began, 1)
     training.kept.save(paths.adapter.parent)
-    return told
+    return row
 
 
 def export(work: Path) -> dict[str, float]:
-    """Contract and release; the size of what was written."""
+    """Writes contract and release; returns the size of the files."""
     paths, repository = FamilyPaths.under(work / "family"), work / "model_repository"
     write_contracts(paths, Path("model_repository"), repository, max_batch=1, instances=1)
     number = export_family(paths, Repository(repository), processes=1)
@@ -120,12 +120,12 @@ def export(work: Path) -> dict[str, float]:
 
 
 def run_part(part: str, work: Path, small: bool) -> None:
-    """Does it and leaves <work>/<part>.json: what it found, seconds, and the process's largest memory."""
+    """Runs a part and writes <work>/<part>.json: its results, seconds, and the process's largest memory."""
     began = time.perf_counter()
     found = build(work, small) if part == "build" else (train_step if part == "train_step" else export)(work)
     peak = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)) / 2**20
-    told = {**found, "seconds": round(time.perf_counter() - began, 1), "peak_gib": round(peak, 2)}
-    (work / f"{part}.json").write_text(json.dumps(told, indent=1) + "\n")
+    result = {**found, "seconds": round(time.perf_counter() - began, 1), "peak_gib": round(peak, 2)}
+    (work / f"{part}.json").write_text(json.dumps(result, indent=1) + "\n")
 
 
 def main() -> int:

@@ -1,4 +1,4 @@
-"""Groups a second of PerFusion's training, against the loop that its paper's equations suggest at first sight.
+"""Groups a second of PerFusion's training, against a direct implementation of the paper's equations.
 
     python -m lab.benchmarks.generator_throughput          on the tiny family, random pictures
 

@@ -1,4 +1,4 @@
-"""Timing several ways to do the same step, in turns within one run, so that their ratios hold on any machine."""
+"""Times several ways to do the same step, in turns within one run, so that their ratios hold on any machine."""
 
 import argparse
 import json
@@ -21,7 +21,7 @@ from training.models.tokens import encode
 
 
 def parse_arguments(description: str | None, needs: str, groups: int, out: Path) -> argparse.Namespace:
-    """weights, groups, rounds and out; `needs` says what of the family is read."""
+    """weights, groups, rounds and out; `needs` names the parts of the family that are read."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--weights", type=Path, default=TINY, help=f"family with {needs} (default: %(default)s)")
     parser.add_argument("--groups", type=int, default=groups, help="a batch (default: %(default)s)")
@@ -50,7 +50,7 @@ def race(ways: Mapping[str, Callable[[], None]], groups: int, rounds: int) -> di
 
 
 def write(found: Mapping[str, Any], out: Path) -> None:
-    """To a file and to the reader."""
+    """Writes the result to a file and prints it."""
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(json.dumps(found, indent=1) + "\n")
     print(json.dumps(found, indent=1))

@@ -6,7 +6,7 @@ Three ways to take the same optimizer steps, in turns within one run, each with 
 
     ours        one pass over all images of the batch, prompt and user encoded once a group, prompts without padding
     pairs       one pass, but every image with its own copy of the prompt, padded to 77 tokens
-    one by one  each (prompt, image) pair its own pass, as a plain loop over a data set does it
+    one by one  each (prompt, image) pair its own pass, as in a plain loop over a data set
 
 All three in fp32 and eager mode; `ours` also with the frozen backbone in bfloat16. Writes
 build/bench/reward_throughput.json.

@@ -8,6 +8,7 @@ worth.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -35,6 +36,19 @@ class Drawing:
     steps: int = 6  # as good as 12 or 20 on the tiny family (docs/runs.md)
     guidance: float = 4.0
     batch_size: int = 64  # pictures at once, whole groups
+
+
+class Draws(Protocol):
+    """Whoever answers prompts with pictures: `Artist`, or `ServedArtist` with the models of a release."""
+
+    how: Drawing
+
+    @property
+    def latent_shape(self) -> tuple[int, ...]: ...
+
+    def states(self, prompts: Sequence[str]) -> Tensor: ...
+
+    def draw(self, text: Tensor, features: Tensor, noise: Tensor, desc: str) -> np.ndarray: ...
 
 
 class Artist:
@@ -102,7 +116,7 @@ def for_each(artist: Artist, rounds: Rounds, noise: Tensor, preferences: Prefere
     return drawn.reshape(m, p, k, *drawn.shape[2:])
 
 
-def for_unknown(artist: Artist, rounds: Rounds, noise: Tensor) -> np.ndarray:
+def for_unknown(artist: Draws, rounds: Rounds, noise: Tensor) -> np.ndarray:
     """Pictures of the whole pool (N, K, H, W, 3) from noise (N, K, C, S, S), for an unknown merchant."""
     empty = torch.zeros(len(noise), rounds.features.shape[1], dtype=torch.long)
     return artist.draw(artist.states(rounds.prompts), empty, noise, "drawing")

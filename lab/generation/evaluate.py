@@ -1,6 +1,6 @@
 """What a generator is worth to merchants of the simulated market, by the truth alone.
 
-    python -m lab.generation.evaluate                                  the family as it is released, with wishes
+    python -m lab.generation.evaluate --served model_repository        the release in service, with wishes
     python -m lab.generation.evaluate --no-wishes --adapter RUN/group/adapter --unet RUN/dpo/unet
     python -m lab.generation.evaluate --sampler ddim --steps 20 --split seen --size 100 20 5 15 64
 
@@ -22,7 +22,8 @@ import numpy as np
 
 from contract.errors import InputError
 from contract.limits import SAMPLERS
-from lab.generation.artist import Artist, Drawing, for_each, for_unknown
+from lab.generation.artist import Artist, Drawing, Draws, for_each, for_unknown
+from lab.generation.served import ServedArtist
 from lab.generation.splits import Rounds, Size, Split
 from lab.generation.worth import diversity, prompt_accuracy, shown_on, true_utility
 from lab.market.drawing import SIZE_PX
@@ -32,52 +33,40 @@ from training.common.loop import make_run_dir
 from training.common.resampling import Resampler, interval
 from training.models.family import TINY, FamilyPaths, hush_libraries
 from training.models.frozen_unet import load_unet
-from training.models.policies import AdaptedUNet, Policy, to_draw_with
+from training.models.policies import Policy, to_draw_with
 from training.wishes.preferences import PreferenceWeights
 
 METRICS = ("true_utility", "best_in_group", "prompt_accuracy", "diversity")
 
 
 def try_generator(
-    policy: Policy,
-    plain: Policy,
-    family: FamilyPaths,
+    artist: Draws,
+    plain: Draws,
     recogniser: Recogniser,
     split: Split,
     size: Size,
     seed: int = 0,
     *,
     preferences: PreferenceWeights | None = None,
-    how: Drawing | None = None,
 ) -> dict[str, Any]:
     """Every number with its 95 % interval over pairs of merchants, as JSON values.
 
     Args:
-        preferences: of the wishes that `policy` draws with; None: without.
-        how: `policy` draws; the plain U-Net draws by the default, so that its level is always the same.
+        artist, plain: what is tried, and what it is compared with, for an unknown merchant.
+        preferences: of the wishes that `artist` draws with; None: without.
 
     Returns:
-        rows: of `policy` and `plain` METRICS; what policy drew for the other of the pair: true_utility of other_user.
+        rows: of `artist` and `plain` METRICS; what artist drew for the other of the pair: true_utility of other_user.
         best_of_plain: the utility of the best of size.best_of plain pictures, chosen by the truth.
-        taste_captured: (policy's utility − plain's) / (best_of_plain − plain's).
-        win_rate: of policy's pictures against plain ones of the same noise; a tie is half a win.
-
-    Raises:
-        ModelError: the family draws pictures that the market's judge cannot read.
+        taste_captured: (artist's utility − plain's) / (best_of_plain − plain's).
+        win_rate: of artist's pictures against plain ones of the same noise; a tie is half a win.
     """
-    if (drawn_px := family.vae().config.sample_size) != SIZE_PX:
-        raise ModelError(f"the market's judge reads pictures of {SIZE_PX} pixels; this family draws {drawn_px}")
-    rounds = Rounds.of(split, size)
-    artists = Artist(policy, family, how), Artist(plain, family)
-    noise = rounds.noise(seed, artists[0].latent_shape, max(size.best_of, size.candidates))
-    k = size.candidates
-    if preferences is not None or isinstance(policy, AdaptedUNet):
-        shown = shown_on(for_each(artists[0], rounds, noise[:, :k], preferences), recogniser)
-    else:
-        shown = shown_on(for_unknown(artists[0], rounds, noise[:, :k]), recogniser)[rounds.given]
-    pool = shown_on(for_unknown(artists[1], rounds, noise), recogniser)[rounds.given]  # (M, P, best_of, kinds)
+    rounds, k = Rounds.of(split, size), size.candidates
+    noise = rounds.noise(seed, artist.latent_shape, max(size.best_of, k))
+    shown = shown_on(for_each(artist, rounds, noise[:, :k], preferences), recogniser)
+    pool = shown_on(for_unknown(plain, rounds, noise), recogniser)[rounds.given]  # (M, P, best_of, kinds)
     found = _measured(rounds, shown, pool, k)
-    return found | {"split": split, "seed": seed, "size": vars(size), "how": vars(artists[0].how)}
+    return found | {"split": split, "seed": seed, "size": vars(size), "how": vars(artist.how)}
 
 
 def _measured(rounds: Rounds, shown: np.ndarray, pool: np.ndarray, k: int) -> dict[str, Any]:
@@ -99,7 +88,7 @@ def _measured(rounds: Rounds, shown: np.ndarray, pool: np.ndarray, k: int) -> di
             "prompt_accuracy": interval(*mean(prompt_accuracy(rounds, pictures))),
             "diversity": interval(*mean(diversity(pictures))),
         }
-        for name, pictures, worth in (("policy", shown, utility), ("plain", pool[:, :, :k], plain_utility[..., :k]))
+        for name, pictures, worth in (("artist", shown, utility), ("plain", pool[:, :, :k], plain_utility[..., :k]))
     }
     rows["other_user"] = {"true_utility": interval(*mean(true_utility(rounds, shown[partner])))}
     return {
@@ -108,6 +97,20 @@ def _measured(rounds: Rounds, shown: np.ndarray, pool: np.ndarray, k: int) -> di
         "taste_captured": interval(*share),
         "win_rate": interval(*mean(wins)),
     }
+
+
+def artists(family: FamilyPaths, how: Drawing, given: argparse.Namespace) -> tuple[Draws, Draws]:
+    """What is tried, and the plain U-Net beside it, which draws by the default, so that its level is always the same.
+
+    Raises:
+        ModelError: the family draws pictures that the market's judge cannot read.
+    """
+    if (drawn_px := family.vae().config.sample_size) != SIZE_PX:
+        raise ModelError(f"the market's judge reads pictures of {SIZE_PX} pixels; this family draws {drawn_px}")
+    if given.served:
+        return ServedArtist(given.served, family, how), ServedArtist(given.served, family)
+    tried, plain = policies(family, given.unet, given.adapter, given.against)
+    return Artist(tried, family, how), Artist(plain, family)
 
 
 def policies(
@@ -147,6 +150,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--weights", type=Path, default=TINY, help="the family (default: %(default)s)")
     parser.add_argument("--preferences", type=Path, help="preference weights (default: the family's)")
     parser.add_argument("--no-wishes", action="store_true", help="add no wishes")
+    parser.add_argument("--served", type=Path, metavar="REPOSITORY", help="draw with its release in service, by ONNX")
     parser.add_argument("--adapter", type=Path, help="adapter directory; without it the U-Net itself is tried")
     parser.add_argument("--unet", type=Path, help="diffusers directory below it (default: the family's backbone)")
     parser.add_argument("--against", type=Path, help="the plain U-Net (default: the one that is tried)")
@@ -168,13 +172,13 @@ def main() -> int:
     hush_libraries()
     family = FamilyPaths.under(arguments.weights)
     try:
-        tried = policies(family, arguments.unet, arguments.adapter, arguments.against)
+        how = Drawing(arguments.sampler, arguments.steps)
+        tried = artists(family, how, arguments)
         where = arguments.preferences or family.preferences
         wishing = not arguments.no_wishes and (arguments.preferences or where.exists())
         preferences = PreferenceWeights.load(where, family.schema(), family.vocabulary()) if wishing else None
-        how = {"preferences": preferences, "how": Drawing(arguments.sampler, arguments.steps)}
         judge, size = Recogniser.load(JUDGE), Size(*arguments.size)
-        found = try_generator(*tried, family, judge, arguments.split, size, arguments.seed, **how)
+        found = try_generator(*tried, judge, arguments.split, size, arguments.seed, preferences=preferences)
         print(as_text(found))
         if arguments.out:
             make_run_dir(arguments.out.parent)

@@ -1,11 +1,11 @@
 """PerFusion, its ablations and the baselines by name: how each is trained, stage by stage, and how it draws.
 
 sd              the pre-trained U-Net
-sft, dpo, spo   the same U-Net fine-tuned on everybody's picks: Eq. 1 on picks, Diffusion-DPO, SPO
+sft, dpo, spo   the same U-Net fine-tuned on all merchants' picks: Eq. 1 on picks, Diffusion-DPO, SPO
 pmg             sd, with the keywords of each merchant's history weighted into the prompt (PMG without a language model)
 perfusion       the paper's: on dpo's U-Net the adaptive network, Eq. 1 on picks, then Eq. 13
-perfusion_plus  beyond it: dpo, with the merchant's wishes by the family's preference weights; the release's
-without_pan     dpo's U-Net itself by Eq. 13, no merchants
+perfusion_plus  the release's: dpo, with the merchant's wishes by the family's preference weights
+without_pan     dpo's U-Net itself by Eq. 13, without the merchant
 without_gobj    the adaptive network by Eq. 1 alone
 without_both    dpo's U-Net itself by Eq. 1
 """
@@ -43,15 +43,15 @@ CHAINS: Mapping[Method, Chain] = {
 
 
 def recipe_of(chain: Chain, seed: int) -> GeneratorRecipe | SpoRecipes:
-    """Of a chain's last stage."""
+    """The recipe of a chain's last stage."""
     stage = chain[-1]
     return tiny_spo(seed) if stage == "spo" else replace(tiny(stage), seed=seed)
 
 
 def groups_seen(method: Method) -> int:
-    """How many groups the trainings of its U-Net and adapter were shown, each time counted.
+    """How many groups the trainings of its U-Net and adapter used, with repetitions.
 
-    Of SPO those of its preference model. Histories that PMG reads, and what wishes were fitted on, are not among them.
+    For SPO, those of its preference model. PMG's histories and the preference weights' groups do not count.
     """
     recipes = [recipe_of(CHAINS[method][:n], 0) for n in range(1, len(CHAINS[method]) + 1)]
     of_spo = [r.step_aware.steps * r.step_aware.groups_per_batch for r in recipes if isinstance(r, SpoRecipes)]
@@ -59,18 +59,18 @@ def groups_seen(method: Method) -> int:
 
 
 def base_of(groups: GroupTensors, family: FamilyPaths) -> str:
-    """Stands for the data and the weights that everything starts from."""
+    """A hash of the data and the weights that all trainings start from."""
     return f"{groups.fingerprint()} {fingerprint(family.unet())}"
 
 
 def stamp(chain: Chain, seed: int, base: str) -> str:
-    """Of what a chain is made with: every stage's recipe, and `base`, which is base_of's."""
+    """A hash of a chain's inputs: every stage's recipe, and `base`, which is base_of's."""
     recipes = [asdict(recipe_of(chain[:n], seed)) for n in range(1, len(chain) + 1)]
     return hashlib.sha256(json.dumps([base, list(chain), recipes]).encode()).hexdigest()[:16]
 
 
 def folder(runs: Path, chain: Chain, seed: int) -> Path:
-    """Where the run of a chain's last stage is kept."""
+    """The folder of the run of a chain's last stage."""
     return runs / f"{'-'.join(chain)}-{seed}"
 
 
@@ -78,7 +78,7 @@ def is_trained(runs: Path, chain: Chain, seed: int, base: str) -> bool:
     """Whether its last stage is finished.
 
     Raises:
-        ModelError: it was made with something else, and a table must not mix the two.
+        ModelError: it has other inputs, and a table must not mix the two.
     """
     done = folder(runs, chain, seed) / "done"
     if done.exists() and done.read_text() != stamp(chain, seed, base):
@@ -87,7 +87,7 @@ def is_trained(runs: Path, chain: Chain, seed: int, base: str) -> bool:
 
 
 def train_last(chain: Chain, groups: GroupTensors, family: FamilyPaths, runs: Path, seed: int, base: str) -> None:
-    """Trains (or resumes) a chain's last stage on what those before it left."""
+    """Trains (or resumes) a chain's last stage on the results of the stages before it."""
     out, recipe = folder(runs, chain, seed), recipe_of(chain, seed)
     unet, adapter = left_by(chain[:-1], runs, seed)
     if isinstance(recipe, GeneratorRecipe):
@@ -98,7 +98,7 @@ def train_last(chain: Chain, groups: GroupTensors, family: FamilyPaths, runs: Pa
 
 
 def left_by(chain: Chain, runs: Path, seed: int) -> tuple[Path | None, Path | None]:
-    """The U-Net and the adapter that a chain ends with; None: the family's, or none."""
+    """The U-Net and the adapter at the end of a chain; None: the family's U-Net, or no adapter."""
     unet = adapter = None
     for n in range(1, len(chain) + 1):
         out = folder(runs, chain[:n], seed)

@@ -1,10 +1,10 @@
-"""PMG (Shen et al., 2024) as far as it needs no language model: keywords of what a user likes, in the prompt.
+"""PMG (Shen et al., 2024) without its language model: keywords of a merchant's taste in the prompt.
 
-The keywords are the most discriminative phrases of the user's history: values that the user's picks show more often
-than what was shown beside them. As in PMG the weight of the preference against the prompt is chosen by agreement: of
-pictures drawn with several weights, the one with the largest d_keywords^α · d_prompt^(1−α), d being CLIP's agreement of
-the picture with either text, mapped to (0, 1). PMG's soft preference embeddings, which a tuned language model gives,
-are left out; results are labelled accordingly.
+The keywords are the most discriminative phrases of the merchant's history: values that the picks show more often than
+the other candidates of their groups. As in PMG, agreement chooses the weight of the preference against the prompt: of
+pictures drawn with several weights, the one with the largest d_keywords^α · d_prompt^(1−α), where d is CLIP's agreement
+of the picture with either text, mapped to (0, 1). PMG's soft preference embeddings need a tuned language model and are
+left out; results are labelled accordingly.
 """
 
 from collections.abc import Sequence
@@ -51,13 +51,13 @@ def draw_with_keywords(artist: Artist, judges: Judges, rounds: Rounds, noise: to
 
 
 def _keywords(vocabulary: Vocabulary, prompt: str, favours: np.ndarray) -> list[str]:
-    """Of kinds that the prompt leaves open, the clear favourites."""
+    """The clear keywords of the kinds that the prompt leaves open."""
     unclear = [phrase for (_, phrase), favour in zip(vocabulary.phrases, favours, strict=True) if favour < LEAST]
     return wishes(vocabulary, prompt, favours, refused=unclear)[:MOST]
 
 
 def discriminative(history: Sequence[Round]) -> np.ndarray:
-    """How much more often picks show a value than what was shown with them, in standard errors, (V,).
+    """How much more often picks show a value than their groups' other candidates, in standard errors, (V,).
 
     The variance counts half a picture more, so that a value seen once is not clear.
     """

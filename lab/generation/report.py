@@ -1,11 +1,11 @@
-"""The report on generators: from what every cell's pictures show to generation.json, tables and pictures.
+"""The report on generators: from the measurements of every cell's pictures to generation.json, tables and pictures.
 
-Reads what lab.generation.table left: drawn/<split>-<method>-<seed>.npz. Intervals resample pairs of merchants, who
-share their prompts and so, where a method knows no users, their pictures, and, independently, seeds; the prompts are
-what they are. A row tells its seeds, since rows of other seeds differ by their noise, too. Knows numbers; draws and
-trains nothing.
+Reads the files of lab.generation.table: drawn/<split>-<method>-<seed>.npz. Intervals resample pairs of merchants and,
+independently, seeds; prompts are not resampled. The merchants of a pair share their prompts and so, where a method
+ignores the merchant, their pictures. Each row states its seeds, since rows of other seeds also differ by their noise.
+Knows numbers; draws and trains nothing.
 
-best in group = the utility of the candidate that its merchant likes best
+best in group = the utility of the group's candidate with the highest utility to its merchant
 taste captured = (utility − DPO's) / (best of 64 DPO pictures, chosen by the truth − DPO's)
 """
 
@@ -33,7 +33,7 @@ NOTES = {
     "perfusion_plus": "the family's preference weights serve all seeds, which differ in dpo and the noise",
     "best_of_64_dpo": "of as many as size.best_of says, for the pool's prompts, chosen by the truth",
 }
-FOLLOWS = "dpo"  # what taste captured and the first win rate are measured against
+FOLLOWS = "dpo"  # the baseline of taste captured and of the first win rate
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +54,7 @@ class Drawn:
 
 
 def read(work: Path, split: str, rounds: Rounds) -> dict[str, Drawn]:
-    """What is finished of a split, by method in the report's order; `shuffled` is what was drawn for `seen`."""
+    """The finished cells of a split, by method in the report's order; `shuffled` uses the pictures of `seen`."""
     found: dict[str, Drawn] = {}
     drawn, prefix = ("seen", "shuffled_") if split == "shuffled" else (split, "")
     for method in METHODS:
@@ -73,7 +73,7 @@ def cells(work: Path, name: str) -> dict[int, Path]:
 
 
 def _load(path: Path, size: Size) -> Mapping[str, np.ndarray]:
-    """A cell of this size: places in another pool would be judged by prompts that nobody drew."""
+    """A cell of this size: places in another pool would refer to other prompts than the drawn ones."""
     cell: Mapping[str, np.ndarray] = np.load(path)
     if not str(cell["made_with"]).endswith(f" {size}"):
         raise ModelError(f"{path} was drawn in another size than {size}")
@@ -143,7 +143,7 @@ def report(work: Path, size: Size) -> Row:
     """Writes <work>.json and the pictures under `work`; returns what the JSON holds.
 
     Raises:
-        ModelError: nothing is drawn yet, or not all of it was judged by the same models.
+        ModelError: no cell is drawn yet, or the cells have different judges.
     """
     judges = {str(np.load(path)["judged_by"]): path for path in sorted((work / "drawn").glob("*.npz"))}
     if len(judges) > 1:
@@ -157,7 +157,7 @@ def report(work: Path, size: Size) -> Row:
         drawn = all_drawn[split]
         if not drawn:
             continue
-        best = {} if split == "validation" else _best(pools, rounds)  # which has a pool of its own
+        best = {} if split == "validation" else _best(pools, rounds)  # validation has a pool of its own
         splits[split] = measure(rounds, drawn, best)
         if split == "seen":
             for category in np.unique(rounds.categories):
@@ -184,9 +184,9 @@ def _best(pools: Mapping[int, np.ndarray], rounds: Rounds) -> dict[int, np.ndarr
 
 
 def _phrase_order(all_rounds: Mapping[Split, Rounds], all_drawn: Mapping[Split, Mapping[str, Drawn]]) -> Row:
-    """What another order of the phrases changes, by method, over prompts whose text it changed.
+    """The effect of another order of the phrases, by method, over prompts whose text it changes.
 
-    The mean difference, and the mean of its absolute value picture by picture: one noise, one user, two orders.
+    The mean difference, and the mean of its absolute value picture by picture: one noise, one merchant, two orders.
     """
     rounds, shuffled = all_rounds["seen"], all_rounds["permuted"]
     plain, permuted = all_drawn["seen"], all_drawn["permuted"]
@@ -208,7 +208,7 @@ def _phrase_order(all_rounds: Mapping[Split, Rounds], all_drawn: Mapping[Split, 
 def contact_sheet(work: Path, drawn: Mapping[str, Drawn], rounds: Rounds, path: Path) -> None:
     """Merchants down, methods across, in the report's order: one prompt of each merchant, from one noise."""
     seeds = [set(of.seeds) for of in drawn.values()]
-    seed = min(set.intersection(*seeds) or set.union(*seeds))  # a column that lacks it is left out
+    seed = min(set.intersection(*seeds) or set.union(*seeds))  # a column without this seed is left out
     columns = {
         method: np.load(work / "drawn" / f"seen-{method}-{seed}.npz")["sheet"]
         for method, of in drawn.items()
@@ -220,7 +220,7 @@ def contact_sheet(work: Path, drawn: Mapping[str, Drawn], rounds: Rounds, path: 
 
 
 def table(result: Row) -> str:
-    """For a reader: one block for each split."""
+    """The report as text, one block for each split."""
     lines: list[str] = []
     for name, found in result["splits"].items():
         best = found.get("best_of_64_dpo")

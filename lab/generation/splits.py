@@ -1,8 +1,8 @@
-"""Which merchants are shown which prompts when generators are measured, and from which noise.
+"""The merchants, prompts and noise of generator measurements.
 
-A pool of prompts, some of each category, is shared by all merchants: a method without users draws each prompt once
-for all of them. Every method draws the same prompt from the same noise, so that differences are the method's. Merchants
-come in pairs that share their prompts, so that what was drawn for one can be shown to the other.
+All merchants share a pool of prompts, some of each category: a method without the merchant draws each prompt once for
+all of them. Every method draws the same prompt from the same noise, so that differences are the method's. Merchants
+form pairs that share their prompts, so that a picture drawn for one can be shown to the other.
 """
 
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ Split = Literal["seen", "unseen", "shuffled", "permuted", "validation"]
 SPLITS: tuple[Split, ...] = get_args(Split)
 CATEGORIES = BY_KIND["category"].values
 TRAINED_MERCHANTS = 2_000  # of the market that generators train on
-HISTORY, SHOWN = 8, 5  # rounds that a merchant has played in it, on average, and the candidates of each
+HISTORY, SHOWN = 8, 5  # rounds of a merchant in that market, on average, and the candidates of each
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Size:
     prompts: int = 20  # of each merchant
     candidates: int = 5  # of each prompt
     pool: int = 15  # prompts of each category
-    best_of: int = 64  # candidates for the best that selection alone could reach
+    best_of: int = 64  # candidates for the best possible result of selection alone
 
     def __post_init__(self) -> None:
         if self.merchants % 2:
@@ -65,8 +65,8 @@ class Rounds:
         """The merchants and prompts of a split; `shuffled` and `permuted` have those of `seen`.
 
         seen:        merchants whose picks were trained on; prompts drawn anew, of which short ones may recur
-        unseen:      merchants of whom only the profile is known
-        shuffled:    those of seen in each other's place: what is drawn for one is shown to the other of the pair
+        unseen:      merchants without picks in the training data; only the profile is known
+        shuffled:    merchants of seen: each is shown the pictures of the other merchant of the pair
         permuted:    the same prompts, their phrases in another order
         validation:  other merchants and prompts, to choose recipes by
         """
@@ -87,17 +87,17 @@ class Rounds:
 
     @property
     def pairs(self) -> np.ndarray:
-        """By merchant, which pair they belong to, int (M,): those of a pair share their prompts."""
+        """Each merchant's pair, int (M,): those of a pair share their prompts."""
         return np.arange(len(self.merchants)) // 2
 
     @cached_property
     def features(self) -> np.ndarray:
-        """Everybody's encoded profile, int64 (M, F)."""
+        """All merchants' encoded profiles, int64 (M, F)."""
         schema = FeatureSchema.from_json(FEATURE_SCHEMA)
-        return np.stack([schema.encode(dict(who.features)) for who in self.merchants])
+        return np.array([schema.encode(who.features).slots for who in self.merchants])
 
     def histories(self) -> list[list[Round]]:
-        """By merchant, rounds that they played before: as many as a merchant has in the market, with other prompts."""
+        """Each merchant's earlier rounds: as many as a merchant has in the market, with other prompts."""
         return [_played(who) for who in self.merchants]
 
     @cached_property

@@ -6,10 +6,10 @@
 
 A method is a chain of trainings (lab.generation.methods); chains share their beginnings. Every training and every
 (split, method, seed) that is drawn is a process of its own under --work: a finished one is never computed again, an
-interrupted training goes on where it stopped. The reward models are those of the preference table
-(`python -m lab.preference.table`), seed 0; what of them is missing is trained first.
+interrupted training resumes where it stopped. The reward models are those of the preference table
+(`python -m lab.preference.table`), seed 0; missing ones are trained first.
 
-    ../generation.json  every metric of what is drawn, with 95 % intervals, and the best of 64 DPO pictures
+    ../generation.json  every metric of the pictures, with 95 % intervals, and the best of 64 DPO pictures
     contact_sheet.png   merchants × methods, one prompt each, from one noise
     *.png               the metrics as pictures
 """
@@ -62,8 +62,8 @@ from training.wishes.preferences import PreferenceWeights
 SEEDS = (0, 1, 2)
 WORK = Path("build/eval/generation")
 MARKET = MarketRecipe(groups=16_000)  # what generators train on
-DRAWN: tuple[Split, ...] = ("seen", "unseen", "permuted")  # those of seen serve as shuffled, too
-ONLY: Mapping[str, Collection[Method]] = {  # splits that are not drawn by all
+DRAWN: tuple[Split, ...] = ("seen", "unseen", "permuted")  # the pictures of seen also serve as shuffled
+ONLY: Mapping[str, Collection[Method]] = {  # splits that only these methods draw
     "permuted": ("dpo", "perfusion", "perfusion_plus"),
 }
 BEST = "best"  # the cell of the DPO pictures among which the truth may choose
@@ -99,12 +99,12 @@ class Bench:
 
     @cached_property
     def base(self) -> str:
-        """Of every stamp."""
+        """The hash of data and starting weights, for every chain's stamp."""
         return base_of(self.groups, self.family)
 
     @cached_property
     def preferences(self) -> PreferenceWeights:
-        """The family's, which perfusion_plus adds wishes by; the same for all seeds."""
+        """The family's preference weights, for perfusion_plus's wishes; the same for all seeds."""
         return PreferenceWeights.load(self.family.preferences, self.family.schema(), self.family.vocabulary())
 
     @cached_property
@@ -116,11 +116,11 @@ class Bench:
 
     @cached_property
     def judged_by(self) -> str:
-        """Stands for the judges, in every cell."""
+        """The hash of the judges, in every cell."""
         return self.judges.fingerprint()
 
     def _reward(self, bench: preference.Bench, model: Model) -> Path:
-        """Where the preference table left it, trained now if it did not."""
+        """The reward model's path in the preference table, trained now if it is absent."""
         path = bench.work / "runs" / f"industrial-{model}-0"
         if not (path / "scores.npz").exists():
             preference.run_cell(bench, preference.Cell("industrial", model, 0))
@@ -174,7 +174,7 @@ def _is_drawn(bench: Bench, split: str, method: Method, seed: int) -> bool:
     """Whether a cell is finished.
 
     Raises:
-        ModelError: it was drawn by another training, or otherwise, or judged by others; a table must not mix the two.
+        ModelError: another training, other settings or other judges made it; a table must not mix the two.
     """
     path = cell_path(bench, split, method, seed)
     if not path.exists():
@@ -205,7 +205,7 @@ def _job(bench: Bench, at_once: int, name: str, seed: int, what: Sequence[str]) 
 
 
 def draw(bench: Bench, split: str, method: Method, seed: int) -> None:
-    """Draws a method's pictures for a split and keeps what they show and are worth."""
+    """Draws a method's pictures for a split and keeps their attributes and scores."""
     path = cell_path(bench, split, method, seed)
     artist = Artist(policy_of(method, bench.family, bench.runs, seed), bench.family)
     if split == BEST:
@@ -214,7 +214,7 @@ def draw(bench: Bench, split: str, method: Method, seed: int) -> None:
         found = {"shown": bench.judges.read(for_unknown(artist, rounds, noise))}  # (N, best_of, kinds)
     else:
         rounds = Rounds.of(split, bench.size)  # type: ignore[arg-type]  # one of SPLITS
-        images = drawn_for(bench, artist, method, rounds, seed)  # everybody's, or the pool's
+        images = drawn_for(bench, artist, method, rounds, seed)  # all merchants', or the pool's
         shown, shared = bench.judges.read(images), images.ndim == 5
         sheet = images[rounds.given[:SHEET, 0], 0] if shared else images[:SHEET, 0, 0]
         found = {"shown": shown[rounds.given] if shared else shown, "sheet": sheet}
@@ -223,7 +223,7 @@ def draw(bench: Bench, split: str, method: Method, seed: int) -> None:
             to_others = found | bench.judges.scores(Rounds.of("shuffled", bench.size), images, READS_USER)
             found |= {f"shuffled_{name}": to_others[name] for name in SCORES}
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_suffix(f".{os.getpid()}.unfinished")  # of nobody else, whoever draws the same
+    unfinished = path.with_suffix(f".{os.getpid()}.unfinished")  # no other process writes it
     with unfinished.open("wb") as file:
         made = {"made_with": _made_with(bench, method, seed), "judged_by": bench.judged_by}
         np.savez_compressed(file, **made, **found)
@@ -231,7 +231,7 @@ def draw(bench: Bench, split: str, method: Method, seed: int) -> None:
 
 
 def drawn_for(bench: Bench, artist: Artist, method: Method, rounds: Rounds, seed: int) -> np.ndarray:
-    """Pictures (M, P, K, H, W, 3); of a method without users those of the pool, (N, K, H, W, 3)."""
+    """Pictures (M, P, K, H, W, 3); for a method without the merchant those of the pool, (N, K, H, W, 3)."""
     noise = rounds.noise(seed, artist.latent_shape, rounds.size.candidates)  # (N, K, C, S, S)
     if method not in PERSONAL:
         return for_unknown(artist, rounds, noise)

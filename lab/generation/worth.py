@@ -1,7 +1,7 @@
-"""What pictures are worth: what the judge reads on them, what four reward models say, and the true utility.
+"""Measures pictures: their attributes by the judge, the scores of four reward models, and the true utility.
 
-The judge trained on drawings alone and serves as nobody's loss; the true utility follows from what it reads. The
-reward models are those of the preference table, seed 0.
+The judge is trained on drawings alone and is in no model's loss; the true utility follows from the attributes that it
+recognises. The reward models are those of the preference table, seed 0.
 """
 
 import copy
@@ -28,7 +28,7 @@ from training.reward.scores import RewardScorer
 
 REWARDS: Mapping[str, Model] = {"aesthetic": "aesthetics", "pickscore": "pickscore", "perfusion_rm": "perfusion_rm"}
 SCORES = (*REWARDS, "clip_score")
-READS_USER = ("perfusion_rm",)  # the others give everybody the same score
+READS_USER = ("perfusion_rm",)  # the others' scores do not depend on the merchant
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Judges:
     recogniser: Recogniser
     scorers: Mapping[str, RewardScorer]
     family: FamilyPaths
-    clip_scale: float  # what turns CLIP's logit into 100·cos
+    clip_scale: float  # the factor from CLIP's logit to 100·cos
 
     @classmethod
     def of(cls, family: FamilyPaths, recogniser: Path, backbone: CLIPModel, trained: Mapping[str, Path]) -> "Judges":
@@ -55,7 +55,7 @@ class Judges:
         return cls(Recogniser.load(recogniser), scorers | {"clip_score": scorer("clip_h", None)}, family, scale)
 
     def fingerprint(self) -> str:
-        """Of all their weights: numbers of other judges do not belong into one table."""
+        """A hash of all their weights: a table must not mix numbers of different judges."""
         networks = [self.recogniser.net, *(scorer.model for scorer in self.scorers.values())]
         return hashlib.sha256(" ".join(map(fingerprint, networks)).encode()).hexdigest()[:16]
 
@@ -65,21 +65,21 @@ class Judges:
 
     def clip_score(self, images: np.ndarray, input_ids: np.ndarray) -> np.ndarray:
         """100·cos of pictures (N, H, W, 3) with texts (N, 77), (N,)."""
-        nobody = np.zeros((len(images), self.family.schema().n_slots), np.int64)
-        return self._score("clip_score", images[:, None], input_ids, nobody)[:, 0]
+        unknown = np.zeros((len(images), self.family.schema().n_slots), np.int64)
+        return self._score("clip_score", images[:, None], input_ids, unknown)[:, 0]
 
     def scores(self, rounds: Rounds, images: np.ndarray, names: Collection[str] = SCORES) -> dict[str, np.ndarray]:
         """By reward model, float32 (M, P, K), of pictures for the prompts and their merchants.
 
         Args:
-            images: (M, P, K, H, W, 3), or the pool's (N, K, H, W, 3) where everybody is shown the same.
+            images: (M, P, K, H, W, 3), or the pool's (N, K, H, W, 3) where all merchants are shown the same.
             names: of SCORES.
         """
         found, ids = {}, encode(self.family.reward_tokenizer(), list(rounds.prompts))  # (N, 77)
         for name in names:
-            if images.ndim == 5 and name not in READS_USER:  # then everybody's score is the same, too
-                nobody = np.zeros((len(images), rounds.features.shape[1]), np.int64)
-                of_pool = self._score(name, images, ids, nobody)
+            if images.ndim == 5 and name not in READS_USER:  # then the score is the same for all merchants
+                unknown = np.zeros((len(images), rounds.features.shape[1]), np.int64)
+                of_pool = self._score(name, images, ids, unknown)
                 found[name] = of_pool[rounds.given]
                 continue
             shown = images[rounds.given] if images.ndim == 5 else images
@@ -104,7 +104,7 @@ def shown_on(images: np.ndarray, recogniser: Recogniser) -> np.ndarray:
 
 
 def true_utility(rounds: Rounds, shown: np.ndarray) -> np.ndarray:
-    """Of what is shown, int8 (M, P, K, len(KINDS)), to each merchant for each prompt; float64 (M, P, K)."""
+    """The true utility of attributes, int8 (M, P, K, len(KINDS)), to each merchant and prompt; float64 (M, P, K)."""
     found, weights = np.empty(shown.shape[:3]), [taste_weights(who) for who in rounds.merchants]
     for (m, p, k), _ in np.ndenumerate(found):
         found[m, p, k] = score(weights[m], from_indices(shown[m, p, k]), rounds.asked[rounds.given[m, p]])
@@ -112,7 +112,7 @@ def true_utility(rounds: Rounds, shown: np.ndarray) -> np.ndarray:
 
 
 def prompt_accuracy(rounds: Rounds, shown: np.ndarray) -> np.ndarray:
-    """The share of asked-for values that are there, float64 (M, P, K)."""
+    """The share of asked-for values that are present, float64 (M, P, K)."""
     asked = np.full((len(rounds.asked), len(KINDS)), ABSENT)
     for n, values in enumerate(rounds.asked):
         for kind, value in values.items():

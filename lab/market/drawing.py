@@ -1,7 +1,7 @@
 """Draws a garment on a model as a 64×64 picture in which every attribute can be recognised.
 
 `draw(garment, rng)` varies pose, shade, skin, hair and scene; the garment's attributes stay what
-they are. Knows attributes and pixels; neither merchants nor what they like.
+they are. Knows attributes and pixels; neither merchants nor their taste.
 """
 
 from collections.abc import Callable, Mapping

@@ -1,6 +1,6 @@
 """The figure and the cut of a garment as polygons, in pixels of a 64×64 picture.
 
-Turns attributes and a pose into outlines; colours, textures and rasters are the drawing's business.
+Computes outlines from attributes and a pose; lab.market.drawing has colours, textures and rasters.
 """
 
 from collections.abc import Mapping

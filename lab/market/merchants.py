@@ -1,6 +1,6 @@
-"""Merchants: profile features that everybody may know, and an individual side that nobody can.
+"""Merchants: profile features, which models may know, and an individual part, which no model knows.
 
-Knows who merchants are; what they like is in `taste`.
+Knows profiles; `taste` has the preferences.
 """
 
 from dataclasses import dataclass
@@ -60,7 +60,7 @@ class Merchant:
 
 
 def merchant(number: int, market_seed: int = 0) -> Merchant:
-    """Merchant `number` of a market: the same number is the same merchant, always."""
+    """Merchant `number` of a market: the same number always gives the same merchant."""
     rng = np.random.default_rng((market_seed, 7, number))
     features = _features(rng)
     individual = rng.normal(0.0, INDIVIDUAL_STD, WEIGHTS_LENGTH)

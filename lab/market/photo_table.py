@@ -1,4 +1,4 @@
-"""Groups over photographs that this project never saw, for merchants with invented tastes: a try-out on real pictures.
+"""Groups over photographs from outside this project, for merchants with invented tastes: a test on real pictures.
 
     python -m lab.market.photo_table --photos clothing.parquet --split train --out build/photos
     python -m lab.market.photo_table --photos clothing.parquet --split test --first-merchant 1000 --groups 1500 \
@@ -94,7 +94,7 @@ def read_photos(path: Path, split: str) -> list[Photo]:
 
 
 class Taste:
-    """What merchants like: weights of each kind's values by two features, and an individual part."""
+    """Merchants' taste: weights of each kind's values by two features, and an individual part."""
 
     def __init__(self, categories: int) -> None:
         sizes = {"colour": len(COLOURS), "brightness": len(BRIGHTNESS), "texture": len(TEXTURE), "category": categories}
@@ -106,7 +106,7 @@ class Taste:
         }
 
     def utilities(self, codes: Sequence[int], merchant: int, shown: Sequence[Photo], asked: str) -> np.ndarray:
-        """float64 (3, K): without the user, from the features, and with the individual part."""
+        """float64 (3, K): without the merchant, from the features, and with the individual part."""
         rng = np.random.default_rng((_SEED, merchant))
         found = np.zeros((3, len(shown)))
         for kind, (first, second, _) in _DECIDES.items():

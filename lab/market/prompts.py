@@ -1,6 +1,6 @@
-"""Prompts: descriptive phrases joined by commas, from a garment and back to what they ask for.
+"""Prompts: descriptive phrases joined by commas, from a garment's values, and back to the asked-for values.
 
-Knows the market's vocabulary only; any other phrase in a prompt is simply not understood.
+Knows the market's vocabulary only; any other phrase in a prompt is ignored.
 """
 
 from collections.abc import Mapping

@@ -1,6 +1,6 @@
-"""Rounds of the market: a prompt, a group of K candidates, and what the merchant picks.
+"""Rounds of the market: a prompt, a group of K candidates, and the merchant's picks.
 
-The choice is Plackett–Luce on the true utility: repeated draws without replacement with
+Picks follow Plackett–Luce on the true utility: repeated draws without replacement with
 probability proportional to exp(utility), which adding Gumbel noise and sorting does exactly.
 """
 

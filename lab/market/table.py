@@ -2,11 +2,11 @@
 
     python -m lab.market.table --out build/industrial                        120,000 groups of 5
     python -m lab.market.table --out build/pickapic_like --pickapic-like     groups of 2, user ids only
-    python -m lab.market.table --out build/unseen --first-merchant 2000      merchants nobody trained on
+    python -m lab.market.table --out build/unseen --first-merchant 2000      merchants that no training used
 
 Beside the table lies truth.parquet, the answer sheet: for each group its category and, for each
-candidate, the true utility, the best guess from the features alone, and the best guess without
-the user. Evaluations read it for their ceilings; no training may.
+candidate, the true utility, the best estimate from the features alone, and the best estimate
+without the merchant. Evaluations read it for their ceilings; no training may.
 """
 
 import argparse
@@ -44,7 +44,7 @@ class MarketRecipe:
     first_merchant: int = 0
     merchants: int = 2_000
     seed: int = 0
-    ids_only: bool = False  # like PickaPic: the profile is the user's id and nothing else
+    ids_only: bool = False  # like PickaPic: the profile is only the user's id
 
 
 def industrial() -> MarketRecipe:
@@ -53,15 +53,15 @@ def industrial() -> MarketRecipe:
 
 
 def pickapic_like() -> MarketRecipe:
-    """Like PickaPic: groups of two, fewer users that come back often, known by their ids alone."""
+    """Like PickaPic: groups of two, fewer users with many groups each, known by their ids alone."""
     return MarketRecipe(groups=40_000, candidates=2, merchants=400, seed=1, ids_only=True)
 
 
 def write_market(directory: Path, recipe: MarketRecipe) -> None:
-    """Plays the rounds in parallel and writes table and truth; a whole table is left as it is.
+    """Plays the rounds in parallel and writes table and truth; a complete table is left as it is.
 
     Raises:
-        TableError: the directory holds the beginning of a table.
+        TableError: the directory holds an incomplete table.
     """
     if (directory / "feature_schema.json").exists():
         return
@@ -83,7 +83,7 @@ def write_market(directory: Path, recipe: MarketRecipe) -> None:
 
 
 def schema_of(recipe: MarketRecipe) -> FeatureSchema:
-    """What a profile holds in this set."""
+    """The feature schema of this set's profiles."""
     if not recipe.ids_only:
         return FeatureSchema.from_json(FEATURE_SCHEMA)
     numbers = range(recipe.first_merchant, recipe.first_merchant + recipe.merchants)

@@ -1,9 +1,9 @@
-"""True utility: how much a merchant wants a garment, and why.
+"""True utility: the value of a garment to a merchant, and its parts.
 
-utility = PROMPT_WEIGHT · (share of the asked-for values present) + appeal + taste, where appeal is
-everybody's and taste is a weight per attribute value: from the merchant's features, mostly from
-their *interactions* (so a model must cross them), plus an individual part features do not reveal.
-No model may import this module but through an evaluation: it is the answer sheet.
+utility = PROMPT_WEIGHT · (share of the asked-for values present) + appeal + taste, where appeal is the
+same for all merchants and taste is a weight per attribute value: from the merchant's features, mostly
+from their *interactions* (so a model must cross them), plus an individual part that features do not
+reveal. Only evaluations may import this module, no model: it is the answer sheet.
 """
 
 from collections.abc import Mapping
@@ -24,7 +24,7 @@ from lab.market.merchants import (
 )
 
 PROMPT_WEIGHT = 12.0
-TASTE_SCALE = 1.5  # taste against the unit Gumbel noise of a choice: how decided merchants are
+TASTE_SCALE = 1.5  # scale of taste relative to the unit Gumbel noise of a pick
 _SEED = 20264
 _OFFSETS = dict(zip(KINDS, np.cumsum([0, *(len(a.values) for a in ATTRIBUTES)][:-1]), strict=True))
 _LENGTH = sum(len(a.values) for a in ATTRIBUTES)
@@ -43,7 +43,7 @@ _INTERACTIONS: Mapping[str, tuple[str, str, float]] = {
     "hair": ("region", "price_level", 0.4),
     "backdrop": ("season", "region", 0.5),
 }
-# What a style leans to whatever else the merchant is: (kind, value) -> weight.
+# A style's own preferences, independent of the other features: (kind, value) -> weight.
 _LEANINGS: Mapping[str, Mapping[tuple[str, str], float]] = {
     "minimalist": {
         ("sleeve_style", "bell"): 2.4, ("sleeve_style", "puff"): -0.8, ("pattern", "plain"): 1.6,
@@ -62,17 +62,17 @@ _LEANINGS: Mapping[str, Mapping[tuple[str, str], float]] = {
 
 
 def utility(merchant: Merchant, garment: Mapping[str, str], asked: Mapping[str, str]) -> float:
-    """The true utility of this garment to this merchant who asked for these values."""
+    """The true utility of this garment to this merchant for a prompt with these values."""
     return score(taste_weights(merchant), garment, asked)
 
 
 def utility_by_features(features: Profile, garment: Mapping[str, str], asked: Mapping[str, str]) -> float:
-    """The best guess of the utility that knows a merchant by their features alone."""
+    """The best estimate of the utility from the merchant's features alone."""
     return score(feature_weights(features), garment, asked)
 
 
 def utility_without_user(garment: Mapping[str, str], asked: Mapping[str, str]) -> float:
-    """The best guess of the utility that knows no merchant: averaged over all of them."""
+    """The best estimate of the utility without the merchant: the population average."""
     return score(population_weights(), garment, asked)
 
 
@@ -84,7 +84,7 @@ def score(weights: np.ndarray, garment: Mapping[str, str], asked: Mapping[str, s
 
 
 def gain(merchant: Merchant, kind: str, value: str) -> float:
-    """How much more utility a garment has to this merchant for this value than for the mean one of its kind."""
+    """The utility to this merchant of a garment with this value, minus the mean over the kind's values."""
     of_kind = (appeal_weights() + taste_weights(merchant))[_slice(kind)]
     return float(of_kind[BY_KIND[kind].values.index(value)] - of_kind.mean())
 
@@ -120,7 +120,7 @@ def population_weights() -> np.ndarray:
 
 @lru_cache(maxsize=1)
 def appeal_weights() -> np.ndarray:
-    """What everybody likes, float64 (_LENGTH,)."""
+    """The appeal of each value, the same for all merchants, float64 (_LENGTH,)."""
     return np.random.default_rng((_SEED, 1)).normal(0.0, 0.3, _LENGTH)
 
 

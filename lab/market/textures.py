@@ -1,6 +1,6 @@
 """Fabric tiles: one raster per pattern and colour, fixed to the picture so that details stay bold.
 
-Knows colours and repeats; where a fabric is worn is the drawing's business.
+Knows colours and repeats; lab.market.drawing places the fabric on a garment.
 """
 
 from functools import lru_cache

@@ -1,15 +1,15 @@
-"""How well a reward model predicts picks on the simulated market, against what could be known.
+"""How well a reward model predicts picks on the simulated market, against the ceilings.
 
     python -m lab.preference.evaluate --data build/unseen --model training/weights/tiny
 
-What `python -m training.reward.evaluate` prints, and from the truth.parquet beside the table 95 % intervals over users,
-one block per category, and the ceilings: the GAUC of the best possible ranking without the user, from the features
-alone, and with the whole truth.
+Prints the numbers of `python -m training.reward.evaluate` and, from the truth.parquet beside the table, 95 % intervals
+over users, one block per category, and the ceilings: the GAUC of the best possible ranking without the merchant, from
+the features alone, and with the whole truth.
 
-share of the ceiling = (GAUC − without the user) / (from the features − without the user)
+share of the ceiling = (GAUC − without the merchant) / (from the features − without the merchant)
 
-For merchants nobody trained on that is a ceiling. A model may learn more of merchants it trained on, whose features
-give them away: there it can pass 1, up to what `full` allows.
+The ceiling holds for merchants that no training used. A model can recognise a merchant that it was trained on by the
+features and learn the individual part: there the share can pass 1, up to the ceiling `full`.
 """
 
 import sys
@@ -28,7 +28,7 @@ from training.reward.recipes import Model
 
 
 def evaluate(data: Path, family: FamilyPaths, *, name: Model = "perfusion_rm") -> dict[str, Any]:
-    """All that the module says of the model `name`, as JSON values.
+    """All numbers of the module for the model `name`, as JSON values.
 
     Raises:
         ModelError: there is no truth beside the table.

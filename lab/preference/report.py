@@ -1,6 +1,6 @@
 """The report on reward models: from the scores of every cell to reward.json, tables and pictures.
 
-Reads what lab.preference.table left: runs/<set>[-<groups>]-<model>-<seed>/scores.npz, the prepared test sets and
+Reads the files of lab.preference.table: runs/<set>[-<groups>]-<model>-<seed>/scores.npz, the prepared test sets and
 the answer sheets beside their tables. Knows numbers; trains nothing.
 """
 
@@ -49,7 +49,7 @@ class RoundsWithTruth:
     def of(cls, groups: GroupTensors, table: Path) -> "RoundsWithTruth":
         """A prepared set with the answer sheet beside its table.
 
-        Where the profile is the user's id, knowing it is knowing the whole taste.
+        Where the profile is the user's id, it determines the whole taste.
         """
         sheet = pq.read_table(table / TRUTH).to_pydict()
         row_of = {name: row for row, name in enumerate(sheet["group_id"])}
@@ -189,7 +189,7 @@ def _training_groups(runs: Path, key: tuple[str, int | None, str], seed: int) ->
 
 
 def table(result: Row) -> str:
-    """For a reader: one block for each set."""
+    """The report as text, one block for each set."""
     lines: list[str] = []
     for name, found in result["sets"].items():
         told = ", ".join(f"{ceiling} {value:.3f}" for ceiling, value in found["ceilings"].items())

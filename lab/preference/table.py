@@ -4,15 +4,16 @@
     python -m lab.preference.table --report                 the tables of what is finished
     python -m lab.preference.table --models perfusion_rm pickscore --seeds 0 1
 
-Every cell (set, model, seed) is a training of its own under --work, with the scores it gave to test rounds that
-no training saw; a finished cell is never computed again, an interrupted one goes on where it stopped. Two cells
-run side by side, one core each. The report is made from the scores:
+Every cell (set, model, seed) is a training of its own under --work, with its scores of test rounds that no training
+uses; a finished cell is never computed again, an interrupted one resumes where it stopped. Two cells run side by side,
+one core each. The report is made from the scores:
 
     ../reward.json GAUC and MAP of every row with 95 % intervals, ceilings, share of the ceiling, learning curve
     *.png          the same as pictures
 
-The interval of a row resamples users and, independently, seeds (10,000 draws). Five seeds are few for a bootstrap: it
-is somewhat narrow for the training's chance, and with one seed covers the users alone; the table says how many.
+The interval of a row resamples users and, independently, seeds (10,000 draws). Five seeds are few for a bootstrap: the
+interval is somewhat too narrow for the variation between trainings, and with one seed it covers the users alone; the
+table states the number of seeds.
 """
 
 import argparse
@@ -149,7 +150,7 @@ def _load_clip(path: Path) -> CLIPModel:
 
 
 def recipe_of(cell: Cell) -> RewardRecipe:
-    """The tiny recipe; fewer steps where there is less to learn from."""
+    """The tiny recipe; fewer steps where there are fewer groups."""
     recipe = replace(tiny(cell.model), seed=cell.seed)
     if cell.set == "pickapic_like":
         return replace(recipe, steps=recipe.steps // 2, embed_dim=64)
@@ -168,7 +169,7 @@ def run_cell(bench: Bench, cell: Cell) -> None:
     scores = {}
     for name, test in bench.test_groups(cell.set).items():
         scores[name] = scorer.all(test)
-        if name == "industrial":  # baselines know no user, so nothing changes for them
+        if name == "industrial":  # baselines ignore the features, so shuffling does not change their scores
             others = _shuffled(test, cell.seed)
             scores["industrial_shuffled"] = scorer.all(test, others) if cell.model in VARIANTS else scores[name]
     np.savez(out / "scores.new.npz", **scores)
@@ -199,10 +200,10 @@ def run_all(bench: Bench, wanted: Sequence[Cell], jobs: int) -> None:
 
 
 def _is_done(bench: Bench, cell: Cell) -> bool:
-    """Whether its scores are there, made with today's recipe.
+    """Whether its scores exist, made with the current recipe.
 
     Raises:
-        ModelError: they were made with another one, and a table must not mix the two.
+        ModelError: they were made with another recipe, and a table must not mix the two.
     """
     out = bench.work / "runs" / cell.name
     if not (out / "scores.npz").exists():

@@ -1,4 +1,4 @@
-"""Trains the tiny family from scratch on drawings: recogniser, VAE, U-Net with text encoder, CLIP.
+"""Trains the tiny family from scratch on drawings: tokenizer, VAE, U-Net with text encoder, CLIP, BLIP.
 
-Nobody needs this for full-size models: Stable Diffusion 1.5 and PickScore come trained.
+Full-size models do not need this: Stable Diffusion 1.5 and PickScore are published with trained weights.
 """

@@ -1,6 +1,6 @@
 """Writes a family of the tiny one's shape with random weights, in exactly its format.
 
-For trying the export and the services before, or without, any training:
+For checking the export and the services before, or without, any training:
 `python -m lab.pretraining.random_family DIR`. Its pictures are noise.
 """
 
@@ -27,7 +27,7 @@ M = TypeVar("M", bound=nn.Module)
 
 
 def write_random_family(root: Path, seed: int = 0) -> FamilyPaths:
-    """All parts, with the personal ones loud enough that a user makes a difference."""
+    """All parts; the personal ones have large enough weights that a profile changes the output."""
     torch.manual_seed(seed)
     paths, schema = FamilyPaths.under(root), FeatureSchema.from_json(FEATURE_SCHEMA)
     tokenizer = train_tokenizer()

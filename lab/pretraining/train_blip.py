@@ -1,6 +1,6 @@
 """Pre-trains the tiny BLIP that ImageReward starts from: which caption belongs to a picture, and a tag head beside.
 
-Knows drawings and the phrases that describe them; nothing about merchants or choices.
+Knows drawings and the phrases that describe them; nothing about merchants or picks.
 """
 
 from dataclasses import dataclass

@@ -1,6 +1,6 @@
 """Pre-trains the tiny CLIP: the contrastive loss on drawings and captions, and a tag head beside it.
 
-Knows drawings and the phrases that describe them; nothing about merchants or choices.
+Knows drawings and the phrases that describe them; nothing about merchants or picks.
 """
 
 from dataclasses import dataclass
@@ -55,11 +55,10 @@ def build(tokenizer: CLIPTokenizer) -> CLIPModel:
 
 
 class TagHead(nn.Linear):
-    """Reads each attribute value off a unit-length embedding, linearly: a caption names few, a picture has all.
+    """Predicts each attribute value linearly from a unit-length embedding: a caption names few, a picture has all.
 
-    The squared error makes every value a direction, which is what a score linear in the embedding can use; a
-    cross-entropy is content once the classes can be told apart. Helps the image tower while it is pre-trained and is
-    thrown away after.
+    The squared error makes every value a direction, which a score linear in the embedding can use; a cross-entropy
+    is low as soon as the classes are separable. Used only during the image tower's pre-training, then discarded.
     """
 
     def __init__(self, width: int, indices: np.ndarray) -> None:

@@ -1,7 +1,7 @@
 """Trains the tiny latent diffusion model: a U-Net of SD 1.5's topology, with its text encoder.
 
 Both learn together from drawings and freshly worded prompts (Eq. 1), as in the first latent
-diffusion models. Nothing in here knows a merchant.
+diffusion models. Knows nothing of merchants.
 """
 
 from collections.abc import Mapping
@@ -47,14 +47,14 @@ class DiffusionRecipe:
 
 
 def continued() -> DiffusionRecipe:
-    """From published weights: the recipe when a market's drawings changed, not its words."""
+    """From published weights: the recipe after a change of the market's drawings, not of its words."""
     return DiffusionRecipe(seed=515, steps=3_500)
 
 
 def details() -> DiffusionRecipe:
     """The last phase: prompts that name what a picture shows in few of its pixels, on garments that have it.
 
-    Without it the U-Net follows every phrase but these: their share of the loss is too small to be heard.
+    Without it the U-Net follows every phrase but these: their share of the loss is too small.
     """
     return DiffusionRecipe(seed=516, steps=1_200, lr=5e-4, detail_share=0.7)
 
@@ -209,7 +209,7 @@ def sample_posterior(cached: tuple[Tensor, Tensor], rows: np.ndarray, generator:
 
 
 def _rows_to_choose_from(pool: Drawings, recipe: DiffusionRecipe) -> np.ndarray:
-    """Every row once; garments with a neckline three times where details are what is learnt."""
+    """Every row once; garments with a neckline three times in the training of details."""
     rows = np.arange(len(pool))
     with_neckline = np.flatnonzero(pool.indices[:, KINDS.index("neckline")] != ABSENT)
     return np.concatenate([rows, with_neckline, with_neckline]) if recipe.detail_share else rows

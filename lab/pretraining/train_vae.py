@@ -1,7 +1,7 @@
 """Trains the VAE on drawings: 64×64×3 to 8×8×4, the factor of Stable Diffusion's own.
 
-Small details are what taste is about, and a pixel loss forgets them first. So the loss is pixels
-plus the distance in a perceptual network's activations (as in LPIPS) plus that network's
+Taste depends on small details, and a pixel loss alone loses them first. So the loss is the pixel
+error plus the distance in a perceptual network's activations (as in LPIPS) plus that network's
 cross-entropy on the reconstruction; the judge of the gate is another network.
 """
 

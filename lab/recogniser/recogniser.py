@@ -1,10 +1,10 @@
-"""The attribute recogniser: reads a garment's attributes from a picture, as an independent judge.
+"""The attribute recogniser: recognises a garment's attributes in a picture, as an independent judge.
 
-Trained on drawings only (with blur and noise, so that it also reads decoded pictures) and never
+Trained on drawings only (with blur and noise, so that it also works on decoded pictures) and never
 used by a model that it judges. `AttributeNet` is also the architecture of the perceptual network
 of the VAE's loss, which is another instance: other width, other seed, other drawings.
 
-Knows pixels and attributes; neither merchants nor how a picture came about.
+Knows pixels and attributes; neither merchants nor generators.
 """
 
 import json
@@ -135,7 +135,7 @@ def prompt_accuracy(asked: dict[str, str], garments: Sequence[dict[str, str]]) -
 
 
 def accuracy_by_kind(read: np.ndarray, truth: np.ndarray) -> dict[str, float]:
-    """The share read right, for each kind over the pictures that have it, and overall."""
+    """The share recognised correctly, for each kind over the pictures that have it, and overall."""
     present = truth != ABSENT
     right = (read == truth) & present
     by_kind = {kind: float(right[:, k].sum() / present[:, k].sum()) for k, kind in enumerate(KINDS)}

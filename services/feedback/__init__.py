@@ -1,1 +1,1 @@
-"""Feedback: takes picks, checks them against the group shown, and publishes them."""
+"""Feedback: receives picks, checks them against the group, and publishes them."""

@@ -13,7 +13,7 @@ def response_of(feedback: Feedback) -> pb.SubmitFeedbackResponse:
 
 
 def event_message(feedback: Feedback) -> FeedbackGiven:
-    """What Kafka is told; the same feedback always makes the same message."""
+    """The Kafka event; the same feedback always gives the same message."""
     return FeedbackGiven(
         request_id=feedback.request_id,
         group_id=feedback.group_id,

@@ -1,11 +1,11 @@
-"""What a merchant's pick is, and when it may be believed.
+"""A merchant's pick, and the rules for a valid one.
 
-Knows the rules: the group is this user's, every picked image was shown in it, none is picked twice, and a request
-id stands for one pick for ever. Does not know gRPC, SQL, Kafka, or how a group is fetched.
+Knows the rules: the group is this user's, every picked image is in it, none is picked twice, and a request id
+always stands for one pick. Does not know gRPC, SQL, Kafka, or how a group is fetched.
 
-An empty pick is a real one: "none of these pleases" makes every image of the group a negative. Picking again in the
-same group under a new request id is allowed too (a merchant changes their mind); both events are kept, and the
-reader of the topic decides which counts.
+An empty pick ("none") is valid: it makes every image of the group a negative. A second pick in the same group under a
+new request id is valid too (a merchant may correct a pick); both events are kept, and the topic's reader decides which
+one counts.
 """
 
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ _MAX_NAMED = 10  # pictures named in one refusal
 
 @dataclass(frozen=True)
 class Pick:
-    """What the client says, after its shape was checked."""
+    """The client's pick, after the check of its fields."""
 
     request_id: str
     group_id: str
@@ -27,7 +27,7 @@ class Pick:
 
 @dataclass(frozen=True)
 class ShownGroup:
-    """What the generation service says was shown."""
+    """A group as the generation service returns it."""
 
     group_id: str
     user_id: str
@@ -37,7 +37,7 @@ class ShownGroup:
 
 @dataclass(frozen=True)
 class Feedback:
-    """One believed pick: all that its event will say, so that the event can be made again word for word."""
+    """One valid pick with all fields of its event, so that the same event can be made again."""
 
     event_id: str
     request_id: str
@@ -61,7 +61,7 @@ def duplicates(image_ids: tuple[str, ...]) -> list[int]:
 
 
 def believe(pick: Pick, group: ShownGroup | None, event_id: str, now_us: int) -> Feedback:
-    """The record of a pick that the group bears out.
+    """The record of a pick that is valid for this group.
 
     Raises:
         NotFound: no such group was ever shown.
@@ -89,10 +89,10 @@ def believe(pick: Pick, group: ShownGroup | None, event_id: str, now_us: int) ->
 
 
 def check_same(pick: Pick, feedback: Feedback) -> None:
-    """A repeated request says what it said the first time; the order of the images means nothing.
+    """Checks that a repeated request has the first one's payload; the order of the images does not count.
 
     Raises:
-        AlreadyExists: it says something else.
+        AlreadyExists: the payload differs.
     """
     said = (pick.group_id, pick.user_id, set(pick.selected_image_ids))
     if said != (feedback.group_id, feedback.user_id, set(feedback.selected_image_ids)):

@@ -1,4 +1,4 @@
-"""What the service's logic needs from outside, as it wants it; adapters/ has the real ones.
+"""The interfaces that the service's logic needs from outside; adapters/ implements them.
 
 Events are published through the runtime's own port, services/runtime/events.py.
 """
@@ -11,34 +11,34 @@ from services.feedback.picks import Feedback, ShownGroup
 
 @dataclass(frozen=True)
 class Recorded:
-    """Feedback as it is kept, and whether Kafka has acknowledged its event."""
+    """Stored feedback, and whether Kafka has acknowledged its event."""
 
     feedback: Feedback
     published: bool
 
 
 class Groups(ABC):
-    """What was shown, as the generation service knows it."""
+    """The groups of the generation service."""
 
     @abstractmethod
     async def get(self, group_id: str) -> ShownGroup | None:
-        """The group, None if there is no such one."""
+        """The group; None if it does not exist."""
 
     @abstractmethod
     async def check(self) -> None:
-        """Returns while the service says that it serves."""
+        """Returns if the service reports SERVING."""
 
 
 class Records(ABC):
-    """What was picked, kept by request id."""
+    """Stored feedback by request id."""
 
     @abstractmethod
     async def find(self, request_id: str) -> Recorded | None:
-        """What stands under a request id."""
+        """The record of a request id."""
 
     @abstractmethod
     async def add_pending(self, feedback: Feedback) -> Recorded:
-        """Writes it down, unpublished, unless its request id is taken; either way, what now stands under that id."""
+        """Stores it, unpublished, unless its request id is taken; returns the record that now has that id."""
 
     @abstractmethod
     async def mark_published(self, request_id: str) -> None:

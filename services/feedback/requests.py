@@ -1,6 +1,6 @@
 """From a SubmitFeedbackRequest to a pick, or to InvalidArgument naming every wrong field.
 
-It knows the limits that the proto promises, and how ids are spelt. Whether the pick fits its group, picks.py knows.
+It knows the proto's limits and the form of ids. picks.py checks the pick against its group.
 """
 
 from perfusion.v1 import feedback_service_pb2 as pb

@@ -12,7 +12,7 @@ from services.feedback.submission import Submissions
 
 @dataclass(frozen=True)
 class FeedbackServicer(pb_grpc.FeedbackServiceServicer):
-    """One method: a pick comes in, and is recorded and published before it is confirmed."""
+    """One method: records and publishes a pick before it confirms it."""
 
     submissions: Submissions
 

@@ -1,4 +1,4 @@
-"""Recording a pick: check, write down as pending, publish, mark as published.
+"""Records a pick: check, store as pending, publish, mark as published.
 
 Knows the order of these steps and why. Does not know gRPC, SQL or Kafka.
 
@@ -19,7 +19,7 @@ from services.runtime.events import Event, Events
 
 @dataclass(frozen=True)
 class Submissions:
-    """The one way a pick is recorded; `topic` is where it is announced."""
+    """Records picks; `topic` gets their events."""
 
     groups: Groups
     records: Records
@@ -29,7 +29,7 @@ class Submissions:
     clock: Clock
 
     async def submit(self, pick: Pick) -> Feedback:
-        """The feedback as first recorded; a pick that is not believed raises what picks.py says."""
+        """The feedback as first recorded; an invalid pick raises the errors of picks.py."""
         recorded = await self.records.find(pick.request_id) or await self._record(pick)
         feedback = recorded.feedback
         check_same(pick, feedback)

@@ -1,6 +1,6 @@
 """The loop from noise to clean latents. It knows a sampler and a function that predicts noise; no model, no transport.
 
-It is an asynchronous generator: whoever stops asking, or is cancelled, stops the work at the step under way.
+It is an asynchronous generator: if its consumer stops or is cancelled, the work stops at the current step.
 """
 
 from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -25,7 +25,7 @@ class Denoised:
 
 
 class NotFinite(ArithmeticError):
-    """The denoiser returned numbers that are not finite; no picture can come of it."""
+    """The denoiser returned numbers that are not finite; no picture can be made from them."""
 
 
 async def denoise(sampler: Sampler, latents: Latents, predict_noise: PredictNoise) -> AsyncGenerator[Denoised]:

@@ -17,7 +17,7 @@ from services.generation.phrases import Suggestion
 from services.runtime.clock import timestamp
 from services.runtime.images import ImageLimits
 
-# What the API calls a scheduler is a sampler.
+# The API's enum Scheduler names samplers.
 SCHEDULER_OF: Mapping[str, group_pb2.Scheduler.ValueType] = {
     "ddim": group_pb2.SCHEDULER_DDIM,
     "dpmsolver++2m": group_pb2.SCHEDULER_DPMSOLVER_PLUS_PLUS_2M,
@@ -73,7 +73,7 @@ def suggestions_message(suggestions: Iterable[Suggestion], release: int) -> pb.S
 
 
 def event_message(group: Group, features: Mapping[str, user_pb2.FeatureValue]) -> events_pb2.GroupGenerated:
-    """What Kafka is told of a group: all of it but the pictures' bytes, and the user's profile when it was made."""
+    """The Kafka event of a group: all of it but the pictures' bytes, and the user's profile when it was made."""
     return events_pb2.GroupGenerated(
         group_id=group.group_id,
         request_id=group.request_id,
@@ -89,7 +89,7 @@ def event_message(group: Group, features: Mapping[str, user_pb2.FeatureValue]) -
 
 
 def release_message(release: Release, image_limits: ImageLimits) -> release_pb2.ReleaseInfo:
-    """What a client must know of a release."""
+    """A release's properties for clients."""
     create_time = Timestamp()
     create_time.FromJsonString(release.manifest.create_time)
     return release_pb2.ReleaseInfo(

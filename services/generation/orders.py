@@ -1,4 +1,4 @@
-"""What a client orders, checked and with every default filled in, and what comes of it: the service's own terms.
+"""A client's order, checked and with every default filled in, and its results: the service's own terms.
 
 Plain data. It knows neither messages nor tables nor models.
 """
@@ -20,7 +20,7 @@ class Settings:
     seed: int  # of candidate 0
     strength: float | None  # None without reference image
     reference_image_sha256: str  # "" without reference image
-    refused_wishes: tuple[str, ...]  # phrases that are not to be added
+    refused_wishes: tuple[str, ...]  # phrases that must not be added
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Where a page of a user's groups ends, and the token that says so to clients, who understand nothing of it.
+"""The end of a page of a user's groups, and its token, which is opaque to clients.
 
 It knows the token's form; not how groups are stored or asked for.
 """
@@ -12,23 +12,23 @@ from uuid import UUID
 
 @dataclass(frozen=True)
 class Position:
-    """After this group the next page begins; newest first, and of one time by id."""
+    """The next page begins after this group; newest first, groups of the same time by id."""
 
     create_time_us: int
     group_id: str
 
 
 def token_of(user_id: str, position: Position) -> str:
-    """Leads back to the position, in this user's list only."""
+    """The token of the position, valid in this user's list only."""
     said = [user_id, position.create_time_us, position.group_id]
     return base64.urlsafe_b64encode(json.dumps(said).encode()).decode()
 
 
 def position_of(token: str, user_id: str) -> Position:
-    """What `token_of` was given for this user.
+    """The position that `token_of` encoded for this user.
 
     Raises:
-        ValueError: it was not, in words for the client.
+        ValueError: the token is invalid; the message is for the client.
     """
     try:
         of_user, create_time_us, group_id = json.loads(base64.urlsafe_b64decode(token.encode("ascii")))

@@ -1,6 +1,6 @@
-"""From an order to pictures: the models in their order, all candidates in one batch, one release throughout.
+"""From an order to pictures: the models in sequence, all candidates in one batch, one release throughout.
 
-It knows which tensors each model wants. It does not know where models run, nor what becomes of the pictures.
+It knows each model's tensors. It does not know where models run, nor the use of the pictures.
 """
 
 import asyncio
@@ -39,7 +39,7 @@ class Painted:
 
 @dataclass(frozen=True)
 class Texts:
-    """What the denoiser is told in words."""
+    """The denoiser's text inputs."""
 
     positive: NDArray[float32]  # (B, T, D)
     negative: TextStates  # (T, D)
@@ -84,7 +84,7 @@ class Painter:
         return latents  # (1, C, S, S), broadcast over the candidates
 
     async def _texts(self, order: Order, wished: Sequence[Sequence[str]], release: Release) -> Texts:
-        """What every candidate wishes, read at once and weighed by the adapter scale."""
+        """Text states of every candidate with its wishes, encoded in one call and weighted by the adapter scale."""
         prompts = [with_wishes(order.prompt, of_candidate) for of_candidate in wished]
         states = await self._read([order.prompt, *prompts, order.negative_prompt], release)
         plain, scale = states[order.prompt], order.settings.adapter_scale
@@ -104,7 +104,7 @@ class Painter:
         return states
 
     def _denoiser(self, order: Order, user: User, texts: Texts, release: Release) -> PredictNoise:
-        """Predicts noise for this order: what is the same at every step is prepared once."""
+        """Predicts noise for this order; inputs that are the same at every step are prepared once."""
         settings, batch = order.settings, order.num_candidates
         fixed: dict[str, Array] = {
             "text": texts.positive,  # (B, T, D)

@@ -1,11 +1,11 @@
 """Which phrases to suggest for a prompt, and how they are scored. Pure functions; no models, no I/O.
 
-A phrase's score is how much more reward this user would give, for the prompt as it is, to a picture with the phrase
-than to those with its kind's phrases on average. The picture does not exist yet. What it would show stands in the
-prompt with the phrase, embedded for an unknown merchant, since texts lie where their pictures do; what the user makes
-of that is the personal embedding of the prompt without it. Both must not be personal: the reward model has learnt to
-compare pictures for one prompt and never one prompt with another, and personal embeddings of two rank a user's
-favourites last (docs/results.md).
+A phrase's score estimates the reward, to this user and for the prompt as it is, of a picture with the phrase minus the
+mean over its kind's phrases. The picture does not exist yet. The text embedding of the prompt with the phrase, for an
+unknown merchant, stands in its place, since texts and their pictures have near embeddings. The user enters by the
+personal embedding of the prompt without the phrase. The two must not both be personal: the reward model is trained to
+compare pictures for one prompt, never two prompts, and two personal embeddings rank a user's favourites last
+(docs/results.md).
 """
 
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ class Phrase:
 
 @dataclass(frozen=True)
 class Suggestion:
-    """A phrase to add, and how well it suits."""
+    """A phrase to add, and its score."""
 
     phrase: Phrase
     score: float
@@ -46,9 +46,9 @@ def without(prompt: str, kind: PhraseKind) -> str:
 def fitting(vocabulary: Vocabulary, prompt: str, prefix: str) -> list[Phrase]:
     """Phrases that begin with the prefix, or have a word that does, and are not in the prompt.
 
-    Without a prefix, kinds that the prompt already speaks of are left out, since phrases of a kind exclude each other,
-    and so is what contradicts it: sleeves for trousers, trousers for sleeves. With one, the user has said what they
-    want.
+    Without a prefix, kinds that the prompt already names are left out, since phrases of a kind exclude each other, and
+    so are phrases that contradict it: sleeves for trousers, trousers for sleeves. With a prefix, nothing else is left
+    out: the user asks for these phrases.
     """
     present = set(map(folded, phrases_of(prompt)))
     typed, accepted = folded(prefix), _contradictions(vocabulary, present)
@@ -65,7 +65,7 @@ def fitting(vocabulary: Vocabulary, prompt: str, prefix: str) -> list[Phrase]:
 
 
 def _contradictions(vocabulary: Vocabulary, said: set[str]) -> set[tuple[str, int]]:
-    """Kinds that are named without what they need: where in their `only_with` something else of that kind is said."""
+    """(kind, place in `only_with`) of named kinds whose needed kind is named by another phrase than those it needs."""
     found = set()
     for kind in (kind for kind in vocabulary.kinds if said & _folded(kind)):
         for place, (of, needed) in enumerate(vocabulary.needed_by(kind)):
@@ -86,10 +86,10 @@ def _completes(phrase: str, typed: str) -> bool:
 def gains(
     prompt: NDArray[np.float32], extended_prompts: NDArray[np.float32], kinds: Sequence[PhraseKind], logit_scale: float
 ) -> dict[Phrase, float]:
-    """What each phrase gains over the mean of its kind, in units of the reward; a kind's only phrase gains 0.
+    """The gain of each phrase over the mean of its kind, in units of the reward; a kind's only phrase gains 0.
 
     Args:
-        prompt: its text embedding, unit length, as the user means it  # (e,)
+        prompt: its text embedding for the user, unit length  # (e,)
         extended_prompts: of the prompt with each phrase of each kind, for an unknown merchant  # (P, e)
         logit_scale: the reward of a cosine of 1.
     """

@@ -1,4 +1,4 @@
-"""How many rounds run at once. It knows a number; not what a round is."""
+"""The limit on rounds that run at once. It does not know what a round is."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

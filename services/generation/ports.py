@@ -1,4 +1,4 @@
-"""What the service's logic needs from outside, as it wants it; adapters/ has the real ones.
+"""The interfaces that the service's logic needs from outside; adapters/ implements them.
 
 Models are called and events published through the runtime's own ports, services/runtime/triton.py and events.py.
 """
@@ -45,11 +45,11 @@ class Ranker(ABC):
 
 
 class Pictures(ABC):
-    """Where pictures' bytes are kept. Writing one twice is harmless: the same bytes have the same URI."""
+    """The store of pictures' bytes. Writing one twice is harmless: the same bytes have the same URI."""
 
     @abstractmethod
     async def put(self, png: bytes) -> str:
-        """Stores a picture and returns its URI; Unavailable when the store does not take it."""
+        """Stores a picture and returns its URI; Unavailable when the store does not accept it."""
 
     @abstractmethod
     async def get(self, uri: str) -> bytes:
@@ -85,7 +85,7 @@ class Busy:
 
 
 class RoundClaims(ABC):
-    """Who works on which request_id, so that one request makes one group."""
+    """Claims of calls on request_ids, so that one request makes one group."""
 
     @abstractmethod
     async def claim(self, request_id: str, fingerprint: str, release: int) -> Claim | Finished | Busy:
@@ -105,7 +105,7 @@ class RoundClaims(ABC):
 
 
 class Groups(ABC):
-    """Groups' records, without the pictures' bytes; seen only once their round is finished."""
+    """Groups' records, without the pictures' bytes; visible only once their round is finished."""
 
     @abstractmethod
     async def add(self, claim: Claim, group: Group, event: bytes) -> None:
@@ -113,8 +113,8 @@ class Groups(ABC):
 
     @abstractmethod
     async def get(self, group_id: str) -> Group | None:
-        """A finished group, None if there is no such one."""
+        """A finished group; None if it does not exist."""
 
     @abstractmethod
     async def page(self, user_id: str, size: int, after: Position | None) -> tuple[Sequence[Group], bool]:
-        """So many of a user's finished groups, newest first, from a position on; and whether there are more."""
+        """A page of a user's finished groups, newest first, from a position on; and whether there are more."""

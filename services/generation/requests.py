@@ -1,6 +1,6 @@
-"""From a request to the service's own terms, or to InvalidArgument naming every wrong field. Nobody checks again after.
+"""From a request to the service's own terms, or to InvalidArgument naming every wrong field; the only check.
 
-It knows the limits that the proto promises. It does no I/O; decoding a large reference image takes CPU time, so
+It knows the proto's limits. It does no I/O; decoding a large reference image takes CPU time, so
 `order_of` is called in a thread.
 """
 
@@ -69,7 +69,7 @@ def order_of(request: pb.GenerateRequest, release: Release, image_limits: ImageL
 
 
 def fingerprint_of(request: pb.GenerateRequest) -> str:
-    """Equal for two requests just when they differ in nothing but their request_id."""
+    """Equal for two requests if and only if they differ at most in their request_id."""
     payload = pb.GenerateRequest()
     payload.CopyFrom(request)
     payload.ClearField("request_id")
@@ -86,7 +86,7 @@ def group_query_of(request: pb.GetGroupRequest) -> tuple[str, bool]:
 
 
 def page_query_of(request: pb.ListGroupsRequest) -> PageQuery:
-    """Whose groups, and which of them."""
+    """The user, and the page of their groups."""
     fields, most, after = Fields(), limits.MAX_PAGE_SIZE, None
     user_id = fields.user_id(request.user_id)
     fields.require(0 <= request.page_size <= most, "page_size", f"must be 0 to {most}")
@@ -100,7 +100,7 @@ def page_query_of(request: pb.ListGroupsRequest) -> PageQuery:
 
 
 def suggestion_query_of(request: pb.SuggestPhrasesRequest) -> SuggestionQuery:
-    """For whom to suggest what to add."""
+    """The user and prompt that get suggestions."""
     fields, most = Fields(), limits.MAX_SUGGESTIONS
     query = SuggestionQuery(
         user_id=fields.user_id(request.user_id),

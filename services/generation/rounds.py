@@ -1,4 +1,4 @@
-"""A round from order to group: claim it, paint, rank, keep, tell Kafka, and only then hand it over.
+"""A round from order to group: claim it, paint, rank, store, publish to Kafka, and only then return it.
 
 It knows the order of these steps and what each failure leaves behind. It does not know gRPC, SQL, Kafka or Triton.
 
@@ -45,7 +45,7 @@ POLL_S = 0.2  # while another call works on the same request_id
 
 @dataclass(frozen=True)
 class Rounds:
-    """Runs rounds; `topic` is where groups are announced, `lease_s` how long a claim holds without a renewal."""
+    """Runs rounds; `topic` gets the groups' events, `lease_s` is how long a claim holds without a renewal."""
 
     claims: RoundClaims
     groups: Groups
@@ -97,7 +97,7 @@ class Rounds:
         return replace(group, candidates=tuple(replace(candidate, png=png) for candidate, png in shown))
 
     async def _claim(self, order: Order, release: Release) -> Claim | Finished:
-        """Waits while another call has the round; it may finish it, or fail and leave it to us."""
+        """Waits while another call has the round; that call may finish it, or fail and release it."""
         while True:
             claim = await self.claims.claim(order.request_id, order.fingerprint, release.number)
             if not isinstance(claim, Busy):
@@ -183,7 +183,7 @@ class Rounds:
 
 
 def _outcome(error: BaseException) -> str:
-    """For the metrics: an alert on "failed" must not ring because a client asked for what does not exist."""
+    """The outcome for the metrics: a client's request for a missing object must not count as "failed" in an alert."""
     if isinstance(error, PermanentError):
         return "refused"
     return "failed" if isinstance(error, Exception) else "cancelled"

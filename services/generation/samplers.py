@@ -2,7 +2,8 @@
 
 Each is the same algorithm as its namesake in diffusers with `timestep_spacing="trailing"`, `steps_offset` 0 and a final
 noise level of zero, and is tested against it. "Trailing" is used because its timesteps are integers, as the denoiser
-takes them, and begin at the noisiest one for any number of steps, so that even one step starts from what it was told.
+takes them, and begin at the noisiest one for any number of steps, so that even a single step starts at the noise level
+of its input.
 
 Two conventions of noise level: a = ᾱ_t (variance preserving: x = √a·x₀ + √(1−a)·ε) and σ = √((1−a)/a) (variance
 exploding: x = x₀ + σ·ε). Only ε-prediction is known.
@@ -70,7 +71,7 @@ class Sampler(ABC):
         """Latents at the first step's noise level, from noise alone or around an image's clean latents."""
 
     def scale(self, latents: Latents, index: int) -> Latents:
-        """The latents as the denoiser wants them at this step."""
+        """The latents in the scale of the denoiser's input at this step."""
         return latents
 
     @abstractmethod

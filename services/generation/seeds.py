@@ -1,7 +1,7 @@
 """Seeds and the noise they stand for. A candidate's noise depends on its own seed and on nothing else.
 
-Each seed has two independent streams: what the latents start from, and what disturbs the choice of wishes among the
-merchant's favours.
+Each seed has two independent streams: the initial latents, and the noise on the merchant's favours that decides among
+wishes.
 """
 
 import secrets
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 SEED_LIMIT = 2**63
-CHOICES = 2**64  # leads from a seed to a key that is no seed's: Philox has keys of 128 bits
+CHOICES = 2**64  # offset from a seed to a key that no seed has: Philox has keys of 128 bits
 
 
 def draw_seed() -> int:

@@ -29,7 +29,7 @@ class GenerationServicer(GenerationServiceServicer):
     async def Generate(self, request: pb.GenerateRequest, context: object) -> AsyncGenerator[pb.GenerateResponse]:
         with self.places.taken():
             release = self.releases.current()
-            # In a thread, because decoding a large reference image would hold up every other round.
+            # In a thread, because decoding a large reference image would block every other round.
             order = await asyncio.to_thread(requests.order_of, request, release, self.limits)
             async with aclosing(self.rounds.run(order, release)) as events:
                 async for event in events:

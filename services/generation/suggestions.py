@@ -1,7 +1,7 @@
-"""Suggests phrases: asks the reward model which pictures this user would like best for the prompt so far.
+"""Suggests phrases: the reward model estimates which pictures this user favours for the current prompt.
 
-What a phrase would bring is read off the text itself, for an unknown merchant: the empty profile. It knows which
-tensors the two models want; how phrases fit a prompt, and how they are scored, phrases.py says.
+The text of the prompt with a phrase, embedded for an unknown merchant (the empty profile), stands for its picture. It
+knows the two models' tensors; phrases.py has the rules for fitting phrases and their scores.
 """
 
 from collections.abc import Sequence
@@ -46,7 +46,7 @@ class Suggester:
         return best(fit, [gained[phrase] for phrase in fit], limit)
 
     async def _unknown_in(self, release: Release) -> NDArray[np.float32]:
-        """What the text tower is told of an unknown merchant; encoded once a release."""
+        """The text tower's vector of an unknown merchant; encoded once a release."""
         if release.number not in self._unknown:
             blank = np.zeros((1, release.sizes.feature_slots), np.int64)  # (1, F) padded
             encoded = await self.models.infer("user_encoder", {"features": blank}, release.number)
@@ -57,7 +57,7 @@ class Suggester:
     async def _embedded(
         self, texts: Sequence[str], users: NDArray[np.float32], release: Release
     ) -> NDArray[np.float32]:
-        """Unit-length embeddings  # (N, e)  of texts, each read by its user  # (N, d), in as many batches as needed."""
+        """Unit-length embeddings  # (N, e)  of texts, each for its user  # (N, d), in as many batches as needed."""
         ids = self.tokenizers.reward(release).encode(texts)  # (N, T)
         parts = []
         for start in range(0, len(ids), self.max_batch):

@@ -1,8 +1,8 @@
-"""The wishes of a round: the phrases that each candidate's text gets for the merchant, and how much they count.
+"""The wishes of a round: the phrases that each candidate's text gets for the merchant, and their weight.
 
-Which phrases fit a prompt and a merchant, contract/wishes.py says. Here is what a round adds to it: each candidate has
-its own noise, a text is read whole or not wished for, and adapter_scale weighs what the wishes change. Knows words, and
-text states as arrays; not what reads the one or makes the other.
+contract/wishes.py selects the phrases for a prompt and a merchant. This module adds the rules of a round: each
+candidate has its own noise, wishes that do not fit the text encoder's tokens are dropped, and adapter_scale weighs the
+wishes' effect on the text states. Knows phrases, and text states as arrays; no models.
 """
 
 from collections.abc import Callable, Sequence
@@ -24,7 +24,7 @@ def wishes_of(
     """Each candidate's wishes, those first that the merchant favours most; they depend on its own seed alone.
 
     Args:
-        holds: whether the text encoder reads a prompt whole.
+        holds: whether a whole prompt fits the text encoder's tokens.
     """
     settings = order.settings
     if settings.adapter_scale == 0:
@@ -35,11 +35,11 @@ def wishes_of(
 
 
 def blended(plain: TextStates, wished: TextStates, adapter_scale: float) -> TextStates:
-    """plain + s·(wished − plain), written so that s = 0 gives the one and s = 1 the other to the last bit."""
+    """plain + s·(wished − plain), computed so that s = 0 gives exactly `plain` and s = 1 exactly `wished`."""
     s = float32(adapter_scale)
     return (1 - s) * plain + s * wished
 
 
 def _that_fit(prompt: str, wished: Sequence[str], holds: Callable[[str], bool]) -> tuple[str, ...]:
-    """Without the least favoured, which stand last, until the text encoder reads the prompt with the rest whole."""
+    """Drops the least favoured wishes, which are last, until the prompt with the rest fits the text encoder."""
     return next((tuple(wished[:n]) for n in range(len(wished), 0, -1) if holds(with_wishes(prompt, wished[:n]))), ())

@@ -1,4 +1,4 @@
-"""What the service's logic needs from outside, as it wants it; adapters/ has the real ones."""
+"""The interfaces that the service's logic needs from outside; adapters/ implements them."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from contract.release import Release
 
 @dataclass(frozen=True)
 class RewardUser:
-    """What the reward model's two towers know of a user."""
+    """A user's vectors for the reward model's two towers."""
 
     text: NDArray[np.float32]  # (d,)
     image: NDArray[np.float32]  # (d,)
@@ -26,7 +26,7 @@ class Users(ABC):
 
     @abstractmethod
     async def check(self) -> None:
-        """Returns while the service says that it serves."""
+        """Returns if the service reports SERVING."""
 
 
 class RewardModel(ABC):

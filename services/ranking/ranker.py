@@ -1,7 +1,6 @@
-"""Ranking: a user, a prompt and pictures become scores and places.
+"""Ranking: from a user, a prompt and pictures to scores and ranks.
 
-Knows what is asked of whom, and that everything must be of one release. Does not know gRPC, Triton, or how a prompt
-becomes tokens.
+Knows the order of the calls, and that all of them use one release. Does not know gRPC, Triton, or tokenizers.
 """
 
 import asyncio

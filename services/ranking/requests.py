@@ -1,7 +1,7 @@
 """From a RankRequest to the service's own terms, or to InvalidArgument naming every wrong field.
 
-It knows the limits that the proto promises. Pictures are decoded apart from the rest, since that costs far more and
-needs the release's picture size.
+It knows the proto's limits. Pictures are decoded separately, since decoding costs far more and needs the release's
+picture size.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ class Query:
 
 
 def query_of(request: pb.RankRequest) -> Query:
-    """Everything but the pictures' content is checked."""
+    """Checks everything but the pictures' content."""
     fields, most = Fields(), MAX_RANKED_IMAGES
     query = Query(
         user_id=fields.user_id(request.user_id),
@@ -44,7 +44,7 @@ def query_of(request: pb.RankRequest) -> Query:
 async def decoded(images: Sequence[bytes], size_px: int, limits: ImageLimits) -> NDArray[np.uint8]:
     """The pictures  # (N, H, W, 3)
 
-    Each in a thread of its own turn, so that other calls go on and a cancelled one stops between pictures.
+    Decoded in threads one after the other, so that other calls go on and a cancelled one stops between pictures.
     """
     fields, found = Fields(), []
     for i, data in enumerate(images):

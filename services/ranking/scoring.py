@@ -1,4 +1,4 @@
-"""Scores and ranks from embeddings (perfusion.md Eq. 6).
+"""Scores and ranks from embeddings (the paper's Eq. 6).
 
 Knows the arithmetic. Does not know where embeddings come from.
 """

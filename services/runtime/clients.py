@@ -1,4 +1,4 @@
-"""Calling another service: channel options, deadline and trace passed on, and its errors understood.
+"""Calls another service: channel options, deadline and trace, and the translation of its errors.
 
 It knows gRPC's client side; not which services there are.
 """
@@ -46,10 +46,10 @@ def open_channel(address: str, *, max_message_bytes: int) -> grpc.aio.Channel:
 
 
 async def call(method: "UnaryMethod[Request, Response]", request: Request, *, name: str, timeout_s: float) -> Response:
-    """Calls a method of the dependency `name`; whatever it answers but OK becomes one of our errors.
+    """Calls a method of the dependency `name`; every status but OK becomes one of our errors.
 
     INVALID_ARGUMENT, NOT_FOUND and FAILED_PRECONDITION pass through, with the field names that the callee gave, for
-    callers who ask with the fields of their own request; what they chose themselves they have to answer for.
+    callers that forward fields of their own request; a caller must convert errors about values of its own choice.
     """
     limit_s = remaining_s(timeout_s)
     trace = traceparent()
@@ -60,7 +60,7 @@ async def call(method: "UnaryMethod[Request, Response]", request: Request, *, na
 
 
 async def check_serving(channel: grpc.aio.Channel, service: str, *, name: str, timeout_s: float) -> None:
-    """Returns when the dependency `name` says that it serves; Unavailable when it does not. For health checks."""
+    """Returns if the dependency `name` reports SERVING; Unavailable if it does not. For health checks."""
     check = health_pb2_grpc.HealthStub(channel).Check
     answer = await call(check, health_pb2.HealthCheckRequest(service=service), name=name, timeout_s=timeout_s)
     if answer.status != health_pb2.HealthCheckResponse.SERVING:

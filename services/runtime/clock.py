@@ -1,6 +1,6 @@
-"""Time as the services keep it: whole microseconds since 1970, UTC, which compare the same way in every database.
+"""The services' time: whole microseconds since 1970, UTC, which compare the same way in every database.
 
-It knows one clock and its form in messages. Deadlines, which need no calendar, have their own in deadlines.py.
+It knows one clock and its form in messages. deadlines.py has a clock for deadlines, which need no calendar.
 """
 
 import time

@@ -1,6 +1,6 @@
 """A service's SQL database: SQLite in a file or PostgreSQL, by URL, with its tables made on first contact.
 
-It knows engines and how their failures read. Tables and queries belong to each service's store/.
+It knows engines and the forms of their failures. Tables and queries belong to each service's adapters/.
 """
 
 import asyncio

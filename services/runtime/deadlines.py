@@ -1,4 +1,4 @@
-"""How much time the call being served has left, so that every outgoing call passes on what remains.
+"""The remaining time of the call being served, which every outgoing call passes on.
 
 The interceptor opens a deadline per call; code below asks `remaining_s`. It knows clocks only.
 """

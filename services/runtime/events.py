@@ -1,7 +1,7 @@
 """Publishing events to Kafka: returns when the brokers have acknowledged, or raises Unavailable in bounded time.
 
-`Events` is what services depend on; `KafkaEvents` is the real one. It knows kafka-python, and when an event counts as
-published; the envelope stands in contract/topics.py, and what events mean, others know.
+Services depend on `Events`; `KafkaEvents` implements it. It knows kafka-python, and when an event counts as published;
+contract/topics.py has the envelope. It does not know the events' meaning.
 """
 
 import asyncio
@@ -82,7 +82,7 @@ class KafkaEvents(Events):
                 await loop.run_in_executor(self._senders, self._send, event, headers, loop, acknowledged, used)
                 await acknowledged
         except TimeoutError as error:
-            if limit_s < self._timeout_s:  # the caller was in a hurry: that says nothing of the producer
+            if limit_s < self._timeout_s:  # the caller's deadline was short: the producer may be sound
                 raise DeadlineExceeded from error
             self._discard(used)
             raise Unavailable("kafka") from error

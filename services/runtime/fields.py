@@ -1,7 +1,7 @@
 """Checks of the request fields that several services share, gathered so that one answer names every wrong field.
 
-It knows the forms of fields, with the limits of contract/limits.py. What a field means, and whether what it names
-exists, others know.
+It knows the forms of fields, with the limits of contract/limits.py. It does not know a field's meaning, nor whether
+the named object exists.
 """
 
 import re

@@ -1,6 +1,6 @@
-"""Health that tells the truth: a service serves while every named dependency answers, and not a poll longer.
+"""Health: a service is SERVING only while every named dependency answers its last poll.
 
-It knows how to poll and what to report. What a dependency is, and how it proves that it works, its check knows.
+It knows polling and reporting. Each dependency's check knows how to test the dependency.
 """
 
 import asyncio
@@ -53,7 +53,7 @@ class HealthMonitor:
         await self._report(serving=False)
 
     async def run(self) -> None:
-        """Polls until told to stop."""
+        """Polls until `stop`."""
         while not self._stopping.is_set():
             await self.poll()
             with suppress(TimeoutError):

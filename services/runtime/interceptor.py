@@ -65,7 +65,7 @@ class ServiceInterceptor(_Interceptor):
 
     def _stream(self, behaviour: Any, method: str, metadata: Any) -> Any:
         # It writes instead of yielding: a cancelled call then unwinds through here, and the behaviour's own clean-up
-        # runs now, not when the garbage collector finds a generator that nobody iterates any more.
+        # runs now, not when the garbage collector finds a generator without a consumer.
         async def wrapped(request: Any, context: _Context) -> None:
             async with self._observed(method, metadata, context), aclosing(behaviour(request, context)) as responses:
                 async for response in responses:
@@ -87,7 +87,7 @@ class ServiceInterceptor(_Interceptor):
             with deadline_in(self._default_deadline_s if left is None else left):
                 yield
         except (asyncio.CancelledError, GeneratorExit):
-            # gRPC cancels a call whose deadline has passed; who reads the metrics wants to know which it was.
+            # gRPC cancels a call whose deadline has passed; the metrics must distinguish the two.
             late = left is not None and time.monotonic() - started >= left
             code = grpc.StatusCode.DEADLINE_EXCEEDED if late else grpc.StatusCode.CANCELLED
             raise

@@ -1,7 +1,7 @@
-"""The releases on disk: which one is in service, and what each says of itself.
+"""The releases on disk: which one is in service, and the manifest of each.
 
-It knows how long a release may be remembered, and what its absence means to a caller. What the files hold,
-contract/release.py says; whether Triton has a release loaded, and which should be in service, others know.
+It knows how long a release may be cached, and the error for an absent one. contract/release.py defines the files. It
+does not know whether Triton has a release loaded, nor which release should be in service.
 """
 
 from pathlib import Path

@@ -1,6 +1,6 @@
 """A gRPC server as every service runs it: interceptor, health, reflection, metrics, and a graceful stop.
 
-It knows how a server lives and dies. What it serves and needs, the service's `__main__` says.
+It knows a server's start and stop. The service's `__main__` gives the servicer and the dependencies.
 """
 
 import asyncio

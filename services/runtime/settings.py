@@ -1,6 +1,6 @@
 """Settings every service has, read once from the environment (prefix PERFUSION_).
 
-It knows names, meanings, units and defaults. It does not know which service wants what: each service's own settings.py
+It knows names, meanings, units and defaults. It does not know which service needs which: each service's own settings.py
 combines the classes below and adds its own fields.
 """
 

@@ -1,6 +1,6 @@
 """Prompts as a release's text models read them.
 
-Knows the tokenizers of releases. Does not know what a prompt means, nor what reads its tokens.
+Knows the tokenizers of releases. Does not know a prompt's meaning, nor the use of its tokens.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ _END_OF_TEXT = "<|endoftext|>"  # CLIP pads with it
 
 
 class PromptTokenizer:
-    """Turns each prompt into exactly num_tokens ids; a longer prompt loses its end, as in training."""
+    """Encodes each prompt as exactly num_tokens ids; a longer prompt loses its end, as in training."""
 
     def __init__(self, document: str, num_tokens: int) -> None:
         self._tokenizer = Tokenizer.from_str(document)
@@ -29,7 +29,7 @@ class PromptTokenizer:
         return np.asarray([self._tokenizer.encode(prompt).ids for prompt in prompts], dtype=np.int64)
 
     def holds(self, prompt: str) -> bool:
-        """Whether the whole prompt is read, without losing its end."""
+        """Whether the whole prompt fits, without losing its end."""
         return not self._tokenizer.encode(prompt).overflowing
 
     def _end_of_text(self) -> int:
@@ -40,7 +40,7 @@ class PromptTokenizer:
 
 
 class Tokenizers:
-    """Both tokenizers of every release met so far, each file read once."""
+    """Both tokenizers of every release used so far, each file read once."""
 
     def __init__(self) -> None:
         self._known: dict[Path, PromptTokenizer] = {}

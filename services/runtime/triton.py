@@ -1,7 +1,7 @@
-"""Calling models. Every call names the release, so vectors and models of different releases never mix.
+"""Calls models. Every call names the release, so vectors and models of different releases never mix.
 
-`Models` is what logic depends on; `TritonModels` is the real one. It knows Triton's protocol and how its failures read;
-not what any model means.
+The logic depends on `Models`; `TritonModels` implements it. It knows Triton's protocol and the forms of its failures;
+not the purpose of any model.
 """
 
 import asyncio
@@ -35,7 +35,7 @@ class Models(ABC):
 
     @abstractmethod
     async def check(self, models: Sequence[str], release: int) -> None:
-        """Returns when each model really computes; raises Unavailable saying which does not."""
+        """Returns when each model computes; raises Unavailable naming one that does not."""
 
     @abstractmethod
     async def close(self) -> None:
@@ -109,9 +109,9 @@ class TritonModels(Models):
             raise Unavailable("triton", f"has not loaded release {release} of {model}")
 
     async def _prove(self, model: str, release: int) -> None:
-        """Triton's own opinion, "ready", outlives a wedged model.
+        """Triton still reports a stuck model as "ready", so this needs a recent inference.
 
-        What the model computed lately is proof; without any, now and then, it computes a sample for this.
+        A recent inference of the model is proof; without one, the model computes a sample.
         """
         key = (model, release)
         if time.monotonic() < self._proven_until.get(key, -math.inf):
@@ -163,7 +163,7 @@ def _array(result: Any, model: str, output: str) -> Array:
         array: Array | None = result.as_numpy(output)
     except ValueError:  # the shape it claims does not fit the bytes it sent
         array = None
-    if array is None:  # a backend at odds with its own environment answers so
+    if array is None:  # a backend with a broken environment answers so
         raise Unavailable("triton", f"returned no data for {model} output {output}")
     return array
 

@@ -1,1 +1,1 @@
-"""User embedding: profiles, and the vectors that a release's user encoder makes of them."""
+"""User embedding: profiles, and the vectors that a release's user encoder computes from them."""

@@ -1,7 +1,7 @@
-"""User vectors of encoded profiles, remembered so that a merchant's every round does not ask the encoder again.
+"""User vectors of encoded profiles, cached so that a merchant's later rounds do not call the encoder again.
 
-Knows that the encoder is a pure function of (release, encoded features), so an entry is right for ever and none ever
-needs to be invalidated: a changed profile has other features, a new release another key.
+Knows that the encoder is a pure function of (release, encoded features), so an entry stays valid and none
+needs invalidation: a changed profile has other features, a new release another key.
 Does not know users, profiles, or how the encoder is reached.
 """
 
@@ -22,7 +22,7 @@ class Embeddings:
         self._known: OrderedDict[tuple[int, Slots], UserVectors] = OrderedDict()
 
     async def of(self, release: Release, rows: Sequence[Slots]) -> list[UserVectors]:
-        """Vectors in the order asked for; only profiles not met before reach the encoder."""
+        """Vectors in the given order; only profiles that are not cached reach the encoder."""
         found = {row: vectors for row in rows if (vectors := self._recall(release, row)) is not None}
         missing = [row for row in dict.fromkeys(rows) if row not in found]
         if missing:

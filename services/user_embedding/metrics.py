@@ -1,4 +1,4 @@
-"""Prometheus metrics of what only this service does: profiles that a release does not wholly understand."""
+"""Prometheus metrics of this service alone: profile features that a release does not know."""
 
 from collections.abc import Iterable
 
@@ -10,7 +10,7 @@ OTHER = "other"  # every feature that is not the schema's: names that clients on
 
 
 class ProfileMetrics:
-    """Counts what is read as unknown."""
+    """Counts features that are encoded as unknown."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.unknown = Counter(
@@ -21,7 +21,7 @@ class ProfileMetrics:
         )
 
     def count_unknown(self, names: Iterable[str], schema: FeatureSchema) -> None:
-        """Each name that an embedding of this schema read as unknown."""
+        """Counts each name that an embedding of this schema encoded as unknown."""
         known = {feature.name for feature in schema.features}
         for name in names:
             self.unknown.labels(name if name in known else OTHER).inc()

@@ -1,4 +1,4 @@
-"""What the service's logic needs from outside, as it wants it; adapters/ has the real ones."""
+"""The interfaces that the service's logic needs from outside; adapters/ implements them."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from services.user_embedding.profiles import Slots, StoredProfile, UserVectors
 
 
 class Profiles(ABC):
-    """Where profiles are kept."""
+    """The store of profiles."""
 
     @abstractmethod
     async def put(self, profile: StoredProfile) -> None:

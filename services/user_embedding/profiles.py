@@ -1,6 +1,6 @@
-"""A merchant's profile, and what a release's user encoder makes of it: the service's own terms, plain data.
+"""A merchant's profile, and the user encoder's outputs for it: the service's own terms, plain data.
 
-Which features and values a profile may have, and how they are encoded, contract/feature_schema.py says.
+contract/feature_schema.py defines a profile's features and values, and their encoding.
 """
 
 from collections.abc import Mapping
@@ -26,7 +26,7 @@ class StoredProfile:
 
 @dataclass(frozen=True)
 class UserVectors:
-    """What the user encoder says of one encoded profile."""
+    """The user encoder's outputs for one encoded profile."""
 
     reward_text_user: NDArray[np.float32]  # (d,) padded
     reward_image_user: NDArray[np.float32]  # (d,) padded
@@ -36,9 +36,9 @@ class UserVectors:
 
 @dataclass(frozen=True)
 class UserEmbedding:
-    """What one release makes of a merchant."""
+    """One release's vectors of a merchant."""
 
     user_id: str
     release: int
     vectors: UserVectors
-    unknown_features: tuple[str, ...]  # names, of features that the release does not know or not the value of
+    unknown_features: tuple[str, ...]  # names of features that the release does not know, or whose value it does not

@@ -1,6 +1,6 @@
-"""From a request to the service's own terms, or to InvalidArgument naming every wrong field. Nobody checks again.
+"""From a request to the service's own terms, or to InvalidArgument naming every wrong field; the only check.
 
-It knows the limits that the proto promises. What a profile may hold, a release's feature schema says.
+It knows the proto's limits. A release's feature schema defines a profile's content.
 """
 
 from perfusion.v1 import user_embedding_service_pb2 as pb
@@ -25,7 +25,7 @@ def profile_of(request: pb.PutUserProfileRequest, schema: FeatureSchema) -> tupl
 
 
 def user_of(request: pb.GetUserProfileRequest) -> Asked:
-    """The user whose profile is wanted."""
+    """The user of the requested profile."""
     fields = Fields()
     user_id = fields.user_id(request.user_id)
     fields.done()
@@ -53,7 +53,7 @@ def batch_of(request: pb.BatchGetUserEmbeddingsRequest) -> tuple[list[Asked], in
 
 
 def value_of(message: user_pb2.FeatureValue) -> Value | None:
-    """The value that is set, None if none is."""
+    """The value that is set; None if none is."""
     match message.WhichOneof("kind"):
         case "string_value":
             return message.string_value

@@ -13,7 +13,7 @@ from services.user_embedding.users import Users
 
 @dataclass(frozen=True)
 class UserEmbeddingServicer(pb_grpc.UserEmbeddingServiceServicer):
-    """Every profile is judged by the release in service, every vector made by the release asked for."""
+    """The release in service validates every profile; the requested release computes every vector."""
 
     users: Users
     releases: Releases

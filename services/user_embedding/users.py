@@ -1,7 +1,7 @@
-"""Users: their profiles kept, and read by a release's user encoder.
+"""Users: stores their profiles and encodes them with a release's user encoder.
 
-Knows what a profile that a release does not wholly understand costs: nothing, but it is said and counted. Does not know
-the API's messages, SQL or Triton.
+A profile with features that a release does not know is no error: they are named in the answer and counted. Does not
+know the API's messages, SQL or Triton.
 """
 
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ class Asked:
 
 @dataclass(frozen=True)
 class Users:
-    """Every profile is stored as given; what it means, each release says for itself."""
+    """Every profile is stored as given; each release encodes it by its own schema."""
 
     profiles: Profiles
     embeddings: Embeddings
@@ -34,7 +34,7 @@ class Users:
     clock: Clock
 
     async def put(self, user_id: str, features: Profile) -> StoredProfile:
-        """Stores a profile whole; what was there before is forgotten."""
+        """Stores a whole profile in place of an earlier one."""
         profile = StoredProfile(user_id, features, self.clock())
         await self.profiles.put(profile)
         return profile
@@ -48,7 +48,7 @@ class Users:
         return [found[each.user_id] for each in asked]
 
     async def embedded(self, asked: Sequence[Asked], release: Release) -> list[UserEmbedding]:
-        """What the release makes of each user, in order; NotFound as above."""
+        """The release's vectors of each user, in order; NotFound as above."""
         profiles = await self.profiles_of(asked)
         encoded = [release.feature_schema.encode(profile.features) for profile in profiles]
         vectors = await self.embeddings.of(release, [each.slots for each in encoded])

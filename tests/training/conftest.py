@@ -15,6 +15,7 @@ from training.models.adaptive_network import PersonalisedAdaptiveNetwork
 from training.models.family import FamilyPaths, hush_libraries, save_pipeline, save_reward_backbone
 from training.models.frozen_unet import share_text
 from training.models.reward_model import PerFusionRM
+from training.wishes.preferences import PreferenceWeights, n_entries, rows_of
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -113,4 +114,7 @@ def family(tmp_path_factory: pytest.TempPathFactory, schema: FeatureSchema) -> F
     save_reward_backbone(paths.reward, clip, tokenizer, (0.48, 0.46, 0.41), (0.27, 0.26, 0.28))
     schema.write(paths.feature_schema)
     vocabulary().write(paths.phrases)
+    torch.manual_seed(0)
+    weights = torch.randn(n_entries(rows_of(schema)), len(vocabulary().phrases))
+    PreferenceWeights(schema, vocabulary(), weights).save(paths.preferences)
     return paths

@@ -1,4 +1,4 @@
-"""What can be wrong with a model's inputs or files, as exceptions below the contract's base.
+"""The exceptions for a model's inputs and files, below the contract's base class.
 
 contract.errors.InputError
 └── ModelError
@@ -18,15 +18,15 @@ from contract.errors import InputError
 
 
 class ModelError(InputError):
-    """Base of everything that this half refuses on purpose."""
+    """Base class of every deliberate refusal in this half."""
 
 
 class TopologyError(ModelError):
-    """A backbone whose blocks are not those the method attaches to."""
+    """The backbone lacks the blocks that the method attaches to."""
 
 
 class WeightsError(ModelError):
-    """Saved weights that do not fit: missing, superfluous or of another shape or schema."""
+    """Saved weights do not fit: a tensor is missing or superfluous, or the shape or schema is another."""
 
 
 _BROKEN = (OSError, ValueError, TypeError, KeyError, RuntimeError, EOFError)  # what libraries make of a damaged file
@@ -35,7 +35,7 @@ _BROKEN_ARCHIVE = (SafetensorError, pickle.UnpicklingError, BadZipFile)
 
 @contextmanager
 def reading(path: Path, error: type[InputError] = WeightsError) -> Iterator[None]:
-    """What goes wrong while this file or directory is read becomes one line that names it; our own errors pass."""
+    """Turns an error while this file or directory is read into one line that names it; our own errors pass."""
     try:
         yield
     except InputError:

@@ -1,8 +1,8 @@
 """The loop that every training shares: resumable steps, a progress bar, a log and a plot of it.
 
-A training is a function of its step number: whatever is random in step n is drawn from a
+A training is a function of its step number: all random numbers of step n come from a
 generator seeded with (seed, n), so a resumed run continues exactly where the first one stopped.
-Knows nothing of models or data: it calls `step` and saves whatever has a state_dict.
+Knows nothing of models or data: it calls `step` and saves every object that has a state_dict.
 """
 
 import json
@@ -35,7 +35,7 @@ class Stateful(Protocol):
 
 
 class ResumeError(ModelError):
-    """The folder holds a run that was made with something else, so going on would mix the two."""
+    """The folder holds a run with other settings or data; a resumption would mix the two."""
 
 
 class Diverged(RuntimeError):
@@ -55,7 +55,7 @@ def warmup_cosine(optimizer: Optimizer, warmup: int, steps: int, floor: float = 
 
 
 def warmup_only(optimizer: Optimizer, warmup: int) -> LambdaLR:
-    """Linear warm-up over `warmup` steps, then the whole rate."""
+    """Linear warm-up over `warmup` steps, then the full rate."""
     return LambdaLR(optimizer, lambda step: min(1.0, (step + 1) / warmup))
 
 
@@ -75,32 +75,32 @@ def fit(
 
     Args:
         run_dir: gets checkpoint.pt, log.jsonl, log.png and tensorboard/.
-        steps: how many steps in all; a finished run returns at once.
+        steps: total number of steps; a finished run returns at once.
         step: does one optimizer step and returns what to log; must depend on n alone.
         state: everything that changes from step to step, by name.
         save_every_s: seconds between checkpoints.
         log_every: steps between log lines, each the mean over those steps.
-        on_log: more to log then, e.g. a measurement on held-out data; called in the first worker only.
+        on_log: returns more values for a log line, e.g. a measurement on held-out data; runs in the first worker only.
         workers: the processes that train together; the first one writes, all of them resume.
-        made_with: what the run is made with, such as its recipe and its data, as JSON values; kept in the checkpoint.
+        made_with: the run's inputs, such as its recipe and its data, as JSON values; kept in the checkpoint.
 
     Raises:
         Diverged: a logged value is not finite.
-        ResumeError: the checkpoint in `run_dir` was made with something else.
+        ResumeError: the checkpoint in `run_dir` was made with another value.
     """
     workers = workers or Workers()
     make_run_dir(run_dir)
     first = _restore(run_dir / "checkpoint.pt", state, made_with or {})
-    workers.wait()  # nobody writes while another still reads
+    workers.wait()  # no worker writes while another still reads
     log = _Log(run_dir, first) if workers.is_first else None
     saved_at = time.monotonic()
     bar = tqdm(range(first, steps), initial=first, total=steps, desc=run_dir.name, mininterval=2, disable=log is None)
     for n in bar:
-        told = step(n)
-        _check_finite(told, n)  # in every worker, and before anything is saved
+        measured = step(n)
+        _check_finite(measured, n)  # in every worker, and before anything is saved
         if log is None:
             continue
-        log.add(told)
+        log.add(measured)
         last = n + 1 == steps
         if (n + 1) % log_every == 0 or last:
             bar.set_postfix(log.write(n, on_log))
@@ -112,7 +112,7 @@ def fit(
 
 
 def make_run_dir(path: Path) -> None:
-    """The folder of a run, before any long work.
+    """Makes the folder of a run before any long work.
 
     Raises:
         ModelError: it cannot be made or written to.
@@ -138,14 +138,14 @@ class _Log:
         self.sums: dict[str, float] = {}
         self.counted = 0
 
-    def add(self, told: Mapping[str, float]) -> None:
-        """What one step says."""
-        for name, value in told.items():
+    def add(self, measured: Mapping[str, float]) -> None:
+        """Adds the values of one step."""
+        for name, value in measured.items():
             self.sums[name] = self.sums.get(name, 0.0) + float(value)
         self.counted += 1
 
     def write(self, n: int, on_log: Callable[[int], Mapping[str, float]] | None) -> dict[str, str]:
-        """A line for the steps up to n; returns it for the progress bar."""
+        """Writes a line for the steps up to n and returns it for the progress bar."""
         row = {name: total / self.counted for name, total in self.sums.items()}
         row |= on_log(n) if on_log else {}
         _append(self.path, {"step": n + 1, "s": time.monotonic() - self.began, **row})
@@ -169,8 +169,8 @@ def _restore(path: Path, state: Mapping[str, Stateful], made_with: Mapping[str, 
     was = saved.get("made_with", {})
     odd = sorted(name for name in {*was, *made_with} if was.get(name) != made_with.get(name))
     if odd:
-        told = ", ".join(f"{name} was {was.get(name)!r} and is {made_with.get(name)!r}" for name in odd)
-        raise ResumeError(f"{path} is of another run: {told}; choose another folder or remove this one")
+        diff = ", ".join(f"{name} was {was.get(name)!r} and is {made_with.get(name)!r}" for name in odd)
+        raise ResumeError(f"{path} is of another run: {diff}; choose another folder or remove this one")
     with reading(path, ResumeError):
         for name, part in state.items():
             part.load_state_dict(saved["state"][name])

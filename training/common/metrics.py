@@ -1,7 +1,7 @@
-"""How well scores rank what was selected: MAP and GAUC, as in the paper's Table 2.
+"""How well scores rank the picked candidates: MAP and GAUC, as in the paper's Table 2.
 
-GAUC is the mean over groups of the AUC within the group, ties counting ½. AP puts a candidate
-among ties at its expected rank. Groups of one class say nothing: dropped from both and counted.
+GAUC is the mean over groups of the AUC within the group; a tie counts ½. AP puts a candidate
+among ties at its expected rank. Groups of one class carry no information: both drop and count them.
 Knows nothing about models.
 """
 
@@ -21,7 +21,7 @@ class Ranking:
 
 
 def rank_metrics(scores: np.ndarray, selected: np.ndarray, present: np.ndarray | None = None) -> Ranking:
-    """Of scores (N, K) against selections bool (N, K); `present` (N, K) marks the candidates there are."""
+    """Compares scores (N, K) with picks, bool (N, K); `present` (N, K) marks the candidates that exist."""
     present = np.ones_like(selected) if present is None else present
     if not np.isfinite(scores[present]).all():
         raise ValueError("scores must be finite")

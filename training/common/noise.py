@@ -1,6 +1,6 @@
-"""The forward process of diffusion: the noise schedule, noising, and which noise levels are trained on.
+"""The forward process of diffusion: the noise schedule, noising, and the noise levels of training.
 
-Shared by the U-Net's pre-training and the adaptive network's; knows nothing of models or objectives.
+Every training of a U-Net or an adaptive network uses it. Knows nothing of models or objectives.
 """
 
 from typing import Literal
@@ -32,7 +32,7 @@ def draw_levels(levels: Levels, count: int, generator: torch.Generator) -> Tenso
     """Noise levels t, int64 (count,) in [0, 1000).
 
     `logit_normal` is t = 1000 · sigmoid(N(mean, std)), after Esser et al., "Scaling Rectified Flow
-    Transformers" (2024): the middle levels, where a picture's content is decided, are seen more often.
+    Transformers" (2024): the middle levels, which decide a picture's content, occur more often.
     """
     if levels == "uniform":
         return torch.randint(NUM_TRAIN_TIMESTEPS, (count,), generator=generator)

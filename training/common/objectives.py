@@ -1,9 +1,9 @@
-"""Every loss of the paper and of what it is compared with, as pure functions.
+"""Every loss of the paper and of its baselines, as pure functions.
 
 Symbols and equation numbers are the paper's. Each function returns one value per group, so the
 caller decides how groups are averaged. All compute in float32 or wider and stay finite for any
-finite input; to a preference a group without positives or without negatives contributes exactly 0
-and no NaN gradient. Knows nothing about models, noise schedules or data.
+finite input. A group without positives or without negatives contributes exactly 0 to a preference
+loss, and no NaN gradient. Knows nothing about models, noise schedules or data.
 
 Conventions: m is the MEAN squared error over C, H, W; d = m_θ − m_ref; κ multiplies d directly,
 so κ = β/2 of the public Diffusion-DPO code; preference rewards are r = −κ·d.
@@ -35,7 +35,7 @@ def group_preference(
 ) -> Tensor:
     """Eq. 13/18: L = Σ_{i∈P} softplus(logsumexp_{j∈N} κ·(d_i − d_j)). (B, K) → (B,)
 
-    `negatives` defaults to everything not selected; an image in neither set is ignored.
+    `negatives` defaults to all images that are not selected; an image in neither set is ignored.
     """
     negatives = ~positives if negatives is None else negatives
     r = -kappa * _only(d, positives | negatives)  # (B, K)
@@ -78,7 +78,7 @@ def pairwise_cross_entropy(
     """Mean over a group's pairs of the two-way cross-entropy of softmax(s_i, s_j) with their labels. (B, K) → (B,)
 
     A selected and another image have the labels (1, 0): −log σ(s_i − s_j), ImageReward's loss. With `ties`, two
-    selected ones have (½, ½), as in PickScore and HPSv2. Two that were both passed over say nothing.
+    selected ones have (½, ½), as in PickScore and HPSv2. A pair of unselected images has no loss.
     """
     valid = torch.ones_like(selected) if valid is None else valid
     selected, others = selected & valid, ~selected & valid
@@ -90,7 +90,7 @@ def pairwise_cross_entropy(
 
 
 def rating_error(scores: Tensor, selected: Tensor, valid: Tensor | None = None) -> Tensor:
-    """Mean squared error of ratings on the scale 1…10, where selected means 10 and passed over 1. (B, K) → (B,)"""
+    """Mean squared error of ratings on the scale 1…10; a selected image is 10, another 1. (B, K) → (B,)"""
     valid = torch.ones_like(selected) if valid is None else valid
     target = 1.0 + 9.0 * (selected & valid).float()
     error = (_only(scores, valid) - torch.where(valid, target, 0.0)).square()

@@ -1,4 +1,4 @@
-"""Plots of training logs and of reports. Knows numbers with names, nothing of what they measure."""
+"""Plots of training logs and of reports. Knows named numbers; does not know what they measure."""
 
 import json
 from collections.abc import Mapping, Sequence

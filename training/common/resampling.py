@@ -1,6 +1,7 @@
 """Means with 95 % intervals: a bootstrap over users and, independently, over seeds.
 
-Few seeds make it somewhat narrow for the training's chance; with one seed it covers the users alone. Knows numbers.
+With few seeds the interval is somewhat too narrow for the variation between trainings; with one seed it covers the
+users alone. Knows only numbers.
 """
 
 import numpy as np
@@ -12,7 +13,7 @@ class Resampler:
     """Each draw takes users with replacement, and seeds with replacement; the same draws for every quantity.
 
     Args:
-        users: whose each value is, int (G,).
+        users: the user of each value, int (G,).
     """
 
     def __init__(self, users: np.ndarray, draws: int = DRAWS) -> None:
@@ -25,7 +26,7 @@ class Resampler:
         self.rng_seed = 20_261
 
     def mean(self, values: np.ndarray) -> tuple[float, np.ndarray]:
-        """Of values (S, G) per seed: the mean, and the mean of each draw (D,)."""
+        """The mean of values (S, G) per seed, and the mean of each draw (D,)."""
         n_users = self.weights.shape[1]
         sums = np.stack([np.bincount(self.users, row, n_users) for row in values])  # (S, U)
         counts = np.bincount(self.users, minlength=n_users)

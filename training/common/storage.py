@@ -1,8 +1,8 @@
 """Saving a module's own weights beside its configuration: config.json + one fp16 safetensors file.
 
-Which tensors belong to the module is decided by the caller. Loading is strict, of our own files and of diffusers' and
-transformers' directories: a missing or misshapen tensor, or one that is not finite, is an error that names it, never a
-silent default.
+The caller decides which tensors belong to the module. Loading is strict, for our own files and for diffusers' and
+transformers' directories: a missing tensor, one of another shape, or one that is not finite is an error that names it,
+never a silent default.
 """
 
 import hashlib
@@ -33,7 +33,7 @@ def save_weights(directory: Path, filename: str, config: Mapping[str, Any], tens
 
 
 def fingerprint(module: nn.Module) -> str:
-    """Of all weights, as they lie on disk: half precision says enough."""
+    """A hash of all weights in half precision, as on disk."""
     digest = hashlib.sha256()
     for name, value in module.state_dict().items():
         digest.update(name.encode() + value.detach().cpu().half().numpy().tobytes())

@@ -1,8 +1,8 @@
 """Several processes that train one model: each takes a share of every batch, gradients are added up.
 
-Started by `torchrun`; without it there is one worker and nothing to do. Batches and random numbers are
-drawn for the whole batch in every process and then divided, so any number of workers takes the same steps (but for
-dropout inside a model, which aesthetics and imagereward have).
+`torchrun` starts them; without it there is one worker. Every process draws the whole batch and its random numbers and
+then takes its share, so any number of workers takes the same steps (except for dropout inside a model, which
+aesthetics and imagereward have).
 """
 
 import os
@@ -27,7 +27,7 @@ class Workers:
 
     @classmethod
     def from_environment(cls) -> "Workers":
-        """As torchrun says; joins the others (NCCL on GPUs, Gloo otherwise)."""
+        """The worker that torchrun's environment describes; joins the others (NCCL on GPUs, Gloo otherwise)."""
         count = int(os.environ.get("WORLD_SIZE", "1"))
         if count > 1 and not distributed.is_initialized():
             if torch.cuda.is_available():
@@ -58,7 +58,7 @@ class Workers:
                 distributed.all_reduce(tensor)
 
     def add_up_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
-        """The gradient of every parameter becomes the sum over all workers; in one that had no part of it, it was 0."""
+        """Replaces every gradient by its sum over all workers; a worker without the gradient contributes 0."""
         if self.count > 1:
             for parameter in parameters:
                 if parameter.grad is None:
@@ -66,6 +66,6 @@ class Workers:
                 distributed.all_reduce(parameter.grad)
 
     def wait(self) -> None:
-        """Until every worker is here."""
+        """Waits until every worker arrives."""
         if self.count > 1:
             distributed.barrier()

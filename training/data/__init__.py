@@ -1,1 +1,1 @@
-"""Training data: groups of candidates with what a user selected among them."""
+"""Training data: groups of candidates with a merchant's picks."""

@@ -1,7 +1,7 @@
-"""The groups that training reads: candidates as tensors, with what the user selected among them.
+"""The groups that training reads: candidates as tensors, with the merchant's picks.
 
 A directory of .npy files (memory-mapped when read) and the feature schema that encoded the
-profiles. Fill only what a training needs: `latents` for the generator, `images` for the reward
+profiles. A training needs only some arrays: `latents` for the generator, `images` for the reward
 model. Knows nothing about where groups come from.
 
     features.npy    int64   (N, F)             encoded profiles, see contract.feature_schema
@@ -9,7 +9,7 @@ model. Knows nothing about where groups come from.
     input_ids.npy   int64   (N, V, 77)         V wordings of each prompt (phrases shuffled)
     latents.npy     float16 (N, K, C, S, S)    at the U-Net's scale; optional
     images.npy      uint8   (N, K, H, W, 3)    optional
-    present.npy     bool    (N, K)             optional: which candidates there are, where groups differ in size
+    present.npy     bool    (N, K)             optional: which candidates exist, where groups differ in size
     group_ids.npy, user_ids.npy  str (N,)      optional
     feature_schema.json
 """
@@ -27,11 +27,11 @@ from training.common.errors import ModelError, reading
 REQUIRED = {"features": ("int64", 2), "selected": ("bool", 2), "input_ids": ("int64", 3)}
 OPTIONAL = {"latents": ("float16", 5), "images": ("uint8", 5), "present": ("bool", 2)}
 NAMES = ("group_ids", "user_ids")
-MOST_EPOCHS = 1_000  # in one batch; more is a slip of the hand
+MOST_EPOCHS = 1_000  # in one batch; more is a mistake
 
 
 class GroupError(ModelError):
-    """Groups that cannot be trained on; says which array and why."""
+    """No training is possible on these groups; the message names the array and the reason."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,7 +64,7 @@ class GroupTensors:
 
     @property
     def there(self) -> np.ndarray:
-        """Which candidates there are, bool (N, K)."""
+        """Which candidates exist, bool (N, K)."""
         return np.ones_like(self.selected) if self.present is None else self.present
 
     def _check_features(self) -> None:
@@ -79,7 +79,7 @@ class GroupTensors:
         return len(self.selected)
 
     def fingerprint(self) -> str:
-        """Of who was shown what and what they selected; pictures, which latents stand for, are left out."""
+        """A hash of merchants, prompts, candidates and picks, without pictures, which latents stand for."""
         digest = hashlib.sha256(json.dumps(self.schema.to_json(), sort_keys=True).encode())
         for array in (self.features, self.selected, self.there, self.input_ids):
             digest.update(np.ascontiguousarray(array).data)
@@ -88,12 +88,12 @@ class GroupTensors:
         return digest.hexdigest()[:16]
 
     def rows_with(self, *, negatives: bool) -> np.ndarray:
-        """The groups that teach something: with a positive, and a negative where one is needed."""
+        """The groups with a positive, and with a negative where one is needed."""
         usable = self.selected.any(1)
         return np.flatnonzero(usable & (self.there & ~self.selected).any(1) if negatives else usable)
 
     def split(self, n_last: int) -> tuple["GroupTensors", "GroupTensors"]:
-        """All but the last n groups, and those."""
+        """All groups but the last n, and the last n."""
         if not 0 <= n_last < len(self):
             raise GroupError(f"cannot hold out {n_last} of {len(self)} groups")
         return self.rows(slice(0, len(self) - n_last)), self.rows(slice(len(self) - n_last, None))
@@ -132,9 +132,9 @@ def update_with(digest: "hashlib._Hash", array: np.ndarray, at_once: int = 256) 
 
 
 class EpochSampler:
-    """Which groups make up the batch of step n: every group once an epoch, in a new order.
+    """The groups in the batch of step n: every group once an epoch, in a new order.
 
-    A function of (seed, n) alone, so a resumed training sees what it would have seen.
+    A function of (seed, n) alone, so a resumed training gets the same batches.
     """
 
     def __init__(self, rows: np.ndarray, batch_size: int, seed: int) -> None:

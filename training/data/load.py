@@ -1,4 +1,4 @@
-"""Groups for a training or an evaluation, from wherever they lie: a Parquet table, or arrays prepared before.
+"""Loads groups for a training or an evaluation, from a Parquet table or from prepared arrays.
 
 Knows the two forms on disk and which of a family's parts they need; nothing about objectives.
 """
@@ -17,7 +17,7 @@ from training.data.groups import GroupError, GroupTensors, update_with
 from training.data.prepare import prepare
 from training.models.family import FamilyPaths
 
-CACHE = Path("build/prepared")  # what is prepared once, from tables
+CACHE = Path("build/prepared")  # arrays, prepared once from tables
 
 
 def reward_groups(data: Path, family: FamilyPaths, cache: Path = CACHE) -> GroupTensors:
@@ -49,7 +49,7 @@ def with_latents(groups: GroupTensors, vae: AutoencoderKL, cache: Path) -> Group
 
 
 def kept(path: Path, make: Callable[[], np.ndarray]) -> np.ndarray:
-    """The array in this file, memory-mapped; made now if it is not there, whole or not at all."""
+    """The array in this file, memory-mapped; computed if the file is absent, and never written in part."""
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         unfinished = path.with_suffix(".new.npy")
@@ -77,7 +77,7 @@ def encode_latents(vae: AutoencoderKL, images: np.ndarray, batch_size: int = 100
 
 
 def _fingerprint(groups: GroupTensors, vae: AutoencoderKL) -> str:
-    """Of these pictures through these weights."""
+    """A hash of these pictures and these weights."""
     digest = hashlib.sha256(repr((groups.selected.shape, vae.config.scaling_factor)).encode())
     if groups.images is not None:
         update_with(digest, groups.images)

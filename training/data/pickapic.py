@@ -8,7 +8,7 @@ Reads the columns of the published Parquet files, v1 and v2:
     PickaPic-images:    image_uid, url, …: where the rankings' pictures lie
 
 A tie (½, ½) selects both. Uids repeat and mean the same picture, so bytes are looked up by uid
-wherever a row lacks them. PickaPic has no profiles: the user is known by their id alone.
+wherever a row lacks them. PickaPic has no profiles: the only feature is the user's id.
 Knows PickaPic's columns and the table's rows; nothing about tensors or models.
 """
 
@@ -33,13 +33,13 @@ _BATCH = 256
 
 @dataclass
 class Skipped:
-    """Rows that gave no group, by reason."""
+    """Rows that give no group, by reason."""
 
     rows: Counter[str] = field(default_factory=Counter)
 
 
 def user_schema(files: list[Path]) -> FeatureSchema:
-    """PickaPic's only feature: who the user is."""
+    """PickaPic's only feature: the user's id."""
     users: set[str] = set()
     for path in files:
         for batch in _open(path, ("user_id",)).iter_batches(columns=["user_id"]):
@@ -72,7 +72,7 @@ def rankings(files: list[Path], images: list[Path], skipped: Skipped) -> Iterato
 
 
 def _bytes_that_some_row_lacks(files: list[Path]) -> dict[str, bytes]:
-    """By uid; only these are held in memory, the data set itself may be far larger."""
+    """Pictures by uid; only these are held in memory, the data set itself may be far larger."""
     lacking = {uid for uid, content in _all_parts(files) if not content}
     return {uid: content for uid, content in _all_parts(files) if content and uid in lacking} if lacking else {}
 

@@ -1,7 +1,7 @@
 """From a table of groups to tensors: pictures decoded, prompts tokenised, profiles encoded.
 
-Done once and kept: the same table, tokenizer and size give the same folder, found again by its
-name. What cannot be used is left out and counted in report.json by its reason, never in silence.
+Each preparation is kept: the same table, tokenizer and size give the same folder name. A group that
+cannot be used is left out and counted in report.json by its reason, never silently.
 Knows the table and the tensors; nothing about models but the size of their pictures.
 """
 
@@ -33,24 +33,24 @@ _FORMAT = 2  # changes when the same table would give other tensors
 
 @dataclass
 class Report:
-    """What became of a table's groups."""
+    """How many of a table's groups are used, and why the others are not."""
 
     groups: int = 0  # kept
     candidates: int = 0
     left_out: Counter[str] = field(default_factory=Counter)  # by reason
-    without_selection: int = 0  # kept, but no ranking can be measured or learnt from them
+    without_selection: int = 0  # kept, but useless for measuring or learning a ranking
     missing: Counter[str] = field(default_factory=Counter)  # by feature: groups whose profile does not have it
-    unknown: Counter[str] = field(default_factory=Counter)  # by feature: groups of which something is not in the schema
+    unknown: Counter[str] = field(default_factory=Counter)  # by feature: groups with a value that the schema lacks
 
     def lines(self) -> list[str]:
-        """For a person."""
-        told = [f"{self.groups} groups of {self.candidates} candidates; {self.without_selection} without a selection"]
-        told += [f"left out: {count} groups, {reason}" for reason, count in sorted(self.left_out.items())]
-        told += [f"no {name} in {count} groups" for name, count in sorted(self.missing.items())]
-        told += [
+        """The report as lines of text."""
+        lines = [f"{self.groups} groups of {self.candidates} candidates; {self.without_selection} without a selection"]
+        lines += [f"left out: {count} groups, {reason}" for reason, count in sorted(self.left_out.items())]
+        lines += [f"no {name} in {count} groups" for name, count in sorted(self.missing.items())]
+        lines += [
             f"{name}: something unknown in {count} groups, left out" for name, count in sorted(self.unknown.items())
         ]
-        return told
+        return lines
 
 
 class _Unusable(Exception):
@@ -58,12 +58,12 @@ class _Unusable(Exception):
 
 
 def prepare(table: Path, cache: Path, tokenizer: CLIPTokenizer, size_px: int, seed: int = 0) -> GroupTensors:
-    """The table's usable groups as tensors, made now unless `cache` holds them; prints its report.
+    """The table's usable groups as tensors, computed unless `cache` holds them; prints its report.
 
     Args:
         table: directory of the Parquet format (training.data.table).
         cache: where prepared folders lie, one per table, tokenizer and size.
-        tokenizer: of the model that will read the prompts.
+        tokenizer: of the model that reads the prompts.
         size_px: side of the square pictures kept: the shorter side is resized to it, the middle cut out.
         seed: of the shuffled wordings.
 
@@ -137,7 +137,7 @@ def _read_all(table: Path, schema: FeatureSchema, size_px: int, images_path: Pat
 
 
 def _keep_first(images: np.memmap, n: int, k: int, path: Path) -> None:
-    """Cuts off the file the rows and places that no group came to use."""
+    """Cuts the unused rows and places off the file."""
     images.flush()
     if images.shape[:2] == (n, k):
         return

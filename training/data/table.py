@@ -1,12 +1,12 @@
-"""Groups as Parquet: the one format that data comes in, wherever it is from.
+"""Groups as Parquet: the one format for all data.
 
 A table is a directory of `groups-*.parquet` with a `feature_schema.json` beside them. One row is
-one group: what a user was shown for a prompt, and what they selected.
+one group: the candidates that a merchant was shown for a prompt, and the picks.
 
     group_id     string   unique in the table
     user_id      string
     prompt       string   phrases joined by commas
-    features     string   the user's profile as a JSON object: feature name → word, list of words, or number
+    features     string   the merchant's profile as a JSON object: feature name → word, list of words, or number
     candidates   list of
       image_id   string
       image      binary   PNG or JPEG; null if `uri` says where it lies
@@ -54,7 +54,7 @@ SCHEMA = pa.schema([
 
 
 class TableError(ModelError):
-    """A table that is not one; says which file, row and column."""
+    """The directory is not a valid table; the message names the file, row and column."""
 
 
 @dataclass(frozen=True)
@@ -168,7 +168,7 @@ def _candidate(entry: Mapping[str, Any] | None, where: str) -> Candidate:
 
 
 def _features(text: str, where: str) -> dict[str, Any]:
-    """A number that is not one (NaN, infinity) is as good as none: it becomes the unknown value."""
+    """A number that is not finite (NaN, infinity) becomes the unknown value, as a missing one does."""
     try:
         features = json.loads(text)
     except ValueError as error:

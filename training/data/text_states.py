@@ -1,6 +1,6 @@
 """Text states of prompts from a frozen text encoder, each distinct prompt encoded once.
 
-Knows token ids and the encoder; nothing about what reads the states.
+Knows token ids and the encoder; nothing about the states' use.
 """
 
 import numpy as np

@@ -9,7 +9,7 @@ from contract.errors import InputError
 
 
 class ExportError(InputError):
-    """Base of everything the export refuses on purpose."""
+    """Base class of every deliberate refusal of the export."""
 
 
 class ContractError(ExportError):
@@ -17,4 +17,4 @@ class ContractError(ExportError):
 
 
 class NumericalError(ExportError):
-    """The graph computes something else than the torch module."""
+    """The graph's results differ from the torch module's."""

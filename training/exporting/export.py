@@ -1,7 +1,7 @@
 """Exports a family of models to Triton's model repository as one release.
 
 `python -m training.exporting.export` exports the tiny family. Every ONNX graph is checked against its
-config.pbtxt and against torch, and nothing is put in service on a mismatch. Models whose sources
+config.pbtxt and against torch; on a mismatch the release in service stays. Models whose sources
 did not change since the release in service are linked, not exported again.
 """
 
@@ -72,11 +72,11 @@ def export_family(paths: FamilyPaths, repository: Repository, processes: int) ->
 
 def _retire(repository: Repository, sizes: Sizes) -> None:
     for old in repository.retire_all_but(sizes):
-        print(f"release {old} removed: its tensors have other sizes than config.pbtxt now says")
+        print(f"release {old} removed: its tensors have other sizes than config.pbtxt now says, or it cannot be read")
 
 
 def _fingerprint(model: str, paths: FamilyPaths, repository: Repository) -> str:
-    """Of everything that the exported file depends on."""
+    """A hash of everything that the exported file depends on."""
     config = repository.root / model / "config.pbtxt"
     versions = " ".join(f"{name} {version(name)}" for name in ("torch", "onnxscript", "diffusers", "transformers"))
     return fingerprint([*SOURCES[model](paths), config, *CODE], versions)

@@ -1,8 +1,8 @@
 """The seven models of the tensor contract as torch modules with exactly its inputs and outputs.
 
-Batch dimension first. Everything a client would have to know otherwise (VAE scaling, pixel
-ranges, resizing, normalisation) is inside. Widths that follow from the feature schema or the
-vocabulary are padded to the contract's: what lies beyond those in use is zero, and is not read.
+Batch dimension first. VAE scaling, pixel ranges, resizing and normalisation are inside the graphs,
+so clients need not know them. Widths that follow from the feature schema or the vocabulary are
+padded to the contract's: entries beyond those in use are zero, and the graphs ignore them.
 Knows nothing about ONNX.
 """
 
@@ -25,7 +25,7 @@ from training.wishes.preferences import PreferenceWeights
 
 
 class UserEncoders(nn.Module):
-    """Features → the user representations u, one per place that reads one, and the favours of all phrases."""
+    """Features → the user representations u, one for each model that reads one, and the favours of all phrases."""
 
     def __init__(
         self,
@@ -55,7 +55,7 @@ class UserEncoders(nn.Module):
 
 
 class TextStates(nn.Module):
-    """Token ids → what cross-attention reads."""
+    """Token ids → text states for cross-attention."""
 
     def __init__(self, text_encoder: CLIPTextModel) -> None:
         super().__init__()

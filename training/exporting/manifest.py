@@ -1,7 +1,7 @@
-"""What a release says about itself: its manifest and the texts beside it, from a family and the tensor contract.
+"""A release's manifest and the texts beside it, from a family and the tensor contract.
 
-What of the padded widths is in use follows from the family; a family beyond them is refused. Knows files and sizes;
-nothing about ONNX.
+The used part of the padded widths follows from the family; a family that exceeds them is refused. Knows files and
+sizes; nothing about ONNX.
 """
 
 import json
@@ -16,6 +16,7 @@ from contract import release
 from contract.errors import ManifestError
 from contract.feature_schema import FeatureSchema
 from contract.release import Defaults, Manifest, ModelFiles, NoiseSchedule, Sizes, SizesInUse
+from contract.vocabulary import Vocabulary
 from training.common.storage import read_config
 from training.exporting.errors import ContractError, ExportError
 from training.exporting.release import files_under, sha256, source_commit
@@ -101,21 +102,24 @@ def tensor_sizes(contracts: Mapping[str, Contract]) -> Sizes:
 
 
 def sizes_in_use(paths: FamilyPaths) -> SizesInUse:
-    """What a family fills of the padded widths, from its configuration files.
+    """How much of the padded widths a family uses, from its configuration files.
 
     Raises:
-        ExportError: the plug-ins or the adapter were trained with another feature schema than the family's.
+        ExportError: a personal part was trained with another feature schema or vocabulary than the family's.
     """
-    schema = paths.schema()
+    schema, vocabulary = paths.schema(), paths.vocabulary()
     plugin = read_config(paths.perfusion_rm)
-    adapter = read_config(paths.adapter) if paths.adapter.exists() else None
-    for where, config in ((paths.perfusion_rm, plugin), (paths.adapter, adapter)):
+    adapter, preferences = (read_config(p) if p.exists() else None for p in (paths.adapter, paths.preferences))
+    personal = ((paths.perfusion_rm, plugin), (paths.adapter, adapter), (paths.preferences, preferences))
+    for where, config in personal:
         if config is not None and FeatureSchema.from_json(config["schema"]) != schema:
             raise ExportError(f"{where} was trained with another feature schema than {paths.feature_schema}")
+    if preferences is not None and Vocabulary.from_json(preferences["vocabulary"]) != vocabulary:
+        raise ExportError(f"{paths.preferences} was fitted with another vocabulary than {paths.phrases}")
     n = len(schema.features)
     return SizesInUse(
         feature_slots=schema.n_slots,
-        phrases=len(paths.vocabulary().phrases),
+        phrases=len(vocabulary.phrases),
         generator_user_width=0 if adapter is None else n * int(adapter["embed_dim"]),
         reward_user_width=n * int(plugin["plugin"]["embed_dim"]),
     )
@@ -127,7 +131,7 @@ def _agree(tensor: str, shapes: Mapping[str, tuple[int, ...]]) -> None:
 
 
 def _weights(paths: FamilyPaths) -> dict[str, str]:
-    """What the release is made of; `backbone` is the U-Net that draws, wherever it lies."""
+    """The release's sources; `backbone` is the U-Net that draws, from any directory."""
     roots = {name: getattr(paths, name) for name in ("pipeline", "reward", "perfusion_rm", "adapter", "preferences")}
     roots["backbone"] = paths.backbone_files
     return {
@@ -159,7 +163,7 @@ def _reward_logit_scale(paths: FamilyPaths) -> float:
 
 
 def _defaults(paths: FamilyPaths) -> Defaults:
-    """Generation's defaults; a family may bring its own in defaults.json."""
+    """Generation's defaults; a family may set its own in defaults.json."""
     if not paths.defaults.is_file():
         return Defaults()
     own = _read_json(paths.defaults)
@@ -182,7 +186,7 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 
 def _tokenizer_document(tokenizer: Any, length: int) -> str:
-    """One self-contained tokenizer.json: cuts and pads to the contract's length by itself."""
+    """One self-contained tokenizer.json that itself cuts and pads to the contract's length."""
     backend = tokenizer.backend_tokenizer
     backend.enable_truncation(length)
     backend.enable_padding(length=length, pad_id=tokenizer.pad_token_id, pad_token=tokenizer.pad_token)

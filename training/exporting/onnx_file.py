@@ -1,4 +1,4 @@
-"""One torch module → one model.onnx, refused unless it fits the contract and computes the same.
+"""One torch module → one model.onnx, refused unless it fits the contract and gives torch's numbers.
 
 Knows torch.onnx and ONNX Runtime; nothing about which model it exports.
 """
@@ -19,7 +19,7 @@ from training.exporting.errors import NumericalError
 from training.exporting.tensor_contract import Contract, check_graph
 
 Draw = Callable[[Contract, int], tuple[Tensor, ...]]  # (contract, batch size) -> inputs
-EXAMPLE_BATCH = 2  # a batch of one would be taken for a constant
+EXAMPLE_BATCH = 2  # the exporter takes a batch of one for a constant
 TOLERANCE = 1e-4  # largest absolute difference relative to the output's scale
 PIXEL_TOLERANCE = 1.0  # a value on the edge may round to its neighbour
 
@@ -34,11 +34,11 @@ class Verified:
 
 @torch.inference_mode()
 def export_onnx(module: nn.Module, contract: Contract, draw: Draw, path: Path) -> Verified:
-    """Write model.onnx with a dynamic batch; raises before anything could serve a wrong one."""
+    """Writes model.onnx with a dynamic batch; raises before a wrong file could be served."""
     module = module.eval()
     path.parent.mkdir(parents=True, exist_ok=True)
     with warnings.catch_warnings(), _Quiet("torch.onnx", "torch.export", "onnxscript"):
-        warnings.simplefilter("ignore")  # the exporter's own deprecations say nothing to a user
+        warnings.simplefilter("ignore")  # the exporter's own deprecations do not concern a user
         program = torch.onnx.export(
             module,
             draw(contract, EXAMPLE_BATCH),
@@ -56,7 +56,7 @@ def export_onnx(module: nn.Module, contract: Contract, draw: Draw, path: Path) -
 
 
 def _free_output_names(program: torch.onnx.ONNXProgram, contract: Contract) -> None:
-    """Inner values are named after operators, such as "embedding", which an output may be called too."""
+    """Renames inner values: the exporter names them after operators such as "embedding", as an output may be named."""
     taken = {spec.name for spec in contract.outputs}
     graph = program.model.graph
     computed = [value for node in graph.all_nodes() for value in node.outputs if not value.is_graph_output()]
@@ -66,7 +66,7 @@ def _free_output_names(program: torch.onnx.ONNXProgram, contract: Contract) -> N
 
 
 def _forget_origin(program: torch.onnx.ONNXProgram) -> None:
-    """Every node carries the Python stack that made it: megabytes, and paths of this machine."""
+    """Removes each node's Python stack: megabytes, and paths of this machine."""
     for node in program.model.graph.all_nodes():
         node.metadata_props.clear()
         node.doc_string = None
@@ -102,7 +102,7 @@ def _compare(
 
 
 def _difference(expected: np.ndarray, found: np.ndarray) -> Verified:
-    """Infinite where the two cannot be compared, and not NaN, which no maximum sees."""
+    """Infinite where the two cannot be compared; never NaN, which a maximum ignores."""
     comparable = expected.shape == found.shape and expected.dtype == found.dtype
     if not (comparable and np.isfinite(expected).all() and np.isfinite(found).all()):
         return Verified(float("inf"), 1.0)

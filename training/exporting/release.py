@@ -1,4 +1,4 @@
-"""Releases on disk: what one consists of, which number comes next, which is in service.
+"""Releases on disk: their files, the next number, and which is in service.
 
 A release never changes once it is in service: a model whose sources did not change is
 hard-linked into the next. `releases/current` is written last, so an interrupted export leaves
@@ -47,7 +47,7 @@ class Repository:
         return self.root / "releases" / f".staging-{number}"
 
     def current(self) -> Manifest | None:
-        """The manifest of the release in service, None while there is none or it is incomplete."""
+        """The manifest of the release in service; None if there is none or it is incomplete."""
         try:
             manifest = read_manifest(self.release_dir(current_number(self.root)))
         except ManifestError:
@@ -66,7 +66,7 @@ class Repository:
         )
 
     def link(self, model: str, old: int, into: Path) -> None:
-        """The same files once more, without taking space again."""
+        """Links the same files, which takes no more space."""
         into.mkdir(parents=True, exist_ok=True)
         for path in self.model_dir(model, old).iterdir():
             try:
@@ -92,10 +92,10 @@ class Repository:
         shutil.rmtree(staging)
 
     def retire_all_but(self, sizes: Sizes) -> list[int]:
-        """Removes releases of other tensor sizes, and those that cannot be read, and says which.
+        """Removes releases of other tensor sizes and releases that cannot be read; returns their numbers.
 
-        A model's versions share one config.pbtxt: once that names other sizes, Triton refuses their files, and with
-        them the whole model. A release of another feature schema or vocabulary has the same sizes.
+        A model's versions share one config.pbtxt: once that names other sizes, Triton refuses their files and so the
+        whole model. A release of another feature schema or vocabulary has the same sizes.
         """
         retired = []
         for path in (self.root / "releases").glob(f"*/{MANIFEST}"):

@@ -1,4 +1,4 @@
-"""Inputs to compare torch and ONNX Runtime on: realistic ones, and the edges of what is allowed.
+"""Inputs to compare torch and ONNX Runtime on: realistic ones, and the limits of the allowed range.
 
 Made from a model's contract and the family's own tokenizer, phrases and schema. Knows the meaning
 of the contract's input names, nothing of the models.
@@ -60,8 +60,8 @@ class Samples:
         schema = self.paths.schema()
         rows = [self._integers(feature.n_rows, batch_size, feature.n_slots) for feature in schema.features]
         features = torch.cat(rows, dim=1)
-        features[-1] = 0  # a profile that says nothing
-        beyond = self._integers(100, batch_size, spec.shape[0] - schema.n_slots)  # must not be read
+        features[-1] = 0  # the empty profile
+        beyond = self._integers(100, batch_size, spec.shape[0] - schema.n_slots)  # the graph must ignore these
         return torch.cat([features, beyond], dim=1)  # (B, F)
 
     def _prompts(self, batch_size: int, spec: TensorSpec) -> Tensor:

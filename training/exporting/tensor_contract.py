@@ -33,7 +33,7 @@ class TensorSpec:
 
 @dataclass(frozen=True)
 class Contract:
-    """What config.pbtxt promises of a model."""
+    """A model's inputs, outputs and batch size by config.pbtxt."""
 
     name: str
     max_batch_size: int
@@ -67,7 +67,7 @@ def _specs(entries: object) -> tuple[TensorSpec, ...]:
 
 
 def check_graph(contract: Contract, graph: onnx.GraphProto) -> None:
-    """Refuse a graph that Triton would refuse, or that another client would be surprised by."""
+    """Refuses a graph that Triton would refuse or whose names, types or shapes differ from the contract."""
     stored = {tensor.name for tensor in graph.initializer}
     for side, wanted, values in (
         ("inputs", contract.inputs, [v for v in graph.input if v.name not in stored]),

@@ -30,7 +30,7 @@ Shapes = Mapping[str, tuple[int, ...]]  # tensor → dimensions without the batc
 
 
 def shapes_of(paths: FamilyPaths) -> dict[str, Shapes]:
-    """What every model's tensors measure in this family, from its configuration files; no weights are read.
+    """The dimensions of every model's tensors in this family, from its configuration files; no weights are read.
 
     Raises:
         WeightsError: a part is missing.
@@ -70,7 +70,7 @@ def resized(
     """A config.pbtxt with these dimensions; warm-ups larger than `max_batch` are left out.
 
     Raises:
-        ModelError: it names a tensor that `shapes` does not know.
+        ModelError: it names a tensor that is not in `shapes`.
     """
     config = text_format.Parse(text, model_config_pb2.ModelConfig())
     warmed = [(name, tensor) for warmup in config.model_warmup for name, tensor in warmup.inputs.items()]

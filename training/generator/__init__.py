@@ -1,1 +1,1 @@
-"""Generators: their numbers, batches, one training step, sheets of samples, and the generation table."""
+"""Generators: recipes, batches, one training step, sampling, sheets of samples, and the training commands."""

@@ -1,7 +1,7 @@
-"""From groups on disk to the batches that a generator trains on: latents, text states, users, noise.
+"""From groups on disk to the batches that a generator trains on: latents, text states, profiles, noise.
 
-What is random in the batch of step n is drawn for the whole batch from (seed, n) alone, as a plan; any part of the
-plan can then be made by any process. Knows groups and recipes, nothing about models or objectives.
+All random numbers of step n's batch are drawn for the whole batch from (seed, n) alone, as a plan; any process can
+then compute any part of the plan. Knows groups and recipes, nothing about models or objectives.
 """
 
 from dataclasses import dataclass
@@ -23,12 +23,12 @@ from training.models.feature_crossing import drop_features
 
 @dataclass(frozen=True)
 class Plan:
-    """Which groups a batch has and everything random about them."""
+    """The groups of a batch and its random numbers."""
 
     rows: np.ndarray  # (B,) of the groups
     features: Tensor  # (B, F) with some dropped
     wordings: np.ndarray  # (B,) which wording of the prompt
-    unprompted: Tensor  # bool (B,) whose prompt is left out
+    unprompted: Tensor  # bool (B,) the groups whose prompt is left out
     t: Tensor  # (B,)
     eps: Tensor  # (B, C, S, S)
     images: Tensor | None  # (B, K') which of a group's images take part; None: all
@@ -38,12 +38,12 @@ class Plan:
 
 
 class GeneratorBatches:
-    """Batches of these groups as a recipe wants them."""
+    """Batches of these groups for a recipe."""
 
     def __init__(
         self, groups: GroupTensors, family: FamilyPaths, recipe: GeneratorRecipe, device: torch.device
     ) -> None:
-        """Of what `recipe` can learn from.
+        """Batches of the groups that `recipe` can learn from.
 
         Raises:
             GroupError: no latents, or some that are not finite; nothing to learn from; another encoder's tokens.
@@ -59,7 +59,7 @@ class GeneratorBatches:
         self.no_text = self.text.encode(torch.tensor(blank["input_ids"]))  # (1, 77, D)
 
     def plan(self, n: int) -> Plan:
-        """Of step n."""
+        """The plan of step n."""
         recipe = self.recipe
         generator = torch.Generator().manual_seed(recipe.seed * 1_000_003 + n)
         rows = np.repeat(self.sampler.batch(n), recipe.noise_levels)
@@ -75,7 +75,7 @@ class GeneratorBatches:
         return [self.batch(plan, np.arange(len(plan))) for plan in plans]
 
     def batch(self, plan: Plan, part: np.ndarray) -> Batch:
-        """These places of the plan."""
+        """The batch for these places of the plan."""
         rows, at = plan.rows[part], torch.from_numpy(part)
         z_0, selected = torch.from_numpy(self.latents[rows]).float(), torch.from_numpy(self.groups.selected[rows])
         others = torch.from_numpy(self.groups.there[rows]) & ~selected
@@ -108,7 +108,7 @@ class GeneratorBatches:
 def check_latents(groups: GroupTensors, unet: UNet2DConditionModel) -> None:
     """Refuses latents of another shape than the U-Net's."""
     if groups.latents is None:
-        return  # GeneratorBatches says so
+        return  # GeneratorBatches raises the error
     channels, size = unet.config.in_channels, unet.config.sample_size
     if groups.latents.shape[2:] != (channels, size, size):
         found = "×".join(map(str, groups.latents.shape[2:]))
@@ -116,7 +116,7 @@ def check_latents(groups: GroupTensors, unet: UNet2DConditionModel) -> None:
 
 
 def check_finite(groups: GroupTensors, at_once: int = 256) -> None:
-    """Refuses latents with NaN or infinity, before any is trained on."""
+    """Refuses latents with NaN or infinity before the training begins."""
     assert groups.latents is not None
     starts = range(0, len(groups), at_once)
     whole = [np.isfinite(groups.latents[at : at + at_once]).all(axis=(1, 2, 3, 4)) for at in starts]

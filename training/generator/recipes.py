@@ -1,12 +1,12 @@
 """How each generator is trained: every number, and the recipes that work.
 
-A stage has a name, an objective, and what trains: the U-Net for everybody, or the personalised adaptive network on a
-frozen one. `paper(stage)` has Appendix B.4's numbers and is the default of training.generator.train; `tiny(stage)` is
-for two CPU cores and the tiny family.
+A stage has a name, an objective, and a trained part: the U-Net, without the merchant, or the personalised adaptive
+network on a frozen U-Net. `paper(stage)` has Appendix B.4's numbers and is the default of training.generator.train;
+`tiny(stage)` is for two CPU cores and the tiny family.
 
-PerFusion as the paper has it is `dpo` → `sft` → `group`: a backbone aligned with everybody's preference, the adapter
-taught to use the user at all (Eq. 1 on picked images: from a zero start alone Eq. 13 stalls at |P|·ln(1 + |N|)), then
-the group-level preference. What words can say is left to the wishes (training.wishes).
+The paper's PerFusion is `dpo` → `sft` → `group`. `dpo` aligns the backbone with the population average. `sft` trains
+the adapter to use the profile (Eq. 1 on picked images); from a zero start without it, Eq. 13 stalls at |P|·ln(1 + |N|).
+`group` trains the group-level preference. Taste that phrases can name is the wishes' part (training.wishes).
 """
 
 from dataclasses import dataclass, replace
@@ -69,7 +69,7 @@ class GeneratorRecipe:
 
     @property
     def needs_reference(self) -> bool:
-        """Whether the objective compares with the reference, and so needs a negative beside each positive."""
+        """Whether the objective uses the reference, and so needs a negative beside each positive."""
         return self.objective != "sft"
 
 
@@ -87,7 +87,7 @@ def paper(stage: Stage) -> GeneratorRecipe:
 
 
 def tiny(stage: Stage) -> GeneratorRecipe:
-    """On the tiny family. Before a thousand steps of `sft` hardly anything of the user is heard (docs/runs.md)."""
+    """On the tiny family. `sft` needs a thousand steps before the profile has a clear effect (docs/runs.md)."""
     numbers: dict[Stage, GeneratorRecipe] = {
         "unet_sft": GeneratorRecipe("sft", steps=1_600, lr=1e-4, groups_per_batch=64),
         "dpo": GeneratorRecipe("dpo", steps=400, lr=2e-5, groups_per_batch=32),
@@ -99,7 +99,7 @@ def tiny(stage: Stage) -> GeneratorRecipe:
 
 
 def _of_stage(recipe: GeneratorRecipe, stage: Stage) -> GeneratorRecipe:
-    """What a stage is, whatever its numbers."""
+    """A stage's objective and trained part, without its numbers."""
     objectives: dict[Stage, Objective] = {"unet_sft": "sft", "unet_group": "group"}
     objective: Objective = objectives.get(stage, stage)  # type: ignore[arg-type]  # the other names are objectives
     if stage == "dpo" or stage.startswith("unet_"):

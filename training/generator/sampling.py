@@ -1,19 +1,19 @@
-"""The denoising loop outside the product: classifier-free guidance and any diffusers scheduler, for sheets and tables.
+"""The denoising loop of training and lab: classifier-free guidance and any diffusers scheduler.
 
-The product's own loop is the generation service's.
+The product uses the generation service's own loop.
 """
 
 from collections.abc import Callable
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKL, DDIMScheduler, DPMSolverMultistepScheduler
+from diffusers import AutoencoderKL, DDIMScheduler, DPMSolverMultistepScheduler, EulerDiscreteScheduler
 from torch import Tensor
 
 from training.common.noise import noise_schedule
 
 Denoise = Callable[[Tensor, Tensor, Tensor], Tensor]  # (latents, timesteps, text) -> noise
-Scheduler = DDIMScheduler | DPMSolverMultistepScheduler
+Scheduler = DDIMScheduler | DPMSolverMultistepScheduler | EulerDiscreteScheduler
 
 
 @torch.inference_mode()
@@ -30,16 +30,16 @@ def sample(
 ) -> Tensor:
     """Latents (B, C, S, S) from this starting noise (B, C, S, S), for text states (G, 77, D), a row for B/G neighbours.
 
-    `scheduler` is copied, not used up; without one, DDIM on Stable Diffusion's noise schedule.
+    `scheduler` is copied, so its state does not change; without one, DDIM on Stable Diffusion's noise schedule.
     """
     given = scheduler or noise_schedule()
     own = type(given).from_config(given.config)
     own.set_timesteps(steps)
-    latents = noise
+    latents = noise * own.init_noise_sigma
     for t in own.timesteps.to(noise.device):
-        at = t.repeat(len(latents))
-        negative = unconditional(latents, at, negative_text)
-        positive = conditional(latents, at, text)
+        at, seen = t.repeat(len(latents)), own.scale_model_input(latents, t)
+        negative = unconditional(seen, at, negative_text)
+        positive = conditional(seen, at, text)
         eps = negative + guidance * (positive - negative)
         latents = own.step(eps, t, latents).prev_sample
     return latents

@@ -1,6 +1,6 @@
 """A picture of what a generator draws while it trains: held-out prompts, one a row, from one noise each.
 
-First column: the reference. The others: the adapter for one user a column, or the U-Net that trains.
+First column: the reference. The others: the adapter for one merchant a column, or the U-Net that trains.
 """
 
 from functools import partial

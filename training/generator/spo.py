@@ -1,9 +1,9 @@
 """Step-aware preference optimisation (SPO; Liang et al., 2024): one round of drawing pairs, and their ratios.
 
-A prompt is drawn by DDIM with η = 1. At every step k candidates of the next latents are drawn from one state and
-scored by the step-aware preference model on what the U-Net makes of them; the best and the worst become a pair if the
-model is sure enough, and a random candidate goes on, so that every pair comes from one state whoever won before. Knows
-policies and the preference model; nothing about data on disk or loops.
+A prompt is drawn by DDIM with η = 1. At every step k candidates of the next latents are drawn from one state, and the
+step-aware preference model scores the clean picture that the U-Net predicts from each. The best and the worst become a
+pair if the model's preference is beyond the threshold. A random candidate goes on, so that the next state does not
+depend on the scores. Knows policies and the preference model; nothing about data on disk or loops.
 """
 
 from dataclasses import dataclass, fields
@@ -23,7 +23,7 @@ DECODED_AT_ONCE = 32
 
 @dataclass(frozen=True)
 class SpoRecipe:
-    """How the U-Net is trained; the defaults are the published ones for SD 1.5, but for the rate.
+    """How the U-Net is trained; the defaults are the published ones for SD 1.5, except for the learning rate.
 
     The published 6e-5 is LoRA's; here the whole U-Net trains.
     """
@@ -116,7 +116,7 @@ def draw_pairs(
     recipe: SpoRecipe,
     generator: torch.Generator,
 ) -> tuple[Pairs, Tensor]:
-    """Draws prompts (P, 77, D), whose ids CLIP reads (P, 77): the pairs, and every candidate's score (steps, P, k)."""
+    """Draws prompts (P, 77, D) with ids (P, 77) for CLIP: the pairs, and every candidate's score (steps, P, k)."""
     p, k = len(text), recipe.candidates
     shape = (policy.unet.config.in_channels, *[policy.unet.config.sample_size] * 2)
 

@@ -1,4 +1,4 @@
-"""One training step of a generator, as the maths has it: from groups with their noise to a loss for each.
+"""The maths of one training step of a generator: from groups with their noise to a loss for each.
 
 All K images of a group share t and ε. Knows policies and objectives; nothing about data on disk, loops or optimizers.
 """
@@ -18,7 +18,7 @@ MEASURES = ("loss", "winner", "loser", "reference", "accuracy")
 
 @dataclass(frozen=True)
 class Batch:
-    """B groups of K images with the noise that they get."""
+    """B groups of K images with their noise."""
 
     z_0: Tensor  # (B, K, C, S, S) clean latents
     text: Tensor  # (B, 77, D)
@@ -65,7 +65,7 @@ def losses_of(recipe: GeneratorRecipe, errors: Errors, batch: Batch) -> Tensor:
 
 
 def measures(losses: Tensor | None, errors: Errors, batch: Batch) -> Tensor:
-    """What tells progress from divergence: for each of MEASURES its sum and its count, (len(MEASURES), 2)."""
+    """Measures of progress and divergence: for each of MEASURES its sum and its count, (len(MEASURES), 2)."""
     policy, reference, nothing = errors.policy.detach(), errors.reference, batch.eps.new_zeros(0)
     d = nothing if reference is None else policy - reference
     accuracy = nothing if reference is None else implicit_accuracy(d, batch.selected, batch.others)
@@ -79,7 +79,7 @@ def measures(losses: Tensor | None, errors: Errors, batch: Batch) -> Tensor:
     return torch.stack([torch.stack([v.double().sum(), v.new_tensor(v.numel()).double()]) for v in values.values()])
 
 
-def means(told: Tensor) -> dict[str, float]:
-    """Of summed `measures`, by name; what was never there is left out."""
-    rows = zip(MEASURES, told.tolist(), strict=True)
+def means(sums: Tensor) -> dict[str, float]:
+    """The means of summed `measures`, by name; a measure with count 0 is left out."""
+    rows = zip(MEASURES, sums.tolist(), strict=True)
     return {name: total / count for name, (total, count) in rows if count}

@@ -1,6 +1,6 @@
-"""Trains a generator on groups of cached latents: the U-Net for everybody, or the adapter for each user.
+"""Trains a generator on groups of cached latents: the U-Net, without the merchant, or the adapter, with the merchant.
 
-Example, PerFusion as the paper has it, from the tiny family's pipeline (resumes where it stopped):
+Example, the paper's PerFusion from the tiny family's pipeline (resumes where it stopped):
 
     python -m training.generator.train --data build/groups --out build/generator --recipe tiny
 
@@ -14,8 +14,8 @@ samples, and unet/ (diffusers) or adapter/ (the family's format). Several proces
 
 The log's columns: loss, winner, loser (m_θ of selected and other images), reference (m_ref of the selected), accuracy
 (share of pairs with d_winner < d_loser), the same on held-out groups as held_out_…, grad_norm; held_out_stranger is
-m_θ of held-out winners with somebody else's features: no gap to held_out_winner means that the adapter does not use
-its user.
+m_θ of held-out winners with another merchant's features: no gap to held_out_winner means that the adapter does not
+use the profile.
 """
 
 import argparse
@@ -61,7 +61,7 @@ CHANGES = ("steps", "groups_per_batch", "accumulate", "lr", "kappa", "noise_leve
 
 
 class Training:
-    """One stage on its data: steps, measuring and drawing on the held-out groups."""
+    """One stage on its data: steps, and measurements and sheets on the held-out groups."""
 
     def __init__(
         self,
@@ -102,18 +102,18 @@ class Training:
         """One optimizer step; every worker draws the whole plan and computes its share, part by part."""
         plan = self.batches.plan(n)
         self.optimizer.zero_grad()
-        told = torch.zeros(len(MEASURES), 2, dtype=torch.float64, device=self.device)
+        sums = torch.zeros(len(MEASURES), 2, dtype=torch.float64, device=self.device)
         for part in np.array_split(self.workers.share(np.arange(len(plan))), self.recipe.accumulate):
             if len(part):
-                told += self._backward(self.batches.batch(plan, part), len(plan))
+                sums += self._backward(self.batches.batch(plan, part), len(plan))
         self.workers.add_up_gradients(self.network.parameters())
-        self.workers.add_up([told])
+        self.workers.add_up([sums])
         norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.max_grad_norm)
         self.optimizer.step()
         self.schedule.step()
         if self.average is not None:
             self.average.update_parameters(self.network)
-        return means(told) | {"grad_norm": norm.item()}
+        return means(sums) | {"grad_norm": norm.item()}
 
     def _backward(self, batch: Batch, whole: int) -> Tensor:
         """Adds these groups' gradient of the mean over the `whole` batch; returns what they measured."""
@@ -131,7 +131,7 @@ class Training:
         """On the held-out groups every 200 steps (five times in a shorter stage), and a sheet every `sheet_every`.
 
         Raises:
-            Diverged: the winners' error has grown beyond the recipe's limit: what trains ruins the U-Net.
+            Diverged: the winners' error has grown beyond the recipe's limit: the training degrades the U-Net.
         """
         if self.recipe.sheet_every and self._is_due(n, self.recipe.sheet_every):
             self.draw(n + 1)
@@ -139,8 +139,8 @@ class Training:
             return {}
         policy, batches = self.kept, self.held_out.fixed()
         errors = [self.errors(policy, batch, with_reference=True) for batch in batches]
-        told = torch.stack([measures(None, e, b) for e, b in zip(errors, batches, strict=True)])
-        row = {f"held_out_{name}": value for name, value in means(told.sum(0)).items()}
+        sums = torch.stack([measures(None, e, b) for e, b in zip(errors, batches, strict=True)])
+        row = {f"held_out_{name}": value for name, value in means(sums.sum(0)).items()}
         if isinstance(policy, AdaptedUNet):
             row |= self._with_strangers(policy, batches)
         winner, reference = row["held_out_winner"], row["held_out_reference"]
@@ -149,7 +149,7 @@ class Training:
         return row
 
     def _with_strangers(self, policy: Policy, batches: Sequence[Batch]) -> dict[str, float]:
-        """The winners' error when each is shown to somebody else; nothing if there is nobody else."""
+        """The winners' error with another merchant's features; empty if all profiles are alike."""
         others = strangers(torch.cat([batch.features for batch in batches]))
         if others is None:
             return {}
@@ -159,7 +159,7 @@ class Training:
         return {"held_out_stranger": torch.cat(winners).mean().item()}
 
     def _is_due(self, n: int, every: int) -> bool:
-        """Whether a multiple of `every` lies in the steps since the last log line; and after the last step."""
+        """Whether a multiple of `every` lies in the steps since the last log line, or this is the last step."""
         return (n + 1) // every > max(0, n + 1 - LOG_EVERY) // every or n + 1 == self.recipe.steps
 
     def draw(self, step: int) -> None:
@@ -169,7 +169,7 @@ class Training:
 
     @property
     def kept(self) -> Policy:
-        """What is measured and saved: the average, if there is one."""
+        """The policy that is measured and saved: the average, if there is one."""
         return self.policy.with_trained(self.network if self.average is None else self.average.module)
 
     def state(self) -> dict[str, Stateful]:
@@ -196,14 +196,14 @@ def train_stage(
     start: Path | None = None,
     workers: Workers | None = None,
 ) -> Path:
-    """Trains (or resumes) one stage; returns the directory of what it trained, out/adapter or out/unet.
+    """Trains (or resumes) one stage; returns the directory of the trained part, out/adapter or out/unet.
 
     Args:
         unet: a diffusers U-Net directory to train on, or to train; without it, the family's.
         start: an adapter to go on from; without it, one before training.
 
     Raises:
-        ResumeError: `out` holds a stage that was made with something else.
+        ResumeError: `out` holds a stage that was made with another recipe, other data or another start.
         Diverged: a loss is not finite, or the winners' error has grown too much.
     """
     training = Training(recipe, groups, family, load_unet(unet) if unet else family.unet(), start, workers)
@@ -219,10 +219,10 @@ def train_stage(
 
 
 def _split(groups: GroupTensors, recipe: GeneratorRecipe) -> tuple[GroupTensors, GroupTensors]:
-    """What is trained on, and the last groups, which are held out.
+    """The training groups, and the last groups, which are held out.
 
     Raises:
-        GroupError: nothing could be measured on these.
+        GroupError: no measurement is possible on the held-out groups.
     """
     n = min(recipe.held_out, len(groups) // 5)
     if not n:
@@ -248,8 +248,8 @@ def _first_policy(
 def _rates(policy: Policy, recipe: GeneratorRecipe) -> list[dict[str, object]]:
     """AdamW's parameter groups; of an adapter: the copy with its zero convolutions, the user's path, the gate.
 
-    While the gate (the input's zero convolution) is almost shut, nothing downstream can tell users apart, and while
-    nothing downstream can, no gradient opens it. So it learns much faster.
+    While the gate (the input's zero convolution) is almost zero, the layers after it cannot distinguish profiles, and
+    so no gradient opens the gate. Hence its learning rate is much higher.
     """
     if isinstance(policy, TunedUNet):
         return [{"params": list(policy.unet.parameters())}]
@@ -317,7 +317,7 @@ def main() -> int:
         groups = generator_groups(arguments.data, family)
         below = family.backbone_files if recipes[arguments.stages[0]].trains == "adapter" else None
         unet, adapter = arguments.unet or below, arguments.start
-        for name, recipe in recipes.items():  # each on what those before it left
+        for name, recipe in recipes.items():  # each on the result of those before it
             out = arguments.out / name
             kept = train_stage(recipe, groups, family, out, unet=unet, start=adapter, workers=workers)
             unet, adapter = (kept, None) if recipe.trains == "unet" else (unet, kept)

@@ -1,13 +1,13 @@
-"""Trains a U-Net by step-aware preference optimisation (SPO; Liang et al., 2024), a baseline that knows no users.
+"""Trains a U-Net by step-aware preference optimisation (SPO; Liang et al., 2024), a baseline without the merchant.
 
     python -m training.generator.train_spo --data build/groups --out build/spo --recipe tiny
 
-Two stages, each resumable. `step_aware`: a CLIP that is told the noise level learns from the groups' selections which
-of their pictures, noised to one level and predicted back by the U-Net, is preferred. `spo`: rounds of drawing prompts
-with it as the critic and learning from the pairs it is sure of. `--out` gets a folder for each stage
+Two stages, each resumable. `step_aware`: a CLIP with the noise level as an input learns from the groups' picks which
+of their pictures, noised to one level and predicted back by the U-Net, is preferred. `spo`: each round draws prompts
+with that CLIP as the critic and trains on the pairs beyond its threshold. `--out` gets a folder for each stage
 with checkpoint.pt, log.jsonl, log.png and tensorboard/, the preference model as step_aware/model.safetensors and the
 U-Net as spo/unet in diffusers' format. The log's columns of `spo`: loss, winner and loser (mean ratio p_θ/p_ref of
-one step), pairs (learnt from in a round), score (of all candidates, on the preference model's scale).
+one step), pairs (trained on in a round), score (of all candidates, on the preference model's scale).
 """
 
 import argparse
@@ -139,7 +139,7 @@ class SpoTraining:
         self.made_with = asdict(recipe) | made_of
 
     def step(self, n: int) -> dict[str, float]:
-        """One round: draws prompts, and learns once from every clear pair."""
+        """One round: draws prompts and trains once on every clear pair."""
         plan, generator = self.batches.plan(n), torch.Generator().manual_seed(self.recipe.seed * 1_000_003 + n)
         ids = torch.tensor(self.batches.groups.input_ids[plan.rows, plan.wordings], device=self.device)
         text = self.batches.text.of(plan.rows, plan.wordings)
@@ -147,25 +147,25 @@ class SpoTraining:
         pairs, scores = draw_pairs(
             self.policy, self.critic, text, none, ids, self.levels, self.recipe, generator
         )  # fmt: skip
-        told = {"score": scores.mean().item(), "pairs": float(len(pairs))}
+        row = {"score": scores.mean().item(), "pairs": float(len(pairs))}
         order = torch.randperm(len(pairs), generator=generator).to(self.device)
         learnt = [self._learn(pairs.rows(rows)) for rows in order.split(self.recipe.pairs_per_batch) if len(rows)]
         means = torch.stack(learnt).mean(0).tolist() if learnt else [0.0, 1.0, 1.0]
-        return told | dict(zip(("loss", "winner", "loser"), means, strict=True))
+        return row | dict(zip(("loss", "winner", "loser"), means, strict=True))
 
     def _learn(self, pairs: Pairs) -> Tensor:
         """One optimizer step; the loss and both mean ratios, (3,)."""
         self.optimizer.zero_grad()
-        told = []
+        measured = []
         for part in torch.arange(len(pairs), device=self.device).split(self.recipe.pairs_at_once):
             some = pairs.rows(part)
             log_rho = log_ratios(self.policy, some, self.batches.no_text, self.levels, self.recipe)  # (2, n)
             losses = step_preference(*log_rho, self.recipe.beta, self.recipe.clip)
             (losses.sum() / len(pairs)).backward()
-            told.append(torch.stack([losses.detach(), *log_rho.detach().exp()]))
+            measured.append(torch.stack([losses.detach(), *log_rho.detach().exp()]))
         torch.nn.utils.clip_grad_norm_(self.policy.unet.parameters(), self.recipe.max_grad_norm)
         self.optimizer.step()
-        return torch.cat(told, dim=1).mean(1)
+        return torch.cat(measured, dim=1).mean(1)
 
     def state(self) -> dict[str, Stateful]:
         """Everything that changes from round to round."""

@@ -2,5 +2,5 @@
 
 `feature_crossing` (Eq. 2) is used by both `reward_model` (PerFusionRM, Sec. 4.2) and
 `adaptive_network` (the personalised adaptive network, Sec. 4.3). Nothing here knows about data
-sets, losses or files other than its own weights.
+sets or losses, or about files other than a family's.
 """

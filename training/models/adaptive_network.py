@@ -1,6 +1,6 @@
-"""The personalised adaptive network (PAN, Sec. 4.3): a ControlNet whose hint is the user.
+"""The personalised adaptive network (PAN, Sec. 4.3): a ControlNet whose hint is the merchant's profile.
 
-Turns (z_t, t, text, user) into residuals for a frozen U-Net's skips and middle output. Its 14
+Computes residuals for a frozen U-Net's skips and middle output from (z_t, t, text, user). Its 14
 zero convolutions make it a no-op before training. Does not hold the U-Net, and knows nothing
 about guidance, samplers or losses.
 """
@@ -17,7 +17,7 @@ from training.models.feature_crossing import FeatureSchema, UserEncoder
 from training.models.frozen_unet import Residuals, check_topology, share_text
 
 WEIGHTS_FILE = "adapter.safetensors"
-UNET_KEYS = (  # what determines the copy's shape; an adapter fits U-Nets that agree in these
+UNET_KEYS = (  # these determine the copy's shape; an adapter fits U-Nets that agree in them
     "in_channels",
     "block_out_channels",
     "layers_per_block",
@@ -40,7 +40,7 @@ UNET_KEYS = (  # what determines the copy's shape; an adapter fits U-Nets that a
 
 
 class NoHint(nn.Module):
-    """Stands where a ControlNet embeds its hint: adds nothing and has no parameters."""
+    """Replaces a ControlNet's embedding of its hint: adds nothing and has no parameters."""
 
     def forward(self, conditioning: Tensor) -> Tensor:
         return conditioning.new_zeros(1)
@@ -134,7 +134,7 @@ class PersonalisedAdaptiveNetwork(nn.Module):
 
 
 def _for_each(rows: Tensor, n: int) -> Tensor:
-    """A row for each of n neighbours from one for several."""
+    """Repeats each row for its neighbours, to n rows."""
     return rows if len(rows) == n else rows.repeat_interleave(n // len(rows), 0)
 
 

@@ -1,8 +1,8 @@
-"""What one denoising step of the service computes: U-Net, PAN and classifier-free guidance.
+"""One denoising step of the service: U-Net, PAN and classifier-free guidance.
 
 The module behind the tensor contract's `denoiser`. The PAN acts on the conditional half only;
-the unconditional half is the plain U-Net on the negative text. A family whose taste is all in
-words has no PAN: then nobody reads `user` and `adapter_scale`. Knows no samplers.
+the unconditional half is the plain U-Net on the negative text. A family without a PAN expresses
+taste in wishes alone: then `user` and `adapter_scale` have no effect. Knows no samplers.
 """
 
 import torch

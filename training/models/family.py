@@ -1,4 +1,4 @@
-"""A family of models on disk: where each part lies, and reading the parts in their standard formats.
+"""A family of models on disk: the place of each part, and loading the parts from their standard formats.
 
 The tiny family in training/weights/tiny is one; Stable Diffusion 1.5 and PickScore directories with
 an adapter and plug-ins trained on them are another. Knows nothing about training or exporting.
@@ -34,17 +34,17 @@ M = TypeVar("M", bound=torch.nn.Module)
 
 @dataclass(frozen=True)
 class FamilyPaths:
-    """Where the parts lie; each may be anywhere, `under` gives the usual places."""
+    """The paths of the parts; each may be anywhere, `under` gives the usual places."""
 
     pipeline: Path  # diffusers StableDiffusionPipeline directory
     reward: Path  # transformers CLIPModel directory with tokenizer/ (or tokenizer files beside it)
     perfusion_rm: Path  # plug-ins for `reward`
-    backbone: Path  # diffusers U-Net directory, aligned with the population's preference; where absent, pipeline/unet
-    adapter: Path  # personalised adaptive network on the backbone; may be absent: then all taste is in words
-    preferences: Path  # preference weights: how much profiles favour each phrase; may be absent: then nothing is wished
+    backbone: Path  # diffusers U-Net directory, aligned with the population average; where absent, pipeline/unet
+    adapter: Path  # personalised adaptive network on the backbone; may be absent: then taste is in wishes alone
+    preferences: Path  # preference weights: how much profiles favour each phrase; may be absent: then no wishes
     feature_schema: Path  # feature_schema.json that both were trained with
     phrases: Path  # phrases.json, the professional vocabulary
-    defaults: Path  # defaults.json, what a request that leaves a setting out gets; may be absent
+    defaults: Path  # defaults.json, the settings that a request may leave out; may be absent
 
     @classmethod
     def under(cls, root: Path) -> "FamilyPaths":
@@ -101,10 +101,10 @@ class FamilyPaths:
         return scheduler
 
     def check_pipeline(self, needed: Sequence[str] = COMPONENTS) -> None:
-        """Refuses a pipeline that lacks one of these components, before long work that needs it late.
+        """Refuses a pipeline that lacks one of these components, before long work.
 
         Raises:
-            WeightsError: names what is missing.
+            WeightsError: names the missing component.
         """
         if missing := [name for name in needed if not (self._present(self.pipeline) / name).is_dir()]:
             raise WeightsError(f"{self.pipeline} lacks {', '.join(missing)}")
@@ -141,7 +141,7 @@ class FamilyPaths:
 
 
 def hush_libraries() -> None:
-    """No progress bars for loading a few megabytes; a program's main calls this, no import does."""
+    """Turns off progress bars for loading a few megabytes; only a program's main calls this."""
     transformers_logging.disable_progress_bar()
     diffusers_logging.disable_progress_bar()
 
@@ -187,7 +187,7 @@ def save_reward_backbone(
 
 
 def _tokenizer(directory: Path) -> CLIPTokenizer:
-    if not any((directory / name).is_file() for name in TOKENIZER_FILES):  # the library would make one of two tokens
+    if not any((directory / name).is_file() for name in TOKENIZER_FILES):  # else the library makes one of two tokens
         raise WeightsError(f"{directory} has no tokenizer: neither {' nor '.join(TOKENIZER_FILES)}")
     with reading(directory):
         return CLIPTokenizer.from_pretrained(directory)

@@ -1,7 +1,7 @@
 """Feature crossing: a merchant's encoded profile becomes the user representation u (Eq. 2).
 
 Embeddings, one table per feature, are concatenated to v_0 and crossed by DCN-v2 layers with
-full matrices. Knows nothing about what u is used for.
+full matrices. Knows nothing about the use of u.
 """
 
 import torch

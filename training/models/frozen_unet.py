@@ -2,7 +2,7 @@
 
 The adapter's residuals enter the skips and the middle output, so everything before the decoder
 is the same with and without it: `encode` runs once, `decode` once per policy (reference and
-adapted). `decode(encode(·))` is bit-identical to the U-Net's own forward. Knows nothing about users.
+adapted). `decode(encode(·))` is bit-identical to the U-Net's own forward. Knows nothing about merchants.
 """
 
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from training.common.storage import load_pretrained
 DOWN_BLOCKS = ("CrossAttnDownBlock2D",) * 3 + ("DownBlock2D",)
 UP_BLOCKS = ("UpBlock2D",) + ("CrossAttnUpBlock2D",) * 3
 N_SKIPS = 12
-UNUSED_OPTIONS = (  # what SD 1.5 leaves unset and a ControlNet copy would not reproduce
+UNUSED_OPTIONS = (  # unset in SD 1.5; a ControlNet copy would not reproduce them
     "addition_embed_type",
     "class_embed_type",
     "encoder_hid_dim_type",
@@ -33,8 +33,8 @@ UNUSED_OPTIONS = (  # what SD 1.5 leaves unset and a ControlNet copy would not r
 class SharedText(AttnProcessor2_0):
     """Cross-attention to one text for several neighbours: its keys and values are computed once for all of them.
 
-    The queries (B, N, C) of B/G neighbours attend as one sequence (G, B/G·N, C), which is the same sum. With a text for
-    each (G = B) and in self-attention it is diffusers' own.
+    The queries (B, N, C) of B/G neighbours attend as one sequence (G, B/G·N, C), which is the same sum. With one text
+    for each (G = B), and in self-attention, it equals diffusers' own.
     """
 
     def __call__(
@@ -51,7 +51,7 @@ def share_text(model: UNet2DConditionModel | ControlNetModel) -> None:
 
 @dataclass(frozen=True)
 class Residuals:
-    """What the adapter adds to the U-Net: 12 skips and the middle output."""
+    """The adapter's additions to the U-Net: 12 skips and the middle output."""
 
     skips: tuple[Tensor, ...]  # 12 × (B, C_l, H_l, W_l)
     middle: Tensor  # (B, C, H, W)
@@ -106,7 +106,7 @@ def load_unet(directory: Path) -> UNet2DConditionModel:
 def encode(unet: UNet2DConditionModel, z_t: Tensor, t: Tensor, text: Tensor) -> Encoded:
     """Time embedding, the 12 encoder blocks and the middle block, of latents (B, C, S, S) at levels (B,).
 
-    `text` (G, 77, D) has a row for every B/G neighbours, which `share_text` must have been told.
+    `text` (G, 77, D) has a row for every B/G neighbours; G < B needs an earlier call of `share_text`.
     """
     time = unet.time_embedding(unet.get_time_embed(sample=z_t, timestep=t))  # (B, 4·C_0)
     h = unet.conv_in(z_t)
@@ -128,7 +128,7 @@ def decode(unet: UNet2DConditionModel, encoded: Encoded, residuals: Residuals | 
         n = len(block.resnets)
         skips, used = skips[:-n], skips[-n:]
         context = {"encoder_hidden_states": encoded.text} if _attends(block) else {}
-        size = skips[-1].shape[2:] if skips else None  # odd sides need the exact size back
+        size = skips[-1].shape[2:] if skips else None  # for odd sides, upsampling needs the exact size
         h = block(
             hidden_states=h,
             temb=encoded.time,

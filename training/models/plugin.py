@@ -1,6 +1,6 @@
 """PerFusionRM's plug-in for one CLIP tower: feature crossing and adaptive networks (Eq. 2, 4).
 
-Yields, for every Transformer layer, what is added to its attention output and to its feed-forward
+Gives, for every Transformer layer, the addition to its attention output and to its feed-forward
 output. Knows the number and width of the layers, nothing else about the tower.
 """
 

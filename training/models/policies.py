@@ -1,9 +1,9 @@
-"""What the objectives train: a noise prediction ε_θ, beside that of its frozen reference ε_ref.
+"""The policies that the objectives train: a noise prediction ε_θ, and that of a frozen reference ε_ref.
 
 AdaptedUNet is PerFusion's: a frozen U-Net and the personalised adaptive network. Its reference is the same U-Net
-without residuals on the prompt as it is, so that no second U-Net lies in memory, and one pass of the encoder serves
-both unless the adapter has a user prompt. TunedUNet is what SFT, Diffusion-DPO and SPO train: a U-Net, beside the
-frozen one it started from. It is shown users and ignores them. Neither knows objectives, data or noise schedules.
+without residuals, so no second U-Net lies in memory, and one pass of the encoder serves both. SFT, Diffusion-DPO and
+SPO train TunedUNet: a U-Net, with a frozen copy of its start as the reference. It accepts features and ignores them.
+Neither knows objectives, data or noise schedules.
 """
 
 import copy
@@ -53,7 +53,7 @@ class AdaptedUNet(nn.Module):
         *,
         with_reference: bool = True,
     ) -> Predicted:
-        """Of latents (B, C, S, S) at levels (B,); text (G, 77, D) and features (G, F), a row for B/G neighbours.
+        """For latents (B, C, S, S) at levels (B,); text (G, 77, D) and features (G, F), a row for B/G neighbours.
 
         One pass of the frozen encoder serves both.
         """
@@ -108,7 +108,7 @@ class TunedUNet(nn.Module):
         *,
         with_reference: bool = True,
     ) -> Predicted:
-        """Of latents (B, C, S, S) at levels (B,) with text (G, 77, D), whoever the user is."""
+        """For latents (B, C, S, S) at levels (B,) with text (G, 77, D); ignores the features."""
         with torch.no_grad():
             reference = self.of_reference(z_t, t, text) if with_reference else None
         return Predicted(self.without_user(z_t, t, text), reference)

@@ -39,7 +39,7 @@ class RewardConfig:
 
 
 class Injector:
-    """Hooks on one tower's layers; adds whatever `additions` holds at the time (Eq. 5)."""
+    """Hooks on one tower's layers; adds the current `additions` (Eq. 5)."""
 
     def __init__(self, layers: nn.ModuleList) -> None:
         self.layers = layers
@@ -64,7 +64,7 @@ class Injector:
 
     @contextmanager
     def adding(self, additions: list[tuple[Tensor, Tensor]]) -> Iterator[None]:
-        """Add these during one pass. Checkpointed layers run again in the backward pass, so theirs stay."""
+        """Adds these during one pass. Checkpointed layers run again in the backward pass, so theirs stay."""
         self.additions = additions
         yield
         if not any(getattr(layer, "gradient_checkpointing", False) for layer in self.layers):
@@ -74,7 +74,7 @@ class Injector:
 class PerFusionRM(nn.Module):
     """r(x, y, u) = cos(E_img(x; u), E_txt(y; u)), reported as exp(logit_scale)·r (Eq. 6).
 
-    The frozen backbone may be held in bfloat16: plug-ins, cosines and scores are float32 all the same.
+    The frozen backbone may be in bfloat16; plug-ins, cosines and scores are float32 in any case.
     """
 
     def __init__(self, clip: CLIPModel, schema: FeatureSchema, config: RewardConfig | None = None) -> None:
@@ -90,7 +90,7 @@ class PerFusionRM(nn.Module):
 
     def train(self, mode: bool = True) -> "PerFusionRM":
         super().train(mode)
-        self.clip.train(False)  # the frozen backbone keeps its evaluation behaviour
+        self.clip.train(False)  # the frozen backbone stays in evaluation mode
         for layer in (*self.clip.text_model.encoder.layers, *self.clip.vision_model.encoder.layers):
             layer.training = mode and layer.gradient_checkpointing  # or transformers would not checkpoint it
         return self

@@ -1,9 +1,9 @@
 """SPO's step-aware preference model (Liang et al., 2024): a CLIP that scores pictures of any denoising step.
 
-A PickScore-like `CLIPModel` whose vision tower is told the noise level: every LayerNorm of its layers becomes adaptive,
-norm(h)·(1 + γ(t)) + β(t) with γ and β zero at first, so that it starts as the CLIP it was made from. What it is shown
-is the picture that the generator predicts at that step (x̂_0 decoded), which is nearer to what CLIP knows than a
-noisy one. Knows CLIP and noise levels; neither U-Nets nor losses.
+A PickScore-like `CLIPModel` whose vision tower takes the noise level: every LayerNorm of its layers becomes adaptive,
+norm(h)·(1 + γ(t)) + β(t) with γ and β zero at first, so that it starts equal to its CLIP. Its input is the picture
+that the generator predicts at that step (x̂_0 decoded), which is nearer to CLIP's training pictures than a noisy one.
+Knows CLIP and noise levels; neither U-Nets nor losses.
 """
 
 from collections.abc import Iterator

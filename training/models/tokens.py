@@ -19,9 +19,9 @@ def encode(tokenizer: CLIPTokenizer, prompts: Sequence[str]) -> np.ndarray:
 
 
 def without_padding(input_ids: Tensor, eos_token_id: int) -> Tensor:
-    """The ids (B, T) up to the last text's end, (B, t): what follows cannot change a causal tower's pooled output.
+    """The ids (B, T) up to the last text's end, (B, t): later ids cannot change a causal tower's pooled output.
 
-    Short prompts padded to 77 tokens cost several times what they need. Texts without an end keep their length.
+    Padding short prompts to 77 tokens multiplies their cost. Texts without an end keep their length.
     """
     ends = input_ids == eos_token_id  # (B, T)
     if not bool(ends.any(1).all()):

@@ -1,1 +1,1 @@
-"""Reward models by name: their numbers, what each is built from, scores, and the preference table."""
+"""Reward models by name: recipes, how each is built, scores, training and evaluation."""

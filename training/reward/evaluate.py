@@ -4,10 +4,10 @@
     python -m training.reward.evaluate --data build/photos_test --model build/photos_run
 
 `--data` is a Parquet table of groups (training.data.table); `--model` a family, or the --out of a training of any
-reward model, whose backbone then comes from --weights. Prints, and with --out writes as JSON: MAP and GAUC, with the
-groups that had one class only and were dropped, and the same with every group's features given to another group
-(shuffled users: what is left does not depend on the merchant). Against what could be known on the simulated market:
-`python -m lab.preference.evaluate`.
+reward model, whose backbone then comes from --weights. Prints, and with --out writes as JSON: MAP and GAUC, the
+number of groups dropped because they have one class only, and MAP and GAUC with every group's features given to
+another group (shuffled users: the rest does not depend on the merchant). `python -m lab.preference.evaluate` adds the
+ceilings of the simulated market.
 """
 
 import argparse
@@ -58,7 +58,7 @@ def rankings(groups: GroupTensors, scores: dict[str, np.ndarray]) -> dict[str, A
 
 
 def model_in(folder: Path) -> Model:
-    """Which reward model lies in a training's folder.
+    """The reward model in a training's folder.
 
     Raises:
         ModelError: more than one.
@@ -76,7 +76,7 @@ def family_of(model: Path, weights: Path) -> FamilyPaths:
 
 
 def as_text(found: dict[str, Any]) -> str:
-    """For a reader."""
+    """The numbers as lines of text."""
     lines = [f"{'':<16} {'MAP':>6} {'GAUC':>6} {'groups':>7} {'dropped':>8}"]
     for name in ("own_users", "shuffled_users"):
         row = found[name]
@@ -85,7 +85,7 @@ def as_text(found: dict[str, Any]) -> str:
 
 
 def parser_of(description: str) -> argparse.ArgumentParser:
-    """What every evaluation of a reward model asks for."""
+    """The options of every evaluation of a reward model."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="table of groups")
     parser.add_argument("--model", type=Path, default=TINY, help="family, or a training (default: %(default)s)")
@@ -95,7 +95,7 @@ def parser_of(description: str) -> argparse.ArgumentParser:
 
 
 def write(found: dict[str, Any], out: Path | None) -> None:
-    """The numbers as JSON, where they are asked for."""
+    """Writes the numbers as JSON if a path is given."""
     if out:
         make_run_dir(out.parent)
         out.write_text(json.dumps(found, indent=1) + "\n")

@@ -1,4 +1,4 @@
-"""Every reward model by its name: what it is built from, what its loss is, and how it is saved.
+"""Every reward model by its name: how it is built, its loss, and how it is saved.
 
 Knows the networks and the objectives; no data, no loop.
 """
@@ -30,7 +30,7 @@ Objective = Callable[[Tensor, Tensor, Tensor], Tensor]  # (scores, selected, pre
 OBJECTIVES: Mapping[Model, Objective] = {
     **dict.fromkeys(VARIANTS, reward_cross_entropy),
     "aesthetics": rating_error,
-    "clip_h": reward_cross_entropy,  # only measured: nothing of it trains
+    "clip_h": reward_cross_entropy,  # only measured: none of its parameters train
     "imagereward": pairwise_cross_entropy,
     "hpsv1": reward_cross_entropy,
     "hpsv2": partial(pairwise_cross_entropy, ties=True),
@@ -40,17 +40,17 @@ OBJECTIVES: Mapping[Model, Objective] = {
 
 @dataclass(frozen=True)
 class Starts:
-    """What trainings start from; a model needs only its own."""
+    """The models that trainings start from; each reward model needs only its own."""
 
     clip: CLIPModel
     blip: ImageReward | None = None
 
 
 def build(recipe: RewardRecipe, starts: Starts, schema: FeatureSchema | None) -> nn.Module:
-    """The untrained model (pixels, input_ids, features) → (B, K); what trains has requires_grad.
+    """The untrained model (pixels, input_ids, features) → (B, K); parameters that train have requires_grad.
 
     Args:
-        schema: of the profiles; the baselines read none.
+        schema: of the profiles; the baselines need none.
 
     Raises:
         WeightsError: ImageReward without a BLIP to start from, or PerFusionRM without a schema.
@@ -109,7 +109,7 @@ def save(model: nn.Module, directory: Path) -> None:
 
 
 def load(model: Model, path: Path | None, starts: Starts, schema: FeatureSchema | None = None) -> nn.Module:
-    """What `save` wrote to `path`; None: as its training would begin.
+    """The model that `save` wrote to `path`; None: the model at the start of its training.
 
     `schema`, if given, must be the one that PerFusionRM was trained with.
 

@@ -1,7 +1,7 @@
 """How each reward model is trained: every number, and the recipes that work.
 
 A recipe is a function that returns a frozen RewardRecipe. `paper` is Appendix B.4 and the default of
-training.reward.train; `tiny` is what two CPU cores can do on the tiny family's pictures.
+training.reward.train; `tiny` is for two CPU cores and the tiny family's pictures.
 """
 
 from dataclasses import dataclass, replace
@@ -44,7 +44,7 @@ class RewardRecipe:
     seed: int = 0
 
     def config(self) -> RewardConfig:
-        """Of PerFusionRM or one of its ablations."""
+        """The configuration of PerFusionRM or one of its ablations."""
         return RewardConfig(
             VARIANTS[self.model], PluginShape(self.embed_dim, self.n_cross_layers, self.adaptive_hidden)
         )
@@ -60,7 +60,7 @@ def paper(model: Model = "perfusion_rm") -> RewardRecipe:
 
 
 def tiny(model: Model = "perfusion_rm") -> RewardRecipe:
-    """On the tiny CLIP: a short warm-up, a falling rate, and wider plug-ins than the towers' width suggests."""
+    """On the tiny CLIP: a short warm-up, a falling rate, and plug-ins that are wide for the towers' width."""
     plugins = RewardRecipe(
         model, steps=1_000, lr=1.5e-3, warmup_steps=100, decay=True, feature_dropout=0.02, embed_dim=32,
         adaptive_hidden=128, held_out=1_000, bf16=True,

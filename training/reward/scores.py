@@ -1,4 +1,4 @@
-"""What a reward model gives every candidate of every group.
+"""A reward model's scores of every candidate of every group.
 
 Knows the model and the groups; nothing about losses, optimizers or metrics.
 """
@@ -27,7 +27,7 @@ class RewardScorer:
 
     @classmethod
     def of(cls, family: FamilyPaths, name: Model = "perfusion_rm") -> "RewardScorer":
-        """A trained model that lies under its name where the family's PerFusionRM is, on the family's backbone."""
+        """The trained model at the family's path of PerFusionRM, under its name, on the family's backbone."""
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         clip = family.clip()
         schema = family.schema() if family.feature_schema.exists() else None
@@ -47,7 +47,7 @@ class RewardScorer:
 
     @torch.inference_mode()
     def all(self, groups: GroupTensors, features: np.ndarray | None = None, batch_size: int = 64) -> np.ndarray:
-        """Scores (N, K) with prompts as written and everybody's own features, or with these (N, F)."""
+        """Scores (N, K) with prompts as written and each group's own features, or with these (N, F)."""
         features = groups.features if features is None else features
         parts = np.array_split(np.arange(len(groups)), -(-len(groups) // batch_size))
         scores = [

@@ -43,13 +43,13 @@ from training.reward.recipes import MODELS, RewardRecipe, paper, tiny
 from training.reward.scores import RewardScorer
 
 RECIPES = {"paper": paper, "tiny": tiny}
-CHANGES = ("steps", "groups_per_batch", "accumulate", "lr", "seed", "held_out")  # what the command line may change
+CHANGES = ("steps", "groups_per_batch", "accumulate", "lr", "seed", "held_out")  # the command line may change these
 
 
 class Best:
-    """The trained parameters of the lowest held-out loss so far, and when; part of every checkpoint.
+    """The trained parameters of the lowest held-out loss so far, and their step; part of every checkpoint.
 
-    The loss and not GAUC, which of a thousand groups is too noisy to choose by.
+    The loss decides, not GAUC, which is too noisy on a thousand groups.
     """
 
     def __init__(self) -> None:
@@ -57,7 +57,7 @@ class Best:
         self.weights: dict[str, Tensor] = {}
 
     def offer(self, loss: float, step: int, parameters: Mapping[str, Tensor]) -> None:
-        """Keeps a copy if it is better."""
+        """Keeps a copy if the loss is lower."""
         if loss < self.loss:
             self.loss, self.step = loss, step
             self.weights = {name: value.detach().clone() for name, value in parameters.items()}
@@ -70,7 +70,7 @@ class Best:
 
 
 class Trained:
-    """What trains of a model, as part of a checkpoint: the frozen backbone is not saved with every one."""
+    """A model's trained part for a checkpoint, without the frozen backbone."""
 
     def __init__(self, parameters: Mapping[str, nn.Parameter]) -> None:
         self.parameters = parameters
@@ -85,7 +85,7 @@ class Trained:
 
 
 def prompt_counts(input_ids: np.ndarray) -> np.ndarray:
-    """How many of these prompts (N, 77) are the same as each, (N,): PickScore's num_example_per_prompt."""
+    """For each of these prompts (N, 77), how many equal it, (N,): PickScore's num_example_per_prompt."""
     _, same, counts = np.unique(input_ids, axis=0, return_inverse=True, return_counts=True)
     found: np.ndarray = counts[same.reshape(-1)]
     return found
@@ -166,16 +166,16 @@ class RewardTraining:
         self.model.train()
         self.optimizer.zero_grad()
         weights = torch.from_numpy(self.weights[rows] / self.weights[rows].mean())
-        told = torch.zeros(2, device=self.workers.device)  # sums over the groups: loss, hits
+        sums = torch.zeros(2, device=self.workers.device)  # over the groups: loss, hits
         for part in np.array_split(self.workers.share(np.arange(len(rows))), self.recipe.accumulate):
             if len(part):
-                told += self._backward(rows[part], wordings[part], features[part], weights[part], len(rows))
+                sums += self._backward(rows[part], wordings[part], features[part], weights[part], len(rows))
         self.workers.add_up_gradients(self.parameters.values())
-        self.workers.add_up([told])
+        self.workers.add_up([sums])
         norm = torch.nn.utils.clip_grad_norm_(self.parameters.values(), self.recipe.max_grad_norm)
         self.optimizer.step()
         self.schedule.step()
-        loss, hits = (told / len(rows)).tolist()
+        loss, hits = (sums / len(rows)).tolist()
         return {"loss": loss, "top_1": hits, "grad_norm": norm.item()}
 
     def _backward(
@@ -200,7 +200,7 @@ class RewardTraining:
         }
 
     def evaluate(self) -> tuple[float, Ranking]:
-        """Of the held-out groups, with everybody's own features: the loss, and MAP and GAUC."""
+        """On the held-out groups, with each group's own features: the loss, and MAP and GAUC."""
         self.model.eval()
         groups, scores = self.held_out, self.scorer.all(self.held_out)
         ranking = rank_metrics(scores, np.asarray(groups.selected), groups.there)
@@ -209,7 +209,7 @@ class RewardTraining:
         return self.objective(torch.tensor(scores[rows]), selected, present).mean().item(), ranking
 
     def measure(self, n: int) -> Mapping[str, float]:
-        """On the held-out groups every 100 steps, and keeps the best parameters by it."""
+        """Measures the held-out groups every 100 steps and keeps the best parameters."""
         if (n + 1) % 100 and n + 1 != self.recipe.steps:
             return {}
         loss, ranking = self.evaluate()
@@ -236,9 +236,10 @@ def train(
     out: Path,
     workers: Workers | None = None,
 ) -> RewardScorer:
-    """Trains (or resumes), saves what had the lowest held-out loss under out/<model>, and returns it.
+    """Trains (or resumes), saves the model of the lowest held-out loss under out/<model>, and returns it.
 
-    Because it was chosen by them, result.json's ranking flatters; training.reward.evaluate measures on others.
+    The held-out groups choose the model, so result.json's MAP and GAUC are biased upwards; training.reward.evaluate
+    measures on other groups.
     """
     workers = workers or Workers()
     run = RewardTraining(recipe, groups, starts, preprocess, workers)

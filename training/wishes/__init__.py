@@ -1,6 +1,6 @@
-"""What merchants wish for, learnt from picks: which phrases a candidate shows, and which phrases a profile favours.
+"""Preference weights from picks: which phrases a candidate shows, and which phrases a profile favours.
 
-tagging      which phrases of the vocabulary each candidate shows, read by the family's CLIP
+tagging      which phrases of the vocabulary each candidate shows, by the family's CLIP
 preferences  the preference weights: a choice model from profiles to the favour of every phrase
 train        both from any table of groups, by one command
 """

@@ -1,9 +1,9 @@
 """The preference weights: how much each profile favours each phrase, a choice model over tagged candidates.
 
 A conditional logit: the utility of a candidate is tags · W · profile, where a profile is its codes and their products
-two by two (taste lies in what two features say together), and one entry for the population average. It learns from
-what merchants picked beside what they passed over. Favours are in logits of a pick, centred within each kind. Knows
-groups and phrases; neither pixels nor who is asked about later.
+two by two (taste depends on pairs of features), and one entry for the population average. It is trained on picked
+candidates against the others of their group. Favours are in logits of a pick, centred within each kind. Knows groups
+and phrases, no pixels.
 """
 
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ from training.wishes.tagging import ABSENT
 
 WEIGHTS_FILE = "preferences.safetensors"
 DECAYS = (3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 1.0)  # weight decays to choose from; few groups need strong ones
-MOST_PRODUCTS = 10_000  # of the codes of two slots; more, and no two merchants would share one
+MOST_PRODUCTS = 10_000  # of the codes of two slots; with more, no two merchants would share one
 OF_AVERAGE = 0.01  # of the weight decay, for the population average
 LEAST_GROUPS = 10  # so that a tenth is one
 STEPS = 300  # of Adam, for each decay
@@ -61,10 +61,10 @@ class PreferenceWeights(nn.Module):
     def load(
         cls, directory: Path, schema: FeatureSchema | None = None, vocabulary: Vocabulary | None = None
     ) -> "PreferenceWeights":
-        """What `save` wrote.
+        """The weights that `save` wrote.
 
         Args:
-            schema, vocabulary: which they must be of, if given.
+            schema, vocabulary: if given, the weights must be of these.
 
         Raises:
             WeightsError: they cannot be read, or are of another schema or vocabulary.
@@ -86,7 +86,7 @@ def fit(
     """The weights of these groups, whose candidates show `tags` int64 (N, K, kinds).
 
     The weight decay is the one that predicts the picks of the last tenth of the groups best; the population average has
-    a hundredth of it. Groups that say nothing give weights of zero.
+    a hundredth of it. Groups without information give weights of zero.
 
     Raises:
         GroupError: there are too few groups.
@@ -106,7 +106,7 @@ def held_out_losses(model: PreferenceWeights, tags: np.ndarray, groups: GroupTen
 
 @dataclass(frozen=True)
 class _Choices:
-    """N groups: what was shown to whom, and what was picked. Merchants come back: their favours are computed once."""
+    """N groups with profiles, candidates and picks. A profile with several groups has its favours computed once."""
 
     places: Tensor  # (N, K, kinds) of what is shown in the flat favours of all profiles (U, V + 1); last: kind absent
     entries: Tensor  # (U, E) of the distinct profiles
@@ -136,7 +136,7 @@ class _Choices:
 
 
 def _choices(tags: np.ndarray, groups: GroupTensors, vocabulary: Vocabulary) -> tuple[_Choices, _Choices]:
-    """Of the groups that say something, and of the last tenth of them."""
+    """The groups with information, and the last tenth of them."""
     rows = groups.rows_with(negatives=True)
     if len(rows) < LEAST_GROUPS:
         raise GroupError(f"{len(rows)} groups have both a pick and what was passed over; {LEAST_GROUPS} are the least")
@@ -161,12 +161,12 @@ def rows_of(schema: FeatureSchema) -> tuple[int, ...]:
 
 
 def n_entries(n_rows: Sequence[int]) -> int:
-    """P, how long a profile is as a vector of zeros and ones, whose slots have so many codes."""
+    """P, the length of a profile as a vector of zeros and ones, for slots with these numbers of codes."""
     return sum(n_rows) + sum(n_rows[one] * n_rows[two] for one, two in _pairs(n_rows)) + 1
 
 
 def entries_of(features: Tensor, n_rows: Sequence[int]) -> Tensor:
-    """Where the vectors of profiles (N, F) are one: codes, products, the average; int64 (N, F + pairs + 1)."""
+    """The indices of the ones in profiles' vectors, (N, F): codes, products, average; int64 (N, F + pairs + 1)."""
     pairs = _pairs(n_rows)
     columns = [features[:, slot] for slot in range(len(n_rows))]
     products = [columns[one] * n_rows[two] + columns[two] for one, two in pairs]

@@ -1,7 +1,7 @@
-"""Which phrases of a vocabulary each candidate of a group shows, so that picks say something about phrases.
+"""Which phrases of a vocabulary each candidate of a group shows, so that picks give information about phrases.
 
-The family's CLIP reads it from the pictures, and no label is needed: the category is the one whose text lies nearest
-to the picture, and of every other kind it is the phrase whose text, beside that category, lies nearest.
+The family's CLIP finds them from the pictures, and no label is needed: the category is the one whose text is nearest
+to the picture; of every other kind it is the phrase whose text, together with that category, is nearest.
 
 Tags are int64 (N, K, kinds), the place of the phrase among its kind's, ABSENT where a garment has none.
 """

@@ -2,14 +2,14 @@
 
     python -m training.wishes.train --data TABLE --out build/wishes
 
-The family's CLIP reads which phrases of phrases.json every candidate shows (no labels are needed), and a choice model
-learns from the picks which of them each profile favours. What it needs of a family is `reward/`, `phrases.json` and
-`feature_schema.json`. Tags are kept in build/prepared, so the same command again is quick. `--out` gets
+The family's CLIP finds which phrases of phrases.json every candidate shows (no labels are needed), and a choice model
+learns from the picks which of them each profile favours. It needs a family's `reward/`, `phrases.json` and
+`feature_schema.json`. Tags are kept in build/prepared, so a repeated command is quick. `--out` gets
 
     preferences/   the weights, a part of the family: cp -rT build/wishes/preferences FAMILY/preferences
-    picks.json     what held-out picks cost by profile, and by the population average alone
+    picks.json     the cross-entropy of held-out picks by profile, and by the population average alone
 
-A kind of phrases is a choice: one with a single phrase is never wished for, so give "belted" its "beltless".
+A kind needs at least two phrases: a kind's only phrase never becomes a wish, so "belted" needs "beltless".
 """
 
 import argparse
@@ -35,10 +35,10 @@ from training.wishes.tagging import tags_by_clip
 
 
 def train(data: Path, family: FamilyPaths, out: Path) -> PreferenceWeights:
-    """Fits the weights of a table's picks, and writes them with what they predict.
+    """Fits the weights to a table's picks, and writes them with the cross-entropy of held-out picks.
 
     Raises:
-        InputError: something does not fit together; before long work wherever it can be seen.
+        InputError: the table and the family do not fit together; raised before long work where possible.
     """
     make_run_dir(out)
     vocabulary = check(data, family)
@@ -55,7 +55,7 @@ def train(data: Path, family: FamilyPaths, out: Path) -> PreferenceWeights:
 
 
 def check(data: Path, family: FamilyPaths) -> Vocabulary:
-    """The family's vocabulary, if wishes can be learnt from this table.
+    """The family's vocabulary, if this table can train preference weights.
 
     Raises:
         GroupError: not a table.
@@ -92,7 +92,7 @@ def check_schema(found: FeatureSchema, wanted: FeatureSchema, data: Path) -> Non
 
 
 def tags_of(groups: GroupTensors, family: FamilyPaths, vocabulary: Vocabulary) -> np.ndarray:
-    """What candidates show, read once for these pictures, this vocabulary and this CLIP."""
+    """The candidates' tags, computed once for these pictures, this vocabulary and this CLIP."""
     clip = family.clip()
     how = (groups.selected.shape, vocabulary, fingerprint(clip), family.preprocess(clip).settings)
     digest = hashlib.sha256(repr(how).encode())
@@ -104,7 +104,7 @@ def tags_of(groups: GroupTensors, family: FamilyPaths, vocabulary: Vocabulary) -
 
 
 def predicted(model: PreferenceWeights, tags: np.ndarray, groups: GroupTensors) -> dict[str, float]:
-    """What the picks of held-out groups cost, by profile and by the population average, in nats a group."""
+    """The cross-entropy of held-out groups' picks by profile and by the population average, in nats a group."""
     alike = replace(groups, features=np.zeros_like(groups.features))
     by_profile = held_out_losses(model, tags, groups)
     average = held_out_losses(fit(tags, alike, model.vocabulary), tags, alike)
@@ -116,7 +116,7 @@ def predicted(model: PreferenceWeights, tags: np.ndarray, groups: GroupTensors) 
 
 
 def verdict(picks: dict[str, float]) -> str:
-    """Whether the picks of held-out groups tell merchants apart, for a reader."""
+    """Whether profiles predict held-out picks better than the population average, as lines of text."""
     gain, error = picks["gain"], picks["standard_error"]
     costs = f"{picks['by_profile']:.3f} by profile, {picks['by_average']:.3f} by the population average"
     line = f"{picks['held_out_groups']} held-out groups, nats a group: {costs}; gain {gain:.3f} ± {error:.3f}"

@@ -1,1 +1,1 @@
-"""What the feedback service's logic meets as ports: groups of the generation service, and records in SQL."""
+"""Implements the feedback service's ports: groups of the generation service, and records in SQL."""

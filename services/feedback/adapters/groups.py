@@ -1,6 +1,6 @@
-"""Groups as the generation service tells of them over gRPC.
+"""Groups from the generation service over gRPC.
 
-Knows its messages; deadlines, traces and errors are the runtime's work. Does not know what a group is checked for.
+Knows its messages; the runtime handles deadlines, traces and errors. Does not know the checks on a group.
 """
 
 import grpc

@@ -1,6 +1,6 @@
 """Feedback in SQL: one row a request id, written once, then marked when Kafka has it.
 
-Knows the table. Does not know which picks are believed, when an event is sent, or which database it is.
+Knows the table. Does not know which picks are valid, when an event is sent, or which database it is.
 """
 
 from dataclasses import asdict

@@ -1,1 +1,1 @@
-"""What the generation service's logic meets as ports: other services over gRPC, SQL, and the object store."""
+"""Implements the generation service's ports: other services over gRPC, SQL, and the object store."""

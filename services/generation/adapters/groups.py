@@ -1,4 +1,4 @@
-"""Groups in SQL, seen only once their round is done. It knows tables and pages; not pictures' bytes or messages."""
+"""Groups in SQL, visible only once their round is done. It knows tables and pages; not pictures' bytes or messages."""
 
 from collections.abc import Sequence
 from dataclasses import asdict

@@ -1,7 +1,7 @@
 """Pictures in an object store, named by their content: file:// on one machine, s3:// in the cluster, through fsspec.
 
-It knows where bytes lie, not which group a picture belongs to. fsspec blocks, so every call runs in a thread, and
-whoever waits for it does so for a bounded time.
+It knows the place of bytes, not the group of a picture. fsspec blocks, so every call runs in a thread, and every wait
+for it has a time limit.
 """
 
 import asyncio
@@ -18,11 +18,11 @@ from services.runtime.errors import DeadlineExceeded, Unavailable
 
 
 class FsspecPictures(Pictures):
-    """Each picture is a file that its content names."""
+    """Each picture is a file named by its content."""
 
     def __init__(self, url: str, *, timeout_s: float) -> None:
         self._timeout_s = timeout_s
-        # Threads of its own: a store that hangs must not hold up whoever else needs a thread.
+        # Threads of its own: a store that hangs must not block other work that needs a thread.
         self._threads = ThreadPoolExecutor(8, thread_name_prefix="object-store")
         self._fs: Any
         self._fs, root = fsspec.core.url_to_fs(url)

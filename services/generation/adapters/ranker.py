@@ -1,6 +1,6 @@
 """The ranking service over gRPC.
 
-It knows its messages; deadlines, traces and errors are the runtime's work. What scores are for, others know.
+It knows its messages; the runtime handles deadlines, traces and errors. It does not know the scores' use.
 """
 
 from collections.abc import Sequence

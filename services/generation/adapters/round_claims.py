@@ -1,4 +1,4 @@
-"""Claims on rounds in SQL, so that one request makes one group, whatever is repeated, raced or cut off.
+"""Claims on rounds in SQL, so that one request makes one group under repeats, races and interruptions.
 
 A round is claimed, worked on under a lease that its owner renews, and ends as "done" or is abandoned. It knows the
 rounds table and clocks; not how a group is made.
@@ -55,7 +55,7 @@ class SqlRoundClaims(RoundClaims):
         """Takes a round whose lease ran out. Returns the row as it is now, if it is still there."""
         this = rounds.c.request_id == row["request_id"]
         expired = this & (rounds.c.lease_until_us < self._clock()) & (rounds.c.state != "done")
-        # What was only running begins anew, on the release in service; what is stored keeps the one that made it.
+        # A round that was only running restarts on the release in service; a stored one keeps the release that made it.
         release = case((rounds.c.state == "running", row["release"]), else_=rounds.c.release)
         lease = {"owner": row["owner"], "lease_until_us": row["lease_until_us"]}
         await connection.execute(update(rounds).where(expired).values(release=release, **lease))

@@ -27,7 +27,7 @@ rounds = Table(
     Column("release", BigInteger, nullable=False),
     # "running": being made. "stored": made and kept, its event not yet acknowledged. "done": clients may see it.
     Column("state", String(8), nullable=False),
-    # Who works on it, and until when that is believed without a renewal; "" when nobody does.
+    # The call that works on it, and when its lease ends without a renewal; "" when no call works on it.
     Column("owner", String(36), nullable=False),
     Column("lease_until_us", BigInteger, nullable=False),
     # The serialized GroupGenerated, stored in the group's transaction so that it can be sent (again) after a crash.

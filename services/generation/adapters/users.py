@@ -1,6 +1,6 @@
 """The user embedding service over gRPC.
 
-It knows its messages; deadlines, traces and errors are the runtime's work. What vectors are for, others know.
+It knows its messages; the runtime handles deadlines, traces and errors. It does not know the vectors' use.
 """
 
 import grpc
@@ -34,7 +34,7 @@ class GrpcUsers(Users):
         embedding, phrases = answer.embedding, release.manifest.in_use.phrases
         if embedding.release != release.number:  # never mix vectors of one release with models of another
             raise Unavailable(_NAME, f"answered with release {embedding.release}, not {release.number}")
-        if len(embedding.favours) != phrases:  # favours are told apart by their place in the vocabulary
+        if len(embedding.favours) != phrases:  # a favour's phrase follows from its place in the vocabulary
             raise Unavailable(_NAME, f"answered with {len(embedding.favours)} favours for {phrases} phrases")
         return User(
             reward_text=np.asarray(embedding.reward_text_user, np.float32),

@@ -1,1 +1,1 @@
-"""What the ranking service's logic meets as ports: the user embedding service, and the reward model in Triton."""
+"""Implements the ranking service's ports: the user embedding service, and the reward model in Triton."""

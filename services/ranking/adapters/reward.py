@@ -1,7 +1,7 @@
 """The reward model as it runs in Triton.
 
 Knows the two towers' names and tensors (model_repository/reward_*/config.pbtxt) and each release's tokenizer. Does not
-know what the embeddings are for.
+know the embeddings' use.
 """
 
 import numpy as np
@@ -17,7 +17,7 @@ MODELS = (TEXT_MODEL, IMAGE_MODEL)
 
 
 class TritonRewardModel(RewardModel):
-    """Asks in batches that the models accept, and names the release in every call."""
+    """Calls the models in batches that they accept, and names the release in every call."""
 
     def __init__(self, models: Models, max_batch: int) -> None:
         self._models = models

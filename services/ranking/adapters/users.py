@@ -1,6 +1,6 @@
 """The user embedding service over gRPC.
 
-Knows its messages; deadlines, traces and errors are the runtime's work. Does not know what the vectors are for.
+Knows its messages; the runtime handles deadlines, traces and errors. Does not know the vectors' use.
 """
 
 import grpc

@@ -1,1 +1,1 @@
-"""What the user embedding service's logic meets as ports: profiles in SQL, and the user encoder in Triton."""
+"""Implements the user embedding service's ports: profiles in SQL, and the user encoder in Triton."""

@@ -1,31 +1,23 @@
-"""Drawing for measurements: a picture is its own prompt's, user's and noise's; PMG's weights; the judges."""
-
-from collections.abc import Mapping
-from pathlib import Path
-from types import SimpleNamespace
+"""Drawing for measurements: a picture is its own prompt's, merchant's and noise's, and so are its wishes."""
 
 import numpy as np
 import pytest
 import torch
 
 from contract.feature_schema import FeatureSchema
-from lab.generation import pmg
-from lab.generation.artist import Artist, Drawing, choice_noise_of
+from contract.limits import SAMPLERS as SERVED
+from contract.wishes import wishes
+from lab.generation.artist import SAMPLERS, Artist, Drawing, choice_noise_of, for_each, for_unknown
 from lab.generation.splits import Rounds, Size
-from lab.generation.worth import READS_USER, REWARDS, SCORES, Judges
-from lab.market.attributes import complete
-from lab.market.merchants import merchant
+from lab.market.merchants import FEATURE_SCHEMA
 from lab.market.prompts import vocabulary
-from lab.market.rounds import Round
 from lab.pretraining.random_family import make_loud
 from training.models.adaptive_network import PersonalisedAdaptiveNetwork
 from training.models.family import FamilyPaths
 from training.models.policies import AdaptedUNet, TunedUNet
-from training.reward.baselines.aesthetics import Aesthetics
-from training.reward.baselines.pickscore import PickScore
-from training.reward.models import save
-from training.wishes.preferences import wish
+from training.wishes.preferences import PreferenceWeights, n_entries, rows_of
 
+SIZE = Size(merchants=2, prompts=3, candidates=3, pool=2)
 HOW = Drawing(steps=3, batch_size=2)
 PROMPTS = ("dress,red", "red,bell sleeves", "dress")
 
@@ -48,25 +40,6 @@ def test_a_picture_does_not_know_its_neighbours(personal: Artist) -> None:
         assert np.abs(alone[0].astype(int) - together[n]).max() <= 1  # sums in another order
 
 
-def test_a_choice_follows_from_the_starting_noise() -> None:
-    start = torch.randn(500, 4, 8, 8, generator=torch.Generator().manual_seed(1))
-    noise = choice_noise_of(start, 43)
-    assert noise.shape == (500, 43) and torch.equal(choice_noise_of(start[7:8], 43)[0], noise[7])
-    assert abs(noise.mean() - np.euler_gamma) < 0.03 and abs(noise.std() - np.pi / 6**0.5) < 0.03
-
-
-def test_every_step_is_told_the_choices_of_its_pictures(personal: Artist, monkeypatch: pytest.MonkeyPatch) -> None:
-    told: list[torch.Tensor] = []
-    draw = personal.policy.forward
-    monkeypatch.setattr(
-        personal.policy, "forward", lambda *args, **how: told.append(how["choice_noise"]) or draw(*args, **how)
-    )
-    start = torch.randn(1, 2, 4, 8, 8, generator=torch.Generator().manual_seed(1))
-    personal.draw(personal.states(PROMPTS[:1]), torch.tensor([[1, 1, 0, 2]]), start, "one")
-    expected = choice_noise_of(start[0], 1)
-    assert len(told) == HOW.steps and all(torch.equal(noise, expected) for noise in told)
-
-
 def test_only_an_adapter_draws_for_its_user(personal: Artist, family: FamilyPaths) -> None:
     unet = family.unet()
     plain = Artist(TunedUNet(unet, unet), family, HOW)
@@ -76,87 +49,83 @@ def test_only_an_adapter_draws_for_its_user(personal: Artist, family: FamilyPath
         assert np.array_equal(one, other) is same
 
 
-class Told:
-    """A CLIP that agrees with pictures as told, by weight: d_keywords rises, d_prompt falls."""
-
-    def __init__(self, family: FamilyPaths, cosines: Mapping[bool, list[float]]) -> None:
-        self.family, self.cosines, self.calls = family, cosines, 0
-
-    def clip_score(self, images: np.ndarray, input_ids: np.ndarray) -> np.ndarray:
-        weights = len(pmg.WEIGHTS)
-        of_keywords, weight = self.calls < weights, self.calls % weights
-        self.calls += 1
-        return np.full(len(images), 100 * self.cosines[of_keywords][weight])
-
-
-@pytest.mark.parametrize(
-    ("cosines", "expected"),
-    [({True: [0.1, 0.1, 0.1], False: [0.3, 0.2, 0.1]}, 0.0), ({True: [0.1, 0.3, 0.9], False: [0.3, 0.3, 0.2]}, 1.0)],
-)
-def test_keywords_weigh_as_clip_agrees(
-    family: FamilyPaths, monkeypatch: pytest.MonkeyPatch, cosines: Mapping[bool, list[float]], expected: float
-) -> None:
+def test_pictures_are_drawn_by_the_samplers_that_are_served(family: FamilyPaths) -> None:
+    assert set(SAMPLERS) == set(SERVED)
     unet = family.unet()
-    artist = Artist(TunedUNet(unet, unet), family, HOW)
-    rounds = Rounds.of("seen", Size(merchants=2, prompts=5, candidates=2, pool=4))
-    drawn: list[torch.Tensor] = []
-    real = artist.draw
-    monkeypatch.setattr(artist, "draw", lambda text, *rest: drawn.append(text) or real(text, *rest))
-    noise = rounds.noise(0, (4, 8, 8), 2)
-    pictures = pmg.draw_with_keywords(artist, Told(family, cosines), rounds, noise)
-    assert pictures.shape == (2, 5, 2, 16, 16, 3)
-    by_weight, last = drawn[:-1], drawn[-1]
-    torch.testing.assert_close(last, by_weight[pmg.WEIGHTS.index(expected)])
-
-
-def test_keywords_are_what_the_picks_of_a_history_share() -> None:
-    """Bell sleeves were picked in each of six rounds, and everything else at random."""
-    rng = np.random.default_rng(0)
-    rounds = []
-    for n in range(6):
-        garments = [complete({"category": "dress", "sleeve": "long", "sleeve_style": "puff"}, rng) for _ in range(5)]
-        garments[n % 5]["sleeve_style"] = "bell"
-        selected = np.arange(5) == n % 5
-        rounds.append(Round(merchant(1), {"category": "dress"}, "dress", garments, np.zeros(5), selected))
-    favours = pmg.discriminative(rounds)
-    phrases = vocabulary().phrases
-    assert phrases[int(np.argmax(favours))] == ("sleeve_style", "bell sleeves") and favours.max() > 3
-    assert favours[phrases.index(("sleeve_style", "straight sleeves"))] == 0  # never shown
-    assert wish(vocabulary(), "dress,long sleeves", favours, 1, pmg.LEAST) == ["bell sleeves"]
-    assert (pmg.discriminative([]) == 0).all()
+    noise = torch.randn(1, 1, 4, 8, 8, generator=torch.Generator().manual_seed(1))
+    drawn = []
+    for sampler in SAMPLERS:
+        artist = Artist(TunedUNet(unet, unet), family, Drawing(sampler, steps=3))
+        drawn.append(artist.draw(artist.states(PROMPTS[:1]), torch.zeros(1, 4, dtype=torch.long), noise, sampler))
+    assert all(pictures.std() > 0 for pictures in drawn)
+    assert not np.array_equal(drawn[0], drawn[1])
 
 
 @pytest.fixture
-def judges(family: FamilyPaths, tmp_path: Path) -> Judges:
-    clip = family.clip()
-    save(Aesthetics(clip), tmp_path / "aesthetic")
-    save(PickScore(family.clip()), tmp_path / "pickscore")
-    paths = (tmp_path / "aesthetic", tmp_path / "pickscore", family.perfusion_rm)
-    trained = dict(zip(REWARDS, paths, strict=True))
-    return Judges.of(family, Path("training/weights/tiny/recogniser"), clip, trained)
+def plain(family: FamilyPaths) -> Artist:
+    unet = family.unet()
+    return Artist(TunedUNet(unet, unet), family, HOW)
 
 
-def test_judges_are_read_from_the_preference_tables_folders(judges: Judges) -> None:
-    assert list(REWARDS) == ["aesthetic", "pickscore", "perfusion_rm"]
-    pictures = np.random.default_rng(0).integers(0, 255, (3, 16, 16, 3), dtype=np.uint8)
-    cosine = judges.clip_score(pictures, np.zeros((3, 77), np.int64)) / 100
-    assert (np.abs(cosine) <= 1).all()
-    scores = judges.scorers["pickscore"].model.clip.logit_scale.exp().item()
-    assert scores > 0 and set(judges.scorers) == set(SCORES)
+@pytest.fixture(scope="module")
+def rounds() -> Rounds:
+    return Rounds.of("seen", SIZE)
 
 
-def test_what_everybody_is_shown_is_scored_as_if_drawn_for_each(judges: Judges, schema: FeatureSchema) -> None:
-    rng = np.random.default_rng(0)
-    given, prompts = np.array([[0, 2], [2, 1], [0, 1]]), ("dress", "dress,red", "bell sleeves")
-    features = np.stack(
-        [[rng.integers(1, f.n_rows) for f in schema.features for _ in range(f.n_slots)]] * 2 + [[0] * 4]
-    )
-    rounds = SimpleNamespace(given=given, prompts=prompts, features=features)
-    pool = rng.integers(0, 255, (3, 2, 16, 16, 3), dtype=np.uint8)  # (N, K, H, W, 3)
-    shared, own = judges.scores(rounds, pool), judges.scores(rounds, pool[given])
-    for name in SCORES:
-        assert shared[name].shape == (3, 2, 2)
-        np.testing.assert_allclose(shared[name], own[name], rtol=1e-4, err_msg=name)
-    assert set(judges.scores(rounds, pool, READS_USER)) == {"perfusion_rm"}
-    same_prompt = own["perfusion_rm"][0, 0], own["perfusion_rm"][2, 0]  # and pictures, for another merchant
-    assert not np.allclose(*same_prompt)
+@pytest.fixture(scope="module")
+def preferences() -> PreferenceWeights:
+    """Of the market's profiles, at random: clear for some phrases and not for others."""
+    schema = FeatureSchema.from_json(FEATURE_SCHEMA)
+    torch.manual_seed(0)
+    weights = torch.randn(n_entries(rows_of(schema)), len(vocabulary().phrases)) * 0.05
+    return PreferenceWeights(schema, vocabulary(), weights)
+
+
+def test_the_noise_of_a_candidates_choices_follows_from_its_starting_noise() -> None:
+    start = torch.randn(500, 4, 8, 8, generator=torch.Generator().manual_seed(1))
+    noise = np.stack([choice_noise_of(one, 43) for one in start])
+    assert noise.shape == (500, 43) and np.array_equal(choice_noise_of(start[7].clone(), 43), noise[7])
+    assert len({row.tobytes() for row in noise}) == 500
+    assert abs(noise.mean() - np.euler_gamma) < 0.03 and abs(noise.std() - np.pi / 6**0.5) < 0.03  # Gumbel's
+
+
+def test_every_candidate_is_drawn_with_its_own_wishes(
+    plain: Artist, rounds: Rounds, preferences: PreferenceWeights, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[str] = []
+    states = plain.states
+    monkeypatch.setattr(plain, "states", lambda prompts: read.extend(prompts) or states(prompts))
+    noise = rounds.noise(0, plain.latent_shape, 3)
+    pictures = for_each(plain, rounds, noise, preferences)
+    assert pictures.shape == (2, 3, 3, 16, 16, 3)
+    favours, expected = preferences.of(rounds.features), []
+    for m, row in enumerate(rounds.given):
+        for n in row:
+            for start in noise[n]:
+                chosen = wishes(vocabulary(), rounds.prompts[n], favours[m], choice_noise_of(start, len(favours[m])))
+                expected.append(",".join([rounds.prompts[n], *chosen]))
+    assert read == expected and len(set(expected)) > len({(m, n) for m in range(2) for n in range(3)})
+
+
+def test_the_same_noise_is_the_same_picture_alone_or_in_a_group(
+    plain: Artist, rounds: Rounds, preferences: PreferenceWeights
+) -> None:
+    noise = rounds.noise(0, plain.latent_shape, 3)
+    together = for_each(plain, rounds, noise, preferences)
+    for k in range(3):
+        alone = for_each(plain, rounds, noise[:, k : k + 1], preferences)
+        assert np.abs(alone[:, :, 0].astype(int) - together[:, :, k]).max() <= 1  # sums in another order
+
+
+def test_without_preferences_a_unet_draws_the_same_for_everybody(plain: Artist, rounds: Rounds) -> None:
+    noise = rounds.noise(0, plain.latent_shape, 2)
+    pictures, pool = for_each(plain, rounds, noise), for_unknown(plain, rounds, noise)
+    assert pictures.shape == (2, 3, 2, 16, 16, 3) and pool.shape == (len(rounds.prompts), 2, 16, 16, 3)
+    assert np.abs(pictures.astype(int) - pool[rounds.given]).max() <= 1
+
+
+def test_favours_of_zero_wish_for_nothing(plain: Artist, rounds: Rounds, preferences: PreferenceWeights) -> None:
+    noise = rounds.noise(0, plain.latent_shape, 2)
+    silent = PreferenceWeights(preferences.schema, preferences.vocabulary)
+    drawn = (for_each(plain, rounds, noise, which).astype(int) for which in (silent, None))
+    assert np.abs(np.subtract(*drawn)).max() <= 1

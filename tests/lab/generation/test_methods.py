@@ -15,7 +15,7 @@ from training.data.groups import GroupTensors
 from training.generator.recipes import GeneratorRecipe, tiny
 from training.models.family import FamilyPaths
 from training.models.frozen_unet import load_unet
-from training.models.policies import AdaptedUNet
+from training.models.policies import AdaptedUNet, TunedUNet
 
 CHAIN = CHAINS["perfusion"]
 
@@ -36,14 +36,16 @@ def test_a_chain_goes_on_from_what_it_left_and_refuses_what_is_stale(
     groups = GroupTensors(schema, features, selected, ids, latents=latents)
     for n in range(1, len(CHAIN) + 1):
         assert not is_trained(tmp_path, CHAIN[:n], 0, "base")
-        train_last(CHAIN[:n], groups, None, family, tmp_path, 0, "base")  # type: ignore[arg-type]  # nobody wishes here
+        train_last(CHAIN[:n], groups, family, tmp_path, 0, "base")
         assert is_trained(tmp_path, CHAIN[:n], 0, "base") and not is_trained(tmp_path, CHAIN[:n], 1, "base")
     aligned = folder(tmp_path, ("dpo",), 0) / "unet"
     assert left_by(CHAIN, tmp_path, 0) == (aligned, folder(tmp_path, CHAIN, 0) / "adapter")
     assert left_by(CHAIN[:1], tmp_path, 0) == (aligned, None)
     policy = policy_of("perfusion", family, tmp_path, 0)
-    assert isinstance(policy, AdaptedUNet) and not policy.network.silent
+    plus = policy_of("perfusion_plus", family, tmp_path, 0)
+    assert isinstance(policy, AdaptedUNet)
     assert fingerprint(policy.unet) == fingerprint(load_unet(aligned)) != fingerprint(family.unet())
+    assert isinstance(plus, TunedUNet) and fingerprint(plus.unet) == fingerprint(policy.unet)  # its taste is in words
     with pytest.raises(ModelError, match="other data, weights or recipes made it"):
         is_trained(tmp_path, CHAIN, 0, "other base")
     monkeypatch.setattr(methods, "recipe_of", lambda chain, seed: replace(one_step(chain, seed), kappa=1.0))

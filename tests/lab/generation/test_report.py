@@ -1,4 +1,4 @@
-"""Measuring generators: rounds, what pictures are worth, the report's shares and pictures."""
+"""The report on generators: shares between DPO and the best, what seeds share, and cells that do not belong."""
 
 import json
 from dataclasses import replace
@@ -7,14 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lab.generation.methods import CHAINS, METHODS
 from lab.generation.report import METRICS, REWARD_METRICS, report, table
-from lab.generation.splits import CATEGORIES, TRAINED_MERCHANTS, Rounds, Size
-from lab.generation.table import chains_of, drawings_of
-from lab.generation.worth import diversity, prompt_accuracy, true_utility
-from lab.market.attributes import ABSENT, KINDS, complete, to_indices
-from lab.market.prompts import parse
-from lab.market.taste import utility
+from lab.generation.splits import CATEGORIES, Rounds, Size
+from lab.generation.worth import true_utility
+from lab.market.attributes import complete, to_indices
 from training.common.errors import ModelError
 from training.common.resampling import Resampler, interval
 
@@ -42,71 +38,6 @@ def cell(rounds: Rounds, shown: np.ndarray, rng: np.random.Generator) -> dict[st
     return {**MADE, "shown": shown, "sheet": sheet, **scores}
 
 
-def test_splits_share_prompts_and_differ_in_merchants(rounds: Rounds) -> None:
-    others = {split: Rounds.of(split, SIZE) for split in ("unseen", "shuffled", "permuted", "validation")}
-    numbers = {name: {int(who.user_id.split("-")[1]) for who in r.merchants} for name, r in others.items()}
-    assert max(int(who.user_id.split("-")[1]) for who in rounds.merchants) < TRAINED_MERCHANTS <= min(numbers["unseen"])
-    assert not numbers["validation"] & numbers["unseen"]
-    for name in ("shuffled", "permuted"):
-        assert np.array_equal(others[name].given, rounds.given)
-    assert np.array_equal(others["permuted"].features, rounds.features)
-    assert others["unseen"].prompts == rounds.prompts != others["validation"].prompts
-    permuted = others["permuted"].prompts
-    assert permuted != rounds.prompts and [parse(p) for p in permuted] == [parse(p) for p in rounds.prompts]
-    assert len(rounds.prompts) == SIZE.pool * len(CATEGORIES)
-    assert all(len(set(row)) == SIZE.prompts for row in rounds.given)
-
-
-def test_pairs_share_prompts_of_their_categories_and_change_places_when_shuffled(rounds: Rounds) -> None:
-    shuffled = Rounds.of("shuffled", SIZE)
-    for m, who in enumerate(rounds.merchants):
-        other = rounds.merchants[m ^ 1]
-        assert shuffled.merchants[m].user_id == other.user_id
-        assert np.array_equal(rounds.given[m], rounds.given[m ^ 1])
-        same = who.features["main_category"] == other.features["main_category"]
-        assert (rounds.categories[m] == who.features["main_category"]).sum() == (4 if same else 2)
-    with pytest.raises(ModelError, match="in pairs; got 5"):
-        Size(merchants=5)
-    with pytest.raises(ModelError, match="a pool of 12 or more"):
-        Size(pool=11)
-
-
-def test_noise_belongs_to_the_prompt(rounds: Rounds) -> None:
-    two, eight = (rounds.noise(0, (4, 8, 8), k) for k in (2, 8))
-    assert np.array_equal(two, eight[:, :2]) and not np.array_equal(two, rounds.noise(1, (4, 8, 8), 2))
-
-
-def test_worth_is_what_is_shown(rounds: Rounds) -> None:
-    rng = np.random.default_rng(0)
-    shown = shown_for(rounds, rng, 2)
-    assert (prompt_accuracy(rounds, shown) == 1).all()
-    garment = complete(rounds.asked[rounds.given[2, 3]], np.random.default_rng(7))
-    shown[2, 3, 1] = to_indices(garment)
-    expected = utility(rounds.merchants[2], garment, rounds.asked[rounds.given[2, 3]])
-    assert true_utility(rounds, shown)[2, 3, 1] == expected
-    asked = [KINDS.index(kind) for kind in rounds.asked[rounds.given[0, 0]]]
-    shown[0, 0, 0, asked[-1]] = (shown[0, 0, 0, asked[-1]] + 1) % 2
-    assert prompt_accuracy(rounds, shown)[0, 0, 0] == 1 - 1 / len(asked)
-
-
-def test_diversity_counts_the_kinds_that_differ() -> None:
-    group = np.full((1, 1, 3, len(KINDS)), ABSENT, np.int8)
-    group[..., :4] = 0
-    assert diversity(group)[0, 0] == 0
-    group[0, 0, 2, 0] = 1  # differs from both others in one of four kinds
-    assert diversity(group)[0, 0] == pytest.approx((0 + 1 / 4 + 1 / 4) / 3)
-
-
-def test_every_method_has_its_chain_and_beginnings_come_first() -> None:
-    assert CHAINS.keys() == set(METHODS)
-    levels = chains_of(METHODS)
-    assert levels[0] == [("dpo",), ("spo",), ("unet_sft",)] and ("dpo", "sft", "group") in levels[2]
-    assert all(chain[:-1] in levels[n - 1] for n in (1, 2) for chain in levels[n])
-    cells = drawings_of(METHODS, ("seen", "permuted"))
-    assert ("seen", "wishes") in cells and ("best", "dpo") in cells
-    assert [m for split, m in cells if split == "permuted"] == ["perfusion", "perfusion_plus", "dpo"]
-
-
 def test_the_report_puts_dpo_at_nought_and_the_best_at_one(rounds: Rounds, tmp_path: Path) -> None:
     (tmp_path / "drawn").mkdir()
     pool = Rounds.of("seen", SIZE)
@@ -117,7 +48,7 @@ def test_the_report_puts_dpo_at_nought_and_the_best_at_one(rounds: Rounds, tmp_p
         dpo = many[rounds.given][:, :, :2]
         of_best = true_utility(rounds, many[rounds.given])
         best = np.take_along_axis(many[rounds.given], of_best.argmax(-1)[:, :, None, None], axis=2).repeat(2, axis=2)
-        for method, shown in (("dpo", dpo), ("perfusion", best), ("wishes", best)):
+        for method, shown in (("dpo", dpo), ("perfusion", best), ("perfusion_plus", best)):
             np.savez(tmp_path / "drawn" / f"seen-{method}-{seed}.npz", **cell(rounds, shown, rng))
         np.savez(tmp_path / "drawn" / f"permuted-perfusion-{seed}.npz", **cell(rounds, best, rng))
     found = report(tmp_path, SIZE)
@@ -135,10 +66,12 @@ def test_the_report_puts_dpo_at_nought_and_the_best_at_one(rounds: Rounds, tmp_p
     shuffled = found["splits"]["shuffled"]["rows"]
     assert shuffled["dpo"]["true_utility"]["mean"] == pytest.approx(dpo["true_utility"]["mean"])  # as much to others
     assert shuffled["perfusion"]["true_utility"]["mean"] < perfusion["true_utility"]["mean"]
-    assert "wishes" not in seen["rows"] and seen["wishes"]["taste_captured"]["mean"] == pytest.approx(1)
+    assert seen["rows"]["perfusion_plus"]["taste_captured"]["mean"] == pytest.approx(1)
+    assert seen["rows"]["perfusion_plus"]["win_rate_vs"]["perfusion"]["mean"] == 0.5  # the same pictures
     assert found["phrase_order"]["perfusion"]["true_utility"]["absolute"]["mean"] == 0
     groups = found["groups_trained_on"]
-    assert groups["perfusion"] > groups["dpo"] > groups["sd"] == 0
+    assert groups["perfusion"] > groups["dpo"] == groups["perfusion_plus"] > groups["sd"] == 0
+    assert set(found["notes"]) >= {"pmg", "perfusion_plus"}
     assert {"contact_sheet.png", "true_utility.png"} <= {p.name for p in tmp_path.iterdir()}
     assert "beats DPO" in table(found)
 

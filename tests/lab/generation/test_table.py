@@ -9,16 +9,19 @@ import numpy as np
 import pytest
 
 from lab.generation import table
-from lab.generation.methods import CHAINS, Method, folder, stamp
+from lab.generation.artist import Artist
+from lab.generation.methods import CHAINS, METHODS, Method, folder, policy_of, stamp
 from lab.generation.splits import Rounds, Size
 from lab.generation.worth import READS_USER, REWARDS, SCORES, Judges
 from lab.jobs import Job
 from lab.market.attributes import KINDS
+from lab.recogniser.recogniser import JUDGE
 from training.common.errors import ModelError
 from training.models.family import TINY, FamilyPaths
 from training.reward.baselines.aesthetics import Aesthetics
 from training.reward.baselines.pickscore import PickScore
 from training.reward.models import save
+from training.wishes.preferences import PreferenceWeights
 
 SIZE = Size(merchants=2, prompts=3, candidates=2, pool=2, best_of=3)
 
@@ -27,16 +30,16 @@ SIZE = Size(merchants=2, prompts=3, candidates=2, pool=2, best_of=3)
 def bench(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """A bench whose perfusion_plus is the release; of its judges only the recogniser and PerFusionRM are trained."""
     family, work = FamilyPaths.under(TINY), tmp_path_factory.mktemp("generation")
-    *before, last = (folder(work / "runs", CHAINS["perfusion_plus"][:n], 0) for n in (1, 2))
-    for target, link in ((family.backbone, before[0] / "unet"), (family.adapter, last / "adapter")):
-        link.parent.mkdir(parents=True)
-        link.symlink_to(target.resolve())
+    aligned = folder(work / "runs", CHAINS["perfusion_plus"], 0) / "unet"
+    aligned.parent.mkdir(parents=True)
+    aligned.symlink_to(family.backbone.resolve())
+    preferences = PreferenceWeights.load(family.preferences, family.schema(), family.vocabulary())
     clip = family.clip()
     save(Aesthetics(clip), work / "aesthetic")
     save(PickScore(family.clip()), work / "pickscore")
     trained = dict(zip(REWARDS, (work / "aesthetic", work / "pickscore", family.perfusion_rm), strict=True))
-    judges = Judges.of(family, TINY / "recogniser", clip, trained)
-    made_with = {"base": "base", "judged_by": judges.fingerprint()}
+    judges = Judges.of(family, JUDGE, clip, trained)
+    made_with = {"base": "base", "judged_by": judges.fingerprint(), "preferences": preferences}
     return SimpleNamespace(work=work, runs=work / "runs", family=family, size=SIZE, judges=judges, **made_with)
 
 
@@ -62,11 +65,31 @@ def test_a_personal_cell_is_drawn_for_each_and_kept_with_what_made_it(bench: Any
     assert not np.array_equal(*cell["shown"])
     assert not any(name.startswith("shuffled") for name in cell)
     assert table._is_drawn(bench, "unseen", "perfusion_plus", 0)
-    for name in ("base", "judged_by"):
-        other = SimpleNamespace(**vars(bench) | {name: "other weights"})
+    others = PreferenceWeights(bench.preferences.schema, bench.preferences.vocabulary)
+    for name, weights in (("base", "other weights"), ("judged_by", "other weights"), ("preferences", others)):
+        other = SimpleNamespace(**vars(bench) | {name: weights})
         with pytest.raises(ModelError, match="unseen-perfusion_plus-0.npz was drawn by another training"):
             table._is_drawn(other, "unseen", "perfusion_plus", 0)
     assert not list((bench.work / "drawn").glob("*.unfinished"))
+
+
+def test_wishes_say_which_pictures_are_personal(bench: Any) -> None:
+    """On one U-Net: without preferences everybody is shown the same."""
+    rounds = Rounds.of("seen", SIZE)
+    artist = Artist(policy_of("perfusion_plus", bench.family, bench.runs, 0), bench.family)
+    personal, same = (table.drawn_for(bench, artist, method, rounds, 0) for method in ("perfusion_plus", "dpo"))
+    assert personal.shape == (2, 3, 2, 64, 64, 3) and same.shape == (len(rounds.prompts), 2, 64, 64, 3)
+    assert not np.array_equal(*personal)  # of one pair, whose prompts and noise are the same
+
+
+def test_every_method_has_its_chain_and_beginnings_come_first() -> None:
+    assert CHAINS.keys() == set(METHODS)
+    levels = table.chains_of(METHODS)
+    assert levels[0] == [("dpo",), ("spo",), ("unet_sft",)] and ("dpo", "sft", "group") in levels[2]
+    assert all(chain[:-1] in levels[n - 1] for n in (1, 2) for chain in levels[n])
+    cells = table.drawings_of(METHODS, ("seen", "permuted"))
+    assert ("seen", "perfusion_plus") in cells and ("best", "dpo") in cells
+    assert [m for split, m in cells if split == "permuted"] == ["perfusion", "perfusion_plus", "dpo"]
 
 
 def test_the_best_of_many_is_drawn_for_the_whole_pool(bench: Any) -> None:

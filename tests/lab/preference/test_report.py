@@ -9,7 +9,6 @@ import pytest
 from lab.preference.report import RoundsWithTruth, measure, report, table
 from training.common.errors import ModelError
 from training.common.metrics import group_auc
-from training.common.resampling import Resampler, interval
 
 G, K, USERS = 300, 5, 40
 
@@ -43,19 +42,6 @@ def test_the_ceilings_have_the_shares_nought_and_one(test_set: RoundsWithTruth) 
     assert found["ceilings"]["no_user"] < found["ceilings"]["features"] < found["ceilings"]["full"]
     assert found["ceilings"]["full"] == group_auc(test_set.truth["full"], test_set.selected).mean()
     assert (found["groups"], found["dropped_groups"]) == (G, 2)
-
-
-def test_an_interval_covers_users_and_seeds(test_set: RoundsWithTruth) -> None:
-    sample = Resampler(test_set.users, draws=2_000)
-    rng = np.random.default_rng(1)
-    same = np.repeat(rng.normal(0, 1, (1, G)), 5, axis=0)
-    by_users = interval(*sample.mean(same))
-    bounds = 1.96 * np.std([same[0][test_set.users == user].sum() for user in range(USERS)]) * USERS**0.5 / G
-    assert by_users["high"] - by_users["low"] == pytest.approx(2 * bounds, rel=0.2)
-    assert by_users["mean"] == same.mean()
-    apart = same + np.array([-2, -1, 0, 1, 2])[:, None]
-    by_both = interval(*sample.mean(apart))
-    assert by_both["high"] - by_both["low"] > 2 * (by_users["high"] - by_users["low"])
 
 
 def test_a_lead_is_drawn_in_pairs(test_set: RoundsWithTruth) -> None:

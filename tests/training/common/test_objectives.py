@@ -17,6 +17,7 @@ from training.common.objectives import (
     rating_error,
     reward_cross_entropy,
     set_plackett_luce,
+    step_preference,
 )
 
 KAPPA = 3.0
@@ -211,3 +212,13 @@ def test_ratings_aim_at_ten_and_one() -> None:
     selected = torch.tensor([[True, False, False], [True, False, False]])
     present = torch.tensor([[True, True, True], [True, True, False]])
     assert torch.equal(rating_error(scores, selected, present), torch.tensor([0.0, 40.5]))
+
+
+def test_ratios_beyond_the_clip_teach_nothing() -> None:
+    winner, loser = torch.tensor([0.02, 0.3], requires_grad=True), torch.tensor([-0.03, -0.4], requires_grad=True)
+    loss = step_preference(winner, loser, beta=10.0, clip=0.1)
+    low, high = math.log(0.9), math.log(1.1)
+    expected = [math.log1p(math.exp(-10 * (0.02 + 0.03))), math.log1p(math.exp(-10 * (high - low)))]
+    assert loss.tolist() == pytest.approx(expected, rel=1e-5)
+    loss.sum().backward()
+    assert winner.grad[0] < 0 < loser.grad[0] and winner.grad[1] == loser.grad[1] == 0

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from contract.errors import FeatureError
 from contract.feature_schema import FeatureSchema
 from training.data.prepare import decode, prepare, shuffled
 from training.data.table import Candidate, Group, TableError, write_table
@@ -68,7 +67,8 @@ def test_what_cannot_be_used_is_counted_by_its_reason(
         "empty prompt": 1,
     }
     assert report["without_selection"] == 1
-    assert report["unknown_values"]["style"] == 3
+    assert report["missing"] == {"style": 2, "audience": 3, "years_open": 3}
+    assert report["unknown"] == {"style": 1}
     assert "left out: 2 groups, a picture that cannot be decoded" in capsys.readouterr().out
 
 
@@ -84,12 +84,17 @@ def test_the_same_table_is_prepared_once(tmp_path: Path, schema: FeatureSchema, 
     assert len(list((tmp_path / "cache").iterdir())) == 2
 
 
-def test_an_unknown_feature_is_an_error_that_names_it(
-    tmp_path: Path, schema: FeatureSchema, family: FamilyPaths
+def test_what_a_profile_has_beyond_the_schema_is_left_out_and_counted(
+    tmp_path: Path, schema: FeatureSchema, family: FamilyPaths, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    write_table(tmp_path / "table", [pair("g1", shoe_size=9)], schema)
-    with pytest.raises(FeatureError, match="group g1: unknown feature 'shoe_size'"):
-        prepare(tmp_path / "table", tmp_path / "cache", family.reward_tokenizer(), 16)
+    rows = [pair("g1", shoe_size=9, style="luxury"), pair("g2", shoe_size=8, audience=["teen", "office", "party"])]
+    write_table(tmp_path / "table", rows, schema)
+    groups = prepare(tmp_path / "table", tmp_path / "cache", family.reward_tokenizer(), 16)
+    assert groups.features.tolist() == [[2, 0, 0, 0], [0, 1, 2, 0]]  # as the service encodes them
+    told = capsys.readouterr().out
+    assert "shoe_size: something unknown in 2 groups, left out" in told
+    assert "audience: something unknown in 1 groups, left out" in told  # more values than there are slots
+    assert "no style in 1 groups" in told and "style: something unknown" not in told
 
 
 def test_a_table_without_a_usable_group_is_an_error(tmp_path: Path, schema: FeatureSchema, family: FamilyPaths) -> None:

@@ -2,116 +2,179 @@
 
 import json
 import shutil
+import sys
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+import onnxruntime
 import pytest
-from tokenizers import Tokenizer
 
-from training.common.errors import ModelError, WeightsError
+from contract.errors import InputError, VocabularyError
+from contract.feature_schema import Feature, FeatureSchema
+from contract.release import ModelFiles, read_release
+from lab.pretraining.random_family import make_loud
+from training.common.errors import WeightsError
+from training.exporting import export
 from training.exporting.errors import ContractError, ExportError
-from training.exporting.export import export_family
+from training.exporting.export import ModelJob, export_family, export_one, main
 from training.exporting.graphs import BUILDERS
 from training.exporting.release import Repository, sha256
+from training.exporting.write_contracts import write_contracts
 from training.models.family import FamilyPaths
+from training.models.reward_model import PerFusionRM
 
-COMMITTED = Path(__file__).parents[2] / "model_repository"
-SIZES = {  # the test family's in place of the tiny family's
-    "[ 77, 64 ]": "[ 77, 12 ]",
-    "[ 64, 64, 3 ]": "[ 16, 16, 3 ]",
-    "[ 112 ]": "[ 24 ]",
-    "[ 224 ]": "[ 24 ]",
-    "[ 96 ]": "[ 8 ]",
-    "[ 9 ]": "[ 4 ]",
-    "[ 43 ]": "[ 1 ]",  # an adapter without user prompt
-}
+COMMITTED = Path("model_repository").absolute()
+pytestmark = pytest.mark.timeout(900)  # seven real exports in processes of their own, beside whatever else runs
 
 
 @pytest.fixture(scope="module")
 def exported(family: FamilyPaths, tmp_path_factory: pytest.TempPathFactory) -> Repository:
     """All seven models of the smallest family."""
     root = tmp_path_factory.mktemp("repository")
-    for model in BUILDERS:
-        (root / model).mkdir()
-        (root / model / "config.pbtxt").write_text(_resized((COMMITTED / model / "config.pbtxt").read_text()))
-    repository = Repository(root)
-    assert export_family(family, repository, processes=2) == 1
-    return repository
+    write_contracts(family, COMMITTED, root)
+    assert export_family(family, Repository(root), processes=2) == 1
+    return Repository(root)
 
 
-def _resized(config: str) -> str:
-    for committed, ours in SIZES.items():
-        config = config.replace(committed, ours)
-    return config
+@pytest.fixture
+def copied(exported: Repository, tmp_path: Path) -> Repository:
+    """The same, for a test to add to."""
+    shutil.copytree(exported.root, tmp_path / "repository")
+    return Repository(tmp_path / "repository")
+
+
+def linked(repository: Repository, old: int, new: int) -> set[str]:
+    """Models that two releases share."""
+    files = {model: [repository.model_dir(model, n) / "model.onnx" for n in (old, new)] for model in BUILDERS}
+    return {model for model, (one, other) in files.items() if one.samefile(other)}
+
+
+def stand_in(jobs: list[ModelJob], _: int) -> dict[str, ModelFiles]:
+    """In place of an export, for tests of what happens around it: only the user encoder is real."""
+    for job in jobs:
+        if job.model != "user_encoder":
+            job.into.mkdir(parents=True)
+            (job.into / "model.onnx").write_text(job.model)
+    real = {job.model: export_one(job)[0] for job in jobs if job.model == "user_encoder"}
+    return real | {
+        job.model: ModelFiles({"model.onnx": "…"}, 0.0, 1e-4, job.fingerprint) for job in jobs if job.model not in real
+    }
+
+
+def nothing(*_: object) -> dict[str, ModelFiles]:
+    raise AssertionError("nothing may be exported")
+
+
+def of_schema(family: FamilyPaths, schema: FeatureSchema, root: Path) -> FamilyPaths:
+    """The family with reward plug-ins of another schema, without adapter and preferences."""
+    schema.write(root / "feature_schema.json")
+    make_loud(PerFusionRM(family.clip(), schema)).save(root / "perfusion_rm")
+    absent = {"adapter": root / "absent", "preferences": root / "absent"}
+    own = {"feature_schema": root / "feature_schema.json", "perfusion_rm": root / "perfusion_rm"}
+    return replace(family, **own, **absent)
 
 
 def test_every_model_is_there_and_within_its_tolerance(exported: Repository) -> None:
     manifest = exported.current()
-    assert manifest is not None and set(manifest["models"]) == set(BUILDERS)
-    for model, entry in manifest["models"].items():
-        assert entry["max_abs_error"] <= entry["tolerance"]
-        assert [p.name for p in exported.model_dir(model, 1).iterdir()] == list(entry["files"])
+    assert manifest is not None and set(manifest.models) == set(BUILDERS)
+    for model, entry in manifest.models.items():
+        assert entry.max_abs_error <= entry.tolerance
+        found = {path.name: sha256(path) for path in exported.model_dir(model, 1).iterdir()}
+        assert found == entry.files
 
 
-def test_the_manifest_says_what_services_need(exported: Repository, family: FamilyPaths) -> None:
-    manifest = exported.current()
-    assert manifest is not None
-    sizes = {"image_size_px": 16, "latent_channels": 4, "latent_size": 8, "text_tokens": 77}
-    widths = {
-        "text_width": 12,
-        "generator_user_width": 24,
-        "reward_user_width": 24,
-        "reward_width": 8,
-        "choice_width": 1,
-        "feature_slots": 4,
-    }
-    assert sizes.items() <= manifest.items() and widths.items() <= manifest.items()
-    scale = family.clip().logit_scale.exp().item()
-    assert manifest["reward_logit_scale"] == pytest.approx(scale, rel=1e-3)
-    assert manifest["scheduler"]["beta_schedule"] == "scaled_linear"
-    assert set(manifest["defaults"]) == {"guidance_scale", "adapter_scale", "num_steps", "scheduler"}
-    weights = manifest["weights"]
-    assert "adapter/adapter.safetensors" in weights
-    drawing = family.backbone_files / "diffusion_pytorch_model.safetensors"
-    assert weights["backbone/diffusion_pytorch_model.safetensors"] == sha256(drawing)
-    assert not any(name.startswith("pipeline/unet/") for name in weights), "the backbone draws, not the pipeline's"
+def test_what_is_exported_is_read_as_a_release(exported: Repository, family: FamilyPaths) -> None:
+    release = read_release(exported.release_dir(1))
+    assert release.number == 1 and release.manifest == exported.current()
+    assert release.feature_schema == family.schema() and release.vocabulary == family.vocabulary()
+    sizes = release.sizes
+    assert (sizes.image_size_px, sizes.latent_channels, sizes.latent_size, sizes.text_tokens) == (16, 4, 8, 77)
+    assert (sizes.text_width, sizes.reward_width) == (12, 8)
+    assert release.tokenizer_file.is_file() and release.reward_tokenizer_file.is_file()
 
 
-def test_the_tokenizer_cuts_and_pads_by_itself(exported: Repository, family: FamilyPaths) -> None:
-    tokenizer = Tokenizer.from_file(str(exported.release_dir(1) / "tokenizer.json"))
-    for prompt in ("", "dress,red", "dress," * 200):
-        ids = family.tokenizer()(prompt, padding="max_length", truncation=True, max_length=77)["input_ids"]
-        assert tokenizer.encode(prompt).ids == ids
+def test_the_exported_user_encoder_reads_no_features_beyond_those_in_use(exported: Repository) -> None:
+    path = exported.model_dir("user_encoder", 1) / "model.onnx"
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    features = np.zeros((2, 32), np.int64)
+    features[:, :4] = [[1, 1, 0, 2], [2, 2, 3, 4]]
+    expected = session.run(None, {"features": features})
+    features[:, 4:] = 99
+    for found, wanted in zip(session.run(None, {"features": features}), expected, strict=True):
+        np.testing.assert_array_equal(found, wanted)
+    favours = dict(zip([output.name for output in session.get_outputs()], expected, strict=True))["favours"]
+    assert favours[0].any() and not np.allclose(*favours)
 
 
 def test_an_unchanged_family_is_not_exported_again(exported: Repository, family: FamilyPaths) -> None:
     assert export_family(family, exported, processes=1) == 1
 
 
-def test_a_family_that_does_not_fit_leaves_the_old_release_in_service(
-    exported: Repository, family: FamilyPaths, tmp_path: Path
-) -> None:
-    shutil.copytree(exported.root, tmp_path / "repository")
-    repository = Repository(tmp_path / "repository")
-    config = repository.root / "text_encoder" / "config.pbtxt"
-    config.write_text(config.read_text().replace("[ 77, 12 ]", "[ 77, 13 ]"))
+def test_a_family_that_does_not_fit_leaves_the_old_release_in_service(copied: Repository, family: FamilyPaths) -> None:
+    config = copied.root / "text_encoder" / "config.pbtxt"
+    config.write_text(config.read_text().replace("dims: 12", "dims: 13"))
     with pytest.raises(ContractError, match=r"hidden FP32\[77,12\]"):
-        export_family(family, repository, processes=1)
-    current = repository.current()
-    assert current is not None and current["release"] == 1
-    assert json.loads((repository.release_dir(1) / "feature_schema.json").read_text())["version"] == 1
+        export_family(family, copied, processes=1)
+    current = copied.current()
+    assert current is not None and current.release == 1
+    assert json.loads((copied.release_dir(1) / "feature_schema.json").read_text())["version"] == 1
 
 
-def test_other_phrases_make_a_release_of_the_same_models(
-    exported: Repository, family: FamilyPaths, tmp_path: Path
+def test_other_phrases_make_a_release_of_the_same_models_but_the_one_that_tells_their_favours(
+    copied: Repository, family: FamilyPaths, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shutil.copytree(exported.root, tmp_path / "repository")
-    repository = Repository(tmp_path / "repository")
+    monkeypatch.setattr(export, "_export_all", stand_in)
     (tmp_path / "phrases.json").write_text('[{"kind": "hem", "phrases": ["raw hem"]}]')
-    assert export_family(replace(family, phrases=tmp_path / "phrases.json"), repository, processes=1) == 2
-    assert "raw hem" in (repository.release_dir(2) / "phrases.json").read_text()
-    files = [[repository.model_dir(model, n) / "model.onnx" for n in (1, 2)] for model in BUILDERS]
-    assert all(one.samefile(other) for one, other in files)
+    others = replace(family, phrases=tmp_path / "phrases.json", preferences=tmp_path / "absent")
+    assert export_family(others, copied, processes=1) == 2
+    assert "raw hem" in (copied.release_dir(2) / "phrases.json").read_text()
+    assert linked(copied, 1, 2) == set(BUILDERS) - {"user_encoder"}
+    manifest = copied.current()
+    assert manifest is not None and manifest.in_use.phrases == 1
+    assert manifest.sizes == read_release(copied.release_dir(1)).sizes  # and so both can be in service
+
+
+def test_a_release_of_one_feature_more_lies_beside_the_old_one(
+    copied: Repository,
+    family: FamilyPaths,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(export, "_export_all", stand_in)
+    more = FeatureSchema((*family.schema().features, Feature("region", "categorical", ("north", "south"))), 2)
+    assert export_family(of_schema(family, more, tmp_path), copied, processes=1) == 2
+    old, new = (read_release(copied.release_dir(n)) for n in (1, 2))
+    assert (old.feature_schema, new.feature_schema) == (family.schema(), more)
+    assert (old.manifest.in_use.feature_slots, new.manifest.in_use.feature_slots) == (4, 5)
+    assert old.sizes == new.sizes
+    assert all(copied.model_dir(model, n).is_dir() for model in BUILDERS for n in (1, 2))
+    assert "removed" not in capsys.readouterr().out
+
+
+def test_a_schema_larger_than_the_contract_is_refused_with_the_remedy_before_anything_is_exported(
+    copied: Repository, family: FamilyPaths, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(export, "_export_all", nothing)
+    added = tuple(Feature(f"feature {n}", "categorical", ("yes", "no")) for n in range(29))
+    large = FeatureSchema((*family.schema().features, *added))
+    told = "feature_slots: this family uses 33, config.pbtxt has room for 32; it needs a repository of its own"
+    with pytest.raises(ContractError, match=rf"{told} \(training\.exporting\.write_contracts\)"):
+        export_family(of_schema(family, large, tmp_path), copied, processes=1)
+    assert copied.current() == read_release(copied.release_dir(1)).manifest
+
+
+def test_an_old_release_that_nobody_can_read_is_retired(
+    copied: Repository, family: FamilyPaths, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(export, "_export_all", stand_in)
+    (copied.release_dir(1) / "manifest.json").write_text('{"release": 1, "choice_width": 43}')
+    assert export_family(family, copied, processes=1) == 2
+    assert "release 1 removed: " in capsys.readouterr().out
+    assert not any(copied.model_dir(model, 1).exists() for model in BUILDERS)
+    current = copied.current()
+    assert current is not None and current.release == 2
 
 
 def test_a_missing_component_is_named_before_anything_is_exported(
@@ -124,45 +187,51 @@ def test_a_missing_component_is_named_before_anything_is_exported(
         with pytest.raises(WeightsError, match=told):
             export_family(replace(family, pipeline=tmp_path / "pipeline", backbone=backbone), exported, processes=1)
     current = exported.current()
-    assert current is not None and current["release"] == 1
+    assert current is not None and current.release == 1
 
 
 @pytest.mark.parametrize(
-    ("name", "text", "told"),
+    ("name", "text", "error", "told"),
     [
-        ("defaults", '{"scheduler": "heun"}', "scheduler is 'heun'"),
-        ("defaults", '{"num_steps": 200}', "num_steps is 200, not a number from 1 to 100"),
-        ("defaults", '{"guidance_scale": NaN}', "guidance_scale is nan"),
-        ("defaults", '{"adapter_scale": "much"}', "adapter_scale is 'much'"),
-        ("defaults", '{"steps": 20}', r"unknown settings \['steps'\]"),
-        ("defaults", '["ddim"]', "holds a list, not a dict"),
-        ("phrases", '[{"kind": "hem", "phrases": ["raw hem"],}]', "phrases.json cannot be read"),
-        ("phrases", '[{"kind": "hem"}]', "entry 0 is not"),
-        ("phrases", '[{"kind": "hem", "phrases": []}]', "entry 0: kind is one text, phrases are one or more"),
-        ("phrases", '[{"kind": "hem", "phrases": ["raw hem"], "only_with": ["dress"]}]', "only_with has lists"),
+        ("defaults", '{"sampler": "heun"}', ExportError, "defaults.json: sampler is 'heun'"),
+        ("phrases", '[{"kind": "hem", "phrases": ["raw hem"],}]', VocabularyError, "phrases.json cannot be read"),
+        ("phrases", '[{"kind": "hem"}]', VocabularyError, "phrases.json: entry 0 is not"),
     ],
 )
 def test_files_that_services_could_not_read_are_refused_before_anything_is_exported(
-    exported: Repository, family: FamilyPaths, tmp_path: Path, name: str, text: str, told: str
+    exported: Repository,
+    family: FamilyPaths,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    text: str,
+    error: type[InputError],
+    told: str,
 ) -> None:
+    monkeypatch.setattr(export, "_export_all", nothing)
     (tmp_path / f"{name}.json").write_text(text)
-    with pytest.raises((ExportError, ModelError), match=told):
+    with pytest.raises(error, match=told):
         export_family(replace(family, **{name: tmp_path / f"{name}.json"}), exported, processes=1)
     current = exported.current()
-    assert current is not None and current["release"] == 1
+    assert current is not None and current.release == 1
 
 
 def test_only_what_changed_is_exported_into_the_next_release(
-    exported: Repository, family: FamilyPaths, tmp_path: Path
+    copied: Repository, family: FamilyPaths, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shutil.copytree(exported.root, tmp_path / "repository")
-    repository = Repository(tmp_path / "repository")
-    config = repository.root / "text_encoder" / "config.pbtxt"
+    monkeypatch.setattr(export, "_export_all", stand_in)
+    config = copied.root / "text_encoder" / "config.pbtxt"
     config.write_text(config.read_text() + "# changed\n")
-    assert export_family(family, repository, processes=1) == 2
-    linked = [
-        model
-        for model in BUILDERS
-        if (repository.model_dir(model, 1) / "model.onnx").samefile(repository.model_dir(model, 2) / "model.onnx")
-    ]
-    assert set(BUILDERS) - set(linked) == {"text_encoder"}
+    assert export_family(family, copied, processes=1) == 2
+    assert linked(copied, 1, 2) == set(BUILDERS) - {"text_encoder"}
+
+
+def test_the_command_says_in_one_line_why_it_refuses(
+    exported: Repository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["export", "--weights", str(tmp_path / "nowhere"), "--repository"]
+    for repository, told in ((exported.root, "nowhere/pipeline is missing"), (tmp_path, "config.pbtxt is missing")):
+        monkeypatch.setattr(sys, "argv", [*command, str(repository)])
+        assert main() == 1
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith("export refused: ") and told in line

@@ -9,11 +9,10 @@ from torch import Tensor, nn
 from transformers import CLIPModel
 
 from contract.feature_schema import FeatureSchema
-from training.exporting.tensor_contract import Contract, TensorSpec
 from training.exporting.errors import ContractError, NumericalError
-from training.exporting.graphs import RewardText, TextStates
+from training.exporting.graphs import RewardText
 from training.exporting.onnx_file import export_onnx, verify
-from training.models.family import FamilyPaths
+from training.exporting.tensor_contract import Contract, TensorSpec
 from training.models.preprocess import Preprocess
 from training.models.reward_model import PerFusionRM, RewardConfig
 
@@ -63,12 +62,6 @@ def test_one_output_of_several_that_is_not_finite_at_one_size_is_refused(tmp_pat
     contract = Contract("two", 8, LINEAR.inputs, outputs)
     with pytest.raises(NumericalError, match="two: ONNX Runtime differs from torch by inf"):
         export_onnx(FineThenBroken(), contract, draw, tmp_path / "model.onnx")
-
-
-def test_text_states_are_the_pipelines(family: FamilyPaths) -> None:
-    encoder = family.text_encoder()
-    ids = torch.randint(0, 200, (2, 77))
-    assert torch.equal(TextStates(encoder)(ids), encoder(ids)[0])
 
 
 def test_resizing_survives_the_export(tmp_path: Path) -> None:

@@ -6,10 +6,11 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from training.exporting.tensor_contract import Contract, TensorSpec, check_graph, read_contract
+from contract import tensors
 from training.exporting.errors import ContractError
 from training.exporting.graphs import BUILDERS, SOURCES
 from training.exporting.manifest import tensor_sizes
+from training.exporting.tensor_contract import Contract, TensorSpec, check_graph, read_contract
 
 REPOSITORY = Path(__file__).parents[3] / "model_repository"
 CONTRACT = Contract("m", 32, (TensorSpec("x", "FP32", (2,)),), (TensorSpec("y", "INT64", (1,)),))
@@ -27,12 +28,12 @@ def test_a_contract_is_committed_for_every_model_that_is_exported() -> None:
     assert {path.parent.name for path in REPOSITORY.glob("*/config.pbtxt")} == set(BUILDERS) == set(SOURCES)
 
 
-def test_the_committed_contracts_agree_with_each_other() -> None:
-    contracts = {model: read_contract(REPOSITORY, model) for model in BUILDERS}
-    sizes = tensor_sizes(contracts)
-    assert sizes["text_tokens"] == 77 and (sizes["reward_user_width"], sizes["generator_user_width"]) == (224, 112)
-    user = [spec.shape for spec in contracts["user_encoder"].outputs]
-    assert user == [(224,), (224,), (112,)]
+def test_the_committed_contracts_agree_with_each_other_and_are_padded_to_the_maxima() -> None:
+    sizes = tensor_sizes({model: read_contract(REPOSITORY, model) for model in BUILDERS})
+    assert sizes.text_tokens == 77
+    assert (sizes.feature_slots, sizes.phrases) == (tensors.FEATURE_SLOTS, tensors.PHRASES)
+    assert sizes.generator_user_width == tensors.GENERATOR_USER_WIDTH
+    assert sizes.reward_user_width == tensors.REWARD_USER_WIDTH
 
 
 def test_the_denoisers_contract_is_the_architectures() -> None:
@@ -42,11 +43,21 @@ def test_the_denoisers_contract_is_the_architectures() -> None:
         "timestep INT64[1]",
         "text FP32[77,64]",
         "negative_text FP32[77,64]",
-        "user FP32[112]",
+        "user FP32[256]",
         "guidance FP32[1]",
         "adapter_scale FP32[1]",
-        "choice_noise FP32[43]",
         "noise FP32[4,8,8]",
+    ]
+
+
+def test_the_user_encoder_says_what_a_profile_stands_for_and_what_it_favours() -> None:
+    contract = read_contract(REPOSITORY, "user_encoder")
+    assert [str(spec) for spec in (*contract.inputs, *contract.outputs)] == [
+        "features INT64[32]",
+        "reward_text_user FP32[512]",
+        "reward_image_user FP32[512]",
+        "generator_user FP32[256]",
+        "favours FP32[256]",
     ]
 
 

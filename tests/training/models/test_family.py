@@ -125,3 +125,21 @@ def test_a_damaged_schema_is_refused_by_name(copied: FamilyPaths) -> None:
     copied.feature_schema.write_text("{")
     with pytest.raises(FeatureError, match=r"feature_schema\.json cannot be read"):
         copied.schema()
+
+
+def test_a_family_may_lack_the_adapter_and_the_aligned_unet(copied: FamilyPaths) -> None:
+    assert copied.backbone_files == copied.pipeline / "unet"  # no backbone/ in this family
+    assert copied.perfusion(copied.backbone_unet()) is not None
+    shutil.rmtree(copied.adapter)
+    assert copied.perfusion(copied.backbone_unet()) is None
+    shutil.copytree(copied.pipeline / "unet", copied.backbone)
+    assert copied.backbone_files == copied.backbone
+
+
+def test_what_must_be_there_is_named_where_it_is_missing(copied: FamilyPaths) -> None:
+    for part, load in (("feature_schema", copied.schema), ("phrases", copied.vocabulary), ("reward", copied.clip)):
+        path = getattr(copied, part)
+        path.rename(path.with_name("elsewhere"))
+        with pytest.raises(WeightsError, match=f"{path.name} is missing"):
+            load()
+        path.with_name("elsewhere").rename(path)

@@ -7,20 +7,17 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
 from contract.feature_schema import Feature, FeatureSchema
-from lab.market.table import TRUTH
 from training.common.errors import ModelError
 from training.common.metrics import rank_metrics
-from training.data.load import generator_groups, reward_groups
+from training.data.load import reward_groups
 from training.data.table import Candidate, Group, write_table
 from training.models.family import FamilyPaths
 from training.reward.baselines.pickscore import PickScore
-from training.reward.evaluate import evaluate_reward, main
+from training.reward.evaluate import as_text, main, model_in, rankings, scores_of
 from training.reward.models import save
 from training.reward.scores import RewardScorer
 
@@ -35,46 +32,33 @@ def png(rng: np.random.Generator) -> bytes:
 
 @pytest.fixture
 def table(tmp_path: Path, schema: FeatureSchema, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Groups whose truth knows the pick: utility with the user, nothing without."""
+    """Groups picked at random, of two styles."""
     monkeypatch.chdir(tmp_path)
     rng = np.random.default_rng(0)
-    groups, truth = [], []
+    groups = []
     for n in range(N):
         picked = int(rng.integers(K))
         candidates = tuple(Candidate(f"{n}-{k}", k == picked, png(rng)) for k in range(K))
         style = str(rng.choice(["minimalist", "luxury"]))
         groups.append(Group(f"g{n}", f"u{n}", "dress,red", candidates, {"style": style}))
-        known = [float(k == picked) for k in range(K)]
-        truth.append({
-            "group_id": f"g{n}", "category": "dress" if n % 2 else "coat", "utility": known,
-            "utility_by_features": known, "utility_without_user": [0.0] * K,
-        })  # fmt: skip
     write_table(tmp_path / "table", groups, schema)
-    pq.write_table(pa.Table.from_pylist(truth[::-1]), tmp_path / "table" / TRUTH)  # in another order
     return tmp_path / "table"
 
 
-def test_it_says_what_is_reached_of_what_could_be(table: Path, family: FamilyPaths) -> None:
-    found = evaluate_reward(table, family)
-    groups = reward_groups(table, family)
-    scores = RewardScorer.of(family).all(groups)
-    assert found["own_users"]["gauc"] == rank_metrics(scores, groups.selected).gauc
+def test_scores_are_of_own_users_and_of_each_others(table: Path, family: FamilyPaths) -> None:
+    groups, scores = scores_of(table, family)
+    expected = RewardScorer.of(family).all(reward_groups(table, family))
+    np.testing.assert_array_equal(scores["own_users"], expected)
     order = np.random.default_rng(0).permutation(N)
     of_others = RewardScorer.of(family).all(groups, groups.features[order])
-    assert not np.allclose(of_others, scores, rtol=1e-4)
+    np.testing.assert_array_equal(scores["shuffled_users"], of_others)
+    assert not np.allclose(of_others, expected, rtol=1e-4)
+    found = rankings(groups, scores)
+    assert found["own_users"]["gauc"] == rank_metrics(expected, groups.selected).gauc
     assert found["shuffled_users"]["gauc"] == rank_metrics(of_others, groups.selected).gauc
-    everything = found["sets"]["all"]
-    assert (everything["ceilings"]["no_user"], everything["ceilings"]["features"]) == (0.5, 1.0)
-    row = everything["rows"]["own_users"]
-    assert row["share_of_ceiling"] == pytest.approx((row["gauc"]["mean"] - 0.5) / 0.5)
-    assert row["gauc"]["mean"] == pytest.approx(found["own_users"]["gauc"])
-    assert {"coat", "dress"} <= set(found["sets"])
-    assert found["sets"]["coat"]["groups"] == N // 2
-
-
-def test_without_a_truth_there_are_no_ceilings(table: Path, family: FamilyPaths) -> None:
-    (table / TRUTH).unlink()
-    assert set(evaluate_reward(table, family)) == {"own_users", "shuffled_users"}
+    told = as_text(found).splitlines()
+    assert [line.split()[0] for line in told] == ["MAP", "own_users", "shuffled_users"]
+    assert told[1].split()[2] == f"{found['own_users']['gauc']:.3f}"
 
 
 def test_another_schema_is_refused(tmp_path: Path, table: Path, family: FamilyPaths) -> None:
@@ -82,26 +66,28 @@ def test_another_schema_is_refused(tmp_path: Path, table: Path, family: FamilyPa
     pictures = tuple(Candidate(str(k), k == 0, png(np.random.default_rng(k))) for k in range(2))
     write_table(tmp_path / "other", [Group("g", "u0", "dress", pictures, {"user_id": "u0"})], other)
     with pytest.raises(ModelError, match="another feature schema"):
-        evaluate_reward(tmp_path / "other", family)
+        scores_of(tmp_path / "other", family)
 
 
-def test_a_generators_groups_have_latents_of_its_vae(table: Path, family: FamilyPaths) -> None:
-    groups = generator_groups(table, family)
-    assert groups.images is None and groups.latents is not None
-    assert groups.latents.shape[:2] == (N, K) and np.isfinite(groups.latents).all()
-    np.testing.assert_array_equal(generator_groups(table, family).latents, groups.latents)
+def test_a_folder_of_two_models_does_not_say_which_is_meant(tmp_path: Path) -> None:
+    assert model_in(tmp_path) == "perfusion_rm"
+    (tmp_path / "hpsv2").mkdir()
+    assert model_in(tmp_path) == "hpsv2"
+    (tmp_path / "pickscore").mkdir()
+    with pytest.raises(ModelError, match="holds hpsv2, pickscore"):
+        model_in(tmp_path)
 
 
 def test_the_command_writes_what_it_prints(
     table: Path, family: FamilyPaths, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = table.parent / "numbers" / "reward.json"
-    command = ["evaluate", "reward", "--model", str(family.reward.parent)]
+    command = ["evaluate", "--model", str(family.reward.parent)]
     monkeypatch.setattr(sys, "argv", [*command, "--data", str(table), "--out", str(out)])
     assert main() == 0
-    printed = capsys.readouterr().out
-    assert "own_users" in printed and "share" in printed
-    assert json.loads(out.read_text())["own_users"]["groups"] == N
+    found = json.loads(out.read_text())
+    assert set(found) == {"own_users", "shuffled_users"} and found["own_users"]["groups"] == N
+    assert as_text(found) in capsys.readouterr().out
     monkeypatch.setattr(sys, "argv", [*command, "--data", str(table.parent)])
     assert main() == 1
     assert "is not a directory of groups" in capsys.readouterr().err
@@ -115,7 +101,7 @@ def test_a_training_is_evaluated_on_the_backbone_of_a_family(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     shutil.copytree(family.perfusion_rm, tmp_path / "run" / "perfusion_rm")
-    command = ["evaluate", "reward", "--data", str(table), "--model", str(tmp_path / "run")]
+    command = ["evaluate", "--data", str(table), "--model", str(tmp_path / "run")]
     monkeypatch.setattr(sys, "argv", [*command, "--weights", str(family.reward.parent)])
     assert main() == 0
     assert "own_users" in capsys.readouterr().out

@@ -1,4 +1,4 @@
-"""Teaching a user prompt from a table: CLIP tells what candidates show, picks who likes it; nothing is done twice."""
+"""Preference weights from a table: CLIP reads what candidates show, picks say who favours it; nothing is done twice."""
 
 import io
 import json
@@ -9,21 +9,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from contract.feature_schema import Feature, FeatureSchema
-from lab.market.attributes import complete, to_indices
+from contract.wishes import wishes
+from lab.market.attributes import complete
 from lab.market.drawing import draw
 from lab.market.prompts import PHRASE_OF, vocabulary
-from training.data.groups import GroupTensors
 from training.data.table import Candidate, Group, read_table, write_table
-from training.generator.user_prompt import UserPromptTraining
-from training.models.adaptive_network import PersonalisedAdaptiveNetwork
 from training.models.family import TINY, FamilyPaths
-from training.wishes import preferences as keywords
-from training.wishes.tagging import ABSENT, by_clip
-from training.wishes.train import main
+from training.wishes.preferences import PreferenceWeights
+from training.wishes.train import main, verdict
 
 N, K = 120, 3
 REWARD = FamilyPaths.under(TINY).reward.absolute()  # tests run elsewhere
@@ -40,11 +36,17 @@ def table(tmp_path: Path, schema: FeatureSchema, monkeypatch: pytest.MonkeyPatch
         style = str(rng.choice(["minimalist", "luxury"]))
         liked = "studio" if style == "minimalist" else "beach"
         picked = max(range(K), key=lambda k: garments[k]["backdrop"] == liked)
-        candidates = tuple(Candidate(f"{n}-{k}", k == picked, _png(g, rng)) for k, g in enumerate(garments))
         prompt = "a nice one" if n == 7 else f"dress,{PHRASE_OF['colour', garments[0]['colour']]}"
-        groups.append(Group(f"g{n}", f"u{n}", prompt, candidates, {"style": style}))
+        groups.append(_group(n, garments, picked, style, prompt, rng))
     write_table(tmp_path / "table", groups, schema)
     return tmp_path / "table"
+
+
+def _group(
+    n: int, garments: list[dict[str, str]], picked: int, style: str, prompt: str, rng: np.random.Generator
+) -> Group:
+    candidates = tuple(Candidate(f"{n}-{k}", k == picked, _png(g, rng)) for k, g in enumerate(garments))
+    return Group(f"g{n}", f"u{n}", prompt, candidates, {"style": style})
 
 
 def _png(garment: dict[str, str], rng: np.random.Generator) -> bytes:
@@ -54,15 +56,13 @@ def _png(garment: dict[str, str], rng: np.random.Generator) -> bytes:
 
 
 @pytest.fixture
-def root(family: FamilyPaths, tmp_path: Path) -> Path:
-    """A family as small as it gets with the published one's CLIP and phrases of its own."""
+def root(tmp_path: Path, schema: FeatureSchema) -> Path:
+    """The parts that are needed of a family: the published one's CLIP, phrases and a schema."""
     own = tmp_path / "family"
     own.mkdir()
-    for part in family.reward.parent.iterdir():
-        if part not in (family.reward, family.phrases):
-            (own / part.name).symlink_to(part)
     (own / "reward").symlink_to(REWARD)
     vocabulary().write(own / "phrases.json")
+    schema.write(own / "feature_schema.json")
     return own
 
 
@@ -71,123 +71,99 @@ def run(table: Path, root: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..
     """The command on that table."""
 
     def call(*more: str) -> int:
-        options = {"--data": str(table), "--out": "out", "--weights": str(root), "--steps": "3"}
+        options = {"--data": str(table), "--out": "out", "--weights": str(root)}
         options |= dict(zip(more[::2], more[1::2], strict=True))
-        monkeypatch.setattr(sys, "argv", ["train_user_prompt", *(word for pair in options.items() for word in pair)])
-        try:
-            return main()
-        except SystemExit as refused:  # the parser's
-            return int(refused.code or 0)
+        monkeypatch.setattr(sys, "argv", ["train", *(word for pair in options.items() for word in pair)])
+        return main()
 
     return call
 
 
-def test_clip_tells_what_pictures_show() -> None:
-    """The published family's; it has never seen a tag of these drawings."""
-    rng = np.random.default_rng(5)
-    garments = [complete({}, rng) for _ in range(120)]
-    images = np.stack([draw(garment, rng) for garment in garments]).reshape(40, 3, 64, 64, 3)
-    family = FamilyPaths.under(TINY)
-    features, ids = np.zeros((40, family.schema().n_slots), np.int64), np.zeros((40, 1, 77), np.int64)
-    groups = GroupTensors(family.schema(), features, np.zeros((40, 3), bool), ids, images=images)
-    tags = by_clip(groups, family, vocabulary()).reshape(120, -1)
-    shown = np.stack([to_indices(garment) for garment in garments])
-    right = ((tags == shown) & (shown != ABSENT)).sum(0) / (shown != ABSENT).sum(0)
-    assert right.min() > 0.8 and right.mean() > 0.95, right
-    skirts = shown[:, 0] == to_indices({"category": "skirt"})[0]
-    sleeve = [kind.name for kind in vocabulary().kinds].index("sleeve")
-    assert (tags[skirts & (tags[:, 0] == shown[:, 0]), sleeve] == ABSENT).all()
-
-
-def _weights(out: str) -> bytes:
-    (path,) = (Path(out) / "adapter").glob("*.safetensors")
-    return path.read_bytes()
-
-
-def test_it_leaves_an_adapter_and_goes_on_from_what_is_done(
-    run: Callable[..., int], family: FamilyPaths, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_it_leaves_weights_and_what_they_predict_and_is_quick_the_second_time(
+    run: Callable[..., int], root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run() == 0
-    told = capsys.readouterr().out
-    assert f"1 of {N} prompts name no category" in told and "by profile" in told and "out/adapter" in told
-    assert json.loads(Path("out/picks.json").read_text())["held_out_groups"] == N // 10
-    network = PersonalisedAdaptiveNetwork.load(Path("out/adapter"), family.backbone_unet(), family.schema())
-    assert network.user_prompt is not None
-    kept = {path: path.stat().st_mtime_ns for path in Path("build/prepared").glob("*-*.np?")}
-    monkeypatch.setattr("training.wishes.train.by_clip", None)  # not called again
-    assert len(kept) == 2 and run("--out", "other") == 0
-    told = capsys.readouterr().out
-    with monkeypatch.context() as again:
-        again.setattr("training.wishes.train.fit", None)  # what was predicted is not computed again either
-        assert run() == 0
-    said = [line for line in told.splitlines() if "held-out groups" in line]
-    assert said and said[0] in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert f"1 of {N} prompts name no category" in printed and "by profile" in printed
+    assert "preference weights written to out/preferences" in printed
+    picks = json.loads(Path("out/picks.json").read_text())
+    assert picks["held_out_groups"] == N // 10 and verdict(picks) in printed
+    assert picks["gain"] == pytest.approx(picks["by_average"] - picks["by_profile"]) and picks["gain"] > 0
+    family = FamilyPaths.under(root)
+    model = PreferenceWeights.load(Path("out/preferences"), family.schema(), family.vocabulary())
+    for style, place in (("minimalist", "studio backdrop"), ("luxury", "beach backdrop")):
+        (favours,) = model.of(np.array([family.schema().encode({"style": style}).slots]))
+        assert wishes(vocabulary(), "dress", favours)[0] == place
+
+    kept = {path: path.stat().st_mtime_ns for path in Path("build/prepared").glob("tags-*.npy")}
+    monkeypatch.setattr("training.wishes.train.tags_by_clip", None)  # not called again
+    assert len(kept) == 1 and run("--out", "other") == 0
     assert {path: path.stat().st_mtime_ns for path in kept} == kept
-    assert _weights("other") == _weights("out")
-    assert run("--seed", "1") == 1
-    assert "seed was 0 and is 1" in capsys.readouterr().err
-    (model,) = Path("build/prepared").glob("keywords-*")
-    model.write_bytes(b"damaged")
-    assert run() == 1
-    assert f"{model} cannot be read" in capsys.readouterr().err
+    weights = [Path(out, "preferences/preferences.safetensors").read_bytes() for out in ("out", "other")]
+    assert weights[0] == weights[1]
+    assert json.loads(Path("other/picks.json").read_text()) == picks
 
 
-def test_a_killed_run_ends_in_the_same_adapter(run: Callable[..., int], monkeypatch: pytest.MonkeyPatch) -> None:
-    assert run("--out", "whole", "--steps", "4") == 0
-    real = UserPromptTraining.step
-
-    def killed(training: UserPromptTraining, n: int) -> dict[str, float]:
-        if n == 2:
-            raise KeyboardInterrupt
-        return real(training, n)
-
-    monkeypatch.setattr(UserPromptTraining, "step", killed)
-    with pytest.raises(KeyboardInterrupt):
-        run("--out", "parts", "--steps", "4")
-    monkeypatch.setattr(UserPromptTraining, "step", real)
-    assert run("--out", "parts", "--steps", "4") == 0
-    assert _weights("parts") == _weights("whole")
+@pytest.mark.parametrize(("gain", "clear"), [(0.3, True), (0.2, True), (0.15, False), (0.0, False), (-0.3, False)])
+def test_a_gain_counts_from_twice_its_error_on(gain: float, clear: bool) -> None:
+    picks = {"held_out_groups": 12, "by_profile": 1.0 - gain, "by_average": 1.0, "gain": gain, "standard_error": 0.1}
+    first, *rest = verdict(picks).splitlines()
+    assert first.startswith("12 held-out groups") and f"gain {gain:.3f} ± 0.100" in first
+    assert (rest == []) is clear
+    assert clear or "do not show that profiles tell merchants apart" in rest[0]
 
 
-def test_a_begun_run_keeps_its_phrases_and_a_vocabulary_needs_choices(
+def test_another_vocabulary_is_read_anew(
     run: Callable[..., int], root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run() == 0
     entries = vocabulary().to_json()
-    alone = [{"kind": "belt", "phrases": ["belted"]}]
-    for found, message in (
-        ([entry for entry in entries if entry["kind"] != "hair"], "phrases was"),
-        (entries[:1], "no kind after the category has two phrases"),
-        (entries[:1] + alone, "no kind after the category has two phrases"),
-        (entries[1:], "only_with has"),  # a sleeve needs a category, and there is none
-        ([{"kind": "category", "phrases": ["hat", "shoe"]}, entries[1]], "names a category of"),
-        ([*entries, {"kind": "more", "phrases": ["very " * 80, "less"]}], "a prompt has 77"),
-    ):
-        (root / "phrases.json").write_text(json.dumps(found))
-        assert run() == 1
-        assert message in capsys.readouterr().err
+    (root / "phrases.json").write_text(json.dumps([entries[0], entries[-1]]))  # two kinds are enough
+    assert run() == 0
+    (root / "phrases.json").write_text(json.dumps([entries[0], entries[-2], entries[-1]]))
+    assert run("--out", "other") == 0
+    assert len(list(Path("build/prepared").glob("tags-*.npy"))) == 2
+    assert capsys.readouterr().err.count("training stopped") == 0
 
 
-def test_two_kinds_are_enough(run: Callable[..., int], root: Path) -> None:
-    entries = vocabulary().to_json()
-    (root / "phrases.json").write_text(json.dumps([entries[0], entries[-1]]))
-    assert run() == 0
+CATEGORY = vocabulary().to_json()[0]
+ALONE = {"kind": "belt", "phrases": ["belted"]}
+
+
+@pytest.mark.parametrize(
+    ("entries", "told"),
+    [
+        ([CATEGORY], "no kind after the category has two phrases"),
+        ([CATEGORY, ALONE], "no kind after the category has two phrases"),
+        (vocabulary().to_json()[1:], "only_with has"),  # a sleeve needs a category, and there is none
+        ([{"kind": "category", "phrases": ["hat", "shoe"]}, vocabulary().to_json()[1]], "names a category of"),
+    ],
+)
+def test_a_vocabulary_that_offers_no_choice_is_refused_before_anything_is_read(
+    run: Callable[..., int],
+    root: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    entries: list[object],
+    told: str,
+) -> None:
+    monkeypatch.setattr("training.wishes.train.reward_groups", None)  # not called
+    (root / "phrases.json").write_text(json.dumps(entries))
+    assert run() == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("training stopped: ") and told in line and "phrases.json" in line
 
 
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (("--steps", "0"), "steps is 0, not from 1"),
-        (("--lr", "nan"), "lr is nan"),
-        (("--embed-dim", "100000"), "embed_dim is 100000, not from 1 to 1024"),
-        (("--seed", "-1"), "seed is -1"),
         (("--data", "absent"), "absent does not exist"),
+        (("--data", "family/phrases.json"), "phrases.json is not a directory"),
         (("--data", "."), ". is no table of groups"),
-        (("--unet", "absent"), "absent"),
-        (("--weights", "absent"), "absent/pipeline is missing"),
+        (("--weights", "absent"), "absent/phrases.json is missing"),
+        (("--out", "family/phrases.json/out"), "phrases.json/out cannot be made: Not a directory"),
     ],
 )
-def test_bad_arguments_are_named_before_anything_is_told(
+def test_bad_arguments_are_named_before_long_work(
     run: Callable[..., int],
     arguments: tuple[str, str],
     told: str,
@@ -196,20 +172,34 @@ def test_bad_arguments_are_named_before_anything_is_told(
 ) -> None:
     monkeypatch.setattr("training.wishes.train.reward_groups", None)  # not called
     assert run(*arguments) == 1
-    assert told in capsys.readouterr().err
+    (line,) = capsys.readouterr().err.splitlines()
+    assert told in line
 
 
-def test_a_table_of_other_features_is_refused(
-    run: Callable[..., int], table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_a_table_of_other_features_is_refused_by_the_first_that_differs(
+    run: Callable[..., int],
+    table: Path,
+    tmp_path: Path,
+    schema: FeatureSchema,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    other = FeatureSchema((Feature("zodiac", "categorical", ("aries",)),))
+    monkeypatch.setattr("training.wishes.train.reward_groups", None)  # not called
     groups = [replace(group, features={}) for group in read_table(table)]
-    write_table(tmp_path / "other", groups, other)
-    assert run("--data", str(tmp_path / "other")) == 1
-    assert "feature_schema.json differ" in capsys.readouterr().err
+    style, audience, years = schema.features
+    for name, features, told in (
+        ("more", (*schema.features, Feature("zodiac", "categorical", ("aries",))), "differ in the feature 'zodiac'"),
+        ("less", (style, audience), "differ in the feature 'years_open'"),
+        ("other", (style, replace(audience, max_values=3), years), "differ in the feature 'audience'"),
+        ("order", (audience, style, years), "have their features in another order or version"),
+    ):
+        write_table(tmp_path / name, groups, FeatureSchema(features))
+        assert run("--data", str(tmp_path / name)) == 1
+        printed = capsys.readouterr().err
+        assert told in printed and f"{name}/feature_schema.json and the family's schema" in printed
 
 
-def test_picks_at_random_are_said_to_be_so(
+def test_picks_at_random_are_said_to_be_so_and_no_weights_are_written_that_favour_nothing(
     run: Callable[..., int],
     schema: FeatureSchema,
     tmp_path: Path,
@@ -218,18 +208,14 @@ def test_picks_at_random_are_said_to_be_so(
 ) -> None:
     rng = np.random.default_rng(1)
     groups = []
-    for n in range(N):
-        pictures = [_png(complete({"category": "hoodie"}, rng), rng) for _ in range(K)]
-        picked, style = int(rng.integers(K)), str(rng.choice(["minimalist", "luxury"]))
-        candidates = tuple(Candidate(f"{n}-{k}", k == picked, png) for k, png in enumerate(pictures))
-        groups.append(Group(f"g{n}", "u", "hoodie", candidates, {"style": style}))
+    for n in range(60):
+        garments = [complete({"category": "hoodie"}, rng) for _ in range(K)]
+        style = str(rng.choice(["minimalist", "luxury"]))
+        groups.append(_group(n, garments, int(rng.integers(K)), style, "hoodie", rng))
     write_table(tmp_path / "random", groups, schema)
     run("--data", str(tmp_path / "random"))
-    assert "do not show that profiles tell users apart" in capsys.readouterr().out
-    blank = keywords.KeywordModel(torch.zeros(50, 40), (3,), vocabulary())
-    monkeypatch.setattr("training.wishes.train.fit", lambda *_: blank)
-    monkeypatch.setattr("training.wishes.train.held_out_losses", lambda *_: np.ones(6))
-    for made in Path("build/prepared").glob("keywords-*"):
-        made.unlink()
+    assert "do not show that profiles tell merchants apart" in capsys.readouterr().out
+    monkeypatch.setattr("training.wishes.train.fit", lambda *_: PreferenceWeights(schema, vocabulary()))
     assert run("--data", str(tmp_path / "random"), "--out", "nothing") == 1
-    assert f"{N} groups favour no phrase: there is nothing to teach" in capsys.readouterr().err
+    assert "60 groups favour no phrase: there is nothing to wish for" in capsys.readouterr().err
+    assert Path("nothing/picks.json").exists() and not Path("nothing/preferences").exists()

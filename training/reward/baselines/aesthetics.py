@@ -1,7 +1,7 @@
-"""The LAION aesthetic predictor (Schuhmann, 2022): how good a picture looks, whatever was asked for.
+"""The LAION aesthetic predictor (Schuhmann, 2022): how good a picture looks, independent of the prompt.
 
 A linear map in five steps, without nonlinearities, from the L2-normalised CLIP image embedding to a mean
-rating on a scale of 1 to 10, trained by the squared error. Knows CLIP and its head; no prompts, no users.
+rating on a scale of 1 to 10, trained by the squared error. Knows CLIP and its head; no prompts, no merchants.
 """
 
 from pathlib import Path
@@ -54,7 +54,7 @@ class Aesthetics(nn.Module):
         """The published head (`sac+logos+ava1-l14-linearMSE.pth`) over CLIP ViT-L/14.
 
         Raises:
-            WeightsError: the file is no such head, or the CLIP has another embedding than it was trained on.
+            WeightsError: the file is no such head, or the CLIP's embedding has another width.
         """
         model = cls(clip)
         fill(model.head, read_checkpoint(path), path)

@@ -45,8 +45,8 @@ def fill(module: nn.Module, state: Mapping[str, Tensor], path: Path, ignore: tup
     """Loads every tensor of the module from `state`.
 
     Args:
-        path: where it came from, for the error.
-        ignore: beginnings of names that the file may hold for nothing here, such as position indices.
+        path: the file of `state`, for the error.
+        ignore: prefixes of names that the file may hold without use here, such as position indices.
 
     Raises:
         WeightsError: a tensor is missing, superfluous or has another shape; names it.

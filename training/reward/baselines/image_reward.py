@@ -2,7 +2,7 @@
 
 Trained by the cross-entropy over all strictly ordered pairs; rewards are reported with mean 0 and standard
 deviation 1 over a reference set. The head reads the first token, in training and in use (the public code's pair
-mode trains on the last one). Knows BLIP's parts; no losses, no users.
+mode trains on the last one). Knows BLIP's parts; no losses, no merchants.
 """
 
 from dataclasses import dataclass
@@ -63,7 +63,7 @@ class ImageReward(nn.Module):
         return (raw - self.mean) / self.std
 
     def read(self, pixels: Tensor, input_ids: Tensor) -> Tensor:
-        """What the first token holds after it has seen the picture, (B, K, d)."""
+        """The first token's state after cross-attention to the picture, (B, K, d)."""
         seen = self.see(pixels.flatten(0, 1))
         return self.attend(seen, input_ids.repeat_interleave(pixels.shape[1], 0)).unflatten(0, pixels.shape[:2])
 
@@ -73,7 +73,7 @@ class ImageReward(nn.Module):
         return states
 
     def attend(self, seen: Tensor, input_ids: Tensor) -> Tensor:
-        """The first token's state of each text (N, T) that looks at its picture (N, P, v), (N, d)."""
+        """The first token's state of each text (N, T) with cross-attention to its picture (N, P, v), (N, d)."""
         ids = without_padding(input_ids, self.end_id)
         ended = (ids == self.end_id).cumsum(1) - (ids == self.end_id).int()  # ends before this token
         states: Tensor = self.text(
@@ -84,14 +84,14 @@ class ImageReward(nn.Module):
 
     @torch.no_grad()
     def normalise_by(self, rewards: Tensor) -> None:
-        """Reports rewards from now on with mean 0 and deviation 1 over these, which it gave to a reference set."""
+        """Normalises later rewards to mean 0 and deviation 1 over these, the rewards of a reference set."""
         raw = rewards * self.std + self.mean
         self.mean.copy_(raw.mean())
         self.std.copy_(raw.std().clamp(min=1e-6))
 
     @classmethod
     def from_published(cls, path: Path, shape: BlipShape | None = None, end_id: int = 102) -> "ImageReward":
-        """The published `ImageReward.pt`, or one of the same names and another shape.
+        """The published `ImageReward.pt`, or one with the same names and other shapes.
 
         Raises:
             WeightsError: the file is for another model; names the first tensors that differ.

@@ -1,9 +1,9 @@
 """CLIP-H, HPSv1 and HPSv2: open_clip models, scored by exp(logit_scale)·cos.
 
-CLIP-H (ViT-H-14, LAION-2B) is taken as pre-trained. HPSv1 (Wu et al., 2023) fine-tunes CLIP by the softmax over a
-group of which one was chosen; HPSv2 unlocks the last layers of each tower only and learns from pairs with soft
-labels. A transformers `CLIPModel` can be carried over, so that all baselines start from one pre-training.
-Knows open_clip's names and shapes; no losses, no users.
+CLIP-H (ViT-H-14, LAION-2B) is used as pre-trained. HPSv1 (Wu et al., 2023) fine-tunes CLIP by the softmax over a
+group with one pick; HPSv2 trains the last layers of each tower only, on pairs with soft labels. A transformers
+`CLIPModel` can be converted, so that all baselines start from one pre-training.
+Knows open_clip's names and shapes; no losses, no merchants.
 """
 
 import re

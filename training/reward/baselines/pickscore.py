@@ -1,9 +1,9 @@
-"""PickScore (Kirstain et al., 2023): a transformers `CLIPModel` fine-tuned on choices, exp(logit_scale)·cos.
+"""PickScore (Kirstain et al., 2023): a transformers `CLIPModel` fine-tuned on picks, exp(logit_scale)·cos.
 
-Trained by the two-way cross-entropy with soft labels, ties aiming at (½, ½), each pair weighted by one over
+Trained by the two-way cross-entropy with soft labels, (½, ½) for ties, each pair weighted by one over
 the number of its group's pairs (a prompt that is in several groups is weighted over them by `training.reward.train`);
 the scale stays as pre-training left it. The backbone of PerFusionRM in the paper.
-The published model is a `CLIPModel` directory and needs no loader of ours. Knows CLIP; no losses, no users.
+The published model is a `CLIPModel` directory and needs no loader of ours. Knows CLIP; no losses, no merchants.
 """
 
 from torch import Tensor, nn

@@ -2,8 +2,8 @@
 
 Serves `<model>/<version>/model.onnx` with ONNX Runtime exactly as config.pbtxt describes it, so the model repository is
 the same, file for file, as under the C++ backend of that name. Understands the C++ backend's parameters
-`intra_op_thread_count` and `inter_op_thread_count`. Knows nothing of what the models compute; runs inside Triton's
-Python stub and nowhere else.
+`intra_op_thread_count` and `inter_op_thread_count`. Does not know what the models compute; runs only inside Triton's
+Python stub.
 """
 
 import json
@@ -33,7 +33,7 @@ class TritonPythonModel:
     def execute(self, requests):
         """One response per request, in order; a request that cannot be computed fails alone."""
         if len(requests) > 1:
-            with suppress(Exception):  # which of them is at fault is not known yet: then let each speak for itself
+            with suppress(Exception):  # the faulty request is not known yet: each then runs by itself
                 return self._run_together(requests)
         return [self._run_alone(request) for request in requests]
 
@@ -48,13 +48,13 @@ class TritonPythonModel:
             raise pb_utils.TritonModelException(f"{model}: the graph has {graph}, config.pbtxt says {contract}")
 
     def _warm_up(self, config):
-        """One real inference before Triton calls the model ready: the first caller pays no allocation or planning."""
+        """One real inference before Triton calls the model ready, so allocation and planning do not delay a caller."""
         rows = (1,) if config["max_batch_size"] > 0 else ()
         shapes = {i["name"]: rows + tuple(max(int(d), 1) for d in i["dims"]) for i in config["input"]}
         self._session.run(self._outputs, {n: np.zeros(shapes[n], dtype) for n, dtype in self._inputs.items()})
 
     def _run_together(self, requests):
-        """Several requests as one batch: fewer, fuller runs are what the dynamic batcher is for."""
+        """Runs several requests as one batch, as the dynamic batcher intends."""
         each = [self._read(request) for request in requests]
         rows = [len(next(iter(one.values()))) for one in each]
         joined = self._session.run(self._outputs, {n: np.concatenate([one[n] for one in each]) for n in self._inputs})
@@ -68,7 +68,7 @@ class TritonPythonModel:
             return pb_utils.InferenceResponse(error=pb_utils.TritonError(str(error)))
 
     def _read(self, request):
-        """Views into Triton's shared memory, not copies; ONNX Runtime reads them where they lie."""
+        """Views into Triton's shared memory, which ONNX Runtime reads without a copy."""
         return {t.name(): t.as_numpy() for t in request.inputs()}
 
     def _answer(self, values):
