@@ -33,8 +33,9 @@ class Drawing:
     """How pictures are drawn."""
 
     sampler: str = "dpmsolver++2m"  # of SAMPLERS
-    steps: int = 6  # as good as 12 or 20 on the tiny family (docs/runs.md)
-    guidance: float = 4.0
+    num_steps: int = 6  # as good as 12 or 20 on the tiny family (docs/runs.md)
+    guidance_scale: float = 4.0
+    adapter_scale: float = 1.0  # of what wishes change in the text states; a release has a default of its own
     batch_size: int = 64  # pictures at once, whole groups
 
 
@@ -88,7 +89,7 @@ class Artist:
         def conditional(z_t: Tensor, t: Tensor, states: Tensor) -> Tensor:
             return self.policy(z_t, t, states, features, with_reference=False).policy
 
-        how = {"guidance": self.how.guidance, "steps": self.how.steps, "scheduler": self.scheduler}
+        how = {"guidance": self.how.guidance_scale, "steps": self.how.num_steps, "scheduler": self.scheduler}
         halves = (conditional, self.policy.without_user)
         return to_images(self.vae, sample(*halves, text, self.no_text, noise.flatten(0, 1), **how))
 
@@ -112,7 +113,9 @@ def for_each(artist: Artist, rounds: Rounds, noise: Tensor, preferences: Prefere
         for start in of_group
     ]  # M·P·K
     alone, of_each = starts.flatten(0, 1).unsqueeze(1), torch.tensor(features).repeat_interleave(k, 0)
-    drawn = artist.draw(artist.states(wished), of_each, alone, "drawing")  # (M·P·K, 1, H, W, 3)
+    plain = artist.states([prompt for prompt in prompts for _ in range(k)])  # (M·P·K, 77, D)
+    text = plain + artist.how.adapter_scale * (artist.states(wished) - plain)
+    drawn = artist.draw(text, of_each, alone, "drawing")  # (M·P·K, 1, H, W, 3)
     return drawn.reshape(m, p, k, *drawn.shape[2:])
 
 

@@ -31,6 +31,7 @@ from lab.recogniser.recogniser import JUDGE, Recogniser
 from training.common.errors import ModelError
 from training.common.loop import make_run_dir
 from training.common.resampling import Resampler, interval
+from training.exporting.manifest import defaults_of
 from training.models.family import TINY, FamilyPaths, hush_libraries
 from training.models.frozen_unet import load_unet
 from training.models.policies import Policy, to_draw_with
@@ -99,6 +100,12 @@ def _measured(rounds: Rounds, shown: np.ndarray, pool: np.ndarray, k: int) -> di
     }
 
 
+def how_of(family: FamilyPaths, given: argparse.Namespace) -> Drawing:
+    """By the family's defaults, where nothing else is asked for."""
+    asked = {"sampler": given.sampler, "num_steps": given.steps, "adapter_scale": given.adapter_scale}
+    return Drawing(**vars(defaults_of(family)) | {name: value for name, value in asked.items() if value is not None})
+
+
 def artists(family: FamilyPaths, how: Drawing, given: argparse.Namespace) -> tuple[Draws, Draws]:
     """What is tried, and the plain U-Net beside it, which draws by the default, so that its level is always the same.
 
@@ -155,8 +162,9 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--unet", type=Path, help="diffusers directory below it (default: the family's backbone)")
     parser.add_argument("--against", type=Path, help="the plain U-Net (default: the one that is tried)")
     parser.add_argument("--split", choices=["validation", "seen", "unseen"], default="validation")
-    parser.add_argument("--sampler", choices=SAMPLERS, default=Drawing.sampler, help="(default: %(default)s)")
-    parser.add_argument("--steps", type=int, default=Drawing.steps, help="of it (default: %(default)s)")
+    parser.add_argument("--sampler", choices=SAMPLERS, help="(default: the family's)")
+    parser.add_argument("--steps", type=int, help="of it (default: the family's)")
+    parser.add_argument("--adapter-scale", type=float, help="weight of wishes (default: the family's)")
     parser.add_argument(
         "--size", nargs=5, type=int, default=(40, 8, 5, 15, 64), metavar=("MERCHANTS", "PROMPTS", "K", "POOL", "BEST"),
         help="merchants, prompts of each, candidates, prompts of each category, plain pictures to choose the best of "
@@ -172,7 +180,7 @@ def main() -> int:
     hush_libraries()
     family = FamilyPaths.under(arguments.weights)
     try:
-        how = Drawing(arguments.sampler, arguments.steps)
+        how = how_of(family, arguments)
         tried = artists(family, how, arguments)
         where = arguments.preferences or family.preferences
         wishing = not arguments.no_wishes and (arguments.preferences or where.exists())

@@ -11,6 +11,7 @@ The first way is the reference: of each other one the report has the true utilit
 import argparse
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,8 @@ import numpy as np
 
 from contract.errors import InputError
 from contract.limits import SAMPLERS
-from lab.generation.artist import Drawing, for_each
+from contract.wishes import VARIETY
+from lab.generation.artist import for_each
 from lab.generation.served import ServedArtist
 from lab.generation.splits import Rounds, Size
 from lab.generation.worth import diversity, prompt_accuracy, shown_on, true_utility
@@ -33,20 +35,22 @@ from training.wishes.preferences import PreferenceWeights
 WAYS = ("ddim:20", "dpmsolver++2m:6", "dpmsolver++2m:4", "dpmsolver++2m:8")
 
 
-def way(text: str) -> Drawing:
-    """How pictures are drawn, from SAMPLER:STEPS."""
+def way(text: str) -> tuple[str, int]:
+    """A sampler and its number of steps, from SAMPLER:STEPS."""
     sampler, _, steps = text.partition(":")
     if sampler not in SAMPLERS or not steps.isdigit() or not int(steps):
         raise argparse.ArgumentTypeError(f"{text!r} is not SAMPLER:STEPS, with a sampler of {', '.join(SAMPLERS)}")
-    return Drawing(sampler, int(steps), batch_size=16)
+    return sampler, int(steps)
 
 
-def shown_by(how: Drawing, rounds: Rounds, repository: Path, work: Path) -> np.ndarray:
+def shown_by(sampler: str, steps: int, rounds: Rounds, repository: Path, work: Path) -> np.ndarray:
     """What the release's pictures of these rounds show, int8 (M, P, K, kinds), drawn now unless they were before."""
     family = FamilyPaths.under(TINY)
     preferences = PreferenceWeights.load(family.preferences, family.schema(), family.vocabulary())
-    artist = ServedArtist(repository, family, how)
-    name = f"{how.sampler}-{how.steps}-{'-'.join(map(str, vars(rounds.size).values()))}-{fingerprint(preferences)}"
+    artist = ServedArtist(repository, family)
+    artist.how = replace(artist.how, sampler=sampler, num_steps=steps)
+    size = "-".join(map(str, vars(rounds.size).values()))
+    name = f"{sampler}-{steps}-{artist.how.adapter_scale:g}-{VARIETY:g}-{size}-{fingerprint(preferences)}"
 
     def drawn() -> np.ndarray:
         noise = rounds.noise(0, artist.latent_shape, rounds.size.candidates)
@@ -90,8 +94,8 @@ def main() -> int:
         rounds = Rounds.of("seen", Size(*arguments.size))
         ways = arguments.how or [way(text) for text in WAYS]
         shown: dict[str, np.ndarray] = {}
-        for how in ways:
-            shown[f"{how.sampler}:{how.steps}"] = shown_by(how, rounds, arguments.repository, arguments.work)
+        for sampler, steps in ways:
+            shown[f"{sampler}:{steps}"] = shown_by(sampler, steps, rounds, arguments.repository, arguments.work)
             found = compare(rounds, shown)
             arguments.out.write_text(json.dumps(found, indent=1) + "\n")  # after each, for they take long
     except InputError as error:

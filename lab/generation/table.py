@@ -55,6 +55,7 @@ from training.common.storage import fingerprint
 from training.data.groups import GroupTensors
 from training.data.load import with_latents
 from training.data.prepare import prepare
+from training.exporting.manifest import defaults_of
 from training.models.family import TINY, FamilyPaths, hush_libraries
 from training.reward.recipes import Model
 from training.wishes.preferences import PreferenceWeights
@@ -191,7 +192,13 @@ def _is_drawn(bench: Bench, split: str, method: Method, seed: int) -> bool:
 def _made_with(bench: Bench, method: Method, seed: int) -> str:
     chain = CHAINS[method]
     wished = f" variety {VARIETY} {fingerprint(bench.preferences)}" if method == "perfusion_plus" else ""
-    return f"{stamp(chain, seed, bench.base)} {Drawing()}{wished} {bench.size}"
+    return f"{stamp(chain, seed, bench.base)} {how_of(bench, method)}{wished} {bench.size}"
+
+
+def how_of(bench: Bench, method: Method) -> Drawing:
+    """All methods draw alike; wishes count as much as in the release."""
+    scale = defaults_of(bench.family).adapter_scale if method == "perfusion_plus" else 1.0
+    return Drawing(adapter_scale=scale)
 
 
 def _job(bench: Bench, at_once: int, name: str, seed: int, what: Sequence[str]) -> Job:
@@ -207,7 +214,7 @@ def _job(bench: Bench, at_once: int, name: str, seed: int, what: Sequence[str]) 
 def draw(bench: Bench, split: str, method: Method, seed: int) -> None:
     """Draws a method's pictures for a split and keeps their attributes and scores."""
     path = cell_path(bench, split, method, seed)
-    artist = Artist(policy_of(method, bench.family, bench.runs, seed), bench.family)
+    artist = Artist(policy_of(method, bench.family, bench.runs, seed), bench.family, how_of(bench, method))
     if split == BEST:
         rounds = Rounds.of("seen", bench.size)
         noise = rounds.noise(seed, artist.latent_shape, bench.size.best_of)

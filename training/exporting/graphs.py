@@ -145,7 +145,7 @@ BUILDERS: dict[str, Callable[[FamilyPaths, Contract], nn.Module]] = {
     "reward_image": lambda paths, _: build_reward_image(paths),
 }
 SOURCES: dict[str, Callable[[FamilyPaths], list[Path]]] = {  # what a model's numbers depend on
-    "denoiser": lambda p: [p.backbone_files, *_if_there(p.adapter), p.feature_schema],
+    "denoiser": lambda p: [p.backbone_files, *([p.adapter, p.feature_schema] if p.adapter.exists() else [])],
     "vae_decoder": lambda p: [p.pipeline / "vae"],
     "vae_encoder": lambda p: [p.pipeline / "vae"],
     "user_encoder": lambda p: [p.perfusion_rm, *_if_there(p.adapter, p.preferences), p.feature_schema, p.phrases],

@@ -52,7 +52,7 @@ def build_manifest(
         in_use=in_use,
         noise_schedule=_noise_schedule(paths),
         reward_logit_scale=_reward_logit_scale(paths),
-        defaults=_defaults(paths),
+        defaults=defaults_of(paths),
     )
 
 
@@ -162,7 +162,7 @@ def _reward_logit_scale(paths: FamilyPaths) -> float:
     return float(paths.clip().logit_scale.double().exp())
 
 
-def _defaults(paths: FamilyPaths) -> Defaults:
+def defaults_of(paths: FamilyPaths) -> Defaults:
     """Generation's defaults; a family may set its own in defaults.json."""
     if not paths.defaults.is_file():
         return Defaults()

@@ -18,7 +18,7 @@ from training.models.policies import AdaptedUNet, TunedUNet
 from training.wishes.preferences import PreferenceWeights, n_entries, rows_of
 
 SIZE = Size(merchants=2, prompts=3, candidates=3, pool=2)
-HOW = Drawing(steps=3, batch_size=2)
+HOW = Drawing(num_steps=3, batch_size=2)
 PROMPTS = ("dress,red", "red,bell sleeves", "dress")
 
 
@@ -55,7 +55,7 @@ def test_pictures_are_drawn_by_the_samplers_that_are_served(family: FamilyPaths)
     noise = torch.randn(1, 1, 4, 8, 8, generator=torch.Generator().manual_seed(1))
     drawn = []
     for sampler in SAMPLERS:
-        artist = Artist(TunedUNet(unet, unet), family, Drawing(sampler, steps=3))
+        artist = Artist(TunedUNet(unet, unet), family, Drawing(sampler, num_steps=3))
         drawn.append(artist.draw(artist.states(PROMPTS[:1]), torch.zeros(1, 4, dtype=torch.long), noise, sampler))
     assert all(pictures.std() > 0 for pictures in drawn)
     assert not np.array_equal(drawn[0], drawn[1])

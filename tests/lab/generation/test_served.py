@@ -20,7 +20,7 @@ PROMPTS = ("dress,red", "coat,belted,beach backdrop", "dress,red")
 @pytest.mark.skipif(not (REPOSITORY / "releases" / "current").exists(), reason="nothing is exported: make export")
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_a_release_draws_what_torch_draws(sampler: str) -> None:
-    how = Drawing(sampler, steps=2, batch_size=4)
+    how = Drawing(sampler, num_steps=2, batch_size=4)
     unet = FAMILY.backbone_unet()
     served, artist = ServedArtist(REPOSITORY, FAMILY, how), Artist(TunedUNet(unet, unet), FAMILY, how)
     assert served.latent_shape == artist.latent_shape
