@@ -4,7 +4,6 @@ Both run in turn, several times, on the same machine, batch, steps and threads; 
 disturbance affects both. Knows the denoiser's file and its contract's shapes; not its computation.
 """
 
-import os
 import statistics
 import time
 from collections.abc import Callable
@@ -15,6 +14,7 @@ import numpy as np
 import onnxruntime as ort
 
 from deploy.demo.playing import GROUP_SIZE, Played
+from deploy.local.triton_server import threads_of
 
 REPETITIONS = 7
 _DTYPES = {"tensor(float)": np.float32, "tensor(int64)": np.int64}
@@ -37,7 +37,7 @@ def denoise_vs_bare_onnx(model: Path, play: Callable[[], Played]) -> tuple[float
 def bare_session(model: Path) -> ort.InferenceSession:
     """Threads as the cluster's backend sets them, and as there, none that spins between runs."""
     options = ort.SessionOptions()
-    options.intra_op_num_threads = len(os.sched_getaffinity(0))
+    options.intra_op_num_threads = threads_of(model.parents[2], model.parents[1].name)
     options.inter_op_num_threads = 1
     options.add_session_config_entry("session.force_spinning_stop", "1")
     return ort.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])

@@ -3,6 +3,7 @@
 Knows the wheel's inner layout and Triton's model control API. Does not know the models' purpose.
 """
 
+import json
 import os
 import shutil
 import sys
@@ -11,9 +12,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import tritonclient.grpc as triton
+from google.protobuf import json_format, text_format
+from tritonclient.grpc import model_config_pb2
 
 from contract.errors import ManifestError
 from deploy.local.layout import ROOT, Layout, clean_environment, site_packages, venv
+
+DENOISER = "denoiser"  # the model that a round calls at every step
+KIND_CPU = model_config_pb2.ModelInstanceGroup.KIND_CPU
 
 
 def backend_directory() -> Path:
@@ -77,7 +83,7 @@ def load_release(layout: Layout, say: Callable[[str], None]) -> None:
         for model in models(layout.model_repository):
             if not _has(client, model, release):
                 say(f"loading {model} release {release}")
-                _load(client, model, layout.patience_s)
+                _load(client, model, configuration(layout.model_repository, model), layout.patience_s)
             if not _has(client, model, release):
                 raise RuntimeError(f"Triton loaded {model} but not its release {release}")
 
@@ -89,9 +95,31 @@ def _has(client: triton.InferenceServerClient, model: str, release: str) -> bool
         raise RuntimeError(f"Triton stopped answering: {error.message()}") from error
 
 
-def _load(client: triton.InferenceServerClient, model: str, limit_s: float) -> None:
+def configuration(repository: Path, model: str, cores: int | None = None) -> str:
+    """config.pbtxt as JSON, with instances for this machine's cores where it names none.
+
+    The denoiser gets an instance a core with one thread each: several merchants' rounds then share the machine without
+    waiting for each other (docs/results.md). Every other model gets one instance with a thread a core. A repository
+    that says how many instances it wants gets those.
+    """
+    cores = cores or len(os.sched_getaffinity(0))
+    text = (repository / model / "config.pbtxt").read_text(encoding="utf-8")
+    config = text_format.Parse(text, model_config_pb2.ModelConfig())
+    if not config.instance_group:
+        config.instance_group.add(count=cores if model == DENOISER else 1, kind=KIND_CPU)
+        config.parameters["intra_op_thread_count"].string_value = str(1 if model == DENOISER else cores)
+    return json_format.MessageToJson(config, preserving_proto_field_name=True)
+
+
+def threads_of(repository: Path, model: str) -> int:
+    """How many threads one instance of a model computes with."""
+    parameters = json.loads(configuration(repository, model)).get("parameters", {})
+    return int(parameters.get("intra_op_thread_count", {}).get("string_value", len(os.sched_getaffinity(0))))
+
+
+def _load(client: triton.InferenceServerClient, model: str, config: str, limit_s: float) -> None:
     try:
-        client.load_model(model, client_timeout=limit_s)
+        client.load_model(model, config=config, client_timeout=limit_s)
     except triton.InferenceServerException as error:
         raise RuntimeError(f"Triton refuses {model}: {error.message()}") from error
 

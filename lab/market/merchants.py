@@ -70,7 +70,7 @@ def merchant(number: int, market_seed: int = 0) -> Merchant:
 def case_study() -> tuple[Merchant, Merchant]:
     """The paper's two stores: a minimalist who likes bell sleeves, a luxury one with sequins."""
     minimalist: Profile = {
-        "style": "minimalist", "price_level": "mid", "main_category": "dress", "region": "north",
+        "style": "minimalist", "price_level": "mid", "main_category": "dress", "region": "coast",
         "season": "autumn", "audience": ["professionals"], "years_open": 4.0,
     }  # fmt: skip
     luxury: Profile = {
