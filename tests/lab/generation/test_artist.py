@@ -1,5 +1,7 @@
 """Drawing for measurements: a picture is its own prompt's, merchant's and noise's, and so are its wishes."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -98,13 +100,22 @@ def test_every_candidate_is_drawn_with_its_own_wishes(
     noise = rounds.noise(0, plain.latent_shape, 3)
     pictures = for_each(plain, rounds, noise, preferences)
     assert pictures.shape == (2, 3, 3, 16, 16, 3)
-    favours, expected = preferences.of(rounds.features), []
+    favours, expected, unwished = preferences.of(rounds.features), [], []
     for m, row in enumerate(rounds.given):
         for n in row:
             for start in noise[n]:
                 chosen = wishes(vocabulary(), rounds.prompts[n], favours[m], choice_noise_of(start, len(favours[m])))
                 expected.append(",".join([rounds.prompts[n], *chosen]))
-    assert read == expected and len(set(expected)) > len({(m, n) for m in range(2) for n in range(3)})
+                unwished.append(rounds.prompts[n])
+    assert read == [*unwished, *expected] and len(set(expected)) > len({(m, n) for m in range(2) for n in range(3)})
+
+
+def test_an_adapter_scale_of_zero_draws_the_prompt_alone(
+    plain: Artist, rounds: Rounds, preferences: PreferenceWeights, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noise = rounds.noise(0, plain.latent_shape, 2)
+    monkeypatch.setattr(plain, "how", replace(plain.how, adapter_scale=0.0))
+    np.testing.assert_array_equal(for_each(plain, rounds, noise, preferences), for_each(plain, rounds, noise))
 
 
 def test_the_same_noise_is_the_same_picture_alone_or_in_a_group(
