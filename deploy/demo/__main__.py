@@ -80,7 +80,7 @@ def _write(output: Path, judge: Judge, stores: list[StorePlayed], summary: dict[
     sheet = report.save_sheet(output, judge, stores)
     path = report.save_json(output / "summary.json", summary)
     print(report.table(summary, lowest))
-    print(f"written: {sheet.relative_to(ROOT)}, {path.relative_to(ROOT)}")
+    print(f"written: {sheet}, {path}")
 
 
 def _parse() -> tuple[Layout, Path]:

@@ -4,6 +4,7 @@ Knows the files of the output folder and their form; measures nothing itself.
 """
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ def save_pictures(output: Path, store: StorePlayed) -> list[str]:
     for number, pixels in enumerate(store.personal[0].pictures, start=1):
         path = folder / f"{number}.png"
         Image.fromarray(pixels).save(path)
-        paths.append(str(path.relative_to(ROOT)))
+        paths.append(os.path.relpath(path, ROOT))
     return paths
 
 
