@@ -12,19 +12,26 @@ export PYTHONUNBUFFERED := 1
 
 NAME ?= local
 PORT_OFFSET ?= 0
+# What a cluster serves from; it remembers a repository of one's own (make up REPOSITORY=path).
+REPOSITORY ?= $(or $(shell cat "build/$(NAME)/repository" 2>/dev/null),model_repository)
 CLUSTER := .venv-services/bin/python -m deploy.local --name $(NAME) --port-offset $(PORT_OFFSET)
+RELEASES = .venv-services/bin/python -m deploy.releases
+WHERE = --repository "$(REPOSITORY)" --triton 127.0.0.1:$$((8001 + $(PORT_OFFSET)))
 INSTALL := sh deploy/local/install.sh
 TIMED := sh deploy/local/timed.sh
 KAFKA_JARS := build/kafka-jars
 INSTALLED := prerequisites .venv/installed .venv-services/installed .venv-triton/installed $(KAFKA_JARS)/fetched
-RELEASE := model_repository/releases/current
+EXPORT := model_repository/releases/.exported
 # What an export depends on: weights, contracts, and the code of the models.
 EXPORTED := $(shell find training/weights model_repository/*/config.pbtxt contract training/models training/exporting \
     training/wishes/preferences.py -type f \
     -not -name '*.pyc' 2>/dev/null | tr '\n' ' ')
+ifeq ($(REPOSITORY),model_repository)
+STAGED := $(EXPORT)
+endif
 
-.PHONY: help demo test up down restart status logs setup export lint protos client-wheel train-tiny eval-reward eval-generation \
-    eval-samplers eval-suggestions bench-reward bench-reward-full bench-generator bench-generator-full clean prerequisites
+.PHONY: help demo test up down restart status logs release-status release-load release-promote release-rollback setup export lint protos client-wheel train-tiny eval-reward eval-generation \
+    eval-samplers eval-suggestions bench-reward bench-reward-full bench-generator bench-generator-full bench-health clean prerequisites
 
 help: ## this list
 	@echo "PerFusion: personalised fashion pictures, end to end on one machine"
@@ -32,19 +39,20 @@ help: ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{printf "%-26s %s\n", $$1, $$2}'
 	@echo
 	@echo "  NAME=local PORT_OFFSET=0 choose another cluster: make up NAME=second PORT_OFFSET=100"
+	@echo "  REPOSITORY=path          serve a model repository of your own: make up REPOSITORY=path"
 
 demo: ## set up, export, start, and play the case study into build/demo/
 	@$(TIMED) setup $(MAKE) setup
-	@$(TIMED) export $(MAKE) export
+	@$(TIMED) export $(MAKE) setup $(STAGED)
 	@$(TIMED) start $(MAKE) up
-	@.venv/bin/python -m deploy.demo --name $(NAME) --port-offset $(PORT_OFFSET)
+	@.venv/bin/python -m deploy.demo --name $(NAME) --port-offset $(PORT_OFFSET) --model-repository "$(REPOSITORY)"
 
 test: setup lint ## everything the CI checks: style, types, contracts, tests on the real parts
 	@$(MAKE) export
 	@.venv/bin/python -m pytest
 
-up: setup $(RELEASE) ## start the cluster; returns when every part is healthy
-	@$(CLUSTER) up
+up: setup $(STAGED) ## start the cluster on the live release, the first time on the newest; returns when every part is healthy
+	@$(CLUSTER) --model-repository "$(REPOSITORY)" up
 
 down: ## stop the cluster, letting calls in flight finish
 	@if [ -x .venv-services/bin/python ]; then $(CLUSTER) down; fi
@@ -58,9 +66,21 @@ status: setup ## parts, addresses, health
 logs: setup ## follow the logs, of PART=name or of all
 	@$(CLUSTER) logs $(PART)
 
+release-status: setup ## each release: staged, loaded, warm, live, fallback; and what is wrong with it
+	@$(RELEASES) status $(WHERE)
+
+release-load: setup ## check release R=number and load it beside the live one
+	@$(RELEASES) load $(or $(R),$(error which release? make release-load R=number)) $(WHERE)
+
+release-promote: setup ## put the loaded release R=number in service; the one before becomes the fallback
+	@$(RELEASES) promote $(or $(R),$(error which release? make release-promote R=number)) $(WHERE)
+
+release-rollback: setup ## put the fallback in service again
+	@$(RELEASES) rollback $(WHERE)
+
 setup: $(INSTALLED) ## make the virtual environments, fetch Kafka's jars
 
-export: setup $(RELEASE) ## write the release in service to model_repository/
+export: setup $(EXPORT) ## stage a release in model_repository/; nothing that serves changes
 
 lint: setup ## ruff, mypy, import-linter, buf (lint and breaking), proto drift
 	.venv/bin/ruff check
@@ -89,11 +109,15 @@ bench-reward: setup ## groups a second of PerFusionRM's training against plain l
 eval-generation: setup ## the generation table: every method, three seeds, into build/eval/generation.json; many hours, resumable
 	.venv/bin/python -m lab.generation.table
 
-eval-samplers: $(RELEASE) ## what the default sampler and steps are chosen by, into build/eval/samplers.json; an hour, resumable
+eval-samplers: $(EXPORT) ## what the default sampler and steps are chosen by, into build/eval/samplers.json; an hour, resumable
 	.venv/bin/python -m lab.generation.samplers
 
-eval-suggestions: $(RELEASE) ## SuggestPhrases against the truth, on services of its own, into build/eval/suggestions.json
+eval-suggestions: $(EXPORT) ## SuggestPhrases against the truth, on services of its own, into build/eval/suggestions.json
 	.venv/bin/python -m deploy.benchmarks.phrase_suggestions
+
+bench-health: setup $(RELEASE) ## every part fails in turn: was health true? 15 minutes, root; docs/pictures/health.png
+	.venv/bin/python -m deploy.benchmarks.health_run
+	.venv/bin/python -m deploy.benchmarks.health_strips
 
 bench-generator: setup ## groups a second of PerFusion's training against plain loops
 	.venv/bin/python -m lab.benchmarks.generator_throughput
@@ -130,7 +154,7 @@ $(KAFKA_JARS)/fetched: deploy/local/kafka/pom.xml | prerequisites
 	@mvn -q -B -Dstyle.color=never -f $< dependency:copy-dependencies -DincludeScope=runtime -DoutputDirectory=$(CURDIR)/$(KAFKA_JARS)
 	@touch $@
 
-$(RELEASE): $(EXPORTED) | setup
+$(EXPORT): $(EXPORTED) | setup
 	@echo "exporting the models to ONNX"
 	@.venv/bin/python -m training.exporting.export
 	@touch $@

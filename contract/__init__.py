@@ -2,7 +2,11 @@
 
 errors          what is refused because something given is not as it must be
 feature_schema  a profile's features, their one encoding, and the one rule for what is unknown
+prompts         how a typed text is read: what separates phrases, what shows nothing, what is the same
 vocabulary      the professional phrases by kind: what a prompt says and what it leaves open
+tokens          a prompt as token ids, and its phrases that do not fit
+picture_files   what the pixels of a PNG or JPEG need of the file
+pictures        from a picture's bytes to the square RGB picture that models read
 wishes          which phrases are added for a merchant
 limits          what a request may ask for, and the samplers by name
 tensors         the fixed maxima that widths are padded to

@@ -3,7 +3,8 @@
     InputError
     ├── FeatureError      a feature schema that cannot be used
     ├── VocabularyError   phrases that cannot be used
-    └── ManifestError     a release's files that cannot be used
+    ├── ManifestError     a release's files that cannot be used
+    └── LockedError       a repository that another process works on (contract.repository)
 
 The training half adds its own below the same base.
 """

@@ -135,8 +135,9 @@ class Feature:
         return f"unknown value {shown(value)!r}; known are {shown(', '.join(self.vocabulary), 200)}"
 
     def to_json(self) -> dict[str, Any]:
-        """As an entry of feature_schema.json."""
-        return {key: asdict(self)[key] for key in KEYS[self.kind]}
+        """As an entry of feature_schema.json; a bound that is infinite, for which JSON has no number, is left out."""
+        values = {key: asdict(self)[key] for key in KEYS[self.kind]}
+        return {key: value for key, value in values.items() if value not in (math.inf, -math.inf)}
 
 
 @dataclass(frozen=True)
@@ -186,6 +187,21 @@ class FeatureSchema:
             if problem is not None:
                 found.append((name, problem))
         return found
+
+    def difference(self, other: "FeatureSchema") -> str | None:
+        """How another schema differs from this one, by its first feature that does; None: they are the same."""
+        if self == other:
+            return None
+        ours, theirs = ({feature.name: feature for feature in schema.features} for schema in (self, other))
+        for name in [*ours, *theirs]:
+            if name not in theirs:
+                return f"the feature {name!r} is missing"
+            if name not in ours:
+                return f"the feature {name!r} is one too many"
+            if ours[name] != theirs[name]:
+                keys = [key for key, value in asdict(ours[name]).items() if value != asdict(theirs[name])[key]]
+                return f"the feature {name!r} has another {' and '.join(keys)}"
+        return "the features have another order" if [*ours] != [*theirs] else "the version is another"
 
     def to_json(self) -> dict[str, Any]:
         """The content of feature_schema.json."""

@@ -7,13 +7,14 @@
                                    tokenizer.json, reward_tokenizer.json
     <repository>/releases/current                       the number in service
 
-The export writes these files, services read them. Knows files; neither Triton nor what a model computes.
+The export writes a release, deploy.releases the pointer, services read both; contract/repository.py has the folder
+around them. Knows files; neither Triton nor what a model computes.
 """
 
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -107,7 +108,7 @@ class ModelFiles:
     """One model's files, and how well they compute what they should."""
 
     files: Mapping[str, str]  # name → SHA-256
-    max_abs_error: float  # of ONNX Runtime against torch
+    max_abs_error: float  # of ONNX Runtime against torch in float64
     tolerance: float
     fingerprint: str  # of everything that the files depend on
 
@@ -126,6 +127,7 @@ class Manifest:
     noise_schedule: NoiseSchedule
     reward_logit_scale: float  # exp(logit_scale): scores are this times the cosine
     defaults: Defaults
+    texts: Mapping[str, str] = field(default_factory=dict)  # file beside the manifest → SHA-256; older ones say nothing
 
     def to_json(self) -> dict[str, Any]:
         """The content of manifest.json."""
@@ -238,9 +240,10 @@ _PARTS: Mapping[str, type[Any]] = {
 
 def _given(kind: type[Any], data: Any, what: str) -> dict[str, Any]:
     """The fields of a dataclass, all of them there; a later release may say more, which is left out."""
-    names = {field.name for field in fields(kind)}
+    names = {each.name for each in fields(kind)}
+    may_lack = {each.name for each in fields(kind) if each.default_factory is not MISSING}
     if not isinstance(data, dict):
         raise ManifestError(f"{what} is a {type(data).__name__}, not fields by name")
-    if missing := sorted(names - data.keys()):
+    if missing := sorted(names - may_lack - data.keys()):
         raise ManifestError(f"{what} lacks {', '.join(missing)}")
-    return {name: data[name] for name in names}
+    return {name: data[name] for name in names & data.keys()}

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from contract.errors import VocabularyError, reading
+from contract.prompts import folded, phrases_of
 
 KEYS = ("kind", "phrases", "only_with")
 FORM = '{"kind": …, "phrases": […], "only_with": [[…], …]}'
@@ -50,10 +51,12 @@ class Vocabulary:
             if twice := [text for text, count in Counter(found).items() if count > 1]:
                 raise VocabularyError(f"the {what} {twice[0]!r} is there twice")
         for _, text in self.phrases:
-            if "," in text:
-                raise VocabularyError(f"the phrase {text!r} has a comma, which separates the phrases of a prompt")
             if any("\ud800" <= character <= "\udfff" for character in text):
                 raise VocabularyError(f"the phrase {text!r} has half a character")
+            if len(phrases_of(text)) > 1:
+                raise VocabularyError(f"the phrase {text!r} has a comma, which separates the phrases of a prompt")
+            if not folded(text):
+                raise VocabularyError(f"the phrase {text!r} shows nothing")
         for number, kind in enumerate(self.kinds):
             for needed in kind.only_with:
                 of = {self.kind_of.get(folded(text)) for text in needed}
@@ -135,16 +138,6 @@ class Vocabulary:
             said[of] in needed if of in said else self.could_have(by_name[of], said)
             for of, needed in self.needed_by(kind)
         )
-
-
-def phrases_of(prompt: str) -> list[str]:
-    """A prompt's phrases, without blanks around them and empty ones."""
-    return [phrase.strip() for phrase in prompt.split(",") if phrase.strip()]
-
-
-def folded(phrase: str) -> str:
-    """As phrases are compared."""
-    return phrase.strip().casefold()
 
 
 def _kind(entry: Any, at: str) -> PhraseKind:

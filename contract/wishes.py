@@ -10,7 +10,8 @@ from collections.abc import Collection, Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from contract.vocabulary import PhraseKind, Vocabulary, folded
+from contract.prompts import folded, phrases_of
+from contract.vocabulary import PhraseKind, Vocabulary
 
 VARIETY = 0.15  # of the noise: favours are logits of a pick, whose own noise has 1 (docs/runs.md)
 LEAST_FAVOUR = 0.2  # a merchant who favours no phrase by as much is unknown, and nothing is wished for them
@@ -32,13 +33,14 @@ def wishes(
 
     Args:
         noise: standard Gumbel, one value a phrase  # (V,); without it, everybody gets their favourites.
-        refused: phrases that the merchant does not want added, compared without regard to case.
+        refused: phrases that the merchant does not want added, compared without regard to case; one may hold several.
     """
     said = vocabulary.asked(prompt)
     if vocabulary.category.name not in said or not is_known(vocabulary, favours):
         return []
     disturbed = favours if noise is None else favours + VARIETY * noise
-    barred, found = set(map(folded, refused)), list[tuple[float, str]]()
+    barred = {folded(phrase) for text in refused for phrase in phrases_of(text)}
+    found = list[tuple[float, str]]()
     for kind, of_kind in _by_kind(vocabulary, disturbed):
         places = [n for n, phrase in enumerate(kind.phrases) if folded(phrase) not in barred]
         if kind.name in said or len(kind.phrases) < 2 or not places or not vocabulary.could_have(kind, said):

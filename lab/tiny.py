@@ -10,17 +10,15 @@ is skipped. The VAE must pass its gate (the judge reads every attribute kind of 
 drawings) before a U-Net is trained on its latents.
 """
 
-import argparse
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from contract.errors import InputError
 from contract.feature_schema import FeatureSchema
 from lab.market.drawing import SIZE_PX
 from lab.market.prompts import vocabulary
@@ -28,26 +26,27 @@ from lab.market.table import MarketRecipe, industrial, schema_of, write_market
 from lab.pretraining import train_clip, train_diffusion, train_tokenizer, train_vae
 from lab.recogniser import train as train_recogniser
 from lab.recogniser.recogniser import JUDGE, Recogniser
-from training.common.loop import Diverged
+from training.common.commands import attempt, parser_of
+from training.common.errors import ModelError
 from training.common.noise import noise_schedule
 from training.data.groups import GroupTensors
 from training.data.load import with_latents
 from training.data.prepare import prepare
 from training.generator.recipes import tiny
-from training.generator.train import train_stage
+from training.generator.training import train_stage
 from training.models.family import TINY, FamilyPaths, hush_libraries, save_pipeline, save_reward_backbone
 from training.models.frozen_unet import load_unet
 from training.reward.models import Starts
 from training.reward.recipes import tiny as reward_recipe
-from training.reward.train import train as train_reward
-from training.wishes.train import train as train_wishes
+from training.reward.training import train as train_reward
+from training.wishes.training import train as train_wishes
 
 GATE = 0.97  # the judge's accuracy on reconstructions, for every attribute kind
 MARKET = MarketRecipe(groups=16_000)  # what the generator is aligned on
 WISHED = MarketRecipe(groups=64_000)  # training data of the preference weights
 
 
-class GateError(RuntimeError):
+class GateError(ModelError):
     """The VAE loses details that taste depends on: no generator is trained on its latents."""
 
 
@@ -214,7 +213,7 @@ def run(workshop: Workshop, until: str) -> None:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__)
     parser.add_argument("--work", type=Path, default=Path("build/tiny"), help="checkpoints and logs (%(default)s)")
     parser.add_argument("--out", type=Path, default=TINY, help="where the weights are published (%(default)s)")
     parser.add_argument("--until", choices=STAGES, default=STAGES[-1], help="the last stage to run")
@@ -227,12 +226,7 @@ def main() -> int:
     arguments.work.mkdir(parents=True, exist_ok=True)
     start = FamilyPaths.under(arguments.warm_start) if arguments.warm_start else None
     workshop = Workshop(arguments.work, FamilyPaths.under(arguments.out), arguments.out, arguments.below_gate, start)
-    try:
-        run(workshop, arguments.until)
-    except (GateError, InputError, Diverged) as error:
-        print(f"training stopped: {error}", file=sys.stderr)
-        return 1
-    return 0
+    return attempt(partial(run, workshop, arguments.until), "training stopped")
 
 
 if __name__ == "__main__":

@@ -10,23 +10,41 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
+from contract.repository import Repository
 from deploy.local.clients import Clients, connect
 from deploy.local.cluster import Cluster
 from deploy.local.layout import ROOT, Layout
 from tests.ports import free_offset
+from tests.repositories import copy_of
+
+# The same examples at every run, however slow the machine; `pytest --hypothesis-profile thorough` tries 10,000 others.
+settings.register_profile("always", deadline=None, derandomize=True)
+settings.register_profile("thorough", deadline=None, max_examples=10_000)
+settings.load_profile("always")
 
 
 @pytest.fixture(scope="session")
-def cluster() -> Iterator[Cluster]:
-    """Real Triton, real Kafka, the four services, with empty stores; export first if nothing is exported."""
-    repository = os.environ.get("PERFUSION_MODEL_REPOSITORY", ROOT / "model_repository")
-    Cluster(Layout("test")).down()  # what an interrupted session left: found by its files, whatever its ports were
-    layout = Layout("test", free_offset(), Path(repository).resolve())
-    if not (layout.model_repository / "releases" / "current").exists():
+def exported() -> Repository:
+    """The repository whose newest release is tested; export first if there is none."""
+    found = Repository(Path(os.environ.get("PERFUSION_MODEL_REPOSITORY", ROOT / "model_repository")).resolve())
+    if not found.numbers():
         subprocess.run(["make", "export"], cwd=ROOT, check=True)
+    return found
+
+
+@pytest.fixture(scope="session")
+def cluster(exported: Repository) -> Iterator[Cluster]:
+    """Real Triton, real Kafka, the four services, with empty stores, on the newest release.
+
+    It is served from a repository of the tests' own: whatever serves from the project's goes on undisturbed.
+    """
+    Cluster(Layout("test")).down()  # what an interrupted session left: found by its files, whatever its ports were
+    layout = Layout("test", free_offset(), ROOT / "build" / "test" / "model_repository")
     running = Cluster(layout, say=print)
     shutil.rmtree(layout.home, ignore_errors=True)
+    copy_of(exported, layout.model_repository, exported.numbers()[-1:])
     try:
         running.up()
         yield running

@@ -4,31 +4,63 @@ import argparse
 import logging
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
+from contract.repository import Repository, write_durably
 from deploy.local.cluster import Cluster, ClusterError
 from deploy.local.layout import ROOT, Layout
 from deploy.local.parts import PARTS
+from deploy.releases.status import next_step
+
+REPOSITORY = ROOT / "model_repository"
 
 
 def main() -> None:
     options = _parse()
     # The Kafka client reports each refused connection, which is normal while a broker starts.
     logging.getLogger("kafka").addHandler(logging.NullHandler())
-    cluster = Cluster(
-        Layout(options.name, options.port_offset, options.model_repository.resolve()),
-        say=lambda line: print(line, flush=True),
-    )
+    known = Layout(options.name, options.port_offset, _remembered(options.name) or REPOSITORY)
+    given = (options.model_repository or known.model_repository).resolve()
+    cluster = Cluster(replace(known, model_repository=given), say=lambda line: print(line, flush=True))
     try:
+        if options.command == "up" and given != known.model_repository:
+            _move(cluster, known)
         _COMMANDS[options.command](cluster, options.part)
     except (ClusterError, RuntimeError) as error:
         sys.exit(f"error: {error}")
+
+
+def _remembered(name: str) -> Path | None:
+    """The repository of one's own that this cluster was last started on."""
+    file = Layout(name).repository_file
+    return Path(file.read_text(encoding="utf-8")) if file.exists() else None
+
+
+def _move(cluster: Cluster, known: Layout) -> None:
+    """Remembers another repository, which a running Triton could not follow."""
+    if not Repository(cluster.layout.model_repository).numbers():
+        raise ClusterError(
+            f"there is no release in {cluster.layout.model_repository}: "
+            "export one there (python -m training.exporting.export --repository)"
+        )
+    if cluster.process("triton").pid is not None:
+        raise ClusterError(
+            f"the cluster '{known.name}' serves from {known.model_repository}: stop it first (`make down`), "
+            "or start another beside it (NAME=second PORT_OFFSET=100)"
+        )
+    file, repository = known.repository_file, cluster.layout.model_repository
+    file.unlink(missing_ok=True)
+    if repository != REPOSITORY:
+        write_durably(file, str(repository))
 
 
 def _up(cluster: Cluster, names: list[str]) -> None:
     print(f"starting the cluster '{cluster.layout.name}' (logs in {cluster.layout.logs})", flush=True)
     cluster.up(names)
     print(cluster.table())
+    if step := next_step(Repository(cluster.layout.model_repository)):
+        print(step)
 
 
 def _down(cluster: Cluster, names: list[str]) -> None:
@@ -67,7 +99,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("part", nargs="*", help=f"only these: {', '.join(p.name for p in PARTS)}")
     parser.add_argument("--name", default="local", help="a cluster's files live in build/NAME")
     parser.add_argument("--port-offset", type=int, default=0, help="added to every port")
-    parser.add_argument("--model-repository", type=Path, default=ROOT / "model_repository", help="where releases lie")
+    parser.add_argument("--model-repository", type=Path, help="where releases lie (default: the last one)")
     return parser.parse_args()
 
 

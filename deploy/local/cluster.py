@@ -9,7 +9,8 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from contract.errors import ManifestError
+from contract.errors import InputError
+from contract.repository import Repository
 from deploy.local.layout import ROOT, Layout
 from deploy.local.parts import PARTS, Part, part
 from deploy.local.process import Process
@@ -75,12 +76,12 @@ class Cluster:
         states = self.states()
         lines = [f"{'part':<15} {'address':<18} {'metrics':<34} state"]
         for each in PARTS:
-            address = self.layout.address(each.ports[0])
+            address = self.layout.address(each.ports[0]) if each.ports else "-"
             lines.append(f"{each.name:<15} {address:<18} {self._metrics(each):<34} {states[each.name]}")
         return "\n".join(lines)
 
     def _metrics(self, each: Part) -> str:
-        if each.name == "kafka":
+        if each.name == "kafka" or not each.ports:
             return "-"
         port = self.layout.port("triton_metrics") if each.name == "triton" else self.layout.metrics_port(each.name)
         return f"http://127.0.0.1:{port}/metrics"
@@ -88,13 +89,15 @@ class Cluster:
     def _state(self, each: Part) -> str:
         if self.process(each.name).pid is None:
             return "stopped"
-        return "serving" if each.is_ready(self.layout) else "not serving"
+        return "serving" if each.is_ready(self.layout) else each.shortfall(self.layout)
 
     def _check_release(self) -> None:
+        repository = Repository(self.layout.model_repository)
         try:
-            self.layout.release()
-        except ManifestError as error:
-            raise ClusterError("no release is exported yet: run `make export`") from error
+            if repository.live() is None and not repository.numbers():
+                raise ClusterError(f"no release is exported to {repository.root} yet: run `make export`")
+        except InputError as error:
+            raise ClusterError(str(error)) from error
 
     def _start(self, each: Part) -> None:
         process = self.process(each.name)

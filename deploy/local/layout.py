@@ -46,6 +46,16 @@ class Layout:
     def pids(self) -> Path:
         return self.home / "pids"
 
+    @property
+    def repository_file(self) -> Path:
+        """Names a model repository other than the project's, if the cluster serves from one."""
+        return self.home / "repository"
+
+    @property
+    def shared_memory(self) -> str:
+        """How the names of its Triton's shared memory begin, by which its model processes are told from others'."""
+        return f"perfusion_{self.name}_{self.port('triton_grpc')}_"
+
     def port(self, name: str) -> int:
         return PORTS[name] + self.port_offset
 
@@ -56,7 +66,7 @@ class Layout:
         return self.port(service) + METRICS_OFFSET
 
     def release(self) -> int:
-        """The release in service, as the export wrote it last; ManifestError when there is none."""
+        """The live release; ManifestError when there is none."""
         return current_number(self.model_repository)
 
 

@@ -5,11 +5,13 @@ Knows each part's command, settings and test of health. Parts may start in any o
 
 import os
 import sys
+import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from prometheus_client.parser import text_string_to_metric_families
 
 from deploy.local import kafka_broker, triton_server
 from deploy.local.layout import ROOT, Layout, clean_environment, venv
@@ -24,7 +26,7 @@ class Part:
     """A process of the cluster, with its checks."""
 
     name: str
-    ports: tuple[str, ...]  # names in layout.PORTS; the first is the address shown
+    ports: tuple[str, ...]  # names in layout.PORTS; the first is the address shown; none: nobody calls it
     command: Callable[[Layout], list[str]]
     environment: Callable[[Layout], dict[str, str]]
     is_ready: Callable[[Layout], bool]  # whether it does its work, not only runs
@@ -32,6 +34,7 @@ class Part:
     prepare: Callable[[Layout], None] = lambda layout: None  # before its process: files
     is_live: Callable[[Layout], bool] = lambda layout: True  # answers, and may be settled
     settle: Callable[[Layout, Say], None] = lambda layout, say: None  # after is_live, until is_ready
+    shortfall: Callable[[Layout], str] = lambda layout: "not serving"  # what one says that is not ready
 
 
 def service(name: str) -> Part:
@@ -42,7 +45,8 @@ def service(name: str) -> Part:
         command=lambda layout: [str(venv("services") / "bin" / "python"), "-m", f"services.{name}"],
         environment=lambda layout: service_environment(layout, name),
         is_ready=lambda layout: is_serving(layout.address(name)),
-        drain_s=SERVICE_DRAIN_S + 5.0,
+        shortfall=lambda layout: unserved(layout.metrics_port(name)),
+        drain_s=SERVICE_DRAIN_S + 10.0,  # and calls that are cut off clean up
     )
 
 
@@ -68,15 +72,31 @@ def service_environment(layout: Layout, name: str) -> dict[str, str]:
     return clean_environment() | own | peers
 
 
-def is_serving(address: str) -> bool:
-    """The service's own health check, which covers its dependencies."""
-    request = health_pb2.HealthCheckRequest(service="")
+def is_serving(address: str, name: str = "") -> bool:
+    """The service's own health: of all its methods, or of one, e.g. "perfusion.v1.RankingService/Rank"."""
+    request = health_pb2.HealthCheckRequest(service=name)
     with grpc.insecure_channel(address) as channel:
         try:
             answer = health_pb2_grpc.HealthStub(channel).Check(request, timeout=HEALTH_TIMEOUT_S)
         except grpc.RpcError:
             return False
     return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
+
+
+def unserved(metrics_port: int) -> str:
+    """Which methods a service does not serve, and what it misses: "serving 4 of 5 methods, not Generate: kafka"."""
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{metrics_port}/metrics", timeout=HEALTH_TIMEOUT_S) as answer:
+            shown = list(text_string_to_metric_families(answer.read().decode()))
+    except OSError:
+        return "not serving"
+    ready = {s.labels["method"]: s.value for f in shown if f.name == "perfusion_method_ready" for s in f.samples}
+    up = {s.labels["dependency"]: s.value for f in shown if f.name == "perfusion_dependency_up" for s in f.samples}
+    without = [method.rpartition("/")[2] for method, is_ready in ready.items() if not is_ready]
+    missed = ", ".join(name for name, is_up in up.items() if not is_up)
+    if len(without) in (0, len(ready)):  # with nothing missing, it is stopping
+        return f"not serving: {missed}" if missed else "not serving"
+    return f"serving {len(ready) - len(without)} of {len(ready)} methods, not {', '.join(without)}: {missed}"
 
 
 TRITON = Part(
@@ -89,6 +109,18 @@ TRITON = Part(
     settle=triton_server.load_release,
     is_ready=triton_server.is_ready,
     drain_s=8.0,
+)
+KEEPER = Part(
+    name="keeper",
+    ports=(),
+    command=lambda layout: [
+        *(str(venv("services") / "bin" / "python"), "-m", "deploy.local.keeper", "--name", layout.name),
+        *("--port-offset", str(layout.port_offset), "--model-repository", str(layout.model_repository)),
+        *("--patience", str(layout.patience_s)),
+    ],
+    environment=lambda layout: clean_environment() | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"},
+    is_ready=lambda layout: True,  # it has no clients: it works while it runs
+    drain_s=5.0,
 )
 KAFKA = Part(
     name="kafka",
@@ -103,7 +135,7 @@ KAFKA = Part(
 )
 SERVICES = ("user_embedding", "ranking", "generation", "feedback")
 
-PARTS: tuple[Part, ...] = (TRITON, KAFKA, *(service(name) for name in SERVICES))
+PARTS: tuple[Part, ...] = (TRITON, KEEPER, KAFKA, *(service(name) for name in SERVICES))
 
 
 def part(name: str) -> Part:

@@ -76,7 +76,14 @@ class Process:
 
 
 def _spawn(command: list[str], environment: dict[str, str], cwd: Path, output: int) -> int:
-    """Starts a session leader that outlives this command; not a Popen, which expects to reap its child."""
+    """Starts a session leader that outlives this command; not a Popen, which expects to reap its child.
+
+    It gets none of this command's descriptors: it would hold a lock or a pipe of the caller's for as long as it runs.
+    """
+    for descriptor in Path("/proc/self/fd").iterdir():
+        with suppress(OSError):  # the listing's own is gone by now
+            if int(descriptor.name) > 2:
+                os.set_inheritable(int(descriptor.name), False)
     change_directory = ["/bin/sh", "-c", 'cd "$0" && exec "$@"', str(cwd)]
     streams = [
         (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),

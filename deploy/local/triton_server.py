@@ -1,22 +1,29 @@
-"""Triton from its wheel: the backend directory, the command, and the loading of a release.
+"""Triton from its wheel: the backend directory, the command, how models are run on this machine, and whether they do.
 
-Knows the wheel's inner layout and Triton's model control API. Does not know the models' purpose.
+Knows the wheel's inner layout. deploy.releases loads releases into it; it does not know the models' purpose.
 """
 
-import json
 import os
 import shutil
 import sys
 import sysconfig
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import tritonclient.grpc as triton
-from google.protobuf import json_format, text_format
 from tritonclient.grpc import model_config_pb2
 
-from contract.errors import ManifestError
+from contract.errors import InputError
+from contract.release import read_manifest
+from contract.repository import CONTROL, LockedError, Repository
+from deploy.local import keeper, model_processes
 from deploy.local.layout import ROOT, Layout, clean_environment, site_packages, venv
+from deploy.releases import model_config
+from deploy.releases.controller import Controller
+from deploy.releases.errors import ReleaseError, ServerError
+from deploy.releases.server import Server
 
 DENOISER = "denoiser"  # the model that a round calls at every step
 KIND_CPU = model_config_pb2.ModelInstanceGroup.KIND_CPU
@@ -37,17 +44,22 @@ def backend_directory() -> Path:
 
 
 def prepare(layout: Layout) -> None:
-    """Removes the shared memory that a killed server leaves; a container has little of it."""
-    for leftover in Path("/dev/shm").glob(f"{_shared_memory(layout)}*"):
+    """Removes the shared memory that a killed server leaves, since a container has little of it; links the folders."""
+    for leftover in Path("/dev/shm").glob(f"{layout.shared_memory}*"):
         leftover.unlink(missing_ok=True)
+    links = _links(layout)
+    links.mkdir(exist_ok=True)
+    for link, folder in ((links / "models", layout.model_repository), (links / "backends", backend_directory())):
+        link.unlink(missing_ok=True)
+        link.symlink_to(folder)
 
 
 def command(layout: Layout) -> list[str]:
     """The command: explicit model control and no auto-completed configuration, so Triton serves only the contract."""
     return [
         str(site_packages("triton") / "pytriton" / "tritonserver" / "bin" / "tritonserver"),
-        f"--model-repository={layout.model_repository}",
-        f"--backend-directory={backend_directory()}",
+        f"--model-repository={_links(layout) / 'models'}",
+        f"--backend-directory={_links(layout) / 'backends'}",
         "--model-control-mode=explicit",
         "--disable-auto-complete-config",
         f"--http-port={layout.port('triton_http')}",
@@ -59,7 +71,7 @@ def command(layout: Layout) -> list[str]:
         "--allow-gpu-metrics=false",
         "--allow-cpu-metrics=false",
         "--exit-timeout-secs=5",
-        f"--backend-config=python,shm-region-prefix-name={_shared_memory(layout)}",
+        f"--backend-config=python,shm-region-prefix-name={layout.shared_memory}",
     ]
 
 
@@ -77,51 +89,40 @@ def environment(_: Layout) -> dict[str, str]:
 
 
 def load_release(layout: Layout, say: Callable[[str], None]) -> None:
-    """Loads every model of the repository by API and requires that the release in service is ready in each."""
-    release = str(layout.release())
-    with triton.InferenceServerClient(layout.address("triton_grpc")) as client:
-        for model in models(layout.model_repository):
-            if not _has(client, model, release):
-                say(f"loading {model} release {release}")
-                _load(client, model, configuration(layout.model_repository, model), layout.patience_s)
-            if not _has(client, model, release):
-                raise RuntimeError(f"Triton loaded {model} but not its release {release}")
+    """Loads the live release and the fallback, unless they are; in a repository without, the newest goes live."""
+    if is_ready(layout):
+        return
+    with closing(Server(layout.address("triton_grpc"), layout.patience_s)) as server:
+        controller = Controller(Repository(layout.model_repository), [server], say, configure=configuration)
+        try:
+            controller.restore()
+        except LockedError:  # another controller is at work: the caller asks again
+            return
+        except (InputError, ReleaseError) as error:
+            raise RuntimeError(f"{error}\nTriton runs without a release: load and promote another one") from error
 
 
-def _has(client: triton.InferenceServerClient, model: str, release: str) -> bool:
-    try:
-        return bool(client.is_model_ready(model, release, client_timeout=10.0))
-    except triton.InferenceServerException as error:
-        raise RuntimeError(f"Triton stopped answering: {error.message()}") from error
-
-
-def configuration(repository: Path, model: str, cores: int | None = None) -> str:
-    """config.pbtxt as JSON, with instances for this machine's cores where it names none.
+def configuration(repository: Path, model: str, cores: int | None = None) -> Any:
+    """config.pbtxt with instances for this machine's cores where it names none.
 
     The denoiser gets an instance a core with one thread each: several merchants' rounds then share the machine without
     waiting for each other (docs/results.md). Every other model gets one instance with a thread a core. A repository
     that says how many instances it wants gets those.
     """
     cores = cores or len(os.sched_getaffinity(0))
-    text = (repository / model / "config.pbtxt").read_text(encoding="utf-8")
-    config = text_format.Parse(text, model_config_pb2.ModelConfig())
+    config = model_config.of_repository(repository, model)
     if not config.instance_group:
         config.instance_group.add(count=cores if model == DENOISER else 1, kind=KIND_CPU)
         config.parameters["intra_op_thread_count"].string_value = str(1 if model == DENOISER else cores)
-    return json_format.MessageToJson(config, preserving_proto_field_name=True)
+    return config
 
 
 def threads_of(repository: Path, model: str) -> int:
     """How many threads one instance of a model computes with."""
-    parameters = json.loads(configuration(repository, model)).get("parameters", {})
-    return int(parameters.get("intra_op_thread_count", {}).get("string_value", len(os.sched_getaffinity(0))))
-
-
-def _load(client: triton.InferenceServerClient, model: str, config: str, limit_s: float) -> None:
-    try:
-        client.load_model(model, config=config, client_timeout=limit_s)
-    except triton.InferenceServerException as error:
-        raise RuntimeError(f"Triton refuses {model}: {error.message()}") from error
+    parameters = configuration(repository, model).parameters
+    if "intra_op_thread_count" not in parameters:
+        return len(os.sched_getaffinity(0))
+    return int(parameters["intra_op_thread_count"].string_value)
 
 
 def is_live(layout: Layout) -> bool:
@@ -133,22 +134,23 @@ def is_live(layout: Layout) -> bool:
 
 
 def is_ready(layout: Layout) -> bool:
-    """Every model of the release in service answers, not only the server."""
+    """Every model of the live release is loaded, every process lives that runs a model, and none is being revived."""
+    repository = Repository(layout.model_repository)
     try:
-        with triton.InferenceServerClient(layout.address("triton_grpc")) as client:
-            release = str(layout.release())
-            return all(client.is_model_ready(m, release, client_timeout=2.0) for m in models(layout.model_repository))
-    except (triton.InferenceServerException, ManifestError):
+        live = layout.release()
+        models = read_manifest(repository.release_dir(live)).models
+        with closing(Server(layout.address("triton_grpc"))) as server:
+            states = server.states()
+            loaded = all(states.get(model, {}).get(live) == "READY" for model in models)
+            whole = not model_processes.dead(server, layout.shared_memory)
+            return loaded and whole and not repository.held_by(CONTROL).startswith(keeper.reviving(layout))
+    except (InputError, ServerError):
         return False
 
 
-def models(repository: Path) -> Iterator[str]:
-    """A model is a folder with a contract."""
-    return (path.parent.name for path in sorted(repository.glob("*/config.pbtxt")))
-
-
-def _shared_memory(layout: Layout) -> str:
-    return f"perfusion_{layout.name}_{layout.port('triton_grpc')}_"
+def _links(layout: Layout) -> Path:
+    """Links to the folders that Triton reads, by a path without blanks, which its shell would split."""
+    return Path("/tmp") / f"{layout.shared_memory}{os.getuid()}"
 
 
 def _stub(wheel: Path) -> Path:

@@ -26,13 +26,16 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from diffusers.models.resnet import ResnetBlock2D
 from transformers import CLIPTextConfig, CLIPTextModel
 
+from contract.release import model_dir, read_manifest, release_dir
+from contract.repository import Repository
+from training.common.commands import parser_of
 from training.common.noise import noise_schedule
+from training.common.reports import write_report
 from training.data.groups import GroupTensors
 from training.exporting.export import export_family
-from training.exporting.release import Repository
 from training.exporting.write_contracts import write_contracts
 from training.generator.recipes import paper
-from training.generator.train import Training
+from training.generator.training import Training
 from training.models.adaptive_network import PersonalisedAdaptiveNetwork
 from training.models.family import TINY, FamilyPaths, hush_libraries, save_pipeline
 
@@ -111,12 +114,11 @@ def export(work: Path) -> dict[str, float]:
     paths, repository = FamilyPaths.under(work / "family"), work / "model_repository"
     write_contracts(paths, Path("model_repository"), repository, max_batch=1, instances=1)
     number = export_family(paths, Repository(repository), processes=1)
-    manifest = json.loads((repository / "releases" / str(number) / "manifest.json").read_text())
-    sizes = {path.parent.parent.name: 0 for path in repository.glob("*/*/model.onnx")}
-    for path in repository.glob(f"*/{number}/*"):
-        sizes[path.parent.parent.name] = sizes.get(path.parent.parent.name, 0) + path.stat().st_size
-    differences = {f"{model}_max_abs_error": entry["max_abs_error"] for model, entry in manifest["models"].items()}
-    return {f"{model}_gib": round(size / 2**30, 2) for model, size in sizes.items()} | differences
+    found = {}
+    for model, entry in read_manifest(release_dir(repository, number)).models.items():
+        size = sum((model_dir(repository, model, number) / name).stat().st_size for name in entry.files)
+        found |= {f"{model}_gib": round(size / 2**30, 2), f"{model}_max_abs_error": entry.max_abs_error}
+    return found
 
 
 def run_part(part: str, work: Path, small: bool) -> None:
@@ -125,11 +127,11 @@ def run_part(part: str, work: Path, small: bool) -> None:
     found = build(work, small) if part == "build" else (train_step if part == "train_step" else export)(work)
     peak = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)) / 2**20
     result = {**found, "seconds": round(time.perf_counter() - began, 1), "peak_gib": round(peak, 2)}
-    (work / f"{part}.json").write_text(json.dumps(result, indent=1) + "\n")
+    write_report(work / f"{part}.json", result)
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__)
     parser.add_argument("--work", type=Path, default=WORK, help="family and release (default: %(default)s)")
     parser.add_argument("--out", type=Path, default=Path("build/bench/full_size_generator.json"))
     parser.add_argument("--small", action="store_true", help="a tenth of the width: to try the target itself")
@@ -150,8 +152,7 @@ def main() -> int:
                 return 1
         print(f"{part}: {(arguments.work / f'{part}.json').read_text()}", flush=True)
     found = {part: json.loads((arguments.work / f"{part}.json").read_text()) for part in PARTS}
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    arguments.out.write_text(json.dumps(found | {"threads": torch.get_num_threads()}, indent=1) + "\n")
+    write_report(arguments.out, found | {"threads": torch.get_num_threads()})
     return 0
 
 

@@ -7,8 +7,6 @@ takes one step on a group of five 224×224 pictures with gradient checkpointing,
 external data and runs them in ONNX Runtime. Writes build/bench/full_size_reward.json: seconds and GiB of each part.
 """
 
-import argparse
-import json
 import resource
 import shutil
 import time
@@ -22,8 +20,9 @@ import torch
 from torch import Tensor, nn
 from transformers import CLIPConfig, CLIPModel
 
-from contract.feature_schema import FeatureSchema
+from lab.benchmarks.race import write
 from lab.market.merchants import FEATURE_SCHEMA
+from training.common.commands import parser_of
 from training.common.objectives import reward_cross_entropy
 from training.exporting.graphs import RewardImage, RewardText
 from training.models.family import hush_libraries
@@ -61,7 +60,7 @@ def build(bf16: bool) -> PerFusionRM:
     """Random weights, plug-ins as in the paper's recipe."""
     clip = CLIPModel(vit_h_14()).eval().requires_grad_(False)
     clip.gradient_checkpointing_enable({"use_reentrant": False})
-    return PerFusionRM(clip.bfloat16() if bf16 else clip, FeatureSchema.from_json(FEATURE_SCHEMA)).train()
+    return PerFusionRM(clip.bfloat16() if bf16 else clip, FEATURE_SCHEMA).train()
 
 
 def prompts(model: PerFusionRM, n: int) -> torch.Tensor:
@@ -102,7 +101,7 @@ def export(module: nn.Module, inputs: tuple[Tensor, ...], path: Path) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__)
     parser.add_argument("--out", type=Path, default=Path("build/bench/full_size_reward.json"))
     parser.add_argument("--keep", action="store_true", help="leave the exported models beside the report")
     parser.add_argument("--bf16", action="store_true", help="hold the frozen backbone in bfloat16 while training")
@@ -139,9 +138,7 @@ def main() -> None:
         "threads": torch.get_num_threads(),
         "bf16": arguments.bf16,
     }
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    arguments.out.write_text(json.dumps(found, indent=1) + "\n")
-    print(json.dumps(found, indent=1))
+    write(found, arguments.out)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,6 @@
 """Times several ways to do the same step, in turns within one run, so that their ratios hold on any machine."""
 
 import argparse
-import json
 import statistics
 import time
 from collections.abc import Callable, Mapping
@@ -15,6 +14,8 @@ from transformers import CLIPTokenizer
 
 from contract.feature_schema import FeatureSchema
 from lab.market.prompts import PHRASE_OF
+from training.common.commands import parser_of
+from training.common.reports import write_report
 from training.data.groups import GroupTensors
 from training.models.family import TINY
 from training.models.tokens import encode
@@ -22,7 +23,7 @@ from training.models.tokens import encode
 
 def parse_arguments(description: str | None, needs: str, groups: int, out: Path) -> argparse.Namespace:
     """weights, groups, rounds and out; `needs` names the parts of the family that are read."""
-    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(description)
     parser.add_argument("--weights", type=Path, default=TINY, help=f"family with {needs} (default: %(default)s)")
     parser.add_argument("--groups", type=int, default=groups, help="a batch (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=7, help="steps of each way (default: %(default)s)")
@@ -51,9 +52,8 @@ def race(ways: Mapping[str, Callable[[], None]], groups: int, rounds: int) -> di
 
 def write(found: Mapping[str, Any], out: Path) -> None:
     """Writes the result to a file and prints it."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps(found, indent=1) + "\n")
-    print(json.dumps(found, indent=1))
+    write_report(out, found)
+    print(out.read_text(encoding="utf-8"))
 
 
 def random_groups(schema: FeatureSchema, tokenizer: CLIPTokenizer, size_px: int, n: int, k: int) -> GroupTensors:

@@ -1,6 +1,6 @@
 """What a generator is worth to merchants of the simulated market, by the truth alone.
 
-    python -m lab.generation.evaluate --served model_repository        the release in service, with wishes
+    python -m lab.generation.evaluate --served model_repository        its newest release, with wishes
     python -m lab.generation.evaluate --no-wishes --adapter RUN/group/adapter --unet RUN/dpo/unet
     python -m lab.generation.evaluate --sampler ddim --steps 20 --split seen --size 100 20 5 15 64
 
@@ -13,24 +13,24 @@ chosen by the truth − plain). Minutes. Reward models are not asked (`python -m
 """
 
 import argparse
-import json
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from contract.errors import InputError
 from contract.limits import SAMPLERS
 from lab.generation.artist import Artist, Drawing, Draws, for_each, for_unknown
 from lab.generation.served import ServedArtist
 from lab.generation.splits import Rounds, Size, Split
-from lab.generation.worth import diversity, prompt_accuracy, shown_on, true_utility
+from lab.generation.worth import by_truth, mean_over_pairs, shown_on, true_utility
 from lab.market.drawing import SIZE_PX
 from lab.recogniser.recogniser import JUDGE, Recogniser
+from training.common.commands import attempt, parser_of
 from training.common.errors import ModelError
-from training.common.loop import make_run_dir
-from training.common.resampling import Resampler, interval
+from training.common.reports import write_report
+from training.common.resampling import interval
 from training.exporting.manifest import defaults_of
 from training.models.family import TINY, FamilyPaths, hush_libraries
 from training.models.frozen_unet import load_unet
@@ -71,26 +71,13 @@ def try_generator(
 
 
 def _measured(rounds: Rounds, shown: np.ndarray, pool: np.ndarray, k: int) -> dict[str, Any]:
-    sample = Resampler(np.repeat(rounds.pairs, rounds.given.shape[1]))
-
-    def mean(values: np.ndarray) -> tuple[float, np.ndarray]:  # (M, P) or (M, P, K)
-        return sample.mean((values if values.ndim == 2 else values.mean(-1)).reshape(1, -1))
-
-    utility, plain_utility = true_utility(rounds, shown), true_utility(rounds, pool)
-    partner = np.arange(len(shown)) ^ 1
-    best, plain = mean(plain_utility.max(-1)), mean(plain_utility[..., :k])
-    own = mean(utility)
+    mean, partner = mean_over_pairs(rounds), np.arange(len(shown)) ^ 1
+    metrics = {"artist": by_truth(rounds, shown), "plain": by_truth(rounds, pool[:, :, :k])}
+    utility, plain_utility = (of["true_utility"] for of in metrics.values())
+    own, plain, best = mean(utility), mean(plain_utility), mean(true_utility(rounds, pool).max(-1))
     share = [(a - b) / (c - b) for a, b, c in zip(own, plain, best, strict=True)]
-    wins = (utility > plain_utility[..., :k]) + 0.5 * (utility == plain_utility[..., :k])
-    rows = {
-        name: {
-            "true_utility": interval(*mean(worth)),
-            "best_in_group": interval(*mean(worth.max(-1))),
-            "prompt_accuracy": interval(*mean(prompt_accuracy(rounds, pictures))),
-            "diversity": interval(*mean(diversity(pictures))),
-        }
-        for name, pictures, worth in (("artist", shown, utility), ("plain", pool[:, :, :k], plain_utility[..., :k]))
-    }
+    wins = (utility > plain_utility) + 0.5 * (utility == plain_utility)
+    rows = {name: {metric: interval(*mean(of[metric])) for metric in METRICS} for name, of in metrics.items()}
     rows["other_user"] = {"true_utility": interval(*mean(true_utility(rounds, shown[partner])))}
     return {
         "rows": rows,
@@ -153,11 +140,11 @@ def _said(value: dict[str, float]) -> str:
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__)
     parser.add_argument("--weights", type=Path, default=TINY, help="the family (default: %(default)s)")
     parser.add_argument("--preferences", type=Path, help="preference weights (default: the family's)")
     parser.add_argument("--no-wishes", action="store_true", help="add no wishes")
-    parser.add_argument("--served", type=Path, metavar="REPOSITORY", help="draw with its release in service, by ONNX")
+    parser.add_argument("--served", type=Path, metavar="REPOSITORY", help="draw with its newest release, by ONNX")
     parser.add_argument("--adapter", type=Path, help="adapter directory; without it the U-Net itself is tried")
     parser.add_argument("--unet", type=Path, help="diffusers directory below it (default: the family's backbone)")
     parser.add_argument("--against", type=Path, help="the plain U-Net (default: the one that is tried)")
@@ -175,26 +162,23 @@ def parse_arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def main() -> int:
-    arguments = parse_arguments()
+def run(arguments: argparse.Namespace) -> None:
+    """The command."""
     hush_libraries()
     family = FamilyPaths.under(arguments.weights)
-    try:
-        how = how_of(family, arguments)
-        tried = artists(family, how, arguments)
-        where = arguments.preferences or family.preferences
-        wishing = not arguments.no_wishes and (arguments.preferences or where.exists())
-        preferences = PreferenceWeights.load(where, family.schema(), family.vocabulary()) if wishing else None
-        judge, size = Recogniser.load(JUDGE), Size(*arguments.size)
-        found = try_generator(*tried, judge, arguments.split, size, arguments.seed, preferences=preferences)
-        print(as_text(found))
-        if arguments.out:
-            make_run_dir(arguments.out.parent)
-            arguments.out.write_text(json.dumps(found, indent=1) + "\n")
-    except InputError as error:
-        print(f"cannot evaluate: {error}", file=sys.stderr)
-        return 1
-    return 0
+    tried = artists(family, how_of(family, arguments), arguments)
+    where = arguments.preferences or family.preferences
+    wishing = not arguments.no_wishes and (arguments.preferences or where.exists())
+    preferences = PreferenceWeights.load(where, family.schema(), family.vocabulary()) if wishing else None
+    judge, size = Recogniser.load(JUDGE), Size(*arguments.size)
+    found = try_generator(*tried, judge, arguments.split, size, arguments.seed, preferences=preferences)
+    print(as_text(found))
+    if arguments.out:
+        write_report(arguments.out, found)
+
+
+def main() -> int:
+    return attempt(partial(run, parse_arguments()), "cannot evaluate")
 
 
 if __name__ == "__main__":

@@ -21,10 +21,10 @@ from training.common.errors import ModelError
 from training.common.storage import fingerprint
 from training.data.groups import GroupTensors
 from training.generator.recipes import GeneratorRecipe, Stage, tiny
-from training.generator.train import train_stage
-from training.generator.train_spo import Recipe as SpoRecipes
-from training.generator.train_spo import tiny as tiny_spo
-from training.generator.train_spo import train as train_spo
+from training.generator.spo_recipes import SpoRecipes
+from training.generator.spo_recipes import tiny as tiny_spo
+from training.generator.spo_training import train as train_spo
+from training.generator.training import train_stage
 from training.models.family import FamilyPaths
 from training.models.frozen_unet import load_unet
 from training.models.policies import Policy, to_draw_with

@@ -9,7 +9,6 @@ best in group = the utility of the group's candidate with the highest utility to
 taste captured = (utility − DPO's) / (best of 64 DPO pictures, chosen by the truth − DPO's)
 """
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,9 +19,10 @@ import numpy as np
 
 from lab.generation.methods import METHODS, groups_seen
 from lab.generation.splits import SPLITS, Rounds, Size, Split
-from lab.generation.worth import diversity, prompt_accuracy, true_utility
+from lab.generation.worth import by_truth, true_utility
 from training.common.errors import ModelError
 from training.common.plots import plot_grid, plot_intervals
+from training.common.reports import write_report
 from training.common.resampling import Resampler, interval
 
 Row = dict[str, Any]
@@ -81,15 +81,7 @@ def _load(path: Path, size: Size) -> Mapping[str, np.ndarray]:
 
 
 def _measured(rounds: Rounds, cell: Mapping[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
-    shown = cell["shown"]
-    utility = true_utility(rounds, shown)
-    return {
-        "true_utility": utility,
-        "best_in_group": utility.max(-1),
-        **{name: cell[prefix + name] for name in REWARD_METRICS},
-        "prompt_accuracy": prompt_accuracy(rounds, shown),
-        "diversity": diversity(shown),
-    }
+    return by_truth(rounds, cell["shown"]) | {name: cell[prefix + name] for name in REWARD_METRICS}
 
 
 def measure(
@@ -173,7 +165,7 @@ def report(work: Path, size: Size) -> Row:
         "groups_trained_on": {method: groups_seen(method) for method in METHODS},
         "notes": NOTES,
     }
-    work.with_name(f"{work.name}.json").write_text(json.dumps(result, indent=1) + "\n")
+    write_report(work.with_name(f"{work.name}.json"), result)
     _draw(result, work)
     return result
 

@@ -3,35 +3,37 @@
     python -m lab.generation.samplers                    what the default is chosen from; about an hour on two cores
     python -m lab.generation.samplers --how ddim:20 dpmsolver++2m:4 --size 10 4 2
 
-The release in service draws the prompts of trained merchants with their wishes, once in every way, from the same noise.
+The newest release draws the prompts of trained merchants with their wishes, once in every way, from the same noise.
 The first way is the reference: of each other one the report has the true utility, what it lacks to the reference, with
 95 % intervals over pairs of merchants, and prompt accuracy. Finished ways are kept under --work and not drawn again.
 """
 
 import argparse
-import json
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from contract.errors import InputError
 from contract.limits import SAMPLERS
 from contract.wishes import VARIETY
 from lab.generation.artist import for_each
 from lab.generation.served import ServedArtist
 from lab.generation.splits import Rounds, Size
-from lab.generation.worth import diversity, prompt_accuracy, shown_on, true_utility
+from lab.generation.worth import by_truth, mean_over_pairs, shown_on
 from lab.recogniser.recogniser import JUDGE, Recogniser
-from training.common.loop import make_run_dir
-from training.common.resampling import Resampler, interval
+from training.common.commands import attempt, parser_of
+from training.common.reports import write_report
+from training.common.resampling import interval
+from training.common.runs import make_run_dir
 from training.common.storage import fingerprint
 from training.data.load import kept
 from training.models.family import TINY, FamilyPaths, hush_libraries
 from training.wishes.preferences import PreferenceWeights
 
+METRICS = ("true_utility", "below_reference", "best_in_group", "prompt_accuracy", "diversity")
 WAYS = ("ddim:20", "dpmsolver++2m:6", "dpmsolver++2m:4", "dpmsolver++2m:8")
 
 
@@ -61,50 +63,35 @@ def shown_by(sampler: str, steps: int, rounds: Rounds, repository: Path, work: P
 
 def compare(rounds: Rounds, shown: dict[str, np.ndarray]) -> dict[str, Any]:
     """The report, by way; the first one is the reference."""
-    sample = Resampler(np.repeat(rounds.pairs, rounds.given.shape[1]))
+    mean, found = mean_over_pairs(rounds), {name: by_truth(rounds, pictures) for name, pictures in shown.items()}
+    reference = next(iter(found.values()))["true_utility"]
+    rows = {name: {"below_reference": reference - of["true_utility"]} | of for name, of in found.items()}
+    return {name: {metric: interval(*mean(row[metric])) for metric in METRICS} for name, row in rows.items()}
 
-    def mean(values: np.ndarray) -> dict[str, float]:  # (M, P)
-        return interval(*sample.mean(values.reshape(1, -1)))
 
-    worth = {name: true_utility(rounds, pictures) for name, pictures in shown.items()}
-    reference = next(iter(worth.values()))
-    return {
-        name: {
-            "true_utility": mean(worth[name].mean(-1)),
-            "below_reference": mean((reference - worth[name]).mean(-1)),
-            "best_in_group": mean(worth[name].max(-1)),
-            "prompt_accuracy": mean(prompt_accuracy(rounds, pictures).mean(-1)),
-            "diversity": mean(diversity(pictures)),
-        }
-        for name, pictures in shown.items()
-    }
+def run(arguments: argparse.Namespace) -> None:
+    """The command."""
+    hush_libraries()
+    make_run_dir(arguments.work)
+    rounds = Rounds.of("seen", Size(*arguments.size))
+    shown: dict[str, np.ndarray] = {}
+    for sampler, steps in arguments.how or map(way, WAYS):
+        shown[f"{sampler}:{steps}"] = shown_by(sampler, steps, rounds, arguments.repository, arguments.work)
+        found = compare(rounds, shown)
+        write_report(arguments.out, found)  # after each, for they take long
+    print(f"{'':<18}" + "".join(f"{name.replace('_', ' '):>24}" for name in METRICS))
+    for name, row in found.items():
+        print(f"{name:<18}" + "".join(f"{v['mean']:>10.3f} [{v['low']:.3f}, {v['high']:.3f}]" for v in row.values()))
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__)
     parser.add_argument("--how", nargs="+", type=way, metavar="SAMPLER:STEPS", help=f"(default: {' '.join(WAYS)})")
     parser.add_argument("--repository", type=Path, default=Path("model_repository"), help="(default: %(default)s)")
     parser.add_argument("--size", nargs=3, type=int, default=(100, 20, 5), metavar=("MERCHANTS", "PROMPTS", "K"))
     parser.add_argument("--work", type=Path, default=Path("build/eval/samplers"), help="(default: %(default)s)")
     parser.add_argument("--out", type=Path, default=Path("build/eval/samplers.json"), help="(default: %(default)s)")
-    arguments = parser.parse_args()
-    hush_libraries()
-    try:
-        make_run_dir(arguments.work)
-        rounds = Rounds.of("seen", Size(*arguments.size))
-        ways = arguments.how or [way(text) for text in WAYS]
-        shown: dict[str, np.ndarray] = {}
-        for sampler, steps in ways:
-            shown[f"{sampler}:{steps}"] = shown_by(sampler, steps, rounds, arguments.repository, arguments.work)
-            found = compare(rounds, shown)
-            arguments.out.write_text(json.dumps(found, indent=1) + "\n")  # after each, for they take long
-    except InputError as error:
-        print(f"cannot compare: {error}", file=sys.stderr)
-        return 1
-    print(f"{'':<18}" + "".join(f"{name.replace('_', ' '):>24}" for name in next(iter(found.values()))))
-    for name, row in found.items():
-        print(f"{name:<18}" + "".join(f"{v['mean']:>10.3f} [{v['low']:.3f}, {v['high']:.3f}]" for v in row.values()))
-    return 0
+    return attempt(partial(run, parser.parse_args()), "cannot compare")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,7 @@
 """Draws with the models of an exported release, as they are served: ONNX Runtime in the places of torch.
 
 The same pictures as `artist`, up to rounding, in a fraction of the time; by the release's defaults, if nothing else is
-said. Knows a model repository's files; nothing of
-Triton or of the services.
+said. Knows a model repository's files; nothing of Triton or of the services.
 """
 
 import os
@@ -15,25 +14,26 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from contract.release import current_number, model_dir, read_release, release_dir
-from lab.generation.artist import SAMPLERS, Drawing
+from contract.release import model_dir, read_release, release_dir
+from contract.repository import Repository
+from lab.generation.artist import Drawing
+from training.generator.drawing import sampler_of
 from training.models.family import FamilyPaths
 from training.models.tokens import encode
 
 
 class ServedArtist:
-    """The release in service of a model repository, with `Artist`'s methods."""
+    """The newest release of a model repository, whether it serves or not, with `Artist`'s methods."""
 
     def __init__(self, repository: Path, family: FamilyPaths, how: Drawing | None = None) -> None:
-        number = current_number(repository)
+        number = max(Repository(repository).numbers(), default=0)
         self.release = read_release(release_dir(repository, number))
         self.how = how or Drawing(**vars(self.release.manifest.defaults), batch_size=16)
-        self.tokenizer = family.tokenizer()
+        self.family, self.tokenizer = family, family.tokenizer()
         self.models = {
             name: _session(model_dir(repository, name, number) / "model.onnx")
             for name in ("text_encoder", "denoiser", "vae_decoder", "user_encoder")
         }
-        self.noise_schedule = family.noise_scheduler().config | {"timestep_spacing": "trailing", "steps_offset": 0}
         self.no_text = self.states([""])  # (1, 77, D)
 
     @property
@@ -73,7 +73,7 @@ class ServedArtist:
             "adapter_scale": np.ones((b, 1), np.float32),
         }
         inputs = {tensor.name for tensor in self.models["denoiser"].get_inputs()}
-        own = SAMPLERS[self.how.sampler].from_config(self.noise_schedule)
+        own = sampler_of(self.family, self.how.sampler)
         own.set_timesteps(self.how.num_steps)
         latents = latents * own.init_noise_sigma
         for t in own.timesteps:

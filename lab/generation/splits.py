@@ -14,7 +14,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from contract.feature_schema import FeatureSchema
 from lab.market.attributes import BY_KIND, complete
 from lab.market.merchants import FEATURE_SCHEMA, Merchant, merchant
 from lab.market.prompts import ask_for, write
@@ -93,8 +92,7 @@ class Rounds:
     @cached_property
     def features(self) -> np.ndarray:
         """All merchants' encoded profiles, int64 (M, F)."""
-        schema = FeatureSchema.from_json(FEATURE_SCHEMA)
-        return np.array([schema.encode(who.features).slots for who in self.merchants])
+        return np.array([FEATURE_SCHEMA.encode(who.features).slots for who in self.merchants])
 
     def histories(self) -> list[list[Round]]:
         """Each merchant's earlier rounds: as many as a merchant has in the market, with other prompts."""

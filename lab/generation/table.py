@@ -19,13 +19,12 @@ import os
 import sys
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from contract.errors import InputError
 from contract.wishes import VARIETY
 from lab.generation.artist import Artist, Drawing, for_each, for_unknown
 from lab.generation.methods import (
@@ -49,8 +48,8 @@ from lab.market.drawing import SIZE_PX
 from lab.market.table import MarketRecipe, write_market
 from lab.preference import table as preference
 from lab.recogniser.recogniser import JUDGE
+from training.common.commands import attempt, parser_of
 from training.common.errors import ModelError
-from training.common.loop import Diverged
 from training.common.storage import fingerprint
 from training.data.groups import GroupTensors
 from training.data.load import with_latents
@@ -248,7 +247,7 @@ def drawn_for(bench: Bench, artist: Artist, method: Method, rounds: Rounds, seed
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__)
     parser.add_argument("--work", type=Path, default=WORK, help="data, runs and report (default: %(default)s)")
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS, help="rows (default: all)")
     parser.add_argument("--seeds", nargs="+", type=int, default=SEEDS, help="(default: three)")
@@ -267,28 +266,26 @@ def parse_arguments() -> argparse.Namespace:
     return arguments
 
 
-def main() -> int:
-    arguments = parse_arguments()
+def run(arguments: argparse.Namespace) -> None:
+    """The command: one cell, or everything."""
     hush_libraries()
     bench = Bench(arguments.work, FamilyPaths.under(TINY), Size(*arguments.size))
-    try:
-        if arguments.threads:
-            torch.set_num_threads(arguments.threads)
-        if arguments.train:
-            chain, where = tuple(arguments.train), (bench.family, bench.runs, arguments.seeds[0], bench.base)
-            train_last(chain, bench.groups, *where)
-            return 0
-        if arguments.draw:
-            draw(bench, *arguments.draw, arguments.seeds[0])
-            return 0
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
+    if arguments.train:
+        where = (bench.family, bench.runs, arguments.seeds[0], bench.base)
+        train_last(tuple(arguments.train), bench.groups, *where)
+    elif arguments.draw:
+        draw(bench, *arguments.draw, arguments.seeds[0])
+    else:
         if not arguments.report:
             bench.make_ready()
             run_all(bench, arguments.methods, arguments.seeds, arguments.splits, arguments.jobs)
         print(table(report(bench.work, bench.size)))
-    except (InputError, Diverged) as error:
-        print(f"stopped: {error}", file=sys.stderr)
-        return 1
-    return 0
+
+
+def main() -> int:
+    return attempt(partial(run, parse_arguments()), "stopped")
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ recognises. The reward models are those of the preference table, seed 0.
 
 import copy
 import hashlib
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from lab.generation.splits import Rounds
 from lab.market.attributes import ABSENT, KINDS, from_indices, to_indices
 from lab.market.taste import score, taste_weights
 from lab.recogniser.recogniser import Recogniser
+from training.common.resampling import Resampler
 from training.common.storage import fingerprint
 from training.data.groups import GroupTensors
 from training.models.family import FamilyPaths
@@ -121,6 +122,26 @@ def prompt_accuracy(rounds: Rounds, shown: np.ndarray) -> np.ndarray:
     named = wanted != ABSENT
     hits: np.ndarray = ((shown == wanted) & named).sum(-1) / named.sum(-1)
     return hits
+
+
+def by_truth(rounds: Rounds, shown: np.ndarray) -> dict[str, np.ndarray]:
+    """What the truth says of pictures that show `shown`: true utility and prompt accuracy (M, P, K), the others (M, P).
+
+    The best in a group is the utility of its candidate with the highest utility to its merchant.
+    """
+    utility = true_utility(rounds, shown)
+    return {
+        "true_utility": utility,
+        "best_in_group": utility.max(-1),
+        "prompt_accuracy": prompt_accuracy(rounds, shown),
+        "diversity": diversity(shown),
+    }
+
+
+def mean_over_pairs(rounds: Rounds) -> Callable[[np.ndarray], tuple[float, np.ndarray]]:
+    """Gives the mean of values (M, P) or (M, P, K), and the means of a Resampler's draws of pairs of merchants."""
+    sample = Resampler(np.repeat(rounds.pairs, rounds.given.shape[1]))
+    return lambda values: sample.mean((values if values.ndim == 2 else values.mean(-1)).reshape(1, -1))
 
 
 def diversity(shown: np.ndarray) -> np.ndarray:

@@ -20,55 +20,21 @@ class Attribute:
     phrases: tuple[str, ...]
 
 
-def _attribute(kind: str, **phrase_by_value: str) -> Attribute:
-    values = tuple(value.replace("_", "-") for value in phrase_by_value)
-    return Attribute(kind, values, tuple(phrase_by_value.values()))
+def _attribute(kind: str, *own_phrases: str, **phrase_by_value: str) -> Attribute:
+    """Values that are their own phrases, or phrases by value."""
+    values = own_phrases or tuple(value.replace("_", "-") for value in phrase_by_value)
+    return Attribute(kind, values, own_phrases or tuple(phrase_by_value.values()))
 
 
 ATTRIBUTES: tuple[Attribute, ...] = (
-    _attribute(
-        "category",
-        dress="dress",
-        t_shirt="t-shirt",
-        hoodie="hoodie",
-        coat="coat",
-        jumpsuit="jumpsuit",
-        skirt="skirt",
-        trousers="trousers",
-        shorts="shorts",
-    ),
-    _attribute(
-        "colour",
-        black="black",
-        white="white",
-        red="red",
-        blue="blue",
-        green="green",
-        yellow="yellow",
-        pink="pink",
-        purple="purple",
-        beige="beige",
-        brown="brown",
-    ),
+    _attribute("category", "dress", "t-shirt", "hoodie", "coat", "jumpsuit", "skirt", "trousers", "shorts"),
+    _attribute("colour", "black", "white", "red", "blue", "green", "yellow", "pink", "purple", "beige", "brown"),
     _attribute("sleeve", none="sleeveless", short="short sleeves", long="long sleeves"),
     _attribute("sleeve_style", straight="straight sleeves", bell="bell sleeves", puff="puff sleeves"),
-    _attribute(
-        "neckline",
-        round="round neck",
-        v="v-neck",
-        turtle="turtleneck",
-        off_shoulder="off-shoulder",
-    ),
+    _attribute("neckline", round="round neck", v="v-neck", turtle="turtleneck", off_shoulder="off-shoulder"),
     _attribute("fit", slim="slim-fit", regular="regular-fit", oversized="oversized"),
     _attribute("length", mini="mini length", midi="midi length", maxi="maxi length"),
-    _attribute(
-        "pattern",
-        plain="plain",
-        striped="striped",
-        dotted="polka-dot",
-        floral="floral",
-        checked="checked",
-    ),
+    _attribute("pattern", plain="plain", striped="striped", dotted="polka-dot", floral="floral", checked="checked"),
     _attribute("trim", none="no trim", sequins="sequins", ruffles="ruffles", bow="bow"),
     _attribute("belt", none="beltless", belted="belted"),
     _attribute("hair", long="long-hair model", short="short-hair model", bun="bun-hair model"),

@@ -41,9 +41,10 @@ class _Picture:
         self._hair_behind()
         self._body()
         self._worn()
-        self._tiers_and_stars()
-        self._front()
-        self._neck()
+        parts = self._parts()
+        for what in (self.garment["trim"], self.garment["category"], self.garment.get("neckline")):
+            if what in parts:
+                parts[what]()
         self._bow()
         self._belt()
         self._head()
@@ -106,13 +107,14 @@ class _Picture:
             self.ink.line([*points, points[0]], fill=edge, width=_SCALE + 1)
         self.image.paste(sheet, (0, 0), self.mask)
 
-    def _front(self) -> None:
-        fronts = {
-            "coat": self._coat_front, "hoodie": self._hoodie_front, "jumpsuit": self._inseam,
-            "trousers": self._inseam, "shorts": self._inseam,
+    def _parts(self) -> Mapping[str | None, Callable[[], None]]:
+        """What is drawn on the fabric for a trim, on the front of a category, and at a neckline."""
+        return {
+            "sequins": self._sequins, "ruffles": self._ruffles,
+            "coat": self._coat_front, "hoodie": self._hoodie_front,
+            "jumpsuit": self._inseam, "trousers": self._inseam, "shorts": self._inseam,
+            "round": self._scoop, "v": self._v_neck, "turtle": self._turtleneck,
         }  # fmt: skip
-        if self.garment["category"] in fronts:
-            fronts[self.garment["category"]]()
 
     def _inseam(self) -> None:
         self._polygon([(self.x - 0.6, CROTCH_Y - 1), (self.x + 0.6, CROTCH_Y - 1),
@@ -136,14 +138,6 @@ class _Picture:
             self._box(self.x + side * 1.8 - 0.4, 18, self.x + side * 1.8 + 0.4, 24,
                       contrast(self.garment["colour"]))  # fmt: skip
 
-    def _neck(self) -> None:
-        shapes: dict[str, Callable[[], None]] = {
-            "round": self._scoop, "v": self._v_neck, "turtle": self._turtleneck,
-        }  # fmt: skip
-        shape = shapes.get(self.garment.get("neckline", ""))
-        if shape is not None:
-            shape()
-
     def _scoop(self) -> None:
         """A half-moon below the throat, edged."""
         for radius, fill in ((4.8, darker(COLOURS[self.garment["colour"]], 0.62)), (3.8, self.skin)):
@@ -162,11 +156,6 @@ class _Picture:
         self._box(self.x - 3.0, 11.8, self.x + 3.0, 15.4, colour)
 
     # ---- what is sewn on it ----------------------------------------------------------------
-
-    def _tiers_and_stars(self) -> None:
-        trims = {"sequins": self._sequins, "ruffles": self._ruffles}
-        if self.garment["trim"] in trims:
-            trims[self.garment["trim"]]()
 
     def _on_fabric(self, paint: Callable[[ImageDraw.ImageDraw], None]) -> None:
         layer = self.image.copy()

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from contract.feature_schema import Feature, FeatureSchema
 from lab.market.attributes import ATTRIBUTES, BY_KIND
 
 FeatureValue = str | list[str] | float
@@ -19,29 +20,17 @@ SEASONS = ("spring", "summer", "autumn", "winter")
 AUDIENCES = ("teens", "students", "professionals", "parents", "seniors")
 YEARS_BOUNDARIES = (1.0, 3.0, 6.0, 10.0, 20.0)
 
-FEATURE_SCHEMA = {
-    "version": 1,
-    "features": [
-        {"name": "style", "kind": "categorical", "vocabulary": list(STYLES)},
-        {"name": "price_level", "kind": "categorical", "vocabulary": list(PRICE_LEVELS)},
-        {
-            "name": "main_category",
-            "kind": "categorical",
-            "vocabulary": list(BY_KIND["category"].values),
-        },
-        {"name": "region", "kind": "categorical", "vocabulary": list(REGIONS)},
-        {"name": "season", "kind": "categorical", "vocabulary": list(SEASONS)},
-        {"name": "audience", "kind": "multi", "vocabulary": list(AUDIENCES), "max_values": 3},
-        {
-            "name": "years_open",
-            "kind": "numeric",
-            "min": 0,
-            "max": 50,
-            "boundaries": list(YEARS_BOUNDARIES),
-        },
-    ],
-}
-
+FEATURE_SCHEMA = FeatureSchema(
+    (
+        Feature("style", "categorical", STYLES),
+        Feature("price_level", "categorical", PRICE_LEVELS),
+        Feature("main_category", "categorical", BY_KIND["category"].values),
+        Feature("region", "categorical", REGIONS),
+        Feature("season", "categorical", SEASONS),
+        Feature("audience", "multi", AUDIENCES, max_values=3),
+        Feature("years_open", "numeric", min=0, max=50, boundaries=YEARS_BOUNDARIES),
+    )
+)
 WEIGHTS_LENGTH = sum(len(a.values) for a in ATTRIBUTES)
 INDIVIDUAL_STD = 0.5  # of the taste weights that features do not reveal
 

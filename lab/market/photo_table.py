@@ -10,7 +10,6 @@ categories they favour. The pictures are written beside the table and named by U
 sheet, as for the simulated market. Knows pixels and invented tastes; nothing about the market's drawings.
 """
 
-import argparse
 import io
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,8 +23,9 @@ from PIL import Image
 from tqdm import tqdm
 
 from contract.feature_schema import Feature, FeatureSchema
-from lab.market.table import TRUTH
-from training.data.table import Candidate, Group, TableError, write_table
+from lab.market.table import write_with_truth
+from training.common.commands import attempt, parser_of
+from training.data.table import Candidate, Group, TableError
 
 COLOURS = ("red", "yellow", "green", "blue", "purple", "grey")
 BRIGHTNESS = ("dark", "medium", "bright")
@@ -166,7 +166,7 @@ def write_photos(photos: Sequence[Photo], directory: Path) -> list[str]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__)
     parser.add_argument("--photos", type=Path, required=True, help="Parquet file: image, category, split")
     parser.add_argument("--out", type=Path, required=True, help="directory of the new table")
     parser.add_argument("--split", default="train", help="which photographs (default: %(default)s)")
@@ -175,24 +175,15 @@ def main() -> int:
     parser.add_argument("--first-merchant", type=int, default=0)
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
-    truth: list[dict[str, object]] = []
 
-    def rows() -> Iterator[Group]:
-        played = play(photos, uris, given.groups, given.first_merchant, given.merchants, given.seed)
-        for group, answer in tqdm(played, total=given.groups, desc="playing"):
-            truth.append(answer)
-            yield group
-
-    try:
+    def work() -> None:
         photos = read_photos(given.photos, given.split)
         uris = write_photos(photos, given.out / "photos")
-        write_table(given.out, rows(), SCHEMA)
-    except TableError as error:
-        print(f"nothing written: {error}", file=sys.stderr)
-        return 1
-    pq.write_table(pa.Table.from_pylist(truth), given.out / TRUTH)
-    print(f"written: {given.out}")
-    return 0
+        played = play(photos, uris, given.groups, given.first_merchant, given.merchants, given.seed)
+        write_with_truth(given.out, tqdm(played, "playing", given.groups), SCHEMA)
+        print(f"written: {given.out}")
+
+    return attempt(work, "nothing written")
 
 
 if __name__ == "__main__":

@@ -9,13 +9,13 @@ candidate, the true utility, the best estimate from the features alone, and the 
 without the merchant. Evaluations read it for their ceilings; no training may.
 """
 
-import argparse
 import io
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +29,7 @@ from lab.market.drawing import draw
 from lab.market.merchants import FEATURE_SCHEMA, Merchant, merchant
 from lab.market.rounds import Round, play
 from lab.market.taste import utility_by_features, utility_without_user
+from training.common.commands import attempt, parser_of
 from training.data.table import Candidate, Group, TableError, write_table
 
 TRUTH = "truth.parquet"
@@ -67,25 +68,30 @@ def write_market(directory: Path, recipe: MarketRecipe) -> None:
         return
     if recipe.groups % _CHUNK:
         raise TableError(f"groups must be a multiple of {_CHUNK}, got {recipe.groups}")
+    chunks = range(recipe.groups // _CHUNK)
+    with ProcessPoolExecutor() as pool:
+        played = tqdm(pool.map(partial(_play_chunk, recipe), chunks), f"playing {directory.name}", len(chunks))
+        write_with_truth(directory, chain.from_iterable(played), schema_of(recipe))
+
+
+def write_with_truth(directory: Path, played: Iterable[tuple[Group, dict[str, object]]], schema: FeatureSchema) -> None:
+    """Writes groups as a table, and beside it the answer sheet of the rows that come with them."""
     truth: list[dict[str, object]] = []
 
-    def rows(pool: ProcessPoolExecutor) -> Iterator[Group]:
-        chunks = pool.map(partial(_play_chunk, recipe), range(recipe.groups // _CHUNK))
-        for played in tqdm(chunks, total=recipe.groups // _CHUNK, desc=f"playing {directory.name}"):
-            for group, answer in played:
-                truth.append(answer)
-                yield group
+    def groups() -> Iterator[Group]:
+        for group, answer in played:
+            truth.append(answer)
+            yield group
 
-    with ProcessPoolExecutor() as pool:
-        directory.mkdir(parents=True, exist_ok=True)
-        write_table(directory, rows(pool), schema_of(recipe))
+    directory.mkdir(parents=True, exist_ok=True)
+    write_table(directory, groups(), schema)
     pq.write_table(pa.Table.from_pylist(truth), directory / TRUTH)
 
 
 def schema_of(recipe: MarketRecipe) -> FeatureSchema:
     """The feature schema of this set's profiles."""
     if not recipe.ids_only:
-        return FeatureSchema.from_json(FEATURE_SCHEMA)
+        return FEATURE_SCHEMA
     numbers = range(recipe.first_merchant, recipe.first_merchant + recipe.merchants)
     return FeatureSchema((Feature("user_id", "categorical", tuple(merchant(n).user_id for n in numbers)),))
 
@@ -126,20 +132,20 @@ def _png(pixels: np.ndarray) -> bytes:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__)
     parser.add_argument("--out", type=Path, required=True, help="directory of the new table")
     parser.add_argument("--pickapic-like", action="store_true", help="groups of two, user ids only")
     for name in ("groups", "candidates", "first-merchant", "merchants", "seed"):
         parser.add_argument(f"--{name}", type=int, help="instead of the set's own")
     given = vars(parser.parse_args())
     out, recipe = given.pop("out"), pickapic_like() if given.pop("pickapic_like") else industrial()
-    try:
-        write_market(out, MarketRecipe(**(vars(recipe) | {n: v for n, v in given.items() if v is not None})))
-    except TableError as error:
-        print(f"nothing written: {error}", file=sys.stderr)
-        return 1
-    print(f"written: {out}")
-    return 0
+    changed = MarketRecipe(**(vars(recipe) | {name: value for name, value in given.items() if value is not None}))
+
+    def work() -> None:
+        write_market(out, changed)
+        print(f"written: {out}")
+
+    return attempt(work, "nothing written")
 
 
 if __name__ == "__main__":

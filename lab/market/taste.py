@@ -18,6 +18,7 @@ from lab.market.merchants import (
     REGIONS,
     SEASONS,
     STYLES,
+    WEIGHTS_LENGTH,
     YEARS_BOUNDARIES,
     Merchant,
     Profile,
@@ -27,7 +28,6 @@ PROMPT_WEIGHT = 12.0
 TASTE_SCALE = 1.5  # scale of taste relative to the unit Gumbel noise of a pick
 _SEED = 20264
 _OFFSETS = dict(zip(KINDS, np.cumsum([0, *(len(a.values) for a in ATTRIBUTES)][:-1]), strict=True))
-_LENGTH = sum(len(a.values) for a in ATTRIBUTES)
 
 # Which two features decide together about a kind, and how much the kind matters (std of weights).
 _INTERACTIONS: Mapping[str, tuple[str, str, float]] = {
@@ -77,7 +77,7 @@ def utility_without_user(garment: Mapping[str, str], asked: Mapping[str, str]) -
 
 
 def score(weights: np.ndarray, garment: Mapping[str, str], asked: Mapping[str, str]) -> float:
-    """Prompt match plus appeal plus the taste `weights` (_LENGTH,) of the garment's values."""
+    """Prompt match plus appeal plus the taste `weights` (WEIGHTS_LENGTH,) of the garment's values."""
     match = np.mean([garment.get(kind) == value for kind, value in asked.items()])
     at = [_position(kind, value) for kind, value in garment.items()]
     return float(PROMPT_WEIGHT * match + (appeal_weights()[at] + weights[at]).sum())
@@ -90,13 +90,13 @@ def gain(merchant: Merchant, kind: str, value: str) -> float:
 
 
 def taste_weights(merchant: Merchant) -> np.ndarray:
-    """A merchant's whole taste, float64 (_LENGTH,)."""
+    """A merchant's whole taste, float64 (WEIGHTS_LENGTH,)."""
     return feature_weights(merchant.features) + merchant.individual
 
 
 def feature_weights(features: Profile) -> np.ndarray:
-    """The part of the taste that the features decide, float64 (_LENGTH,)."""
-    weights = np.zeros(_LENGTH)
+    """The part of the taste that the features decide, float64 (WEIGHTS_LENGTH,)."""
+    weights = np.zeros(WEIGHTS_LENGTH)
     for kind, table in _tables().items():
         first, second, _ = _INTERACTIONS[kind]
         rows = np.ix_(_levels(first, features), _levels(second, features))
@@ -108,8 +108,8 @@ def feature_weights(features: Profile) -> np.ndarray:
 
 @lru_cache(maxsize=1)
 def population_weights() -> np.ndarray:
-    """The mean taste of the market, float64 (_LENGTH,); features are drawn independently."""
-    weights = np.zeros(_LENGTH)
+    """The mean taste of the market, float64 (WEIGHTS_LENGTH,); features are drawn independently."""
+    weights = np.zeros(WEIGHTS_LENGTH)
     for kind, table in _tables().items():
         weights[_slice(kind)] += table.mean(axis=(0, 1))
     for leanings in _LEANINGS.values():
@@ -120,8 +120,8 @@ def population_weights() -> np.ndarray:
 
 @lru_cache(maxsize=1)
 def appeal_weights() -> np.ndarray:
-    """The appeal of each value, the same for all merchants, float64 (_LENGTH,)."""
-    return np.random.default_rng((_SEED, 1)).normal(0.0, 0.3, _LENGTH)
+    """The appeal of each value, the same for all merchants, float64 (WEIGHTS_LENGTH,)."""
+    return np.random.default_rng((_SEED, 1)).normal(0.0, 0.3, WEIGHTS_LENGTH)
 
 
 @lru_cache(maxsize=1)

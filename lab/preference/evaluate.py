@@ -12,18 +12,21 @@ The ceiling holds for merchants that no training used. A model can recognise a m
 features and learn the individual part: there the share can pass 1, up to the ceiling `full`.
 """
 
-import sys
+import argparse
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from contract.errors import InputError
 from lab.market.table import TRUTH
 from lab.preference.report import RoundsWithTruth, measure, table
+from training.common.commands import attempt
 from training.common.errors import ModelError
+from training.common.reports import write_report
 from training.models.family import FamilyPaths, hush_libraries
-from training.reward.evaluate import family_of, model_in, parser_of, rankings, scores_of, write
+from training.reward.evaluate import options_of
+from training.reward.evaluation import family_of, model_in, rankings, scores_of
 from training.reward.recipes import Model
 
 
@@ -43,19 +46,19 @@ def evaluate(data: Path, family: FamilyPaths, *, name: Model = "perfusion_rm") -
     return rankings(groups, scores) | {"sets": sets}
 
 
-def main() -> int:
-    arguments = parser_of(__doc__).parse_args()
+def run(arguments: argparse.Namespace) -> None:
+    """The command."""
     hush_libraries()
-    try:
-        family, name = family_of(arguments.model, arguments.weights), model_in(arguments.model)
-        found = evaluate(arguments.data, family, name=name)
-        print(table(found))
-        write(found, arguments.out)
-    except InputError as error:
-        print(f"cannot evaluate: {error}", file=sys.stderr)
-        return 1
-    return 0
+    family, name = family_of(arguments.model, arguments.weights), model_in(arguments.model)
+    found = evaluate(arguments.data, family, name=name)
+    print(table(found))
+    if arguments.out:
+        write_report(arguments.out, found)
+
+
+def main() -> int:
+    return attempt(partial(run, options_of(__doc__).parse_args()), "cannot evaluate")
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(main())

@@ -18,6 +18,7 @@ from lab.market.table import TRUTH
 from training.common.errors import ModelError
 from training.common.metrics import average_precision, group_auc
 from training.common.plots import plot_intervals, plot_lines
+from training.common.reports import write_report
 from training.common.resampling import Resampler, interval
 from training.data.groups import GroupTensors
 from training.reward.recipes import MODELS
@@ -158,7 +159,7 @@ def report(work: Path, tests: Mapping[str, RoundsWithTruth]) -> Row:
         "sets": sets,
         "learning_curve": _learning_curve(work / "runs", found, tests),
     }
-    work.with_name(f"{work.name}.json").write_text(json.dumps(result, indent=1) + "\n")
+    write_report(work.with_name(f"{work.name}.json"), result)
     _draw(result, work)
     return result
 

@@ -22,20 +22,19 @@ import os
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
 import torch
 from transformers import CLIPModel, CLIPTokenizer
 
-from contract.errors import InputError
 from lab.jobs import Job, run_jobs, threads_of_each
 from lab.market.table import MarketRecipe, industrial, pickapic_like, write_market
 from lab.preference.report import RoundsWithTruth, report, table
 from lab.pretraining import train_blip, train_clip
+from training.common.commands import attempt, parser_of
 from training.common.errors import ModelError
-from training.common.loop import Diverged
 from training.common.storage import load_pretrained
 from training.data.groups import GroupTensors
 from training.data.prepare import prepare
@@ -44,7 +43,7 @@ from training.models.preprocess import Preprocess
 from training.reward.baselines.image_reward import ImageReward
 from training.reward.models import Starts, load_blip, save
 from training.reward.recipes import MODELS, VARIANTS, Model, RewardRecipe, tiny
-from training.reward.train import train
+from training.reward.training import train
 
 SEEDS = (0, 1, 2, 3, 4)
 WORK = Path("build/eval/reward")
@@ -221,7 +220,7 @@ def _job(bench: Bench, cell: Cell, jobs: int) -> Job:
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__)
     parser.add_argument("--work", type=Path, default=WORK, help="data, runs and report (default: %(default)s)")
     parser.add_argument("--models", nargs="+", choices=MODELS, default=MODELS, help="rows (default: all)")
     parser.add_argument("--seeds", nargs="+", type=int, choices=SEEDS, default=SEEDS, help="(default: all five)")
@@ -234,27 +233,26 @@ def parse_arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def main() -> int:
-    arguments = parse_arguments()
+def run(arguments: argparse.Namespace) -> None:
+    """The command: one cell, or everything."""
     hush_libraries()
     bench = Bench(arguments.work)
-    try:
-        if arguments.cell:
-            torch.set_num_threads(arguments.threads)
-            name, model, seed, groups = arguments.cell
-            run_cell(bench, Cell(name, model, int(seed), int(groups) or None))
-            return 0
-        if not arguments.report:
-            bench.make_ready(arguments.sets)
-            wanted = cells(arguments.models, arguments.seeds, arguments.sets, not arguments.no_curve)
-            run_all(bench, wanted, arguments.jobs)
-        if not any((arguments.work / "runs").glob("*/scores.npz")):
-            raise ModelError(f"no finished run under {arguments.work / 'runs'}")
-        print(table(report(arguments.work, bench.tests(arguments.sets))))
-    except (InputError, Diverged) as error:
-        print(f"stopped: {error}", file=sys.stderr)
-        return 1
-    return 0
+    if arguments.cell:
+        torch.set_num_threads(arguments.threads)
+        name, model, seed, groups = arguments.cell
+        run_cell(bench, Cell(name, model, int(seed), int(groups) or None))
+        return
+    if not arguments.report:
+        bench.make_ready(arguments.sets)
+        wanted = cells(arguments.models, arguments.seeds, arguments.sets, not arguments.no_curve)
+        run_all(bench, wanted, arguments.jobs)
+    if not any((arguments.work / "runs").glob("*/scores.npz")):
+        raise ModelError(f"no finished run under {arguments.work / 'runs'}")
+    print(table(report(arguments.work, bench.tests(arguments.sets))))
+
+
+def main() -> int:
+    return attempt(partial(run, parse_arguments()), "stopped")
 
 
 if __name__ == "__main__":

@@ -3,7 +3,6 @@
 python -m services.feedback
 """
 
-import asyncio
 from functools import partial
 from uuid import uuid4
 
@@ -11,28 +10,38 @@ from perfusion.v1.feedback_service_pb2_grpc import add_FeedbackServiceServicer_t
 from prometheus_client import CollectorRegistry
 
 from services.feedback.adapters.groups import GrpcGroups
-from services.feedback.adapters.records import METADATA, SqlRecords
+from services.feedback.adapters.records import SqlRecords
+from services.feedback.adapters.remembered import RememberedGroups
+from services.feedback.adapters.tables import OUTBOX, SCHEMA
 from services.feedback.ports import Groups
 from services.feedback.servicer import FeedbackServicer
 from services.feedback.settings import Settings
 from services.feedback.submission import Submissions
-from services.runtime import logs
+from services.runtime import process
 from services.runtime.clients import open_channel
 from services.runtime.clock import now_us
 from services.runtime.database import Database
 from services.runtime.events import Events, KafkaEvents
 from services.runtime.health import Dependency
+from services.runtime.leases import Watch
+from services.runtime.outbox import Outbox
+from services.runtime.relay import Relay, RelayMetrics
 from services.runtime.server import Server
 
 
 def build(settings: Settings, groups: Groups, events: Events) -> Server:
     """The service, not yet started."""
-    database = Database(settings.database_url, METADATA, timeout_s=settings.database_timeout_s)
+    registry = CollectorRegistry()
+    database = Database(
+        settings.database_url, SCHEMA, timeout_s=settings.database_timeout_s, migrate=settings.database_migrate
+    )
+    outbox = Outbox(database, OUTBOX, now_us, Watch(settings.outbox_lease_s))
+    relay = Relay(outbox, events, settings.feedback_topic, RelayMetrics(registry), now_us, settings)
+    reads = Dependency("database for reading", database.check_reads)
     submissions = Submissions(
-        groups=groups,
-        records=SqlRecords(database),
-        events=events,
-        topic=settings.feedback_topic,
+        groups=RememberedGroups(database, groups),
+        records=SqlRecords(database, outbox),
+        relay=relay,
         new_id=lambda: str(uuid4()),
         clock=now_us,
     )
@@ -40,12 +49,17 @@ def build(settings: Settings, groups: Groups, events: Events) -> Server:
         settings,
         service="perfusion.v1.FeedbackService",
         register=partial(add_FeedbackServiceServicer_to_server, FeedbackServicer(submissions)),
-        dependencies=[
-            Dependency("database", database.check),
-            Dependency("kafka", events.check),
-            Dependency("generation service", groups.check),
-        ],
-        registry=CollectorRegistry(),
+        needs={
+            "SubmitFeedback": [
+                Dependency("database", database.check),
+                Dependency("kafka", events.check),
+                Dependency("generation service", groups.check),
+            ],
+            "GetFeedback": [reads],
+            "ListFeedback": [reads],
+        },
+        registry=registry,
+        workers=[relay.run],
         closers=[events.close, database.close],
     )
 
@@ -57,6 +71,4 @@ async def _serve(settings: Settings) -> None:
 
 
 if __name__ == "__main__":
-    _settings = Settings()
-    logs.configure("feedback", _settings.log_level)
-    asyncio.run(_serve(_settings))
+    process.run("feedback", Settings, _serve)

@@ -4,8 +4,8 @@ Knows the rules: the group is this user's, every picked image is in it, none is 
 always stands for one pick. Does not know gRPC, SQL, Kafka, or how a group is fetched.
 
 An empty pick ("none") is valid: it makes every image of the group a negative. A second pick in the same group under a
-new request id is valid too (a merchant may correct a pick); both events are kept, and the topic's reader decides which
-one counts.
+new request id is valid too (a merchant may correct a pick): both are kept and published, and the one recorded later
+counts. Later is what the database counted later; no clock decides.
 """
 
 from dataclasses import dataclass
@@ -37,7 +37,7 @@ class ShownGroup:
 
 @dataclass(frozen=True)
 class Feedback:
-    """One valid pick with all fields of its event, so that the same event can be made again."""
+    """One valid pick with all fields of its event."""
 
     event_id: str
     request_id: str
@@ -47,6 +47,7 @@ class Feedback:
     selected_image_ids: tuple[str, ...]  # in the order shown
     unselected_image_ids: tuple[str, ...]  # in the order shown
     create_time_us: int  # microseconds since 1970, UTC
+    sequence: int = 0  # its place among its user's picks, from 1; 0 until it is recorded
 
 
 def duplicates(image_ids: tuple[str, ...]) -> list[int]:

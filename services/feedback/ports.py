@@ -1,20 +1,31 @@
 """The interfaces that the service's logic needs from outside; adapters/ implements them.
 
-Events are published through the runtime's own port, services/runtime/events.py.
+Events are published by the runtime's own relay, services/runtime/relay.py.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from services.feedback.picks import Feedback, ShownGroup
+from services.runtime.pages import Page
 
 
 @dataclass(frozen=True)
 class Recorded:
-    """Stored feedback, and whether Kafka has acknowledged its event."""
+    """Feedback whose event Kafka has acknowledged, and whether a later pick of its group counts instead of it."""
 
     feedback: Feedback
-    published: bool
+    superseded: bool
+
+
+@dataclass(frozen=True)
+class Picks:
+    """Which picks are listed."""
+
+    user_id: str
+    group_id: str  # "" for all groups
+    show_superseded: bool
 
 
 class Groups(ABC):
@@ -26,20 +37,24 @@ class Groups(ABC):
 
     @abstractmethod
     async def check(self) -> None:
-        """Returns if the service reports SERVING."""
+        """Returns when the service says that it can serve the call."""
 
 
 class Records(ABC):
-    """Stored feedback by request id."""
+    """Stored feedback."""
 
     @abstractmethod
-    async def find(self, request_id: str) -> Recorded | None:
-        """The record of a request id."""
+    async def find(self, request_id: str) -> Feedback | None:
+        """The feedback of a request id, whether Kafka has its event or not."""
 
     @abstractmethod
-    async def add_pending(self, feedback: Feedback) -> Recorded:
-        """Stores it, unpublished, unless its request id is taken; returns the record that now has that id."""
+    async def add(self, feedback: Feedback) -> Feedback:
+        """Stores it and the event it owes, unless its request id is taken; returns what now has that id."""
 
     @abstractmethod
-    async def mark_published(self, request_id: str) -> None:
-        """Notes that Kafka has the event."""
+    async def counting(self, group_id: str) -> Recorded | None:
+        """The acknowledged pick of a group that counts; None if there is none."""
+
+    @abstractmethod
+    async def page(self, picks: Picks, page: Page) -> tuple[Sequence[Recorded], int | None]:
+        """A page of acknowledged picks, the last recorded first; the number of its last one if there are more."""

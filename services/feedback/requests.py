@@ -1,4 +1,4 @@
-"""From a SubmitFeedbackRequest to a pick, or to InvalidArgument naming every wrong field.
+"""From a request to the service's own terms, or to InvalidArgument naming every wrong field.
 
 It knows the proto's limits and the form of ids. picks.py checks the pick against its group.
 """
@@ -6,8 +6,11 @@ It knows the proto's limits and the form of ids. picks.py checks the pick agains
 from perfusion.v1 import feedback_service_pb2 as pb
 
 from contract.limits import MAX_SELECTED_IMAGES
+from services.feedback.messages import scope_of
 from services.feedback.picks import Pick, duplicates
+from services.feedback.ports import Picks
 from services.runtime.fields import Fields
+from services.runtime.pages import Page, page_of
 
 
 def pick_of(request: pb.SubmitFeedbackRequest) -> Pick:
@@ -23,3 +26,22 @@ def pick_of(request: pb.SubmitFeedbackRequest) -> Pick:
         fields.refuse(f"selected_image_ids[{i}]", "is selected twice")
     fields.done()
     return Pick(request_id, group_id, user_id, selected)
+
+
+def group_query_of(request: pb.GetFeedbackRequest) -> tuple[str, str]:
+    """The group, and the user who picked."""
+    fields = Fields()
+    group_id, user_id = fields.uuid(request.group_id, "group_id"), fields.user_id(request.user_id)
+    fields.done()
+    return group_id, user_id
+
+
+def page_query_of(request: pb.ListFeedbackRequest) -> tuple[Picks, Page]:
+    """The list, and the page of it."""
+    fields = Fields()
+    user_id = fields.user_id(request.user_id)
+    group_id = fields.uuid(request.group_id, "group_id") if request.group_id else ""
+    picks = Picks(user_id, group_id, request.show_superseded)
+    page = page_of(fields, request.page_size, request.page_token, scope_of(picks))
+    fields.done()
+    return picks, page

@@ -3,7 +3,6 @@
 python -m services.generation
 """
 
-import asyncio
 from functools import partial
 
 import grpc
@@ -14,28 +13,35 @@ from services.generation import painting, suggestions
 from services.generation.adapters.groups import SqlGroups
 from services.generation.adapters.pictures import FsspecPictures
 from services.generation.adapters.ranker import GrpcRanker
+from services.generation.adapters.references import SqlReferences
 from services.generation.adapters.round_claims import SqlRoundClaims
-from services.generation.adapters.tables import METADATA
+from services.generation.adapters.tables import OUTBOX, SCHEMA
 from services.generation.adapters.users import GrpcUsers
 from services.generation.metrics import GenerationMetrics
 from services.generation.painting import Painter
 from services.generation.places import Places
 from services.generation.ports import Ranker, Users
+from services.generation.reading import Reader
 from services.generation.rounds import Rounds
 from services.generation.servicer import GenerationServicer
 from services.generation.settings import Settings
 from services.generation.suggestions import Suggester
-from services.runtime import logs
+from services.generation.sweeping import Sweeper
+from services.runtime import process
 from services.runtime.clients import open_channel
 from services.runtime.clock import now_us
 from services.runtime.database import Database
 from services.runtime.events import Events, KafkaEvents
 from services.runtime.health import Dependency
-from services.runtime.images import ImageLimits
+from services.runtime.images import Decoder, ImageLimits
+from services.runtime.leases import Watch
+from services.runtime.outbox import Outbox
+from services.runtime.relay import Relay, RelayMetrics
 from services.runtime.release import Releases
 from services.runtime.server import Server
 from services.runtime.tokens import Tokenizers
 from services.runtime.triton import Models, TritonModels
+from services.runtime.workers import repeat
 
 
 def build(settings: Settings, models: Models, users: Users, ranker: Ranker, events: Events) -> Server:
@@ -43,43 +49,73 @@ def build(settings: Settings, models: Models, users: Users, ranker: Ranker, even
     registry = CollectorRegistry()
     metrics = GenerationMetrics(registry)
     releases, tokenizers = Releases(settings.model_repository), Tokenizers()
-    database = Database(settings.database_url, METADATA, timeout_s=settings.database_timeout_s)
-    pictures = FsspecPictures(settings.object_store_url, timeout_s=settings.object_store_timeout_s)
-    claims = SqlRoundClaims(database, now_us, settings.round_lease_s)
+    database = Database(
+        settings.database_url, SCHEMA, timeout_s=settings.database_timeout_s, migrate=settings.database_migrate
+    )
+    pictures = FsspecPictures(
+        settings.object_store_url,
+        timeout_s=settings.object_store_timeout_s,
+        remembered_bytes=settings.remembered_picture_bytes,
+    )
+    sweeper = Sweeper(pictures, SqlReferences(database), settings.sweep_grace_s)
+    claims = SqlRoundClaims(database, Watch(settings.round_lease_s))
+    outbox = Outbox(database, OUTBOX, now_us, Watch(settings.outbox_lease_s))
+    relay = Relay(outbox, events, settings.groups_topic, RelayMetrics(registry), now_us, settings)
     rounds = Rounds(
         claims=claims,
-        groups=SqlGroups(database, claims),
+        groups=SqlGroups(database, claims, outbox),
         pictures=pictures,
         painter=Painter(models, tokenizers, metrics),
         users=users,
         ranker=ranker,
-        events=events,
+        relay=relay,
         metrics=metrics,
         clock=now_us,
-        topic=settings.groups_topic,
         lease_s=settings.round_lease_s,
+        working=Places(settings.max_concurrent_rounds, "rounds in flight"),
+        waiting=Places(settings.max_waiting_calls, "calls waiting for another call's round"),
     )
-    limits = ImageLimits(max_bytes=settings.max_image_bytes, max_pixels=settings.max_image_pixels)
+    decoder = Decoder(ImageLimits(max_bytes=settings.max_image_bytes, max_pixels=settings.max_image_pixels))
     suggester = Suggester(models, tokenizers, users, settings.max_batch)
-    servicer = GenerationServicer(releases, rounds, suggester, limits, Places(settings.max_concurrent_rounds))
+    servicer = GenerationServicer(releases, rounds, suggester, decoder, Reader(releases, tokenizers))
 
-    async def models_compute() -> None:
-        await models.check([*painting.MODELS, *suggestions.MODELS], releases.current().number)
+    async def painters_compute() -> None:
+        await models.check(painting.MODELS, releases.current().number)
 
+    async def scorers_compute() -> None:
+        await models.check(suggestions.MODELS, releases.current().number)
+
+    sweep = partial(repeat, sweeper.sweep, name="sweeping the object store", interval_s=settings.sweep_interval_s)
+    sweepers = [sweep] if settings.sweep_interval_s else []
+    release = Dependency("release", releases.check)
+    writes, reads = Dependency("database", database.check), Dependency("database for reading", database.check_reads)
+    store, stored = (
+        Dependency("object store", pictures.check),
+        Dependency("object store for reading", pictures.check_reads),
+    )
+    painters = Dependency("triton for painting", painters_compute)
+    scorers = Dependency("triton for suggestions", scorers_compute)
+    kafka = Dependency("kafka", events.check)
+    user_vectors = Dependency("user embedding service", users.check)
+    ranking = Dependency("ranking service", ranker.check)
     return Server(
         settings,
         service="perfusion.v1.GenerationService",
         register=partial(add_GenerationServiceServicer_to_server, servicer),
-        dependencies=[
-            Dependency("database", database.check),
-            Dependency("object store", pictures.check),
-            Dependency("triton", models_compute),
-            Dependency("kafka", events.check),
-            Dependency("user embedding service", users.check),
-            Dependency("ranking service", ranker.check),
-        ],
+        needs={
+            "Generate": [writes, store, painters, kafka, user_vectors, ranking],
+            "GetGroup": [reads, stored],
+            "ListGroups": [reads],
+            "SuggestPhrases": [scorers, user_vectors],
+            "GetReleaseInfo": [release],
+        },
         registry=registry,
-        closers=[events.close, models.close, database.close, pictures.close],
+        workers=[
+            relay.run,
+            partial(repeat, claims.sweep, name="sweeping rounds", interval_s=settings.round_lease_s / 3),
+            *sweepers,
+        ],
+        closers=[events.close, models.close, database.close, pictures.close, decoder.close],
     )
 
 
@@ -99,6 +135,4 @@ async def _serve(settings: Settings) -> None:
 
 
 if __name__ == "__main__":
-    _settings = Settings()
-    logs.configure("generation", _settings.log_level)
-    asyncio.run(_serve(_settings))
+    process.run("generation", Settings, _serve)

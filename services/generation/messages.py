@@ -11,11 +11,12 @@ from contract import limits
 from contract.feature_schema import Feature, Kind
 from contract.release import Defaults, Release
 from contract.vocabulary import PhraseKind
-from services.generation.orders import Accepted, Group, Progress, Settings
-from services.generation.pages import Position, token_of
+from services.generation.orders import Accepted, Group, Progress, Settings, Unread
 from services.generation.phrases import Suggestion
+from services.generation.pictures import Loss
 from services.runtime.clock import timestamp
 from services.runtime.images import ImageLimits
+from services.runtime.pages import token_of
 
 # The API's enum Scheduler names samplers.
 SCHEDULER_OF: Mapping[str, group_pb2.Scheduler.ValueType] = {
@@ -24,6 +25,11 @@ SCHEDULER_OF: Mapping[str, group_pb2.Scheduler.ValueType] = {
     "euler": group_pb2.SCHEDULER_EULER,
 }
 SAMPLER_OF = {number: name for name, number in SCHEDULER_OF.items()}
+_LOSSES: Mapping[Loss | None, group_pb2.PictureLoss.ValueType] = {
+    None: group_pb2.PICTURE_LOSS_UNSPECIFIED,
+    Loss.MISSING: group_pb2.PICTURE_LOSS_MISSING,
+    Loss.DAMAGED: group_pb2.PICTURE_LOSS_DAMAGED,
+}
 _FEATURE_KINDS: Mapping[Kind, release_pb2.FeatureKind.ValueType] = {
     "categorical": release_pb2.FEATURE_KIND_CATEGORICAL,
     "multi": release_pb2.FEATURE_KIND_MULTI,
@@ -31,19 +37,25 @@ _FEATURE_KINDS: Mapping[Kind, release_pb2.FeatureKind.ValueType] = {
 }
 
 
-def response_of(event: Accepted | Progress | Group) -> pb.GenerateResponse:
+def response_of(event: Accepted | Progress | Group, unread: Unread) -> pb.GenerateResponse:
     """One message of Generate's stream."""
     match event:
         case Accepted(group_id, release):
-            return pb.GenerateResponse(accepted=pb.GenerateAccepted(group_id=group_id, release=release))
+            accepted = pb.GenerateAccepted(
+                group_id=group_id,
+                release=release,
+                unread_phrases=unread.prompt,
+                unread_negative_phrases=unread.negative_prompt,
+            )
+            return pb.GenerateResponse(accepted=accepted)
         case Progress(step, num_steps, previews):
             progress = pb.GenerateProgress(step=step, num_steps=num_steps, previews=previews)
             return pb.GenerateResponse(progress=progress)
         case Group():
-            return pb.GenerateResponse(group=group_message(event))
+            return pb.GenerateResponse(group=group_message(event, unread))
 
 
-def group_message(group: Group) -> group_pb2.Group:
+def group_message(group: Group, unread: Unread) -> group_pb2.Group:
     """A group, with the pictures' bytes if it has them."""
     return group_pb2.Group(
         group_id=group.group_id,
@@ -55,21 +67,30 @@ def group_message(group: Group) -> group_pb2.Group:
         request_id=group.request_id,
         negative_prompt=group.negative_prompt,
         settings=_settings(group.settings),
+        unread_phrases=unread.prompt,
+        unread_negative_phrases=unread.negative_prompt,
     )
 
 
-def page_message(groups: Sequence[Group], is_last: bool) -> pb.ListGroupsResponse:
-    """A page of groups, and the token of the next."""
-    token = ""
-    if groups and not is_last:
-        token = token_of(groups[-1].user_id, Position(groups[-1].create_time_us, groups[-1].group_id))
-    return pb.ListGroupsResponse(groups=map(group_message, groups), next_page_token=token)
+def groups_of(user_id: str) -> tuple[str, str]:
+    """The name of a user's list of groups, for its page tokens."""
+    return ("groups", user_id)
 
 
-def suggestions_message(suggestions: Iterable[Suggestion], release: int) -> pb.SuggestPhrasesResponse:
+def page_message(
+    user_id: str, groups: Sequence[Group], unread: Sequence[Unread], last: int | None
+) -> pb.ListGroupsResponse:
+    """A page of a user's groups; `last` is the number of its last group if there are more."""
+    token = token_of(groups_of(user_id), last)
+    return pb.ListGroupsResponse(groups=map(group_message, groups, unread), next_page_token=token)
+
+
+def suggestions_message(
+    suggestions: Iterable[Suggestion], release: int, unread_phrases: Iterable[str]
+) -> pb.SuggestPhrasesResponse:
     """Phrases to add, best first."""
     found = [pb.PhraseSuggestion(phrase=s.phrase.text, kind=s.phrase.kind, score=s.score) for s in suggestions]
-    return pb.SuggestPhrasesResponse(suggestions=found, release=release)
+    return pb.SuggestPhrasesResponse(suggestions=found, release=release, unread_phrases=unread_phrases)
 
 
 def event_message(group: Group, features: Mapping[str, user_pb2.FeatureValue]) -> events_pb2.GroupGenerated:
@@ -114,6 +135,7 @@ def _candidates(group: Group, *, with_pictures: bool) -> list[group_pb2.Candidat
             score=candidate.score,
             rank=candidate.rank,
             wishes=candidate.wishes,
+            picture_loss=_LOSSES[candidate.loss],
         )
         for candidate in group.candidates
     ]

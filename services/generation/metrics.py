@@ -25,7 +25,7 @@ class GenerationMetrics:
         )
         self.groups = Counter(
             "perfusion_groups_total",
-            "Rounds ended: made, repeated (given again), refused, failed or cancelled.",
+            "Rounds ended: made, repeated (given again), refused, late, failed or cancelled.",
             ["outcome", "release"],
             registry=registry,
         )

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from numpy import float32, uint8
 from numpy.typing import NDArray
 
+from services.generation.pictures import Loss
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -58,6 +60,7 @@ class Candidate:
     rank: int  # 1 is best
     wishes: tuple[str, ...]  # added to the prompt, those first that the merchant favours most
     png: bytes = b""  # empty when only the record was read
+    loss: Loss | None = None  # why there is no png although it was to be read
 
 
 @dataclass(frozen=True)
@@ -73,6 +76,14 @@ class Group:
     create_time_us: int  # microseconds since 1970, UTC
     settings: Settings
     candidates: tuple[Candidate, ...]  # best first
+
+
+@dataclass(frozen=True)
+class Unread:
+    """Phrases that models do not read, because they do not fit (contract/tokens.py)."""
+
+    prompt: tuple[str, ...] = ()
+    negative_prompt: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -62,7 +62,7 @@ class Painter:
         )
         sampler = SAMPLERS[settings.sampler](alphas, settings.num_steps, settings.strength or 1.0)
         seeds = candidate_seeds(settings.seed, order.num_candidates)
-        wished = wishes_of(order, user, release, seeds, self._tokenizers.generator(release).holds)
+        wished = wishes_of(order, user, release, seeds, self._tokenizers.generator(release).unread)
         noise = noise_of(seeds, (sizes.latent_channels, sizes.latent_size, sizes.latent_size))  # (B, C, S, S)
         start = sampler.start(noise, await self._reference_latents(order, release))
         predict = self._denoiser(order, user, await self._texts(order, wished, release), release)
@@ -77,7 +77,8 @@ class Painter:
         yield Painted(tuple(seeds), tuple(wished), await self._pictures(latents, release))
 
     async def _reference_latents(self, order: Order, release: Release) -> Latents | None:
-        if order.reference is None:
+        """None where nothing of a reference is kept: a strength of 1 begins at noise alone, as without one."""
+        if order.reference is None or order.settings.strength == 1:
             return None
         image: NDArray[uint8] = order.reference[np.newaxis]  # (1, H, W, 3)
         latents = (await self._models.infer("vae_encoder", {"image": image}, release.number))["latents"]

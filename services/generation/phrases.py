@@ -14,7 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from contract.vocabulary import PhraseKind, Vocabulary, folded, phrases_of
+from contract.prompts import folded, phrases_of
+from contract.vocabulary import PhraseKind, Vocabulary
 
 
 @dataclass(frozen=True)

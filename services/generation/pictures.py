@@ -1,11 +1,24 @@
-"""A picture's file: PNG bytes, and the name that its content gives it. Pure functions."""
+"""A picture's file: PNG bytes, the name that its content gives it, and what may have become of it. Pure functions."""
 
 import hashlib
 import io
+import re
+from enum import Enum
 
 from numpy import uint8
 from numpy.typing import NDArray
 from PIL import Image
+
+FOLDERS = tuple(f"{number:02x}" for number in range(256))  # that pictures are spread over
+SCRATCH = ".scratch"  # the folder of what is being written
+_NAME = re.compile(r"(?P<folder>[0-9a-f]{2})/(?P=folder)[0-9a-f]{62}\.png")
+
+
+class Loss(Enum):
+    """Why a stored picture cannot be shown. The store answers; asking again gives the same."""
+
+    MISSING = "the store has no object of its name"
+    DAMAGED = "what lies under its name is another content, or cannot be read"
 
 
 def encode_png(image: NDArray[uint8]) -> bytes:
@@ -19,3 +32,8 @@ def object_name(png: bytes) -> str:
     """Where a picture lies in the object store: its SHA-256, spread over 256 folders."""
     digest = hashlib.sha256(png).hexdigest()
     return f"{digest[:2]}/{digest}.png"
+
+
+def is_object_name(name: str) -> bool:
+    """Whether a name below the store's root is a picture's."""
+    return _NAME.fullmatch(name) is not None

@@ -1,4 +1,8 @@
-"""The limit on rounds that run at once. It does not know what a round is."""
+"""The limits on Generate calls: rounds that are worked on, and calls that wait for another call's round.
+
+It does not know what a round is. Other methods have places of their own, so that clients of a full service can still
+look at groups and pick.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,16 +13,17 @@ from services.runtime.errors import ResourceExhausted
 
 @dataclass
 class Places:
-    """Rounds have a limit of their own, so that clients of a full service can still look at groups and pick."""
+    """So many of one kind; `what` names them in the error."""
 
     limit: int
+    what: str
     used: int = 0
 
     @contextmanager
     def taken(self) -> Iterator[None]:
         """One place while inside; ResourceExhausted when there is none."""
         if self.used >= self.limit:
-            raise ResourceExhausted(f"more than {self.limit} rounds in flight")
+            raise ResourceExhausted(f"more than {self.limit} {self.what}")
         self.used += 1
         try:
             yield

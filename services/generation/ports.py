@@ -8,10 +8,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from perfusion.v1 import user_pb2
+from perfusion.v1.events_pb2 import GroupGenerated
 
 from contract.release import Release
 from services.generation.orders import Group, Scores, User
-from services.generation.pages import Position
+from services.generation.pictures import Loss
+from services.runtime.pages import Page
 
 Features = Mapping[str, user_pb2.FeatureValue]
 
@@ -29,7 +31,7 @@ class Users(ABC):
 
     @abstractmethod
     async def check(self) -> None:
-        """Returns when the service serves."""
+        """Returns when the service says that it can serve the calls."""
 
 
 class Ranker(ABC):
@@ -41,7 +43,7 @@ class Ranker(ABC):
 
     @abstractmethod
     async def check(self) -> None:
-        """Returns when the service serves."""
+        """Returns when the service says that it can serve the calls."""
 
 
 class Pictures(ABC):
@@ -52,12 +54,49 @@ class Pictures(ABC):
         """Stores a picture and returns its URI; Unavailable when the store does not accept it."""
 
     @abstractmethod
-    async def get(self, uri: str) -> bytes:
-        """A stored picture's bytes; Unavailable when the store does not give them."""
+    async def get(self, uri: str) -> bytes | Loss:
+        """A stored picture's bytes, never other ones, or why there are none; Unavailable when the store fails."""
 
     @abstractmethod
     async def check(self) -> None:
         """Returns when the store takes writes."""
+
+    @abstractmethod
+    async def check_reads(self) -> None:
+        """Returns when the store can be read, also one that takes no writes."""
+
+
+@dataclass(frozen=True)
+class StoredObject:
+    """What lies in the store, a picture or not."""
+
+    name: str  # below the store's root
+    uri: str  # as groups refer to it
+    modify_time_s: float  # by the store's own clock
+
+
+class StoredObjects(ABC):
+    """The store as a sweep sees it: names and ages. All of it raises Unavailable when the store fails."""
+
+    @abstractmethod
+    async def folder(self, name: str) -> Sequence[StoredObject]:
+        """The objects in one folder; none where there is no such folder."""
+
+    @abstractmethod
+    async def now_s(self) -> float:
+        """The store's own clock, which `modify_time_s` is by."""
+
+    @abstractmethod
+    async def delete(self, name: str, *, not_after_s: float) -> bool:
+        """Deletes an object last written until then; False for one that is gone, or was written again."""
+
+
+class References(ABC):
+    """Which pictures stored groups refer to."""
+
+    @abstractmethod
+    async def among(self, uris: Sequence[str]) -> set[str]:
+        """Those of the URIs that a stored group refers to, whether clients see it yet or not."""
 
 
 @dataclass(frozen=True)
@@ -68,12 +107,11 @@ class Claim:
     group_id: str
     release: int
     owner: str
-    event: bytes | None  # set when the group is already stored and only its event is owed
 
 
 @dataclass(frozen=True)
 class Finished:
-    """The round is done; its group can be read."""
+    """The round's group is stored; it can be read once Kafka has its event."""
 
     group_id: str
     release: int
@@ -96,25 +134,21 @@ class RoundClaims(ABC):
         """Holds the claim for another lease; Unavailable when another call has taken it over."""
 
     @abstractmethod
-    async def finish(self, claim: Claim) -> None:
-        """The event is acknowledged: clients may see the group."""
-
-    @abstractmethod
     async def abandon(self, claim: Claim) -> None:
-        """Gives the round up, so that a retry can begin at once: nothing stays of it unless its group is stored."""
+        """Gives the round up, so that a retry can begin at once: nothing stays of it."""
 
 
 class Groups(ABC):
-    """Groups' records, without the pictures' bytes; visible only once their round is finished."""
+    """Groups' records, without the pictures' bytes; visible only once Kafka has acknowledged their events."""
 
     @abstractmethod
-    async def add(self, claim: Claim, group: Group, event: bytes) -> None:
-        """Stores a group and the event it owes, all or nothing, if the claim still holds."""
+    async def add(self, claim: Claim, group: Group, event_id: str, event: GroupGenerated) -> None:
+        """Stores a group and the event it owes, all or nothing, and so ends the round, if the claim still holds."""
 
     @abstractmethod
     async def get(self, group_id: str) -> Group | None:
-        """A finished group; None if it does not exist."""
+        """A visible group; None if it does not exist."""
 
     @abstractmethod
-    async def page(self, user_id: str, size: int, after: Position | None) -> tuple[Sequence[Group], bool]:
-        """A page of a user's finished groups, newest first, from a position on; and whether there are more."""
+    async def page(self, user_id: str, page: Page) -> tuple[Sequence[Group], int | None]:
+        """A page of a user's visible groups, the last stored first; the number of its last one if there are more."""

@@ -1,35 +1,25 @@
 """From a request to the service's own terms, or to InvalidArgument naming every wrong field; the only check.
 
-It knows the proto's limits. It does no I/O; decoding a large reference image takes CPU time, so
-`order_of` is called in a thread.
+It knows the proto's limits. It does no I/O; what takes CPU time, a reference image's hash and pixels, runs in threads.
 """
 
+import asyncio
 import hashlib
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from numpy import uint8
-from numpy.typing import NDArray
 from perfusion.v1 import generation_service_pb2 as pb
 from perfusion.v1 import group_pb2
 
 from contract import limits
 from contract.release import Release
-from services.generation.messages import SAMPLER_OF
+from services.generation.messages import SAMPLER_OF, groups_of
 from services.generation.orders import Order, Settings
-from services.generation.pages import Position, position_of
 from services.generation.seeds import SEED_LIMIT, draw_seed
+from services.runtime.errors import InvalidArgument
 from services.runtime.fields import Fields
-from services.runtime.images import ImageLimits, ImageRefused, decode_image
-
-
-@dataclass(frozen=True)
-class PageQuery:
-    """A valid ListGroupsRequest."""
-
-    user_id: str
-    size: int
-    after: Position | None  # None: the first page
+from services.runtime.images import Decoder, ImageRefused
+from services.runtime.pages import Page, page_of
 
 
 @dataclass(frozen=True)
@@ -42,8 +32,19 @@ class SuggestionQuery:
     most: int
 
 
-def order_of(request: pb.GenerateRequest, release: Release, image_limits: ImageLimits) -> Order:
-    """The order that a request places with a release."""
+async def order_of(request: pb.GenerateRequest, release: Release, decoder: Decoder) -> Order:
+    """The order that a request places with a release. All else is checked before the picture, which costs far more."""
+    if not request.reference_image:
+        return _order(request, release)
+    order = await asyncio.to_thread(_order, request, release)
+    try:
+        reference = await decoder.decode(request.reference_image, release.sizes.image_size_px)
+    except ImageRefused as refusal:
+        raise InvalidArgument(("reference_image", str(refusal))) from refusal
+    return replace(order, reference=reference)
+
+
+def _order(request: pb.GenerateRequest, release: Release) -> Order:
     fields = Fields()
     request_id = fields.uuid(request.request_id, "request_id")
     user_id = fields.user_id(request.user_id)
@@ -54,7 +55,7 @@ def order_of(request: pb.GenerateRequest, release: Release, image_limits: ImageL
     settings = _settings(request, release, numbers)
     preview, most = request.preview_every_n_steps, limits.MAX_STEPS
     fields.require(0 <= preview <= most, "preview_every_n_steps", f"must be 0 to {most}")
-    fields.done()  # before the picture, whose decoding costs far more than all else
+    fields.done()
     return Order(
         request_id=request_id,
         fingerprint=fingerprint_of(request),
@@ -63,7 +64,7 @@ def order_of(request: pb.GenerateRequest, release: Release, image_limits: ImageL
         negative_prompt=negative_prompt,
         num_candidates=num_candidates,
         settings=settings,
-        reference=_reference(request.reference_image, release.sizes.image_size_px, image_limits),
+        reference=None,
         preview_every_n_steps=preview,
     )
 
@@ -85,18 +86,13 @@ def group_query_of(request: pb.GetGroupRequest) -> tuple[str, bool]:
     return group_id, request.view != pb.GROUP_VIEW_BASIC
 
 
-def page_query_of(request: pb.ListGroupsRequest) -> PageQuery:
+def page_query_of(request: pb.ListGroupsRequest) -> tuple[str, Page]:
     """The user, and the page of their groups."""
-    fields, most, after = Fields(), limits.MAX_PAGE_SIZE, None
+    fields = Fields()
     user_id = fields.user_id(request.user_id)
-    fields.require(0 <= request.page_size <= most, "page_size", f"must be 0 to {most}")
-    if request.page_token:
-        try:
-            after = position_of(request.page_token, user_id)
-        except ValueError as problem:
-            fields.refuse("page_token", str(problem))
+    page = page_of(fields, request.page_size, request.page_token, groups_of(user_id))
     fields.done()
-    return PageQuery(user_id, request.page_size or limits.DEFAULT_PAGE_SIZE, after)
+    return user_id, page
 
 
 def suggestion_query_of(request: pb.SuggestPhrasesRequest) -> SuggestionQuery:
@@ -177,15 +173,3 @@ def _refused_wishes(request: pb.GenerateRequest, fields: Fields) -> tuple[str, .
     for i, phrase in enumerate(given[:most]):
         fields.text(phrase, f"refused_wishes[{i}]", limits.MAX_PHRASE_CHARS, least=1)
     return tuple(given)
-
-
-def _reference(data: bytes, size_px: int, image_limits: ImageLimits) -> NDArray[uint8] | None:
-    if not data:
-        return None
-    try:
-        return decode_image(data, size_px, image_limits)
-    except ImageRefused as refusal:
-        fields = Fields()
-        fields.refuse("reference_image", str(refusal))
-        fields.done()
-        raise  # not reached: done() raises

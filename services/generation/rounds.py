@@ -3,29 +3,28 @@
 It knows the order of these steps and what each failure leaves behind. It does not know gRPC, SQL, Kafka or Triton.
 
 What a failure leaves: before the group is stored, nothing (the claim is given up); between storing and Kafka's
-acknowledgement, a group that no client can see yet, and that a retry of the same request_id delivers without painting
-again; its event has the same id then.
+acknowledgement, a group that no client can see yet and an owed event, which the relay publishes whether the same
+request_id comes again or not. A repeat waits for the event, and gets the group without painting again.
 """
 
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import aclosing, asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from uuid import UUID, uuid4, uuid5
-
-from perfusion.v1 import events_pb2
 
 from contract.release import Release
 from services.generation.messages import event_message
 from services.generation.metrics import GenerationMetrics
 from services.generation.orders import Accepted, Candidate, Group, Order, Progress
 from services.generation.painting import Painted, Painter
+from services.generation.pictures import Loss
+from services.generation.places import Places
 from services.generation.ports import (
     Busy,
     Claim,
-    Features,
     Finished,
     Groups,
     Pictures,
@@ -34,9 +33,9 @@ from services.generation.ports import (
     Users,
 )
 from services.runtime.clock import Clock
-from services.runtime.deadlines import remaining_s
-from services.runtime.errors import NotFound, PermanentError
-from services.runtime.events import Event, Events
+from services.runtime.deadlines import is_over, remaining_s
+from services.runtime.errors import DeadlineExceeded, NotFound, PermanentError, ResourceExhausted
+from services.runtime.relay import Relay
 
 _log = logging.getLogger(__name__)
 
@@ -45,7 +44,7 @@ POLL_S = 0.2  # while another call works on the same request_id
 
 @dataclass(frozen=True)
 class Rounds:
-    """Runs rounds; `topic` gets the groups' events, `lease_s` is how long a claim holds without a renewal."""
+    """Runs rounds; `lease_s` is how long a claim holds without a renewal."""
 
     claims: RoundClaims
     groups: Groups
@@ -53,36 +52,34 @@ class Rounds:
     painter: Painter
     users: Users
     ranker: Ranker
-    events: Events
+    relay: Relay
     metrics: GenerationMetrics
     clock: Clock
-    topic: str
     lease_s: float
+    working: Places  # of rounds
+    waiting: Places  # of calls that wait for another call's round
 
     async def run(self, order: Order, release: Release) -> AsyncGenerator[Accepted | Progress | Group]:
         """Accepted, then Progress for each step, then the Group; the same group for the same request_id."""
         started = time.monotonic()
         claim = await self._claim(order, release)
-        if isinstance(claim, Finished):
-            yield Accepted(claim.group_id, claim.release)
-            yield await self.read(claim.group_id)
-            self.metrics.groups.labels("repeated", claim.release).inc()
-            return
-        async with self._working_on(claim):
-            if claim.event is not None:
+        with self._counting_failures(claim.release):
+            if isinstance(claim, Finished):
                 yield Accepted(claim.group_id, claim.release)
-                await self._announce(claim, claim.event)
-                group = await self.read(claim.group_id)
+                await self._announce(order.user_id, claim.group_id)
+                group, outcome = await self.read(claim.group_id), "repeated"
             else:
-                async with aclosing(self._make(order, release, claim)) as events:
+                async with self._working_on(claim), aclosing(self._make(order, release, claim)) as events:
                     async for event in events:
                         if isinstance(event, Group):
-                            group = event
+                            group, outcome = event, "made"
                         else:
                             yield event
-        self.metrics.groups.labels("made", claim.release).inc()
-        self.metrics.candidates.labels(claim.release).inc(len(group.candidates))
-        self.metrics.group_latency_s.labels(claim.release).observe(time.monotonic() - started)
+                await self._announce(order.user_id, claim.group_id)
+        self.metrics.groups.labels(outcome, claim.release).inc()
+        if outcome == "made":
+            self.metrics.candidates.labels(claim.release).inc(len(group.candidates))
+            self.metrics.group_latency_s.labels(claim.release).observe(time.monotonic() - started)
         yield group
 
     async def read(self, group_id: str, *, with_pictures: bool = True) -> Group:
@@ -92,26 +89,40 @@ class Rounds:
             raise NotFound(f"group_id: there is no group {group_id}", field="group_id")
         if not with_pictures:
             return group
-        pngs = await asyncio.gather(*(self.pictures.get(candidate.uri) for candidate in group.candidates))
-        shown = zip(group.candidates, pngs, strict=True)
-        return replace(group, candidates=tuple(replace(candidate, png=png) for candidate, png in shown))
+        shown = await asyncio.gather(*(self._show(candidate) for candidate in group.candidates))
+        return replace(group, candidates=tuple(shown))
+
+    async def _show(self, candidate: Candidate) -> Candidate:
+        """With its picture; one that is lost takes neither the group nor its other pictures along."""
+        png = await self.pictures.get(candidate.uri)
+        return replace(candidate, loss=png) if isinstance(png, Loss) else replace(candidate, png=png)
 
     async def _claim(self, order: Order, release: Release) -> Claim | Finished:
         """Waits while another call has the round; that call may finish it, or fail and release it."""
-        while True:
-            claim = await self.claims.claim(order.request_id, order.fingerprint, release.number)
-            if not isinstance(claim, Busy):
-                return claim
-            await asyncio.sleep(remaining_s(POLL_S))
+        claim = await self.claims.claim(order.request_id, order.fingerprint, release.number)
+        if isinstance(claim, Busy):
+            with self.waiting.taken():
+                while isinstance(claim, Busy):
+                    await asyncio.sleep(remaining_s(POLL_S))
+                    claim = await self.claims.claim(order.request_id, order.fingerprint, release.number)
+        return claim
+
+    @contextmanager
+    def _counting_failures(self, release: int) -> Iterator[None]:
+        try:
+            yield
+        except BaseException as error:
+            self.metrics.groups.labels(_outcome(error), release).inc()
+            raise
 
     @asynccontextmanager
     async def _working_on(self, claim: Claim) -> AsyncIterator[None]:
         """Renews the claim meanwhile, and gives it up on any failure, cancellation included."""
         renewing = asyncio.create_task(self._renew(claim), name="renew")
         try:
-            yield
-        except BaseException as error:
-            self.metrics.groups.labels(_outcome(error), claim.release).inc()
+            with self.working.taken():
+                yield
+        except BaseException:
             renewing.cancel()
             await asyncio.shield(self._abandon(claim))
             raise
@@ -133,7 +144,7 @@ class Rounds:
             _log.warning("could not give up the claim on request %s", claim.request_id, exc_info=True)
 
     async def _make(self, order: Order, release: Release, claim: Claim) -> AsyncGenerator[Accepted | Progress | Group]:
-        """Everything from the user's vectors to the acknowledged event."""
+        """Everything from the user's vectors to the stored group, which ends the claim."""
         user, features = await asyncio.gather(
             self.users.vectors(order.user_id, release), self.users.features(order.user_id)
         )
@@ -145,9 +156,7 @@ class Rounds:
                 else:
                     painted = event
         group = await self._group(order, release, claim, painted)
-        event_bytes = _serialized(group, features)
-        await self.groups.add(claim, group, event_bytes)
-        await self._announce(claim, event_bytes)
+        await self.groups.add(claim, group, _event_id(group.group_id), event_message(group, features))
         yield group
 
     async def _group(self, order: Order, release: Release, claim: Claim, painted: Painted) -> Group:
@@ -174,20 +183,19 @@ class Rounds:
             candidates=tuple(sorted(candidates, key=lambda candidate: candidate.rank)),
         )
 
-    async def _announce(self, claim: Claim, event: bytes) -> None:
+    async def _announce(self, user_id: str, group_id: str) -> None:
         """Kafka first, clients after: a group that clients can see has always been acknowledged."""
-        message = events_pb2.GroupGenerated.FromString(event)
-        event_id = str(uuid5(UUID(claim.group_id), "GroupGenerated"))
-        await self.events.publish(Event(self.topic, message.user_id, event_id, message))
-        await self.claims.finish(claim)
+        await self.relay.deliver(user_id, _event_id(group_id))
 
 
 def _outcome(error: BaseException) -> str:
-    """The outcome for the metrics: a client's request for a missing object must not count as "failed" in an alert."""
-    if isinstance(error, PermanentError):
+    """The outcome for the metrics: what a client asked for must not count as "failed" in an alert."""
+    if isinstance(error, PermanentError | ResourceExhausted):
         return "refused"
+    if isinstance(error, DeadlineExceeded) or (isinstance(error, asyncio.CancelledError) and is_over()):
+        return "late"
     return "failed" if isinstance(error, Exception) else "cancelled"
 
 
-def _serialized(group: Group, features: Features) -> bytes:
-    return event_message(group, features).SerializeToString(deterministic=True)
+def _event_id(group_id: str) -> str:
+    return str(uuid5(UUID(group_id), "GroupGenerated"))

@@ -5,10 +5,16 @@ noise level of zero, and is tested against it. "Trailing" is used because its ti
 takes them, and begin at the noisiest one for any number of steps, so that even a single step starts at the noise level
 of its input.
 
+Around an image (img2img) the timesteps begin at the noise level of the strength, whatever the number of steps, and are
+spread as evenly from there. diffusers' img2img pipelines keep the timesteps of the whole way instead and drop the first
+of them: they begin at the nearest one of those, so that a strength below 1 / num_steps means hardly less than 1. Where
+strength × num_steps is a whole number both are the same.
+
 Two conventions of noise level: a = ᾱ_t (variance preserving: x = √a·x₀ + √(1−a)·ε) and σ = √((1−a)/a) (variance
 exploding: x = x₀ + σ·ε). Only ε-prediction is known.
 """
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
@@ -39,25 +45,31 @@ def cumulative_alphas(
     return np.cumprod(1.0 - betas, dtype=np.float64)
 
 
-def trailing_timesteps(num_train_timesteps: int, num_steps: int) -> list[int]:
-    """`num_steps` timesteps from T−1 down, evenly spaced."""
-    spaced = np.arange(num_train_timesteps, 0, -num_train_timesteps / num_steps).round().astype(int) - 1
+def trailing_timesteps(start: int, num_steps: int) -> list[int]:
+    """`num_steps` timesteps from `start` − 1 down, evenly spaced."""
+    spaced = np.arange(start, 0, -start / num_steps).round().astype(int) - 1
     return [int(timestep) for timestep in spaced[:num_steps]]
 
 
-def first_step(num_steps: int, strength: float) -> int:
-    """How many steps img2img leaves out: a strength of 1 leaves out none; at least one step always runs."""
-    return num_steps - max(1, min(int(num_steps * strength), num_steps))
+def steps_run(num_steps: int, strength: float) -> int:
+    """The steps that run from a strength down, so that none is wider than on the whole way; at least one."""
+    return max(1, math.ceil(round(num_steps * strength, 6)))
 
 
 class Sampler(ABC):
-    """One round's sampler. It remembers what its method needs of earlier steps, so it serves one round only."""
+    """One round's sampler. It remembers what its method needs of earlier steps, so it serves one round only.
+
+    Args:
+        alphas: ᾱ_t of every training timestep  # (T,)
+        num_steps: of the whole way, from noise alone.
+        strength: how far up the way begins, above 0 to 1; 1 is noise alone.
+    """
 
     def __init__(self, alphas: NDArray[np.float64], num_steps: int, strength: float = 1.0) -> None:
         self._alphas = alphas
-        self._num_train_timesteps = len(alphas)
-        self._step_width = len(alphas) // num_steps
-        self.timesteps = trailing_timesteps(len(alphas), num_steps)[first_step(num_steps, strength) :]
+        start, steps = max(1, round(strength * len(alphas))), steps_run(num_steps, strength)
+        self._step_width = start // steps
+        self.timesteps = trailing_timesteps(start, steps)
 
     def sigma(self, index: int) -> float:
         """σ at the index-th step; 0 after the last."""

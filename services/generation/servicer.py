@@ -1,6 +1,5 @@
 """GenerationService: requests checked and turned into work, and the outcome back into messages. Nothing else."""
 
-import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -9,10 +8,11 @@ from perfusion.v1 import generation_service_pb2 as pb
 from perfusion.v1.generation_service_pb2_grpc import GenerationServiceServicer
 
 from services.generation import messages, requests
-from services.generation.places import Places
+from services.generation.orders import Accepted
+from services.generation.reading import Reader
 from services.generation.rounds import Rounds
 from services.generation.suggestions import Suggester
-from services.runtime.images import ImageLimits
+from services.runtime.images import Decoder
 from services.runtime.release import Releases
 
 
@@ -23,33 +23,35 @@ class GenerationServicer(GenerationServiceServicer):
     releases: Releases
     rounds: Rounds
     suggester: Suggester
-    limits: ImageLimits
-    places: Places
+    decoder: Decoder
+    reader: Reader
 
     async def Generate(self, request: pb.GenerateRequest, context: object) -> AsyncGenerator[pb.GenerateResponse]:
-        with self.places.taken():
-            release = self.releases.current()
-            # In a thread, because decoding a large reference image would block every other round.
-            order = await asyncio.to_thread(requests.order_of, request, release, self.limits)
-            async with aclosing(self.rounds.run(order, release)) as events:
-                async for event in events:
-                    yield messages.response_of(event)
+        release = self.releases.current()
+        order = await requests.order_of(request, release, self.decoder)
+        async with aclosing(self.rounds.run(order, release)) as events:
+            async for event in events:
+                if isinstance(event, Accepted):
+                    unread = self.reader.unread(order, event.release)
+                yield messages.response_of(event, unread)
 
     async def GetGroup(self, request: pb.GetGroupRequest, context: object) -> pb.GetGroupResponse:
         group_id, with_pictures = requests.group_query_of(request)
         group = await self.rounds.read(group_id, with_pictures=with_pictures)
-        return pb.GetGroupResponse(group=messages.group_message(group))
+        return pb.GetGroupResponse(group=messages.group_message(group, self.reader.unread(group, group.release)))
 
     async def ListGroups(self, request: pb.ListGroupsRequest, context: object) -> pb.ListGroupsResponse:
-        query = requests.page_query_of(request)
-        groups, more = await self.rounds.groups.page(query.user_id, query.size, query.after)
-        return messages.page_message(groups, is_last=not more)
+        user_id, page = requests.page_query_of(request)
+        groups, last = await self.rounds.groups.page(user_id, page)
+        unread = [self.reader.unread(group, group.release) for group in groups]
+        return messages.page_message(user_id, groups, unread, last)
 
     async def SuggestPhrases(self, request: pb.SuggestPhrasesRequest, context: object) -> pb.SuggestPhrasesResponse:
         query, release = requests.suggestion_query_of(request), self.releases.current()
         found = await self.suggester.suggest(query.user_id, query.prompt, query.prefix, query.most, release)
-        return messages.suggestions_message(found, release.number)
+        [unread] = self.reader.tokenizers.unread(release, [query.prompt])
+        return messages.suggestions_message(found, release.number, unread)
 
     async def GetReleaseInfo(self, request: pb.GetReleaseInfoRequest, context: object) -> pb.GetReleaseInfoResponse:
         release = self.releases.get(requests.release_of(request))
-        return pb.GetReleaseInfoResponse(info=messages.release_message(release, self.limits))
+        return pb.GetReleaseInfoResponse(info=messages.release_message(release, self.decoder.limits))

@@ -1,35 +1,67 @@
 """The generation service's settings, read once from the environment (prefix PERFUSION_)."""
 
+from typing import Annotated
+
 from pydantic import Field
 
 from contract import topics
 from services.runtime.settings import DatabaseSettings, KafkaSettings, RuntimeSettings, TritonSettings
+from services.runtime.values import (
+    Address,
+    Count,
+    DatabaseUrl,
+    ObjectStoreUrl,
+    Port,
+    Seconds,
+    SecondsOrNone,
+    Size,
+    SizeOrNone,
+    Topic,
+    at_least,
+)
 
 
 class Settings(RuntimeSettings, TritonSettings, KafkaSettings, DatabaseSettings):
     """What the shared settings do not say."""
 
-    port: int = Field(default=50052, ge=0, le=65535, description="gRPC port; 0 lets the system choose.")
-    metrics_port: int = Field(default=51052, ge=0, le=65535, description="Prometheus port; 0 lets the system choose.")
-    max_concurrent_rounds: int = Field(
-        default=16, ge=1, description="Generate calls in flight; one more is RESOURCE_EXHAUSTED."
+    port: Port = Field(default=50052, description="gRPC port; 0 lets the system choose.")
+    metrics_port: Port = Field(default=51052, description="Prometheus port; 0 lets the system choose.")
+    max_concurrent_rounds: Count = Field(default=16, description="Rounds in flight; one more is RESOURCE_EXHAUSTED.")
+    max_waiting_calls: Count = Field(
+        default=32,
+        description="Generate calls that wait for another call's round of the same request_id; "
+        "one more is RESOURCE_EXHAUSTED.",
     )
-    database_url: str = Field(
+    database_url: DatabaseUrl = Field(
         default="sqlite:///build/local/generation.sqlite", description="SQLAlchemy URL of the groups' database."
     )
-    object_store_url: str = Field(default="file://build/local/objects", description="fsspec URL of the pictures.")
-    object_store_timeout_s: float = Field(
-        default=10.0, gt=0, description="Longest wait for one picture to be stored or read, seconds."
+    object_store_url: ObjectStoreUrl = Field(
+        default="file://build/local/objects", description="fsspec URL of the pictures."
     )
-    groups_topic: str = Field(default=topics.GROUPS, description="Kafka topic of GroupGenerated.")
-    user_embedding_address: str = Field(default="localhost:50051", description="User embedding service, host:port.")
-    ranking_address: str = Field(default="localhost:50053", description="Ranking service, host:port.")
-    service_timeout_s: float = Field(default=10.0, gt=0, description="Longest call to another service, seconds.")
-    round_lease_s: float = Field(
+    object_store_timeout_s: Seconds = Field(
+        default=10.0, description="Longest wait for one picture to be stored or read, seconds."
+    )
+    remembered_picture_bytes: SizeOrNone = Field(
+        default=32 * 2**20,
+        description="Pictures stored last that stay in memory, to repair an object that is lost, bytes; 0 keeps none.",
+    )
+    sweep_interval_s: SecondsOrNone = Field(
+        default=3600.0,
+        description="Pause between two sweeps of the object store, seconds; 0: "
+        "only `python -m services.generation.sweep` sweeps.",
+    )
+    sweep_grace_s: Annotated[Seconds, at_least(60)] = Field(
+        default=900.0,
+        description="How long an object that no group refers to is left, seconds; longer than any round.",
+    )
+    groups_topic: Topic = Field(default=topics.GROUPS, description="Kafka topic of GroupGenerated.")
+    user_embedding_address: Address = Field(default="localhost:50051", description="User embedding service, host:port.")
+    ranking_address: Address = Field(default="localhost:50053", description="Ranking service, host:port.")
+    service_timeout_s: Seconds = Field(default=10.0, description="Longest call to another service, seconds.")
+    round_lease_s: Annotated[Seconds, at_least(1)] = Field(
         default=15.0,
-        gt=1,
         description="How long a round whose process died blocks a retry of its request_id, seconds.",
     )
-    max_batch: int = Field(default=32, ge=1, description="Largest batch the models take (config.pbtxt).")
-    max_image_bytes: int = Field(default=10 * 2**20, ge=1, description="Largest reference image, bytes.")
-    max_image_pixels: int = Field(default=25_000_000, ge=1, description="Largest reference image, width × height.")
+    max_batch: Count = Field(default=32, description="Largest batch the models take (config.pbtxt).")
+    max_image_bytes: Size = Field(default=10 * 2**20, description="Largest reference image, bytes.")
+    max_image_pixels: Size = Field(default=25_000_000, description="Largest reference image, width × height.")

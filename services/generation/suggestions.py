@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from contract.prompts import folded
 from contract.release import Release
-from services.generation.phrases import Suggestion, best, extended, fitting, gains, without
+from services.generation.phrases import Phrase, Suggestion, best, extended, fitting, gains, without
 from services.generation.ports import Users
 from services.runtime.tokens import Tokenizers
 from services.runtime.triton import Models, Tensors, usable
@@ -32,7 +33,7 @@ class Suggester:
     async def suggest(self, user_id: str, prompt: str, prefix: str, limit: int, release: Release) -> list[Suggestion]:
         """The best phrases for this user and prompt; NotFound for a user without profile."""
         user = await self.users.vectors(user_id, release)
-        fit = fitting(release.vocabulary, prompt, prefix)
+        fit = self._read(prompt, fitting(release.vocabulary, prompt, prefix), release)
         of_fit = {phrase.kind for phrase in fit}
         kinds = [kind for kind in release.vocabulary.kinds if kind.name in of_fit]
         if not kinds:
@@ -44,6 +45,13 @@ class Suggester:
         )
         gained = gains(embeddings[0], embeddings[1:], kinds, release.manifest.reward_logit_scale)
         return best(fit, [gained[phrase] for phrase in fit], limit)
+
+    def _read(self, prompt: str, phrases: Sequence[Phrase], release: Release) -> list[Phrase]:
+        """Those that the models read when they are added: of a full prompt none."""
+        unread = self.tokenizers.unread(release, [extended(prompt, phrase.text) for phrase in phrases])
+        return [
+            phrase for phrase, left in zip(phrases, unread, strict=True) if folded(phrase.text) not in map(folded, left)
+        ]
 
     async def _unknown_in(self, release: Release) -> NDArray[np.float32]:
         """The text tower's vector of an unknown merchant; encoded once a release."""

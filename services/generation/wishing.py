@@ -19,19 +19,19 @@ TextStates = NDArray[float32]  # (T, D)
 
 
 def wishes_of(
-    order: Order, user: User, release: Release, seeds: Sequence[int], holds: Callable[[str], bool]
+    order: Order, user: User, release: Release, seeds: Sequence[int], unread: Callable[[str], Sequence[str]]
 ) -> list[tuple[str, ...]]:
     """Each candidate's wishes, those first that the merchant favours most; they depend on its own seed alone.
 
     Args:
-        holds: whether a whole prompt fits the text encoder's tokens.
+        unread: a prompt's phrases that the text encoder does not read, because they do not fit.
     """
     settings = order.settings
     if settings.adapter_scale == 0:
         return [()] * len(seeds)
     noise = choice_noise_of(seeds, release.manifest.in_use.phrases)  # (B, V)
     wished = [wishes(release.vocabulary, order.prompt, user.favours, of, settings.refused_wishes) for of in noise]
-    return [_that_fit(order.prompt, of_candidate, holds) for of_candidate in wished]
+    return [_that_fit(order.prompt, of_candidate, unread) for of_candidate in wished]
 
 
 def blended(plain: TextStates, wished: TextStates, adapter_scale: float) -> TextStates:
@@ -40,6 +40,10 @@ def blended(plain: TextStates, wished: TextStates, adapter_scale: float) -> Text
     return (1 - s) * plain + s * wished
 
 
-def _that_fit(prompt: str, wished: Sequence[str], holds: Callable[[str], bool]) -> tuple[str, ...]:
-    """Drops the least favoured wishes, which are last, until the prompt with the rest fits the text encoder."""
-    return next((tuple(wished[:n]) for n in range(len(wished), 0, -1) if holds(with_wishes(prompt, wished[:n]))), ())
+def _that_fit(prompt: str, wished: Sequence[str], unread: Callable[[str], Sequence[str]]) -> tuple[str, ...]:
+    """Drops the least favoured wishes, which are last, until the text encoder reads all of the rest."""
+    left_out = unread(prompt)
+    return next(
+        (tuple(wished[:n]) for n in range(len(wished), 0, -1) if unread(with_wishes(prompt, wished[:n])) == left_out),
+        (),
+    )

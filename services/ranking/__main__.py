@@ -3,7 +3,6 @@
 python -m services.ranking
 """
 
-import asyncio
 from functools import partial
 
 from perfusion.v1.ranking_service_pb2_grpc import add_RankingServiceServicer_to_server
@@ -15,10 +14,10 @@ from services.ranking.ports import Users
 from services.ranking.ranker import Ranker
 from services.ranking.servicer import RankingServicer
 from services.ranking.settings import Settings
-from services.runtime import logs
+from services.runtime import process
 from services.runtime.clients import open_channel
 from services.runtime.health import Dependency
-from services.runtime.images import ImageLimits
+from services.runtime.images import Decoder, ImageLimits
 from services.runtime.release import Releases
 from services.runtime.server import Server
 from services.runtime.triton import Models, TritonModels
@@ -28,19 +27,21 @@ def build(settings: Settings, models: Models, users: Users) -> Server:
     """The service, not yet started."""
     releases = Releases(settings.model_repository)
     ranker = Ranker(users, TritonRewardModel(models, settings.max_batch))
-    limits = ImageLimits(max_bytes=settings.max_image_bytes, max_pixels=settings.max_image_pixels)
-    servicer = RankingServicer(ranker, releases, limits)
+    decoder = Decoder(ImageLimits(max_bytes=settings.max_image_bytes, max_pixels=settings.max_image_pixels))
+    servicer = RankingServicer(ranker, releases, decoder)
 
     async def towers_compute() -> None:
         await models.check(MODELS, releases.current().number)
 
+    triton = Dependency("triton", towers_compute)
+    vectors = Dependency("user embedding service", users.check)
     return Server(
         settings,
         service="perfusion.v1.RankingService",
         register=partial(add_RankingServiceServicer_to_server, servicer),
-        dependencies=[Dependency("triton", towers_compute), Dependency("user embedding service", users.check)],
+        needs={"Rank": [triton, vectors]},
         registry=CollectorRegistry(),
-        closers=[models.close],
+        closers=[models.close, decoder.close],
     )
 
 
@@ -52,6 +53,4 @@ async def _serve(settings: Settings) -> None:
 
 
 if __name__ == "__main__":
-    _settings = Settings()
-    logs.configure("ranking", _settings.log_level)
-    asyncio.run(_serve(_settings))
+    process.run("ranking", Settings, _serve)

@@ -26,7 +26,7 @@ class Users(ABC):
 
     @abstractmethod
     async def check(self) -> None:
-        """Returns if the service reports SERVING."""
+        """Returns when the service says that it can serve the call."""
 
 
 class RewardModel(ABC):
@@ -35,6 +35,10 @@ class RewardModel(ABC):
     @abstractmethod
     async def text(self, release: Release, prompt: str, user: RewardUser) -> NDArray[np.float32]:
         """A prompt's embedding  # (e,)"""
+
+    @abstractmethod
+    def unread(self, release: Release, prompt: str) -> tuple[str, ...]:
+        """The prompt's phrases that the text tower does not read, because they do not fit."""
 
     @abstractmethod
     async def images(self, release: Release, images: NDArray[np.uint8], user: RewardUser) -> NDArray[np.float32]:

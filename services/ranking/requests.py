@@ -4,7 +4,6 @@ It knows the proto's limits. Pictures are decoded separately, since decoding cos
 picture size.
 """
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -14,7 +13,7 @@ from perfusion.v1 import ranking_service_pb2 as pb
 
 from contract.limits import MAX_RANKED_IMAGES
 from services.runtime.fields import Fields
-from services.runtime.images import ImageLimits, ImageRefused, decode_image
+from services.runtime.images import Decoder, ImageRefused
 
 
 @dataclass(frozen=True)
@@ -41,15 +40,15 @@ def query_of(request: pb.RankRequest) -> Query:
     return query
 
 
-async def decoded(images: Sequence[bytes], size_px: int, limits: ImageLimits) -> NDArray[np.uint8]:
+async def decoded(images: Sequence[bytes], size_px: int, decoder: Decoder) -> NDArray[np.uint8]:
     """The pictures  # (N, H, W, 3)
 
-    Decoded in threads one after the other, so that other calls go on and a cancelled one stops between pictures.
+    One after the other, so that no call takes all places of the decoder and a cancelled one stops between pictures.
     """
     fields, found = Fields(), []
     for i, data in enumerate(images):
         try:
-            found.append(await asyncio.to_thread(decode_image, data, size_px, limits))
+            found.append(await decoder.decode(data, size_px))
         except ImageRefused as refused:
             fields.refuse(f"images[{i}]", str(refused))
     fields.done()

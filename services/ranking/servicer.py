@@ -8,7 +8,7 @@ from perfusion.v1 import ranking_service_pb2_grpc as pb_grpc
 from services.ranking import requests
 from services.ranking.messages import response_of
 from services.ranking.ranker import Ranker
-from services.runtime.images import ImageLimits
+from services.runtime.images import Decoder
 from services.runtime.release import Releases
 
 
@@ -18,11 +18,11 @@ class RankingServicer(pb_grpc.RankingServiceServicer):
 
     ranker: Ranker
     releases: Releases
-    limits: ImageLimits
+    decoder: Decoder
 
     async def Rank(self, request: pb.RankRequest, context: object) -> pb.RankResponse:
         query = requests.query_of(request)
         release = self.releases.get(query.release)
-        images = await requests.decoded(query.images, release.sizes.image_size_px, self.limits)  # (N, H, W, 3)
+        images = await requests.decoded(query.images, release.sizes.image_size_px, self.decoder)  # (N, H, W, 3)
         scores = await self.ranker.rank(release, query.user_id, query.prompt, images)
-        return response_of(scores, release.number)
+        return response_of(scores, release.number, self.ranker.reward.unread(release, query.prompt))

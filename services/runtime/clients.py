@@ -59,12 +59,15 @@ async def call(method: "UnaryMethod[Request, Response]", request: Request, *, na
         raise _translated(error, name, out_of_time=limit_s < timeout_s) from error
 
 
-async def check_serving(channel: grpc.aio.Channel, service: str, *, name: str, timeout_s: float) -> None:
-    """Returns if the dependency `name` reports SERVING; Unavailable if it does not. For health checks."""
+async def check_serving(channel: grpc.aio.Channel, method: str, *, name: str, timeout_s: float) -> None:
+    """Returns if the dependency `name` reports SERVING for a method, e.g. "perfusion.v1.RankingService/Rank".
+
+    Unavailable if it does not. For health checks.
+    """
     check = health_pb2_grpc.HealthStub(channel).Check
-    answer = await call(check, health_pb2.HealthCheckRequest(service=service), name=name, timeout_s=timeout_s)
+    answer = await call(check, health_pb2.HealthCheckRequest(service=method), name=name, timeout_s=timeout_s)
     if answer.status != health_pb2.HealthCheckResponse.SERVING:
-        raise Unavailable(name, "is not serving")
+        raise Unavailable(name, f"cannot serve {method.rpartition('/')[2]}")
 
 
 def _translated(error: grpc.aio.AioRpcError, name: str, *, out_of_time: bool) -> Exception:

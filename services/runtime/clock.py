@@ -1,6 +1,7 @@
-"""The services' time: whole microseconds since 1970, UTC, which compare the same way in every database.
+"""The services' time: whole microseconds since 1970, UTC. It informs; no order, lease or deadline goes by it.
 
-It knows one clock and its form in messages. deadlines.py has a clock for deadlines, which need no calendar.
+It knows one clock and its form in messages. Databases count orders (outbox.py); leases (leases.py) and deadlines
+(deadlines.py) go by a clock without calendar.
 """
 
 import time

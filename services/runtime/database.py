@@ -1,78 +1,171 @@
-"""A service's SQL database: SQLite in a file or PostgreSQL, by URL, with its tables made on first contact.
+"""A service's SQL database: SQLite in a file or PostgreSQL, by URL, brought to its schema on first contact.
 
-It knows engines and the forms of their failures. Tables and queries belong to each service's adapters/.
+It knows engines, what they promise, and the forms of their failures. Tables, revisions and queries belong to each
+service. What a committed transaction wrote is on disk: SQLite with synchronous=FULL, PostgreSQL by its own default.
 """
 
 import asyncio
+import shutil
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import MetaData, Table, event, literal, select, text
+from sqlalchemy import Engine, Table, column, create_engine, event, literal, select, table, update
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import InterfaceError, OperationalError, ProgrammingError
+from sqlalchemy.engine import URL, ExceptionContext, make_url
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, NotSupportedError, OperationalError, ProgrammingError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.pool import NullPool
 
+from services.runtime import migrations
 from services.runtime.errors import Unavailable
+from services.runtime.files import make_folder
+from services.runtime.migrations import Schema
 
-_DRIVERS = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+psycopg"}
+_DRIVERS = {"sqlite": ("sqlite+pysqlite", "sqlite+aiosqlite"), "postgresql": ("postgresql+psycopg",) * 2}
+_READ_ONLY = "25006"  # PostgreSQL's
+_UNDEFINED_TABLE = "42P01"  # PostgreSQL's; SQLite's is an OperationalError
+_FAULTS_OF_OURS = (IntegrityError, ProgrammingError, DataError, NotSupportedError)
+_LOST_TABLES = "has lost our tables"
+_PROBLEMS = {  # by words of either database
+    "locked": "is locked by another writer",
+    "lock timeout": "is locked by another writer",
+    "readonly": "takes no writes",
+    "read-only": "takes no writes",
+    "disk is full": "has a full disk",
+    "no space left": "has a full disk",
+    "no such table": _LOST_TABLES,
+    "disk i/o error": "cannot be read or written",
+    "malformed": "is damaged",
+    "not a database": "is damaged",
+}
+_ROOM_BYTES = 2**20  # a disk with less left is full: SQLite's log may grow by this much at once
 
 
 class Database:
-    """One engine and its tables. Nothing is connected before the first use, so the database may start later."""
+    """One engine and its schema. Nothing is connected before the first use, so the database may start later.
 
-    def __init__(self, url: str, metadata: MetaData, *, timeout_s: float) -> None:
-        self._engine = _engine(make_url(url), timeout_s)
+    With `migrate`, the first contact brings the database to the schema; without, an older one is refused.
+    """
+
+    def __init__(self, url: str, schema: Schema, *, timeout_s: float, migrate: bool = True) -> None:
+        self._url = url
+        self._schema = schema
         self._timeout_s = timeout_s
-        self._metadata = metadata
+        self._migrate = migrate
+        self._engine = _open_async(url, timeout_s)
         self._ready = False
-        self._creating = asyncio.Lock()
+        self._file: int | None = None
+        self._preparing = asyncio.Lock()
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncConnection]:
         """Commits at the end, rolls back on an exception; Unavailable when the database does not answer."""
         try:
-            await self._ensure_tables()
+            await self._ensure_schema()
             async with self._engine.begin() as connection:
                 yield connection
-        except (OperationalError, InterfaceError, PoolTimeoutError, ConnectionError) as error:
+        except DBAPIError as error:
+            problem = _problem(error)
+            if problem is None:
+                raise
+            if problem == _LOST_TABLES:
+                self._ready = False  # it may have come back empty: then they are made again
+            raise Unavailable("database", problem) from error
+        except (PoolTimeoutError, OSError) as error:
             raise Unavailable("database") from error
 
     async def check(self) -> None:
-        """Returns when the database answers, takes writes and has our tables."""
-        try:
-            async with self.transaction() as connection:
-                for table in self._metadata.sorted_tables:
-                    await connection.execute(select(literal(1)).select_from(table).limit(1))
-                if connection.dialect.name == "postgresql":
-                    is_replica = (await connection.execute(text("SELECT pg_is_in_recovery()"))).scalar()
-                    if is_replica:
-                        raise Unavailable("database", "is a replica and takes no writes")
-        except Unavailable:
-            self._ready = False  # it may come back empty: then our tables are made again
-            raise
-        except ProgrammingError as error:
-            self._ready = False
-            raise Unavailable("database", "has lost our tables") from error
+        """Returns when the database takes a write and has our tables.
 
-    async def _ensure_tables(self) -> None:
+        It waits for locks half as long as calls do, so that health knows before calls fail.
+        """
+        async with self._checking() as connection:
+            self._check_room()
+            await self._write(connection)
+
+    async def check_reads(self) -> None:
+        """Returns when our tables can be read, also from a disk or a server that takes no writes."""
+        async with self._checking():
+            pass
+
+    @asynccontextmanager
+    async def _checking(self) -> AsyncIterator[AsyncConnection]:
+        """A transaction that has found our tables."""
+        await self._check_file()
+        async with self.transaction() as connection:
+            for ours in self._schema.metadata.sorted_tables:
+                await connection.execute(select(literal(1)).select_from(ours).limit(1))
+            yield connection
+
+    async def _write(self, connection: AsyncConnection) -> None:
+        """Writes the row of the database's revision anew, unless another replica is writing it just now."""
+        limit_ms = max(1, round(self._timeout_s * 500))
+        is_sqlite = connection.dialect.name == "sqlite"
+        await connection.exec_driver_sql(
+            f"PRAGMA busy_timeout={limit_ms}" if is_sqlite else f"SET LOCAL lock_timeout={limit_ms}"
+        )
+        version = table(self._schema.version_table, column("version_num"))
+        free = select(version.c.version_num).with_for_update(skip_locked=True).scalar_subquery()
+        try:
+            await connection.execute(
+                update(version).where(version.c.version_num == free).values(version_num=version.c.version_num)
+            )
+        finally:
+            if is_sqlite and not connection.invalidated:
+                await connection.exec_driver_sql(f"PRAGMA busy_timeout={round(self._timeout_s * 1000)}")
+
+    async def _check_file(self) -> None:
+        """SQLite would go on writing into a file that was deleted or replaced, and all of that would be lost."""
+        if self._ready and _file_number(self._url) != self._file:
+            self._ready = False
+            await self._engine.dispose()
+            raise Unavailable("database", "has lost its file")
+
+    def _check_room(self) -> None:
+        """On a full disk, SQLite writes into room that its log already has, until one day it needs more."""
+        if (path := _file(self._url)) is not None:
+            free = shutil.disk_usage(path.parent).free
+            if free < _ROOM_BYTES:
+                raise Unavailable("database", f"has a full disk ({free} bytes left)")
+
+    async def _ensure_schema(self) -> None:
         if self._ready:
             return
-        async with self._creating:
+        async with self._preparing:
             if not self._ready:
-                async with self._engine.begin() as connection:
-                    await _share_file(connection, self._timeout_s)
-                    await _lock_schema(connection)
-                    await connection.run_sync(self._metadata.create_all)
+                # In a thread that a cancelled call leaves behind: a migration once begun goes to its end.
+                await asyncio.to_thread(self._prepare)
+                self._file = _file_number(self._url)
                 self._ready = True
+
+    def _prepare(self) -> None:
+        engine = open_engine(self._url, self._timeout_s)
+        try:
+            _share_file(engine, self._timeout_s)
+            (migrations.upgrade if self._migrate else migrations.require_head)(engine, self._schema)
+        finally:
+            engine.dispose()
 
     async def close(self) -> None:
         """Closes the connections."""
         await self._engine.dispose()
+
+
+def _problem(error: DBAPIError) -> str | None:
+    """What to tell a caller: nothing of the query, its values or the address. None for a fault of ours."""
+    if getattr(error.orig, "sqlstate", "") == _UNDEFINED_TABLE:
+        return _LOST_TABLES
+    if isinstance(error, _FAULTS_OF_OURS):
+        return None
+    said = str(error.orig).lower()
+    for words, problem in _PROBLEMS.items():
+        if words in said:
+            return problem
+    return "does not answer"
 
 
 def insert_into(connection: AsyncConnection, table: Table) -> postgresql.Insert | sqlite.Insert:
@@ -80,58 +173,102 @@ def insert_into(connection: AsyncConnection, table: Table) -> postgresql.Insert 
     return postgresql.insert(table) if connection.dialect.name == "postgresql" else sqlite.insert(table)
 
 
-def _engine(url: URL, timeout_s: float) -> AsyncEngine:
-    backend = url.get_backend_name()
+def _file(url: str) -> Path | None:
+    """SQLite's file; None for another database."""
+    parsed = make_url(url)
+    return Path(parsed.database) if parsed.get_backend_name() == "sqlite" and parsed.database else None
+
+
+def _file_number(url: str) -> int | None:
+    """What tells SQLite's file from another of its name; None when it is not there, or for another database."""
+    path = _file(url)
+    try:
+        return path.stat().st_ino if path else None
+    except OSError:
+        return None
+
+
+def open_engine(url: str, timeout_s: float) -> Engine:
+    """An engine that blocks and keeps no connections, for work outside of calls."""
+    parsed = _parse(url)
+    driver, _ = _DRIVERS[parsed.get_backend_name()]
+    if (path := _file(url)) is not None:
+        make_folder(path.parent)
+    engine = create_engine(
+        parsed.set(drivername=driver), poolclass=NullPool, connect_args=_connect_args(parsed, timeout_s)
+    )
+    _set_up(engine)
+    return engine
+
+
+def _open_async(url: str, timeout_s: float) -> AsyncEngine:
+    parsed = _parse(url)
+    _, driver = _DRIVERS[parsed.get_backend_name()]
+    engine = create_async_engine(
+        parsed.set(drivername=driver),
+        pool_timeout=timeout_s,
+        pool_pre_ping=parsed.get_backend_name() == "postgresql",
+        connect_args=_connect_args(parsed, timeout_s),
+    )
+    _set_up(engine.sync_engine)
+    return engine
+
+
+def _parse(url: str) -> URL:
+    parsed = make_url(url)
+    backend = parsed.get_backend_name()
     if backend not in _DRIVERS:
         raise ValueError(f"database URL must begin with one of {', '.join(_DRIVERS)}, not {backend}")
-    url = url.set(drivername=_DRIVERS[backend])
+    if backend == "sqlite" and parsed.database in (None, "", ":memory:"):
+        raise ValueError("database URL must name a file, as sqlite:///FILE: a database in memory keeps nothing")
+    return parsed
+
+
+def _connect_args(url: URL, timeout_s: float) -> dict[str, Any]:
+    if url.get_backend_name() == "sqlite":
+        return {"timeout": timeout_s}
     limit_ms = max(1, round(timeout_s * 1000))
-    if backend == "postgresql":
-        return create_async_engine(
-            url,
-            pool_timeout=timeout_s,
-            pool_pre_ping=True,
-            connect_args={
-                "connect_timeout": max(2, round(timeout_s)),
-                "options": f"{url.query.get('options', '')} -c lock_timeout={limit_ms} -c statement_timeout={limit_ms}",
-            },
-        )
-    if url.database and url.database != ":memory:":
-        Path(url.database).parent.mkdir(parents=True, exist_ok=True)
-    pool = {} if url.database in (None, "", ":memory:") else {"pool_timeout": timeout_s}
-    engine = create_async_engine(url, connect_args={"timeout": timeout_s}, **pool)
-    event.listen(engine.sync_engine, "connect", _set_up_sqlite)
-    return engine
+    return {
+        "connect_timeout": max(2, round(timeout_s)),
+        "options": f"{url.query.get('options', '')} -c lock_timeout={limit_ms} -c statement_timeout={limit_ms}",
+    }
+
+
+def _set_up(engine: Engine) -> None:
+    if engine.dialect.name == "sqlite":
+        event.listen(engine, "connect", _set_up_sqlite)
+    event.listen(engine, "handle_error", _forget_read_only)
+
+
+def _forget_read_only(context: ExceptionContext) -> None:
+    """A connection that was made while nothing could be written stays so: to SQLite's file, to PostgreSQL's replica."""
+    error = context.original_exception
+    read_only = str(getattr(error, "sqlite_errorname", "")).startswith("SQLITE_READONLY")
+    if read_only or getattr(error, "sqlstate", None) == _READ_ONLY:
+        context.is_disconnect = True  # it and all others of its pool are made anew
 
 
 def _set_up_sqlite(connection: Any, _record: Any) -> None:
     cursor = connection.cursor()
-    cursor.execute("PRAGMA synchronous=NORMAL")
+    cursor.execute("PRAGMA synchronous=FULL")  # in WAL mode, NORMAL would let a power loss undo what was acknowledged
     cursor.execute("PRAGMA foreign_keys=ON")
     cursor.close()
 
 
-async def _share_file(connection: AsyncConnection, timeout_s: float) -> None:
+def _share_file(engine: Engine, timeout_s: float) -> None:
     """Turns SQLite's WAL on, once for the file: readers and one writer work together, also from several processes.
 
     SQLite waits for a locked file everywhere but here, where it answers "locked" at once when another is writing.
     """
-    if connection.dialect.name != "sqlite":
+    if engine.dialect.name != "sqlite":
         return
     deadline = time.monotonic() + timeout_s
     while True:
         try:
-            await connection.exec_driver_sql("PRAGMA journal_mode=WAL")
+            with engine.connect() as connection:
+                connection.exec_driver_sql("PRAGMA journal_mode=WAL")
             return
         except OperationalError as error:
             if "locked" not in str(error) or time.monotonic() > deadline:
                 raise
-            await asyncio.sleep(0.01)
-
-
-async def _lock_schema(connection: AsyncConnection) -> None:
-    """Replicas that start together must not create the same tables at once."""
-    if connection.dialect.name == "postgresql":
-        await connection.execute(text("SELECT pg_advisory_xact_lock(hashtext('perfusion.schema'))"))
-    else:  # by itself, SQLite's driver would begin a transaction at the first write, after looking what is there
-        await connection.exec_driver_sql("BEGIN IMMEDIATE")
+            time.sleep(0.01)

@@ -6,7 +6,8 @@
     │   ├── NotFound              NOT_FOUND            what the caller names does not exist
     │   ├── AlreadyExists         ALREADY_EXISTS       a request_id used before with another payload
     │   ├── PermissionDenied      PERMISSION_DENIED    it belongs to another user
-    │   └── FailedPrecondition    FAILED_PRECONDITION  the state of the system does not allow it
+    │   ├── FailedPrecondition    FAILED_PRECONDITION  the state of the system does not allow it
+    │   └── MessageTooLarge       RESOURCE_EXHAUSTED   the answer is larger than a message may be
     └── RetryableError            trying again later may succeed (google.rpc.RetryInfo)
         ├── Unavailable           UNAVAILABLE          a dependency does not answer
         ├── ResourceExhausted     RESOURCE_EXHAUSTED   too many calls in flight
@@ -86,6 +87,13 @@ class FailedPrecondition(PermanentError):
 
     code = grpc.StatusCode.FAILED_PRECONDITION
     reason = reasons.ERROR_REASON_FAILED_PRECONDITION
+
+
+class MessageTooLarge(PermanentError):
+    """The answer is larger than a message may be."""
+
+    code = grpc.StatusCode.RESOURCE_EXHAUSTED
+    reason = reasons.ERROR_REASON_MESSAGE_TOO_LARGE
 
 
 class Unavailable(RetryableError):

@@ -1,7 +1,7 @@
 """Publishing events to Kafka: returns when the brokers have acknowledged, or raises Unavailable in bounded time.
 
 Services depend on `Events`; `KafkaEvents` implements it. It knows kafka-python, and when an event counts as published;
-contract/topics.py has the envelope. It does not know the events' meaning.
+contract/topics.py has the envelope. It does not know the events' meaning, nor what is still to be published: relay.py.
 """
 
 import asyncio
@@ -12,15 +12,16 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from google.protobuf.message import Message
 from kafka import KafkaAdminClient, KafkaProducer
-from kafka.errors import KafkaError
+from kafka.errors import InvalidRecordError, KafkaError, MessageSizeTooLargeError, RecordListTooLargeError
 from kafka.net.compat import KafkaNetClient
 
 from contract import topics
 from services.runtime.deadlines import remaining_s
 from services.runtime.errors import DeadlineExceeded, Unavailable
-from services.runtime.tracing import traceparent
+
+_MOST_BYTES = 32 * 2**20  # of one request; what an event may have, the broker and the topic decide
+_CONTENT_REFUSED = (MessageSizeTooLargeError, RecordListTooLargeError, InvalidRecordError)
 
 
 @dataclass(frozen=True)
@@ -30,12 +31,18 @@ class Event:
     topic: str
     key: str
     event_id: str
-    message: Message
+    event_type: str  # full name of the message
+    value: bytes  # the message, serialized
+    traceparent: str | None  # of the call that the event is about
+
+
+class Refused(Exception):
+    """Kafka never takes this event, whose size or form its settings forbid; it takes others."""
 
 
 def headers_of(event: Event) -> list[tuple[str, bytes]]:
-    """The event's envelope, sent now within the trace of the call being served."""
-    return topics.headers(event.event_id, event.message.DESCRIPTOR.full_name, datetime.now(UTC), traceparent())
+    """The event's envelope, sent now."""
+    return topics.headers(event.event_id, event.event_type, datetime.now(UTC), event.traceparent)
 
 
 class Events(ABC):
@@ -43,7 +50,12 @@ class Events(ABC):
 
     @abstractmethod
     async def publish(self, event: Event) -> None:
-        """Returns once the event is acknowledged; Unavailable or DeadlineExceeded when it is not, in bounded time."""
+        """Returns once the event is acknowledged.
+
+        Raises:
+            Unavailable, DeadlineExceeded: it is not, in bounded time.
+            Refused: it never will be.
+        """
 
     @abstractmethod
     async def check(self) -> None:
@@ -75,17 +87,19 @@ class KafkaEvents(Events):
         limit_s = remaining_s(self._timeout_s)
         loop = asyncio.get_running_loop()
         acknowledged: asyncio.Future[None] = loop.create_future()
-        headers = headers_of(event)  # here, because the trace does not follow into the thread
         used: list[Any] = []  # the producer that took the event, once one did
         try:
             async with asyncio.timeout(limit_s):
-                await loop.run_in_executor(self._senders, self._send, event, headers, loop, acknowledged, used)
+                await loop.run_in_executor(self._senders, self._send, event, loop, acknowledged, used)
                 await acknowledged
         except TimeoutError as error:
             if limit_s < self._timeout_s:  # the caller's deadline was short: the producer may be sound
                 raise DeadlineExceeded from error
             self._discard(used)
             raise Unavailable("kafka") from error
+        except _CONTENT_REFUSED as error:
+            self._discard(used)
+            raise Refused(str(error)) from error
         except KafkaError as error:
             self._discard(used)
             raise Unavailable("kafka", "did not acknowledge the event") from error
@@ -95,7 +109,6 @@ class KafkaEvents(Events):
     def _send(
         self,
         event: Event,
-        headers: list[tuple[str, bytes]],
         loop: asyncio.AbstractEventLoop,
         acknowledged: "asyncio.Future[None]",
         used: list[Any],
@@ -112,9 +125,7 @@ class KafkaEvents(Events):
         used.append(producer)
         if acknowledged.done():
             return
-        future = producer.send(
-            event.topic, value=event.message.SerializeToString(), key=event.key.encode(), headers=headers
-        )
+        future = producer.send(event.topic, value=event.value, key=event.key.encode(), headers=headers_of(event))
         future.add_callback(lambda _: loop.call_soon_threadsafe(settle, None))
         future.add_errback(lambda error: loop.call_soon_threadsafe(settle, error))
 
@@ -128,6 +139,7 @@ class KafkaEvents(Events):
                     acks="all",
                     enable_idempotence=True,
                     allow_auto_create_topics=False,
+                    max_request_size=_MOST_BYTES,
                     bootstrap_timeout_ms=limit_ms,
                     max_block_ms=limit_ms,
                     request_timeout_ms=max(limit_ms // 2, 1),
@@ -159,6 +171,7 @@ class KafkaEvents(Events):
                 )
             topics = self._admin.describe_topics(list(self._topics))
             known = {topic["name"] for topic in topics if not topic["error_code"]}
+            leaderless = {t["name"] for t in topics if any(p["leader_id"] < 0 for p in t["partitions"])}
         except Exception as error:
             admin, self._admin = self._admin, None
             if admin is not None:
@@ -166,6 +179,8 @@ class KafkaEvents(Events):
             raise Unavailable("kafka") from error
         if missing := set(self._topics) - known:
             raise Unavailable("kafka", f"has no topic {', '.join(sorted(missing))}")
+        if leaderless:
+            raise Unavailable("kafka", f"has partitions without leader of {', '.join(sorted(leaderless))}")
 
     async def close(self) -> None:
         """Waits for nothing: every publish has already waited for its own acknowledgement."""

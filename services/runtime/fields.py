@@ -7,9 +7,9 @@ the named object exists.
 import re
 
 from contract import limits
+from contract.prompts import phrases_of
 from services.runtime.errors import InvalidArgument
 
-_MAX_PROBLEMS = 10  # gRPC caps trailers at 8 KiB; the first few are enough to act on
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 
@@ -39,8 +39,9 @@ class Fields:
         return self.text(value, field, limits.MAX_USER_ID_CHARS, least=1)
 
     def prompt(self, value: str, field: str = "prompt") -> str:
-        """1 to 1000 characters, and not only blanks and commas."""
-        self.require(bool(value.replace(",", "").strip()), field, "must have at least one phrase")
+        """1 to 1000 characters with at least one phrase: not only separators, blanks, and what shows nothing."""
+        if len(value) <= limits.MAX_PROMPT_CHARS:
+            self.require(bool(phrases_of(value)), field, "must have at least one phrase")
         return self.text(value, field, limits.MAX_PROMPT_CHARS)
 
     def uuid(self, value: str, field: str) -> str:
@@ -56,4 +57,4 @@ class Fields:
     def done(self) -> None:
         """Raises InvalidArgument if any field was wrong."""
         if self._problems:
-            raise InvalidArgument(*self._problems[:_MAX_PROBLEMS])
+            raise InvalidArgument(*self._problems)

@@ -1,11 +1,20 @@
-"""Log lines as JSON on standard error, one object a line, with the trace id of the call being served."""
+"""Log lines as JSON on standard error, one object a line, with the trace id of the call being served.
+
+What a client sent may stand in them: so everything but ASCII is escaped, and what is long is cut.
+"""
 
 import json
 import logging
+import math
 import sys
+from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from services.runtime.tracing import trace_id
+
+LONGEST = 2000  # characters of one text
+LONGEST_EXCEPTION = 20_000
+MOST_ENTRIES = 50  # of one list or mapping
 
 _STANDARD = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime"}
 
@@ -28,9 +37,25 @@ class JsonFormatter(logging.Formatter):
         if trace := trace_id():
             line["trace_id"] = trace
         line |= {key: value for key, value in record.__dict__.items() if key not in _STANDARD}
+        line = {_short(key): _plain(value) for key, value in line.items()}
         if record.exc_info:
-            line["exception"] = self.formatException(record.exc_info)
-        return json.dumps(line, default=str, ensure_ascii=False)
+            line["exception"] = _short(self.formatException(record.exc_info), LONGEST_EXCEPTION)
+        return json.dumps(line)
+
+
+def _plain(value: object) -> object:
+    """As JSON has it, short enough for a line."""
+    if value is None or isinstance(value, bool | int) or (isinstance(value, float) and math.isfinite(value)):
+        return value
+    if isinstance(value, Mapping):
+        return {_short(str(key)): _plain(each) for key, each in list(value.items())[:MOST_ENTRIES]}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_plain(each) for each in list(value)[:MOST_ENTRIES]]
+    return _short(str(value))
+
+
+def _short(text: str, limit: int = LONGEST) -> str:
+    return text if len(text) <= limit else f"{text[:limit]}… ({len(text)} characters)"
 
 
 def configure(service: str, level: str) -> None:

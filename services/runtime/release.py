@@ -25,6 +25,10 @@ class Releases:
         except InputError as error:
             raise Unavailable("release", "in service cannot be read") from error
 
+    async def check(self) -> None:
+        """Returns when the release in service can be read; Unavailable when it cannot."""
+        self.current()
+
     def get(self, number: int) -> Release:
         """The release of that number, 0 meaning the one in service; FailedPrecondition when it is not there."""
         if number == 0:

@@ -7,18 +7,26 @@ import asyncio
 import logging
 import signal
 from collections.abc import Awaitable, Callable, Sequence
-from wsgiref.simple_server import WSGIServer
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_health.v1._async import HealthServicer
 from grpc_reflection.v1alpha import reflection
 from prometheus_client import CollectorRegistry
 
-from services.runtime.health import Dependency, HealthMonitor
-from services.runtime.interceptor import ServiceInterceptor
-from services.runtime.metrics import DependencyMetrics, RpcMetrics, serve_metrics
+from services.runtime.addresses import CannotListen, joined
+from services.runtime.exposition import Exposition
+from services.runtime.health import HealthMonitor, HealthServicer, Needs
+from services.runtime.interceptor import Limits, ServiceInterceptor
+from services.runtime.metrics import HealthMetrics, RpcMetrics
 from services.runtime.settings import RuntimeSettings
+from services.runtime.workers import Worker
+
+CLEAN_UP_S = 5.0  # for a call that was cut off to give up what it holds and to answer
+FLUSH_S = 1.0  # for the last answers to leave
+PROBE_WAIT_S = 20.0  # for the other end of a silent connection to answer
+HANDSHAKE_S = 20.0  # for a new connection to speak HTTP/2
+LEAST_PING_PAUSE_S = 10.0  # of clients that keep their connections alive
+LEAST_STREAMS = 100  # of one connection
 
 _log = logging.getLogger(__name__)
 
@@ -26,7 +34,8 @@ _log = logging.getLogger(__name__)
 class Server:
     """One service's server. `register` adds the servicer: `partial(add_RankingServiceServicer_to_server, servicer)`.
 
-    `service` is the full protobuf name, e.g. "perfusion.v1.RankingService". `closers` run last, after the drain.
+    `service` is the full protobuf name, e.g. "perfusion.v1.RankingService"; `needs` has a row for each of its
+    methods. `workers` run beside the calls, until the drain is over; `closers` run last.
     """
 
     def __init__(
@@ -35,42 +44,34 @@ class Server:
         *,
         service: str,
         register: Callable[[grpc.aio.Server], None],
-        dependencies: Sequence[Dependency],
+        needs: Needs,
         registry: CollectorRegistry,
+        workers: Sequence[Worker] = (),
         closers: Sequence[Callable[[], Awaitable[None]]] = (),
     ) -> None:
         self._settings = settings
         self._service = service
         self._registry = registry
+        self._workers = tuple(workers)
         self._closers = tuple(closers)
         self._health = HealthServicer()
         self._monitor = HealthMonitor(
             self._health,
-            [service],
-            dependencies,
-            DependencyMetrics(registry),
+            service,
+            needs,
+            HealthMetrics(registry),
             interval_s=settings.health_interval_s,
             timeout_s=settings.health_timeout_s,
         )
+        self._interceptor = ServiceInterceptor(RpcMetrics(registry), _limits(settings), self._monitor.doubt)
         self._grpc = self._build(register)
         self._polling: asyncio.Task[None] | None = None
-        self._metrics_server: WSGIServer | None = None
+        self._working: list[asyncio.Task[None]] = []
+        self._exposition = Exposition(registry)
         self.port = 0
 
     def _build(self, register: Callable[[grpc.aio.Server], None]) -> grpc.aio.Server:
-        settings = self._settings
-        interceptor = ServiceInterceptor(
-            RpcMetrics(self._registry),
-            max_calls=settings.max_concurrent_calls,
-            default_deadline_s=settings.default_deadline_s,
-        )
-        options = [
-            ("grpc.max_receive_message_length", settings.max_message_bytes),
-            ("grpc.max_send_message_length", settings.max_message_bytes),
-            # Two servers on one port would share its calls silently; better that the second fails to start.
-            ("grpc.so_reuseport", 0),
-        ]
-        server = grpc.aio.server(interceptors=[interceptor], options=options)
+        server = grpc.aio.server(interceptors=[self._interceptor], options=_options(self._settings))
         register(server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         health_name = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
@@ -78,32 +79,57 @@ class Server:
         return server
 
     async def start(self) -> None:
-        """Listens, not yet serving: health says so until every dependency has answered."""
+        """Listens, not yet serving: health says so until what a method needs has answered.
+
+        Raises:
+            CannotListen: the host has no address here, or a port is taken.
+        """
         settings = self._settings
-        await self._monitor.start()
-        self.port = self._grpc.add_insecure_port(f"{settings.host}:{settings.port}")
+        await self._exposition.start(settings.host, settings.metrics_port)
+        try:
+            self.port = self._grpc.add_insecure_port(joined(settings.host, settings.port))
+        except RuntimeError as error:
+            await self._exposition.stop()
+            raise CannotListen("PERFUSION_PORT", settings.host, settings.port, "the port is taken") from error
         await self._grpc.start()
-        self._metrics_server = serve_metrics(self._registry, settings.host, settings.metrics_port)
         self._polling = asyncio.create_task(self._monitor.run(), name="health")
-        _log.info("listening", extra={"port": self.port, "metrics_port": self._metrics_server.server_port})
+        self._working = [asyncio.create_task(worker(), name="worker") for worker in self._workers]
+        _log.info("listening", extra={"port": self.port, "metrics_port": self.metrics_port})
+
+    @property
+    def metrics_port(self) -> int:
+        """Where the metrics are shown, once it has started."""
+        return self._exposition.port
 
     async def poll_health(self) -> dict[str, str]:
         """Polls the dependencies now, without waiting for the next turn; returns the problems by name."""
         return await self._monitor.poll()
 
     async def stop(self) -> None:
-        """Reports NOT_SERVING, then takes no new call, lets those in flight finish within the drain, closes clients."""
-        await self._health.enter_graceful_shutdown()
+        """Reports NOT_SERVING, then takes no new call, lets those in flight finish within the drain, closes clients.
+
+        A call that does not finish in time gives up what it holds, and answers UNAVAILABLE, before anything closes.
+        """
+        self._health.stop()
         self._monitor.stop()
         await asyncio.sleep(self._settings.lame_duck_s)  # balancers need to hear of it before calls are refused
-        await self._grpc.stop(self._settings.drain_s)
+        closing = asyncio.create_task(self._grpc.stop(self._settings.drain_s + CLEAN_UP_S))
+        await asyncio.sleep(0)  # it refuses new calls from here on
+        await self._interceptor.finish(self._settings.drain_s, CLEAN_UP_S)
+        if not (await asyncio.wait({closing}, timeout=FLUSH_S))[0]:
+            await self._grpc.stop(None)  # of calls, only those are left whose answers nobody reads
+        await closing
+        for working in self._working:
+            working.cancel()
+        await asyncio.gather(*self._working, return_exceptions=True)
         if self._polling is not None:
             await self._polling
-        if self._metrics_server is not None:
-            self._metrics_server.shutdown()
-            self._metrics_server.server_close()
+        await self._exposition.stop()
         for close in self._closers:
-            await close()
+            try:
+                await close()
+            except Exception:  # the others must close all the same
+                _log.exception("could not close everything")
         _log.info("stopped")
 
     async def run(self) -> None:
@@ -115,3 +141,43 @@ class Server:
         await self.start()
         await stopping.wait()
         await self.stop()
+
+
+def _limits(settings: RuntimeSettings) -> Limits:
+    return Limits(
+        max_calls=settings.max_concurrent_calls,
+        max_watches=settings.max_watches,
+        max_answer_bytes=settings.max_message_bytes,
+        default_deadline_s=settings.default_deadline_s,
+        max_deadline_s=_longest_s(settings),
+        write_timeout_s=settings.write_timeout_s,
+    )
+
+
+def _longest_s(settings: RuntimeSettings) -> float:
+    return max(settings.max_deadline_s, settings.default_deadline_s)
+
+
+def _options(settings: RuntimeSettings) -> list[tuple[str, int]]:
+    """gRPC's bounds of connections and messages."""
+    seconds = {
+        "grpc.keepalive_time_ms": settings.keepalive_s,
+        "grpc.keepalive_timeout_ms": min(settings.keepalive_s, PROBE_WAIT_S),
+        "grpc.http2.ping_timeout_ms": min(settings.keepalive_s, PROBE_WAIT_S),
+        "grpc.http2.min_ping_interval_without_data_ms": min(settings.keepalive_s, LEAST_PING_PAUSE_S),
+        "grpc.max_connection_idle_ms": settings.max_connection_idle_s,
+        "grpc.max_connection_age_ms": settings.max_connection_age_s,
+        "grpc.max_connection_age_grace_ms": _longest_s(settings),  # no call in flight is cut off
+        "grpc.server_handshake_timeout_ms": HANDSHAKE_S,
+    }
+    return [
+        *((name, round(value * 1000)) for name, value in seconds.items()),
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.max_concurrent_streams", max(settings.max_concurrent_calls, LEAST_STREAMS)),
+        ("grpc.max_receive_message_length", settings.max_request_bytes),
+        ("grpc.max_send_message_length", settings.max_message_bytes),
+        # Only identity: gRPC would unfold a compressed request in memory before it looks at its size.
+        ("grpc.compression_enabled_algorithms_bitset", 1),
+        # Two servers on one port would share its calls silently; better that the second fails to start.
+        ("grpc.so_reuseport", 0),
+    ]

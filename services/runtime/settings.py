@@ -4,75 +4,148 @@ It knows names, meanings, units and defaults. It does not know which service nee
 combines the classes below and adds its own fields.
 """
 
+import sys
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal, TypeVar
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from services.runtime.values import (
+    Address,
+    Addresses,
+    Count,
+    DatabaseUrl,
+    Folder,
+    Host,
+    Port,
+    Seconds,
+    SecondsOrNone,
+    Size,
+    Switch,
+    Text,
+    at_least,
+)
+
+PREFIX = "PERFUSION_"
+SettingsT = TypeVar("SettingsT", bound=BaseSettings)
 
 
 class RuntimeSettings(BaseSettings):
     """What every server needs. A subclass must give `port` and `metrics_port` their defaults."""
 
-    model_config = SettingsConfigDict(env_prefix="PERFUSION_", frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore")
 
-    host: str = Field(default="0.0.0.0", description="Address the gRPC and metrics servers listen on.")
-    port: int = Field(default=0, ge=0, le=65535, description="gRPC port; 0 lets the system choose.")
-    metrics_port: int = Field(default=0, ge=0, le=65535, description="Prometheus port; 0 lets the system choose.")
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+    host: Host = Field(
+        default="0.0.0.0",
+        description="What the gRPC and metrics servers listen on: a name, an IPv4 or an IPv6 address; :: is both.",
+    )
+    port: Port = Field(default=0, description="gRPC port; 0 lets the system choose.")
+    metrics_port: Port = Field(default=0, description="Prometheus port; 0 lets the system choose.")
+    log_level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], Text] = Field(
         default="INFO", description="Least severe level logged."
     )
-    model_repository: Path = Field(
+    model_repository: Folder = Field(
         default=Path("model_repository"), description="Directory with releases/ and the models."
     )
-    max_concurrent_calls: int = Field(default=64, ge=1, description="Calls in flight; one more is RESOURCE_EXHAUSTED.")
-    max_message_bytes: int = Field(default=32 * 2**20, ge=2**20, description="Largest gRPC message in or out, bytes.")
-    default_deadline_s: float = Field(
-        default=60.0, gt=0, description="Deadline of a call whose caller gave none, seconds."
+    max_concurrent_calls: Count = Field(default=64, description="Calls in flight; one more is RESOURCE_EXHAUSTED.")
+    max_watches: Count = Field(
+        default=256, description="Streams of health and reflection at once; one more is RESOURCE_EXHAUSTED."
     )
-    drain_s: float = Field(default=20.0, ge=0, description="Time that calls in flight get after SIGTERM, seconds.")
-    lame_duck_s: float = Field(
+    max_message_bytes: Annotated[Size, at_least(2**20)] = Field(
+        default=32 * 2**20, description="Largest answer, given or received, bytes."
+    )
+    max_request_bytes: Annotated[Size, at_least(2**16)] = Field(
+        default=32 * 2**20, description="Largest request, bytes."
+    )
+    default_deadline_s: Seconds = Field(default=60.0, description="Deadline of a call whose caller gave none, seconds.")
+    max_deadline_s: Seconds = Field(
+        default=600.0, description="Longest that a call may take, whatever its caller's deadline, seconds."
+    )
+    write_timeout_s: Seconds = Field(
+        default=30.0, description="How long one message of an answer waits for its caller to read it, seconds."
+    )
+    keepalive_s: Annotated[Seconds, at_least(1)] = Field(
+        default=30.0, description="How long a connection may be silent before its other end is probed, seconds."
+    )
+    max_connection_idle_s: Annotated[Seconds, at_least(1)] = Field(
+        default=300.0, description="How long a connection without calls is kept, seconds."
+    )
+    max_connection_age_s: Annotated[Seconds, at_least(1)] = Field(
+        default=1800.0,
+        description="How old a connection grows before its client is told to make another, seconds.",
+    )
+    drain_s: SecondsOrNone = Field(default=20.0, description="Time that calls in flight get after SIGTERM, seconds.")
+    lame_duck_s: SecondsOrNone = Field(
         default=0.0,
-        ge=0,
         description="After SIGTERM, how long NOT_SERVING is shown while new calls are still taken, seconds.",
     )
-    health_interval_s: float = Field(
-        default=2.0, gt=0, description="Pause between two polls of the dependencies, seconds."
-    )
-    health_timeout_s: float = Field(default=5.0, gt=0, description="Time a dependency has to answer a poll, seconds.")
+    health_interval_s: Seconds = Field(default=1.0, description="Pause between two polls of a dependency, seconds.")
+    health_timeout_s: Seconds = Field(default=3.0, description="Time a dependency has to answer a poll, seconds.")
 
 
 class TritonSettings(BaseSettings):
     """For services that call models."""
 
-    model_config = SettingsConfigDict(env_prefix="PERFUSION_", frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore")
 
-    triton_address: str = Field(default="localhost:8001", description="Triton's gRPC address, host:port.")
-    triton_timeout_s: float = Field(default=20.0, gt=0, description="Longest that one inference may take, seconds.")
+    triton_address: Address = Field(default="localhost:8001", description="Triton's gRPC address, host:port.")
+    triton_timeout_s: Seconds = Field(default=20.0, description="Longest that one inference may take, seconds.")
 
 
 class KafkaSettings(BaseSettings):
     """For services that publish events."""
 
-    model_config = SettingsConfigDict(env_prefix="PERFUSION_", frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore")
 
-    kafka_bootstrap: str = Field(
+    kafka_bootstrap: Addresses = Field(
         default="localhost:9092", description="Kafka's bootstrap addresses, host:port, by commas."
     )
-    kafka_timeout_s: float = Field(
-        default=8.0, gt=0, description="Longest wait for an event's acknowledgement, seconds."
+    kafka_timeout_s: Seconds = Field(default=8.0, description="Longest wait for an event's acknowledgement, seconds.")
+    outbox_interval_s: Seconds = Field(
+        default=1.0, description="Pause between two looks for events that Kafka has not acknowledged, seconds."
     )
+    outbox_backoff_s: Seconds = Field(
+        default=10.0, description="Longest such pause, while Kafka takes nothing, seconds."
+    )
+
+    @property
+    def outbox_lease_s(self) -> float:
+        """How long a merchant's events wait for a process that died while it published them: longer than one takes."""
+        return 1.5 * self.kafka_timeout_s
 
 
 class DatabaseSettings(BaseSettings):
     """For services that keep records."""
 
-    model_config = SettingsConfigDict(env_prefix="PERFUSION_", frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore")
 
-    database_url: str = Field(
+    database_url: DatabaseUrl = Field(
         default="sqlite:///build/local/perfusion.sqlite",
         description="SQLAlchemy URL, sqlite:///FILE or postgresql://…; the asynchronous driver is added here.",
     )
-    database_timeout_s: float = Field(
-        default=5.0, gt=0, description="Longest wait for a connection, lock or statement, seconds."
+    database_timeout_s: Seconds = Field(
+        default=5.0, description="Longest wait for a connection, lock or statement, seconds."
     )
+    database_migrate: Switch = Field(
+        default=True,
+        description="Whether the first contact brings the tables to the service's schema; "
+        "false: an older schema is refused until `python -m services.migrations upgrade` has run.",
+    )
+
+
+def load(kind: type[SettingsT]) -> SettingsT:
+    """The settings from the environment. A wrong one ends the process: a line each, with its name and remedy."""
+    try:
+        return kind()
+    except ValidationError as error:
+        for problem in error.errors():
+            print(_explained(kind, str(problem["loc"][0]), problem["msg"], problem["input"]), file=sys.stderr)
+    sys.exit(2)
+
+
+def _explained(kind: type[BaseSettings], name: str, problem: str, given: object) -> str:
+    field = kind.model_fields[name]
+    problem = problem.removeprefix("Value error, ").replace("Input should be", "must be")
+    given = "" if name.endswith("_url") else f", not {str(given)[:100]!r}"  # a URL may hold a password
+    return f"{PREFIX}{name.upper()}: {problem}{given}. It is: {field.description} Default: {field.default}"

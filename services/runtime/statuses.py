@@ -1,5 +1,7 @@
 """Errors to google.rpc.Status and back: the only place that knows the rich error details' layout."""
 
+from collections.abc import Sequence
+
 from google.protobuf.any_pb2 import Any
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import DecodeError, Message
@@ -10,25 +12,74 @@ from services.runtime.errors import ServiceError
 
 DOMAIN = "perfusion.v1"
 DETAILS_KEY = "grpc-status-details-bin"
+PUSHBACK_KEY = "grpc-retry-pushback-ms"  # RetryInfo for gRPC's own retries, which read no details
+
+# Clients take 8 KiB of trailers in all, every byte of the message that is not ASCII counting three times.
+MESSAGE_BYTES = 1024
+FIELD_BYTES = 128
+PROBLEM_BYTES = 512
+VIOLATIONS_BYTES = 2048
+
+
+def trailers_of(error: ServiceError) -> tuple[tuple[str, str | bytes], ...]:
+    """The metadata that a failed call ends with."""
+    details = ((DETAILS_KEY, to_status(error).SerializeToString()),)
+    if error.retry_after_s is None:
+        return details
+    return (*details, (PUSHBACK_KEY, str(round(error.retry_after_s * 1000))))
 
 
 def to_status(error: ServiceError) -> status_pb2.Status:
-    """The rich status that tells a caller what went wrong, where, and when to try again."""
+    """The rich status that tells a caller what went wrong, where, and when to try again; of a bounded size."""
+    named = _named(error)
+    metadata = {key: cut(value, FIELD_BYTES) for key, value in error.metadata.items()}
+    if left_out := len(error.violations) - len(named):
+        metadata["fields_left_out"] = str(left_out)
     details: list[Message] = [
-        error_details_pb2.ErrorInfo(reason=reason_of(error), domain=DOMAIN, metadata=error.metadata),
+        error_details_pb2.ErrorInfo(reason=reason_of(error), domain=DOMAIN, metadata=metadata),
     ]
-    if error.violations:
-        violations = [
-            error_details_pb2.BadRequest.FieldViolation(field=field, description=problem)
-            for field, problem in error.violations
-        ]
-        details.append(error_details_pb2.BadRequest(field_violations=violations))
+    if named:
+        details.append(error_details_pb2.BadRequest(field_violations=named))
     if error.retry_after_s is not None:
         delay = Duration()
         delay.FromMilliseconds(round(error.retry_after_s * 1000))
         details.append(error_details_pb2.RetryInfo(retry_delay=delay))
     code: int = error.code.value[0]
-    return status_pb2.Status(code=code, message=error.message, details=[_packed(detail) for detail in details])
+    return status_pb2.Status(code=code, message=message_of(error), details=[_packed(detail) for detail in details])
+
+
+def message_of(error: ServiceError) -> str:
+    """The error's message as its caller gets it: of a bounded size."""
+    if not error.violations:
+        return cut(error.message, MESSAGE_BYTES)
+    named = _named(error)
+    message = cut("; ".join(f"{each.field}: {each.description}" for each in named), MESSAGE_BYTES)
+    left_out = len(error.violations) - len(named)
+    return message + (f"; and {left_out} more fields are wrong" if left_out else "")
+
+
+def _named(error: ServiceError) -> "Sequence[error_details_pb2.BadRequest.FieldViolation]":
+    """The violations that there is room for, the first ones."""
+    named, room = [], VIOLATIONS_BYTES
+    for field, problem in error.violations:
+        violation = error_details_pb2.BadRequest.FieldViolation(
+            field=cut(field, FIELD_BYTES), description=cut(problem, PROBLEM_BYTES)
+        )
+        room -= violation.ByteSize()
+        if room < 0:
+            break
+        named.append(violation)
+    return named
+
+
+def cut(text: str, most: int) -> str:
+    """The text, or its beginning and "…", so that it takes at most so many bytes in gRPC's percent encoding."""
+    room = most - 9  # "…" takes nine
+    for i, character in enumerate(text[: most + 1]):
+        room -= 1 if " " <= character <= "~" and character != "%" else 3 * len(character.encode("utf-8", "replace"))
+        if room < 0:
+            return text[:i] + "…"
+    return text
 
 
 def reason_of(error: ServiceError) -> str:

@@ -8,7 +8,9 @@ import asyncio
 import math
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
 import grpc
@@ -24,6 +26,12 @@ from services.runtime.tracing import traceparent
 
 Array = npt.NDArray[Any]
 Tensors = Mapping[str, Array]
+_PROBES_IN_DOUBT = 4  # probes of each of several instances after a failure
+_RETRIES = 12  # of a call whose instance failed: the other may be at work, and the dead one takes all that comes
+
+
+class InstanceFailed(Unavailable):
+    """The server answers, but the instance that had the call could not compute."""
 
 
 class Models(ABC):
@@ -35,7 +43,7 @@ class Models(ABC):
 
     @abstractmethod
     async def check(self, models: Sequence[str], release: int) -> None:
-        """Returns when each model computes; raises Unavailable naming one that does not."""
+        """Returns when each model computes in all its instances; raises Unavailable naming one that does not."""
 
     @abstractmethod
     async def close(self) -> None:
@@ -54,20 +62,45 @@ def _fits(found: tuple[int, ...], wanted: tuple[int | None, ...]) -> bool:
     return len(found) == len(wanted) and all(n in (None, m) for n, m in zip(wanted, found, strict=True))
 
 
+@dataclass
+class _Evidence:
+    """What inferences of one release of a model have shown; a failure puts another in its place."""
+
+    doubted: bool = False  # an instance has failed since the model was last proven
+    answered: int = 0  # probes since then, without a failure in between
+    proven_until: float = -math.inf  # by the clock of time.monotonic
+    probe: Tensors | None = None
+
+
 class TritonModels(Models):
     """Triton over gRPC. Must be made inside a running event loop.
 
-    An answer proves its model for `probe_interval_s`, or that many times as long as it took if it took over a second:
-    probes of a large model on a slow device must leave it time for its work.
+    What proves a model, until an inference fails: an answer, for a model with one instance. Of several, each may be a
+    process that dies alone, so they are proven by as many probes one after the other, which Triton gives to its idle
+    instances in turn; after a failure by four times as many, since calls in between disturb the turns.
+
+    A proof lasts `proof_s`, or so long that probes take no more than `probe_share` of a model's time: a large model on
+    a slow device must come to its work.
+
+    Of a model with several instances, a call whose instance failed is asked again, since models are functions: another
+    instance may live.
     """
 
     def __init__(
-        self, address: str, *, timeout_s: float, max_message_bytes: int, probe_interval_s: float = 10.0
+        self,
+        address: str,
+        *,
+        timeout_s: float,
+        max_message_bytes: int,
+        proof_s: float = 1.0,
+        probe_share: float = 0.1,
     ) -> None:
         self._timeout_s = timeout_s
-        self._probe_interval_s = probe_interval_s
-        self._proven_until: dict[tuple[str, int], float] = {}  # by the clock of time.monotonic
-        self._probes: dict[tuple[str, int], dict[str, Array]] = {}
+        self._proof_s = proof_s
+        self._probe_share = probe_share
+        self._evidence: dict[tuple[str, int], _Evidence] = {}
+        self._instances: dict[tuple[str, int], int] = {}
+        self._in_flight: dict[tuple[str, int], set[asyncio.Future[None]]] = {}
         self._client = triton_aio.InferenceServerClient(
             address,
             channel_args=[
@@ -81,6 +114,23 @@ class TritonModels(Models):
         )
 
     async def infer(self, model: str, inputs: Tensors, release: int) -> dict[str, Array]:
+        for _ in range(_RETRIES if self._instances.get((model, release), 1) > 1 else 0):
+            with suppress(InstanceFailed):
+                return await self._infer(model, inputs, release)
+        return await self._infer(model, inputs, release)
+
+    async def _infer(self, model: str, inputs: Tensors, release: int) -> dict[str, Array]:
+        in_flight = self._in_flight.setdefault((model, release), set())
+        ended = asyncio.get_running_loop().create_future()
+        in_flight.add(ended)
+        try:
+            return await self._ask(model, inputs, release)
+        finally:
+            in_flight.discard(ended)
+            ended.set_result(None)
+
+    async def _ask(self, model: str, inputs: Tensors, release: int) -> dict[str, Array]:
+        """Asks once. A failure is evidence against the model, but where the caller had too little time."""
         limit_s, began = remaining_s(self._timeout_s), time.monotonic()
         trace = traceparent()
         try:
@@ -91,12 +141,18 @@ class TritonModels(Models):
                 client_timeout=limit_s,
                 headers={"traceparent": trace} if trace else None,
             )
+            answer = {output.name: _array(result, model, output.name) for output in result.get_response().outputs}
         except InferenceServerException as error:
-            self._proven_until.pop((model, release), None)
-            raise _translated(error, model, release, out_of_time=limit_s < self._timeout_s) from error
-        answer = {output.name: _array(result, model, output.name) for output in result.get_response().outputs}
-        now = time.monotonic()
-        self._proven_until[model, release] = now + self._probe_interval_s * max(1.0, now - began)
+            problem = _translated(error, model, release, out_of_time=limit_s < self._timeout_s)
+            if not isinstance(problem, DeadlineExceeded):
+                self._forget(model, release, doubted=isinstance(problem, InstanceFailed))
+            raise problem from error
+        except InstanceFailed:
+            self._forget(model, release, doubted=True)
+            raise
+        known = self._evidence.get((model, release))
+        if known is not None and known.probe is not None and self._instances[model, release] == 1:
+            self._believe(known, began)
         return answer
 
     async def check(self, models: Sequence[str], release: int) -> None:
@@ -105,21 +161,36 @@ class TritonModels(Models):
 
     async def _check_ready(self, model: str, release: int) -> None:
         if not await self._says_ready(model, release):
-            self._proven_until.pop((model, release), None)
+            self._forget(model, release, doubted=False)
             raise Unavailable("triton", f"has not loaded release {release} of {model}")
 
     async def _prove(self, model: str, release: int) -> None:
-        """Triton still reports a stuck model as "ready", so this needs a recent inference.
-
-        A recent inference of the model is proof; without one, the model computes a sample.
-        """
-        key = (model, release)
-        if time.monotonic() < self._proven_until.get(key, -math.inf):
+        """Triton still reports a stuck model as "ready", so the model computes samples unless it was proven lately."""
+        known = self._evidence.setdefault((model, release), _Evidence())
+        if time.monotonic() < known.proven_until:
             return
-        self._proven_until.pop(key, None)
-        if key not in self._probes:
-            self._probes[key] = await self._probe_inputs(model, release)
-        await self.infer(model, self._probes[key], release)
+        if known.probe is None:
+            self._instances[model, release] = await self._count_instances(model, release)
+            known.probe = await self._probe_inputs(model, release)
+        began = time.monotonic()
+        earlier = set(self._in_flight.get((model, release), ())) if known.doubted else set()
+        while known.answered < _probes(self._instances[model, release], doubted=known.doubted):
+            await self._infer(model, known.probe, release)
+            known.answered += 1
+        if earlier:  # an instance that is dead may hold one of them, while others answer the probes
+            await asyncio.wait(earlier)
+        if self._evidence[model, release] is not known:
+            raise Unavailable("triton", f"failed in a call of {model} meanwhile")
+        self._believe(known, began)
+
+    def _believe(self, known: _Evidence, began: float) -> None:
+        now = time.monotonic()
+        known.proven_until = now + max(self._proof_s, (now - began) / self._probe_share)
+        known.doubted, known.answered = False, 0
+
+    def _forget(self, model: str, release: int, *, doubted: bool) -> None:
+        """What was proven, and how many instances there are: a Triton that was restarted may have others."""
+        self._evidence[model, release] = _Evidence(doubted=doubted)
 
     async def _says_ready(self, model: str, release: int) -> bool:
         try:
@@ -128,21 +199,31 @@ class TritonModels(Models):
         except InferenceServerException as error:
             raise Unavailable("triton") from error
 
-    async def _probe_inputs(self, model: str, release: int) -> dict[str, Array]:
+    async def _count_instances(self, model: str, release: int) -> int:
+        """How many Triton runs side by side, by the configuration it has loaded."""
+        answer = await self._about(self._client.get_model_config, model, release)
+        return sum(group.count * max(1, len(group.gpus)) for group in answer.config.instance_group) or 1
+
+    async def _probe_inputs(self, model: str, release: int) -> Tensors:
         """One sample of zeros in each input, by the model's own metadata."""
-        try:
-            metadata = await self._client.get_model_metadata(
-                model, model_version=str(release), client_timeout=remaining_s(self._timeout_s)
-            )
-        except InferenceServerException as error:
-            raise _translated(error, model, release, out_of_time=False) from error
+        metadata = await self._about(self._client.get_model_metadata, model, release)
         return {
             tensor.name: np.zeros([1, *tensor.shape[1:]], triton_to_np_dtype(tensor.datatype))
             for tensor in metadata.inputs
         }
 
+    async def _about(self, ask: Callable[..., Awaitable[Any]], model: str, release: int) -> Any:
+        try:
+            return await ask(model, model_version=str(release), client_timeout=remaining_s(self._timeout_s))
+        except InferenceServerException as error:
+            raise _translated(error, model, release, out_of_time=False) from error
+
     async def close(self) -> None:
         await self._client.close()
+
+
+def _probes(instances: int, *, doubted: bool) -> int:
+    return instances * _PROBES_IN_DOUBT if doubted and instances > 1 else instances
 
 
 async def _all(checks: Iterable[Awaitable[None]]) -> None:
@@ -164,7 +245,7 @@ def _array(result: Any, model: str, output: str) -> Array:
     except ValueError:  # the shape it claims does not fit the bytes it sent
         array = None
     if array is None:  # a backend with a broken environment answers so
-        raise Unavailable("triton", f"returned no data for {model} output {output}")
+        raise InstanceFailed("triton", f"returned no data for {model} output {output}")
     return array
 
 
@@ -178,4 +259,5 @@ def _translated(error: InferenceServerException, model: str, release: int, *, ou
         return Unavailable("triton", f"has not loaded release {release} of {model}")
     if grpc.StatusCode.INVALID_ARGUMENT.name in status:
         return RuntimeError(message)  # the request's tensors are ours, so this is our fault: INTERNAL
-    return Unavailable("triton", f"does not answer for {model}")
+    kind = InstanceFailed if grpc.StatusCode.INTERNAL.name in status else Unavailable
+    return kind("triton", f"does not answer for {model}")

@@ -3,13 +3,12 @@
 python -m services.user_embedding
 """
 
-import asyncio
 from functools import partial
 
 from perfusion.v1.user_embedding_service_pb2_grpc import add_UserEmbeddingServiceServicer_to_server
 from prometheus_client import CollectorRegistry
 
-from services.runtime import logs
+from services.runtime import process
 from services.runtime.clock import now_us
 from services.runtime.database import Database
 from services.runtime.health import Dependency
@@ -17,7 +16,8 @@ from services.runtime.release import Releases
 from services.runtime.server import Server
 from services.runtime.triton import Models, TritonModels
 from services.user_embedding.adapters.encoder import MODEL, TritonUserEncoder
-from services.user_embedding.adapters.profiles import METADATA, SqlProfiles
+from services.user_embedding.adapters.profiles import SqlProfiles
+from services.user_embedding.adapters.tables import SCHEMA
 from services.user_embedding.embeddings import Embeddings
 from services.user_embedding.metrics import ProfileMetrics
 from services.user_embedding.servicer import UserEmbeddingServicer
@@ -28,7 +28,9 @@ from services.user_embedding.users import Users
 def build(settings: Settings, models: Models) -> Server:
     """The service, not yet started."""
     registry, releases = CollectorRegistry(), Releases(settings.model_repository)
-    database = Database(settings.database_url, METADATA, timeout_s=settings.database_timeout_s)
+    database = Database(
+        settings.database_url, SCHEMA, timeout_s=settings.database_timeout_s, migrate=settings.database_migrate
+    )
     users = Users(
         profiles=SqlProfiles(database),
         embeddings=Embeddings(TritonUserEncoder(models, settings.triton_max_batch), settings.remembered_embeddings),
@@ -40,11 +42,19 @@ def build(settings: Settings, models: Models) -> Server:
     async def encoder_computes() -> None:
         await models.check([MODEL], releases.current().number)
 
+    release = Dependency("release", releases.check)
+    writes, reads = Dependency("database", database.check), Dependency("database for reading", database.check_reads)
+    triton = Dependency("triton", encoder_computes)
     return Server(
         settings,
         service="perfusion.v1.UserEmbeddingService",
         register=partial(add_UserEmbeddingServiceServicer_to_server, servicer),
-        dependencies=[Dependency("database", database.check), Dependency("triton", encoder_computes)],
+        needs={
+            "PutUserProfile": [release, writes],
+            "GetUserProfile": [reads],
+            "GetUserEmbedding": [reads, triton],
+            "BatchGetUserEmbeddings": [reads, triton],
+        },
         registry=registry,
         closers=[models.close, database.close],
     )
@@ -58,6 +68,4 @@ async def _serve(settings: Settings) -> None:
 
 
 if __name__ == "__main__":
-    _settings = Settings()
-    logs.configure("user_embedding", _settings.log_level)
-    asyncio.run(_serve(_settings))
+    process.run("user_embedding", Settings, _serve)

@@ -1,22 +1,26 @@
 """The user embedding service's settings; see services/runtime/settings.py for those it shares."""
 
+from typing import Annotated
+
 from pydantic import Field
 
 from services.runtime.settings import DatabaseSettings, RuntimeSettings, TritonSettings
+from services.runtime.values import Count, CountOrNone, DatabaseUrl, Port, Size, at_least
 
 
 class Settings(RuntimeSettings, TritonSettings, DatabaseSettings):
     """Read once, by `__main__`."""
 
-    port: int = Field(default=50051, ge=0, le=65535, description="gRPC port; 0 lets the system choose.")
-    metrics_port: int = Field(default=51051, ge=0, le=65535, description="Prometheus port; 0 lets the system choose.")
-    database_url: str = Field(
+    port: Port = Field(default=50051, description="gRPC port; 0 lets the system choose.")
+    metrics_port: Port = Field(default=51051, description="Prometheus port; 0 lets the system choose.")
+    max_request_bytes: Annotated[Size, at_least(2**16)] = Field(default=2**20, description="Largest request, bytes.")
+    database_url: DatabaseUrl = Field(
         default="sqlite:///build/local/user_embedding.sqlite",
         description="SQLAlchemy URL, sqlite:///FILE or postgresql://…; the asynchronous driver is added here.",
     )
-    remembered_embeddings: int = Field(
-        default=10_000, ge=0, description="Vectors kept in memory, in profiles; 0 keeps none."
+    remembered_embeddings: CountOrNone = Field(
+        default=10_000, description="Vectors kept in memory, in profiles; 0 keeps none."
     )
-    triton_max_batch: int = Field(
-        default=32, ge=1, description="Samples per inference; at most user_encoder's max_batch_size."
+    triton_max_batch: Count = Field(
+        default=32, description="Samples per inference; at most user_encoder's max_batch_size."
     )

@@ -2,6 +2,8 @@
 
 import json
 import math
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -144,3 +146,28 @@ def test_names_of_features_are_present_and_unique(tmp_path: Path) -> None:
         Feature("", "categorical", ("a",))
     with pytest.raises(FeatureError, match=r"nowhere\.json cannot be read: "):
         FeatureSchema.read(tmp_path / "nowhere.json")
+
+
+@pytest.mark.parametrize(
+    ("other", "told"),
+    [
+        (lambda style, audience, years: (style, years), "the feature 'audience' is missing"),
+        (lambda *all: (*all, Feature("zodiac", "categorical", ("aries",))), "the feature 'zodiac' is one too many"),
+        (lambda style, *rest: (replace(style, vocabulary=("luxury",)), *rest), "'style' has another vocabulary"),
+        (lambda style, audience, years: (style, audience, replace(years, boundaries=(1,))), "another boundaries"),
+        (lambda style, audience, years: (audience, style, years), "the features have another order"),
+    ],
+)
+def test_a_difference_is_named_by_its_first_feature(
+    schema: FeatureSchema, other: Callable[..., tuple[Feature, ...]], told: str
+) -> None:
+    assert told in str(schema.difference(FeatureSchema(other(*schema.features))))
+    assert schema.difference(FeatureSchema(schema.features, version=2)) == "the version is another"
+    assert schema.difference(FeatureSchema(schema.features)) is None
+
+
+def test_a_schema_without_bounds_is_json_that_everybody_reads(tmp_path: Path) -> None:
+    schema = FeatureSchema((Feature("years_open", "numeric", min=0, boundaries=(1, 3)),))
+    schema.write(tmp_path / "feature_schema.json")
+    assert json.loads((tmp_path / "feature_schema.json").read_text(), parse_constant=pytest.fail)
+    assert FeatureSchema.read(tmp_path / "feature_schema.json") == schema

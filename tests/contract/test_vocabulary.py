@@ -25,6 +25,9 @@ CUFF = {"kind": "cuff", "phrases": ["wide cuffs"], "only_with": [["dress"], ["lo
         ([CATEGORY, CATEGORY], "the kind 'category' is there twice"),
         ([CATEGORY, {"kind": "garment", "phrases": ["dress"]}], "the phrase 'dress' is there twice"),
         ([CATEGORY, {"kind": "hem", "phrases": ["raw, wide"]}], "'raw, wide' has a comma"),
+        ([CATEGORY, {"kind": "hem", "phrases": ["raw、wide"]}], "'raw、wide' has a comma"),
+        ([CATEGORY, {"kind": "hem", "phrases": ["\u200b"]}], "shows nothing"),
+        ([CATEGORY, {"kind": "garment", "phrases": ["ｄｒｅｓｓ\u200b"]}], "the phrase 'dress' is there twice"),
         ([CATEGORY, {"kind": "hem", "phrases": ["raw"], "only_with": [["gown"]]}], "hem: only_with has .'gown'., not"),
         ([CATEGORY, SLEEVE, CUFF | {"only_with": [["dress", "sleeveless"]]}], "not phrases of one kind before"),
         ([CATEGORY, SLEEVE | {"only_with": [["sleeveless"]]}], "sleeve: only_with"),
@@ -49,6 +52,7 @@ def test_prompts_are_understood_however_they_are_written() -> None:
     words = Vocabulary.from_json([CATEGORY, SLEEVE])
     assert words.asked(" DRESS , something else,Long Sleeves") == {"category": "dress", "sleeve": "long sleeves"}
     assert words.asked("dress,skirt") == {"category": "skirt"}
+    assert words.asked("ＤＲＥＳＳ、long\u00a0 sleeves\u200b") == {"category": "dress", "sleeve": "long sleeves"}
 
 
 def test_a_kind_needs_what_it_says_unless_that_is_open() -> None:

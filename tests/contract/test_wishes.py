@@ -89,6 +89,12 @@ def test_nothing_is_wished_for_an_unknown_merchant() -> None:
     assert not is_known(Vocabulary(WORDS.kinds[:1]), np.array([5.0, 5.0]))
 
 
+def test_a_refused_phrase_may_be_written_as_it_is_typed() -> None:
+    for typed in ("BLUE", "\u200bｂｌｕｅ\n", "something，blue"):
+        assert wishes(WORDS, "dress", TASTE, refused=[typed])[:2] == ["Long sleeves", "green"]
+    assert wishes(WORDS, "dress", TASTE, refused=["，", ""]) == wishes(WORDS, "dress", TASTE)
+
+
 def test_noise_changes_only_what_is_hardly_favoured() -> None:
     favours = favouring(blue=3.0, sleeveless=0.02)
     drawn = [wishes(WORDS, "dress", favours, gumbel(seed)) for seed in range(200)]

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from deploy.local.__main__ import REPOSITORY, main
 from deploy.local.cluster import Cluster, ClusterError
 from deploy.local.layout import ROOT, Layout
 from deploy.local.parts import PARTS
@@ -37,10 +38,44 @@ def test_a_port_in_use_is_named_with_its_remedy(cluster: Cluster) -> None:
         cluster.up(["ranking"])
 
 
+def test_a_pointer_that_names_no_number_is_said(cluster: Cluster, repository: Path) -> None:
+    (repository / "releases" / "current").write_text("the last one")
+    with pytest.raises(ClusterError, match="releases/current cannot be read"):
+        cluster.up(["ranking"])
+
+
 def test_a_missing_release_is_named_with_its_remedy(cluster: Cluster, repository: Path) -> None:
     (repository / "releases" / "current").unlink()
     with pytest.raises(ClusterError, match="make export"):
         cluster.up(["ranking"])
+
+
+def test_a_repository_of_ones_own_is_remembered_until_another_is_given(
+    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = tmp_path / "a repository of one's own"
+
+    def run(*arguments: str) -> None:
+        layout = cluster.layout
+        options = ["--name", layout.name, "--port-offset", str(layout.port_offset)]
+        monkeypatch.setattr("sys.argv", ["deploy.local", *arguments, *options])
+        main()
+
+    with pytest.raises(SystemExit, match="there is no release in .*one's own: export one there"):
+        run("up", "ranking", "--model-repository", str(own))
+    (own / "releases" / "1").mkdir(parents=True)
+    (own / "releases" / "1" / "manifest.json").write_text("{}")
+    monkeypatch.setattr("deploy.local.cluster.PORT_LIMIT_S", 0.0)
+    with socket.create_server(("127.0.0.1", cluster.layout.port("ranking"))):
+        for arguments in (["up", "ranking", "--model-repository", str(own)], ["restart", "ranking"]):
+            with pytest.raises(SystemExit, match="is in use by another program"):
+                run(*arguments)
+            assert cluster.layout.repository_file.read_text() == str(own)
+        with pytest.raises(SystemExit, match="is in use by another program"):
+            run("up", "ranking", "--model-repository", str(REPOSITORY))
+    assert not cluster.layout.repository_file.exists(), "the project's own again"
+    run("status")
+    assert "stopped" in capsys.readouterr().out
 
 
 def test_a_part_that_dies_at_its_start_shows_its_last_lines(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:

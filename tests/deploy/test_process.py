@@ -1,5 +1,6 @@
 """Process groups of the local cluster: found again, stopped with grace, killed whole, never mistaken for others."""
 
+import fcntl
 import os
 import sys
 from pathlib import Path
@@ -56,6 +57,21 @@ def test_a_process_that_ended_by_itself_is_gone(process: Process) -> None:
     start(process, "print('said')")
     wait_until(lambda: process.pid is None, LIMIT_S)
     assert process.tail(1) == ["said"]
+
+
+def test_it_holds_no_lock_or_pipe_of_the_command_that_starts_it(process: Process, tmp_path: Path) -> None:
+    reader, writer = os.pipe()
+    os.set_inheritable(writer, True)
+    with (tmp_path / "lock").open("w") as file:
+        os.set_inheritable(file.fileno(), True)
+        fcntl.flock(file, fcntl.LOCK_EX)
+        start(process, POLITE)
+    os.close(writer)
+    with (tmp_path / "lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    assert os.read(reader, 1) == b"", "nobody can write into it any more"
+    os.close(reader)
+    process.kill()
 
 
 def _runs(pid: int) -> bool:

@@ -1,12 +1,18 @@
 """Parts that stop, die, start late or are told to stop: what clients hear, and that the rest recovers by itself."""
 
+import os
+import signal
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import grpc
 import pytest
 import tritonclient.grpc as triton
+from perfusion.v1 import feedback_service_pb2, generation_service_pb2, ranking_service_pb2, user_embedding_service_pb2
+from perfusion.v1.generation_service_pb2 import GetGroupRequest, ListGroupsRequest
 
 from deploy.local import triton_server
 from deploy.local.clients import Clients
@@ -16,6 +22,12 @@ from tests.integration.client import NOTHING, generate, is_retryable, kept, new_
 
 UNAVAILABLE_WITHIN_S = 12.0
 NOTICED_WITHIN_S = 12.0
+METHODS = {
+    "user_embedding": user_embedding_service_pb2.DESCRIPTOR.services_by_name["UserEmbeddingService"],
+    "ranking": ranking_service_pb2.DESCRIPTOR.services_by_name["RankingService"],
+    "generation": generation_service_pb2.DESCRIPTOR.services_by_name["GenerationService"],
+    "feedback": feedback_service_pb2.DESCRIPTOR.services_by_name["FeedbackService"],
+}
 RECOVERED_WITHIN_S = 40.0
 
 
@@ -33,6 +45,23 @@ def refusal(clients: Clients, user_id: str) -> tuple[grpc.RpcError, float]:
     with pytest.raises(grpc.RpcError) as refused:
         generate(clients, request(user_id))
     return refused.value, time.monotonic() - begin
+
+
+def unserved(cluster: Cluster) -> set[str]:
+    """The methods of all services, by their own names, that health does not call SERVING."""
+    return {
+        method.name
+        for part, service in METHODS.items()
+        for method in service.methods
+        if not is_serving(cluster.layout.address(part), f"{service.full_name}/{method.name}")
+    }
+
+
+def denoiser_processes(cluster: Cluster) -> list[int]:
+    """Those that compute the denoiser of the release in service, one an instance."""
+    ours = f"/denoiser/{cluster.layout.release()}/"
+    children = subprocess.run(["pgrep", "-P", str(cluster.process("triton").pid)], capture_output=True, text=True)
+    return [int(pid) for pid in children.stdout.split() if ours in Path(f"/proc/{pid}/cmdline").read_text()]
 
 
 def denoiser_rows(cluster: Cluster) -> int:
@@ -76,10 +105,38 @@ def test_killed_triton_makes_calls_fail_in_time_and_is_picked_up_again(
     assert seconds < UNAVAILABLE_WITHIN_S
     for name in ("generation", "ranking", "user_embedding"):
         wait_until(lambda name=name: not is_serving(cluster.layout.address(name)), NOTICED_WITHIN_S)
+    computed = {"Generate", "SuggestPhrases", "Rank", "GetUserEmbedding", "BatchGetUserEmbeddings"}
+    wait_until(lambda: unserved(cluster) == computed, NOTICED_WITHIN_S)
     cluster.up(["triton"])
     wait_until(lambda: all(is_serving(cluster.layout.address(name)) for name in SERVICES), RECOVERED_WITHIN_S)
     assert kept(clients, cluster.layout, user_id) == NOTHING
     assert generate(clients, request(user_id)).group.candidates
+
+
+@pytest.mark.parametrize("down", ["ranking", "triton"])
+def test_groups_are_read_and_picks_are_taken_while_nothing_can_be_painted(
+    clients: Clients, cluster: Cluster, user_id: str, down: str
+) -> None:
+    group = generate(clients, request(user_id)).group
+    cluster.kill(down)
+    wait_until(lambda: "Generate" in unserved(cluster), NOTICED_WITHIN_S)
+    assert not unserved(cluster) & {"GetGroup", "ListGroups", "SubmitFeedback", "ListFeedback", "GetUserProfile"}
+    assert clients.generation.GetGroup(GetGroupRequest(group_id=group.group_id), timeout=10).group == group
+    [listed] = clients.generation.ListGroups(ListGroupsRequest(user_id=user_id), timeout=10).groups
+    assert listed.group_id == group.group_id
+    assert clients.feedback.SubmitFeedback(pick(clients, group), timeout=10).feedback.group_id == group.group_id
+    assert kept(clients, cluster.layout, user_id).feedback_events == 1
+
+
+def test_a_model_process_that_dies_fails_no_round_and_shows_in_health(
+    clients: Clients, cluster: Cluster, user_id: str
+) -> None:
+    address, method = cluster.layout.address("generation"), "perfusion.v1.GenerationService/Generate"
+    os.kill(denoiser_processes(cluster)[0], signal.SIGKILL)
+    wait_until(lambda: not is_serving(address, method), NOTICED_WITHIN_S)
+    assert is_serving(address, "perfusion.v1.GenerationService/SuggestPhrases")
+    assert generate(clients, request(user_id)).group.candidates  # steps that meet the dead process ask another
+    wait_until(lambda: is_serving(address, method), RECOVERED_WITHIN_S)
 
 
 def test_a_triton_that_has_loaded_nothing_yet_may_be_asked_again(
@@ -134,7 +191,8 @@ def test_services_started_before_their_dependencies_wait_for_them(
     cluster.start(reversed(SERVICES))
     time.sleep(5.0)  # long enough for a service that cannot wait to have died
     states = cluster.states()
-    assert {states[name] for name in SERVICES} == {"not serving"}
+    assert states["ranking"].startswith("not serving: triton")
+    assert states["generation"].startswith("serving 3 of 5 methods, not Generate, SuggestPhrases: triton for painting")
     cluster.up()
     assert set(cluster.states().values()) == {"serving"}
     assert generate(clients, request(user_id)).group.candidates

@@ -27,8 +27,8 @@ from perfusion.v1.user_embedding_service_pb2 import (
 from PIL import Image
 
 from contract import limits, topics
+from contract.prompts import folded
 from contract.release import read_release, release_dir
-from contract.vocabulary import folded
 from deploy.benchmarks.phrase_suggestions import measure
 from deploy.demo.playing import put_profile
 from deploy.local.clients import Clients, read_events

@@ -1,11 +1,12 @@
 """Releases of different feature schemas side by side on the real Triton: a new profile feature is no new deployment.
 
-The second release has one profile feature more, new plug-ins and new preference weights; both are loaded at once, each
-round is made whole by one of them, and the way back is a number in a file.
+The second release has one profile feature more, new plug-ins and new preference weights; it is exported beside the
+first, loaded and promoted, each round is made whole by one of them, and the way back is open.
 """
 
 import shutil
 from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,15 +18,18 @@ from perfusion.v1.user_embedding_service_pb2 import GetUserEmbeddingRequest, Put
 from perfusion.v1.user_pb2 import FeatureValue
 
 from contract.feature_schema import Feature, FeatureSchema
-from contract.release import current_file, current_number
+from contract.release import current_number
+from contract.repository import Repository
 from deploy.local.clients import Clients, connect
 from deploy.local.cluster import Cluster
 from deploy.local.layout import Layout
-from lab.pretraining.random_family import make_loud
+from deploy.releases.controller import Controller
+from deploy.releases.server import Server
 from tests.integration.client import CALL_TIMEOUT_S, fields_blamed, generate, new_id, request
 from tests.ports import free_offset
+from tests.repositories import copy_of
+from tests.training.loud import make_loud
 from training.exporting.export import export_family
-from training.exporting.release import Repository
 from training.models.family import TINY, FamilyPaths
 from training.models.reward_model import PerFusionRM
 from training.reward.recipes import tiny
@@ -56,21 +60,31 @@ def family_with_one_feature_more(folder: Path) -> FamilyPaths:
 
 @pytest.fixture(scope="module")
 def both(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """A cluster of its own, on a repository with the release in service and one of another schema."""
+    """A cluster of its own, in which a release of another schema was promoted over the one before."""
     root = tmp_path_factory.mktemp("schemas") / "model_repository"
-    shutil.copytree(cluster.layout.model_repository, root)
-    repository, old = Repository(root), current_number(root)
+    old = current_number(cluster.layout.model_repository)
+    repository = copy_of(Repository(cluster.layout.model_repository), root, [old], live=old)
     new = export_family(family_with_one_feature_more(root.parent), repository, processes=2)
-    assert new > old and repository.release_dir(old).exists()
+    assert new > old and repository.live() == old
     drawn_by = [repository.model_dir("denoiser", number) / "model.onnx" for number in (old, new)]
     assert drawn_by[0].read_bytes() == drawn_by[1].read_bytes()
     running = Cluster(Layout("schemas", free_offset(), root), say=print)
     shutil.rmtree(running.layout.home, ignore_errors=True)
     try:
         running.up()
+        with controlled(running) as controller:
+            controller.load(new)
+            controller.promote(new)
         yield running
     finally:
         running.down()
+
+
+@contextmanager
+def controlled(cluster: Cluster) -> Iterator[Controller]:
+    """What loads and promotes releases in this cluster."""
+    with closing(Server(cluster.layout.address("triton_grpc"))) as server:
+        yield Controller(Repository(cluster.layout.model_repository), [server], print)
 
 
 @pytest.fixture(scope="module")
@@ -86,9 +100,8 @@ def put(clients: Clients, user_id: str, features: dict[str, FeatureValue]) -> No
 def test_each_release_reads_a_profile_by_its_own_schema_and_the_way_back_is_open(
     both: Cluster, clients: Clients
 ) -> None:
-    root, user_id = both.layout.model_repository, f"merchant-{new_id()}"
-    new = current_number(root)
-    old = max(int(path.name) for path in (root / "releases").iterdir() if path.is_dir() and int(path.name) < new)
+    repository, user_id = Repository(both.layout.model_repository), f"merchant-{new_id()}"
+    old, new = repository.numbers()
     put(clients, user_id, WITH_NEW)
     vectors = {
         number: clients.users.GetUserEmbedding(
@@ -104,15 +117,13 @@ def test_each_release_reads_a_profile_by_its_own_schema_and_the_way_back_is_open
     info = clients.generation.GetReleaseInfo(GetReleaseInfoRequest(), timeout=CALL_TIMEOUT_S).info
     assert (info.release, info.features[-1].name) == (new, "channel")
 
-    current_file(root).write_text(f"{old}\n")
-    try:
+    with controlled(both) as controller:
+        controller.rollback()
         assert generate(clients, request(user_id)).group.release == old
         with pytest.raises(grpc.RpcError) as refused:
             put(clients, user_id, WITH_NEW)
         assert fields_blamed(refused.value) == {"features[channel]"}
-        assert list(clients.generation.GetReleaseInfo(GetReleaseInfoRequest(release=new)).info.features)[-1].name == (
-            "channel"
-        ), "the other one is still there"
-    finally:
-        current_file(root).write_text(f"{new}\n")
+        info = clients.generation.GetReleaseInfo(GetReleaseInfoRequest(release=new), timeout=CALL_TIMEOUT_S).info
+        assert info.features[-1].name == "channel", "the other one is still there"
+        controller.rollback()
     assert generate(clients, request(user_id)).group.release == new

@@ -5,7 +5,12 @@ from fractions import Fraction
 import pytest
 from perfusion.client import PerFusion
 from perfusion.v1 import generation_service_pb2 as pb
-from perfusion.v1.feedback_service_pb2 import SubmitFeedbackResponse
+from perfusion.v1.feedback_service_pb2 import (
+    Feedback,
+    GetFeedbackResponse,
+    ListFeedbackResponse,
+    SubmitFeedbackResponse,
+)
 from perfusion.v1.group_pb2 import Group
 from perfusion.v1.ranking_service_pb2 import ImageScore, RankResponse
 from perfusion.v1.release_pb2 import ReleaseInfo
@@ -90,6 +95,21 @@ def test_picks_name_their_group_and_merchant():
         assert client.submit_feedback(Group(group_id="g", user_id="store-1"), ["i", "j"]).event_id == "e"
     [request] = method.requests
     assert (request.group_id, request.user_id, list(request.selected_image_ids)) == ("g", "store-1", ["i", "j"])
+
+
+def test_picks_are_read_by_group_and_listed_page_by_page():
+    get = Answering(GetFeedbackResponse(feedback=Feedback(event_id="e2")))
+    pages = Answering(
+        ListFeedbackResponse(feedback=[Feedback(event_id="e2")], next_page_token="more"),
+        ListFeedbackResponse(feedback=[Feedback(event_id="e1", superseded=True)]),
+    )
+    with serving(GetFeedback=get, ListFeedback=pages) as address, PerFusion(address) as client:
+        assert client.get_feedback(Group(group_id="g", user_id="store-1")).event_id == "e2"
+        picks = client.list_feedback("store-1", group_id="g", show_superseded=True, page_size=1)
+        assert [(pick.event_id, pick.superseded) for pick in picks] == [("e2", False), ("e1", True)]
+    assert (get.requests[0].group_id, get.requests[0].user_id) == ("g", "store-1")
+    assert [request.page_token for request in pages.requests] == ["", "more"]
+    assert all((r.user_id, r.group_id, r.show_superseded) == ("store-1", "g", True) for r in pages.requests)
 
 
 def test_phrases_scores_and_the_release_come_back_as_messages():

@@ -3,9 +3,11 @@
 import re
 from pathlib import Path
 
+import grpc
 import pytest
 from perfusion import client as perfusion_client
 from perfusion.client import CallerError, PerFusion, PerFusionError, RetryableError
+from perfusion.client._deadlines import LONGER_S, READING_S
 from perfusion.v1 import (
     feedback_service_pb2,
     generation_service_pb2,
@@ -15,6 +17,7 @@ from perfusion.v1 import (
 from perfusion.v1.error_reason_pb2 import ErrorReason
 from perfusion.v1.feedback_service_pb2 import SubmitFeedbackResponse
 from perfusion.v1.generation_service_pb2 import GenerateResponse
+from perfusion.v1.generation_service_pb2_grpc import GenerationServiceStub
 from perfusion.v1.user_embedding_service_pb2 import PutUserProfileResponse
 
 from tests.protos.running import serving
@@ -69,3 +72,32 @@ def test_every_method_of_the_api_is_on_the_page(module):
 def test_every_method_of_the_client_is_on_the_page():
     methods = [name for name in vars(PerFusion) if not name.startswith("_") and name != "close"]
     assert [name for name in methods if f"`{name}`" not in PAGE] == []
+
+
+def service_config() -> str:
+    return re.search(r"```json\n(.*?)```", PAGE, re.DOTALL)[1]
+
+
+def test_the_deadlines_on_the_page_are_the_clients():
+    [sentence] = re.findall(r"it is 120 s for.*?for the others", PAGE, re.DOTALL)
+    for seconds, methods in re.findall(r"(\d+) s for ([^0-9]*)", sentence):
+        for method in re.findall(r"`(\w+)`", methods):
+            assert LONGER_S[method] == float(seconds)
+    assert set(re.findall(r"`(\w+)`", sentence)) == LONGER_S.keys()
+    assert f"{READING_S:g} s for the others" in sentence
+
+
+def test_grpc_takes_the_service_config_and_tries_again():
+    calls = []
+
+    def get(request, context):
+        calls.append(request)
+        if len(calls) < 3:
+            context.set_trailing_metadata((("grpc-retry-pushback-ms", "10"),))
+            context.abort(grpc.StatusCode.UNAVAILABLE, "later")
+        return generation_service_pb2.GetReleaseInfoResponse()
+
+    options = [("grpc.service_config", service_config())]
+    with serving(GetReleaseInfo=get) as address, grpc.insecure_channel(address, options=options) as channel:
+        GenerationServiceStub(channel).GetReleaseInfo(generation_service_pb2.GetReleaseInfoRequest())
+    assert len(calls) == 3

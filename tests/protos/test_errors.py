@@ -54,8 +54,9 @@ def test_a_wrong_field_is_named_with_its_problem_and_the_trace():
     assert type(error) is InvalidArgument
     assert error.fields == [("prompt", "must not be empty"), ("seed", "must be 0 or more")]
     assert (error.reason, error.code) == ("INVALID_ARGUMENT", grpc.StatusCode.INVALID_ARGUMENT)
-    assert str(error) == "prompt: must not be empty"
+    assert error.message == "prompt: must not be empty"
     assert error.trace_id == "ab" * 16
+    assert str(error) == f"prompt: must not be empty (trace id {error.trace_id})"
     assert error.retry_after_s is None
 
 
@@ -108,7 +109,14 @@ def test_a_request_above_grpcs_limit_is_the_callers_and_is_not_tried_again():
 
 
 def test_the_tree_tells_whose_turn_it_is():
-    callers = {"INVALID_ARGUMENT", "NOT_FOUND", "REQUEST_ID_REUSED", "PERMISSION_DENIED", "FAILED_PRECONDITION"}
+    callers = {
+        "INVALID_ARGUMENT",
+        "NOT_FOUND",
+        "REQUEST_ID_REUSED",
+        "PERMISSION_DENIED",
+        "FAILED_PRECONDITION",
+        "MESSAGE_TOO_LARGE",
+    }
     assert {reason for reason, kind in BY_REASON.items() if issubclass(kind, CallerError)} == callers
     retried = {"DEPENDENCY_UNAVAILABLE", "TOO_MANY_CALLS"}
     assert {reason for reason, kind in BY_REASON.items() if issubclass(kind, RetryableError)} == retried

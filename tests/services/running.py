@@ -53,6 +53,8 @@ class Failure:
     fields: dict[str, str]  # of google.rpc.BadRequest
     reason: str  # of google.rpc.ErrorInfo
     retryable: bool  # whether there is a google.rpc.RetryInfo
+    trace_id: str  # of the trailing metadata
+    trailers: dict[str, str | bytes]
 
 
 @asynccontextmanager
@@ -68,3 +70,5 @@ async def failing() -> AsyncIterator[Failure]:
     failure.fields = {v.field: v.description for d in bad for v in d.field_violations}
     failure.reason = next((d.reason for d in details if isinstance(d, error_details_pb2.ErrorInfo)), "")
     failure.retryable = any(isinstance(d, error_details_pb2.RetryInfo) for d in details)
+    failure.trailers = dict(caught.value.trailing_metadata() or ())
+    failure.trace_id = str(failure.trailers.get("trace-id", ""))

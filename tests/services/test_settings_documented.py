@@ -7,12 +7,35 @@ import pytest
 from services.feedback.settings import Settings as Feedback
 from services.generation.settings import Settings as Generation
 from services.ranking.settings import Settings as Ranking
+from services.runtime.settings import RuntimeSettings
 from services.user_embedding.settings import Settings as UserEmbedding
 
 PAGE = (Path(__file__).parents[2] / "docs" / "serving.md").read_text()
+SERVICES: dict[str, type[RuntimeSettings]] = {
+    "user_embedding": UserEmbedding,
+    "generation": Generation,
+    "ranking": Ranking,
+    "feedback": Feedback,
+}
 
 
-@pytest.mark.parametrize("settings", [Feedback, Generation, Ranking, UserEmbedding], ids=lambda s: s.__module__)
-def test_each_setting_is_documented(settings: type[Feedback]) -> None:
-    for name, field in settings.model_fields.items():
-        assert f"| `PERFUSION_{name.upper()}` | {field.description} |" in PAGE
+@pytest.mark.parametrize("service", SERVICES)
+def test_each_setting_is_documented_with_its_default(service: str) -> None:
+    for name, field in SERVICES[service].model_fields.items():
+        begin = f"| `PERFUSION_{name.upper()}` | {field.description} | "
+        rows = [line.removeprefix(begin).rstrip(" |") for line in PAGE.splitlines() if line.startswith(begin)]
+        assert rows, begin
+        defaults, services = next(row for each in rows if applies(row := each.split(" | "), service))
+        said = dict(each.split(" ", 1) for each in defaults.split(", ")) if " " in defaults else {service: defaults}
+        default = str(field.default).lower() if isinstance(field.default, bool) else str(field.default)
+        assert said[service] == default, f"{name}: {services}"
+
+
+def applies(row: list[str], service: str) -> bool:
+    return row[1] == "all" or service in row[1].split(", ")
+
+
+def test_no_setting_is_documented_that_is_not_there() -> None:
+    there = {f"| `PERFUSION_{name.upper()}` |" for kind in SERVICES.values() for name in kind.model_fields}
+    rows = [line for line in PAGE.splitlines() if line.startswith("| `PERFUSION_")]
+    assert [row for row in rows if not row.startswith(tuple(there))] == []

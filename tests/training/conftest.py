@@ -9,7 +9,7 @@ from transformers import CLIPConfig, CLIPModel, CLIPTextConfig, CLIPTextModel, C
 
 from contract.feature_schema import Feature, FeatureSchema
 from lab.market.prompts import PHRASE_OF, vocabulary
-from lab.pretraining.random_family import make_loud
+from tests.training.loud import make_loud
 from training.common.noise import noise_schedule
 from training.models.adaptive_network import PersonalisedAdaptiveNetwork
 from training.models.family import FamilyPaths, hush_libraries, save_pipeline, save_reward_backbone

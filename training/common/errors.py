@@ -4,6 +4,8 @@ contract.errors.InputError
 └── ModelError
     ├── TopologyError    a U-Net or CLIP of a shape this method does not fit
     └── WeightsError     saved weights that do not belong to the model or schema at hand
+
+Diverged stands beside them: the input was right, the training went wrong.
 """
 
 import pickle
@@ -27,6 +29,10 @@ class TopologyError(ModelError):
 
 class WeightsError(ModelError):
     """Saved weights do not fit: a tensor is missing or superfluous, or the shape or schema is another."""
+
+
+class Diverged(RuntimeError):
+    """The loss is not a finite number, or grew too much; the last checkpoint is from before."""
 
 
 _BROKEN = (OSError, ValueError, TypeError, KeyError, RuntimeError, EOFError)  # what libraries make of a damaged file

@@ -19,11 +19,16 @@ from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
-from training.common.errors import ModelError, reading
+from training.common.errors import Diverged, ModelError, reading
 from training.common.plots import plot_log
+from training.common.recipes import Recipe
+from training.common.reports import as_json
+from training.common.runs import held
 from training.common.workers import Workers
 
 LOG_EVERY = 20  # steps between log lines
+CHECKPOINT = "checkpoint.pt"
+WHY = {"steps": "the learning rate falls over all of them"}  # why a field keeps its value, where that is not obvious
 
 
 class Stateful(Protocol):
@@ -36,10 +41,6 @@ class Stateful(Protocol):
 
 class ResumeError(ModelError):
     """The folder holds a run with other settings or data; a resumption would mix the two."""
-
-
-class Diverged(RuntimeError):
-    """The loss is not a finite number; the last checkpoint is from before."""
 
 
 def warmup_cosine(optimizer: Optimizer, warmup: int, steps: int, floor: float = 0.05) -> LambdaLR:
@@ -85,44 +86,42 @@ def fit(
         made_with: the run's inputs, such as its recipe and its data, as JSON values; kept in the checkpoint.
 
     Raises:
+        BusyError: another process trains in `run_dir`.
         Diverged: a logged value is not finite.
-        ResumeError: the checkpoint in `run_dir` was made with another value.
+        ResumeError: the checkpoint in `run_dir` was made with another value, or is beyond `steps`.
     """
     workers = workers or Workers()
-    make_run_dir(run_dir)
-    first = _restore(run_dir / "checkpoint.pt", state, made_with or {})
-    workers.wait()  # no worker writes while another still reads
-    log = _Log(run_dir, first) if workers.is_first else None
-    saved_at = time.monotonic()
-    bar = tqdm(range(first, steps), initial=first, total=steps, desc=run_dir.name, mininterval=2, disable=log is None)
-    for n in bar:
-        measured = step(n)
-        _check_finite(measured, n)  # in every worker, and before anything is saved
-        if log is None:
-            continue
-        log.add(measured)
-        last = n + 1 == steps
-        if (n + 1) % log_every == 0 or last:
-            bar.set_postfix(log.write(n, on_log))
-        if time.monotonic() - saved_at > save_every_s or last:
-            _save(run_dir / "checkpoint.pt", n + 1, state, made_with or {})
-            saved_at = time.monotonic()
-    if log is not None:
-        log.close()
+    with held(run_dir, unless=not workers.is_first):
+        first = _restore(run_dir / CHECKPOINT, steps, state, made_with or {})
+        workers.wait()  # no worker writes while another still reads
+        log = _Log(run_dir, first) if workers.is_first else None
+        saved_at = time.monotonic()
+        shown = {"initial": first, "total": steps, "desc": run_dir.name, "mininterval": 2}
+        bar = tqdm(range(first, steps), **shown, disable=log is None)
+        for n in bar:
+            measured = step(n)
+            _check_finite(measured, n)  # in every worker, and before anything is saved
+            if log is None:
+                continue
+            log.add(measured)
+            last = n + 1 == steps
+            if (n + 1) % log_every == 0 or last:
+                bar.set_postfix(log.write(n, on_log))
+            if time.monotonic() - saved_at > save_every_s or last:
+                _save(run_dir / CHECKPOINT, n + 1, state, made_with or {})
+                saved_at = time.monotonic()
+        if log is not None:
+            log.close()
 
 
-def make_run_dir(path: Path) -> None:
-    """Makes the folder of a run before any long work.
+def check_resumable(run_dir: Path, steps: int, recipe: Recipe) -> None:
+    """Refuses a folder whose run was made with another recipe, before any data are read.
 
     Raises:
-        ModelError: it cannot be made or written to.
+        ResumeError: names the fields and the reason.
     """
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ModelError(f"{path} cannot be made: {error.strerror}") from error
-    if not os.access(path, os.W_OK | os.X_OK):
-        raise ModelError(f"{path} cannot be written to")
+    if (run_dir / CHECKPOINT).exists():
+        _check_same(run_dir / CHECKPOINT, _read(run_dir / CHECKPOINT), steps, recipe.made_with())
 
 
 class _Log:
@@ -161,20 +160,36 @@ class _Log:
             plot_log(self.path, self.path.with_name("log.png"))
 
 
-def _restore(path: Path, state: Mapping[str, Stateful], made_with: Mapping[str, Any]) -> int:
+def _restore(path: Path, steps: int, state: Mapping[str, Stateful], made_with: Mapping[str, Any]) -> int:
     if not path.exists():
         return 0
-    with reading(path, ResumeError):
-        saved = torch.load(path, map_location="cpu", weights_only=False)
-    was = saved.get("made_with", {})
-    odd = sorted(name for name in {*was, *made_with} if was.get(name) != made_with.get(name))
-    if odd:
-        diff = ", ".join(f"{name} was {was.get(name)!r} and is {made_with.get(name)!r}" for name in odd)
-        raise ResumeError(f"{path} is of another run: {diff}; choose another folder or remove this one")
+    saved = _read(path)
+    _check_same(path, saved, steps, made_with)
     with reading(path, ResumeError):
         for name, part in state.items():
             part.load_state_dict(saved["state"][name])
     return int(saved["step"])
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """A checkpoint; its tensors stay on disk until they are used."""
+    with reading(path, ResumeError):
+        saved: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=False, mmap=True)
+    return saved
+
+
+def _check_same(path: Path, saved: Mapping[str, Any], steps: int, made_with: Mapping[str, Any]) -> None:
+    """Compares the fields that decide this run; a field that may change is not among `made_with`."""
+    was = saved.get("made_with", {})
+    odd = [name for name in sorted(made_with) if was.get(name) != made_with[name]]
+    if odd:
+        told = (f"{name} was {was.get(name)!r} and is {made_with[name]!r}" for name in odd)
+        because = "".join(f" ({name}: {WHY[name]})" for name in odd if name in WHY)
+        raise ResumeError(
+            f"{path} is of another run: {', '.join(told)}{because}; choose another folder or remove this one"
+        )
+    if saved["step"] > steps:
+        raise ResumeError(f"{path} has {saved['step']} steps already, {steps} are asked for: choose another folder")
 
 
 def _save(path: Path, step: int, state: Mapping[str, Stateful], made_with: Mapping[str, Any]) -> None:
@@ -191,7 +206,7 @@ def _check_finite(row: Mapping[str, float], n: int) -> None:
 
 def _append(path: Path, row: Mapping[str, float]) -> None:
     with path.open("a") as log:
-        log.write(json.dumps(row) + "\n")
+        log.write(as_json(row, indent=None) + "\n")
 
 
 def _drop_log_after(path: Path, step: int) -> None:

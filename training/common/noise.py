@@ -3,13 +3,12 @@
 Every training of a U-Net or an adaptive network uses it. Knows nothing of models or objectives.
 """
 
-from typing import Literal
-
 import torch
 from diffusers import DDIMScheduler
 from torch import Tensor
 
-Levels = Literal["uniform", "logit_normal"]
+from training.common.recipes import Levels
+
 NUM_TRAIN_TIMESTEPS = 1000
 LEVEL_MEAN, LEVEL_STD = 0.25, 1.1  # of the logit-normal law
 

@@ -10,13 +10,13 @@ so κ = β/2 of the public Diffusion-DPO code; preference rewards are r = −κ�
 """
 
 import math
-from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-Reduction = Literal["sum", "mean"]
+from training.common.recipes import Reduction
+
 MASKED = -1e30  # stands for −∞ in a logsumexp; finite, so that empty sets give no NaN gradient
 QUADRATURE_STEP = 0.125  # trapezoidal rule in x; its error is of the order exp(−π²/step)
 

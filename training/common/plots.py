@@ -17,7 +17,7 @@ def plot_log(log: Path, picture: Path) -> None:
     names = [name for name in rows[-1] if name not in ("step", "s")]
     figure, panels = plt.subplots(1, len(names), figsize=(4 * len(names), 3), squeeze=False, layout="constrained")
     for panel, name in zip(panels[0], names, strict=True):
-        points = [(row["step"], row[name]) for row in rows if name in row]
+        points = [(row["step"], row[name]) for row in rows if row.get(name) is not None]
         panel.plot(*zip(*points, strict=True), linewidth=1)
         panel.set(title=name, xlabel="step")
         panel.grid(alpha=0.3)

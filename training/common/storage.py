@@ -1,4 +1,5 @@
-"""Saving a module's own weights beside its configuration: config.json + one fp16 safetensors file.
+"""Saving a module's own weights beside its configuration: config.json + one fp16 safetensors file, and origin.json,
+which says on which backbone they were trained.
 
 The caller decides which tensors belong to the module. Loading is strict, for our own files and for diffusers' and
 transformers' directories: a missing tensor, one of another shape, or one that is not finite is an error that names it,
@@ -16,8 +17,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from training.common.errors import WeightsError, reading
+from training.common.reports import write_report
 
-CONFIG_FILE = "config.json"
+CONFIG_FILE, ORIGIN_FILE = "config.json", "origin.json"
 M = TypeVar("M", bound=nn.Module)
 
 
@@ -38,6 +40,35 @@ def fingerprint(module: nn.Module) -> str:
     for name, value in module.state_dict().items():
         digest.update(name.encode() + value.detach().cpu().half().numpy().tobytes())
     return digest.hexdigest()[:16]
+
+
+def origin_of(backbone: nn.Module) -> dict[str, str]:
+    """Which backbone this is: the fingerprint of its weights, and the directory that they are from."""
+    config = getattr(backbone, "config", None)
+    told = config.get("_name_or_path") if isinstance(config, Mapping) else getattr(config, "_name_or_path", "")
+    return {"backbone": fingerprint(backbone), "path": str(told or "")}
+
+
+def write_origin(directory: Path, origin: Mapping[str, str]) -> None:
+    """Says beside saved weights on which backbone they were trained."""
+    write_report(directory / ORIGIN_FILE, dict(origin))
+
+
+def check_origin(directory: Path, given: Mapping[str, str]) -> None:
+    """Refuses weights that were trained on another backbone; those that do not say on which are accepted.
+
+    Raises:
+        WeightsError: names both backbones.
+    """
+    path = directory / ORIGIN_FILE
+    if not path.is_file():
+        return
+    with reading(path):
+        trained = json.loads(path.read_text(encoding="utf-8"))
+        if trained["backbone"] == given["backbone"]:
+            return
+    was, now = (f"{origin['backbone']} ({origin['path'] or 'of no directory'})" for origin in (trained, given))
+    raise WeightsError(f"{directory} was trained on the backbone {was}, and {now} is given")
 
 
 def read_config(directory: Path) -> dict[str, Any]:

@@ -7,32 +7,50 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
 from diffusers import AutoencoderKL
 from tqdm import tqdm
 
+from training.common.places import CACHE as CACHE
+from training.common.runs import held
+from training.common.workers import Workers
 from training.data.groups import GroupError, GroupTensors, update_with
 from training.data.prepare import prepare
+from training.data.table import check_data
 from training.models.family import FamilyPaths
 
-CACHE = Path("build/prepared")  # arrays, prepared once from tables
+
+class Load(Protocol):
+    """Loads groups; `quiet` prints no report of a table's preparation."""
+
+    def __call__(self, *, quiet: bool = False) -> GroupTensors: ...
 
 
-def reward_groups(data: Path, family: FamilyPaths, cache: Path = CACHE) -> GroupTensors:
+def by_all(workers: Workers, load: Load) -> GroupTensors:
+    """The groups in every worker: the first one prepares them and prints the report, the others find them."""
+    first = load() if workers.is_first else None
+    workers.wait()
+    return first or load(quiet=True)
+
+
+def reward_groups(data: Path, family: FamilyPaths, cache: Path = CACHE, *, quiet: bool = False) -> GroupTensors:
     """Groups with pictures of the reward model's size, prompts in its tokens."""
+    check_data(data)
     if not is_table(data):
         return GroupTensors.load(data)
     size_px = family.clip().config.vision_config.image_size
-    return prepare(data, cache, family.reward_tokenizer(), size_px)
+    return prepare(data, cache, family.reward_tokenizer(), size_px, quiet=quiet)
 
 
-def generator_groups(data: Path, family: FamilyPaths, cache: Path = CACHE) -> GroupTensors:
+def generator_groups(data: Path, family: FamilyPaths, cache: Path = CACHE, *, quiet: bool = False) -> GroupTensors:
     """Groups with latents of the family's VAE, prompts in its text encoder's tokens."""
+    check_data(data)
     if not is_table(data):
         return GroupTensors.load(data)
-    groups = prepare(data, cache, family.tokenizer(), family.vae().config.sample_size)
+    groups = prepare(data, cache, family.tokenizer(), family.vae().config.sample_size, quiet=quiet)
     return with_latents(groups, family.vae(), cache)
 
 
@@ -51,10 +69,11 @@ def with_latents(groups: GroupTensors, vae: AutoencoderKL, cache: Path) -> Group
 def kept(path: Path, make: Callable[[], np.ndarray]) -> np.ndarray:
     """The array in this file, memory-mapped; computed if the file is absent, and never written in part."""
     if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = path.with_suffix(".new.npy")
-        np.save(unfinished, make())
-        unfinished.replace(path)
+        with held(path.parent, f"{path.name}.lock", wait=True):
+            if not path.exists():  # another process may have made it meanwhile
+                unfinished = path.with_suffix(".new.npy")
+                np.save(unfinished, make())
+                unfinished.replace(path)
     array: np.ndarray = np.load(path, mmap_mode="r")
     return array
 

@@ -16,6 +16,8 @@ one group: the candidates that a merchant was shown for a prompt, and the picks.
     create_time  timestamp (UTC, milliseconds); null if unknown
     release      int64    the release that generated the candidates; null if none did
 
+A file may lack the last three columns, and `image` or `uri`; it may have others, which nothing reads.
+`python -m training.data.check_table` lists everything that is wrong with a table.
 Knows the format; nothing about pixels, tokens or models.
 """
 
@@ -24,33 +26,23 @@ import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from contract.errors import FeatureError
 from contract.feature_schema import FeatureSchema
 from training.common.errors import ModelError, reading
+from training.data.columns import OPTIONAL, SCHEMA, column_problems
 
 ROWS_PER_FILE = 10_000
+FORM = "a table is a folder of groups-*.parquet with feature_schema.json beside them"
+CHECK = "python -m training.data.check_table"
 _BATCH = 64  # rows held at once while reading or writing
-_CANDIDATE = pa.struct([
-    pa.field("image_id", pa.string(), nullable=False),
-    pa.field("image", pa.binary()),
-    pa.field("uri", pa.string()),
-    pa.field("selected", pa.bool_(), nullable=False),
-])  # fmt: skip
-SCHEMA = pa.schema([
-    pa.field("group_id", pa.string(), nullable=False),
-    pa.field("user_id", pa.string(), nullable=False),
-    pa.field("prompt", pa.string(), nullable=False),
-    pa.field("features", pa.string(), nullable=False),
-    pa.field("candidates", pa.list_(_CANDIDATE), nullable=False),
-    pa.field("origin", pa.string(), nullable=False),
-    pa.field("create_time", pa.timestamp("ms", tz="UTC")),
-    pa.field("release", pa.int64()),
-])  # fmt: skip
 
 
 class TableError(ModelError):
@@ -111,20 +103,89 @@ def read_table(directory: Path, *, images: bool = True) -> Iterator[Group]:
     Raises:
         TableError: a file is missing, unreadable or of another schema, or a value is out of form.
     """
+    for where, row in read_rows(directory, images=images):
+        if problems := row_problems(row):
+            column, what = problems[0]
+            raise TableError(f"{where}: {column} {what}; {CHECK} {directory} lists every row")
+        yield _from_row(row)
+
+
+def read_rows(directory: Path, *, images: bool = True) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The rows as they are, with where each stands."""
     for path in files(directory):
-        for number, row in enumerate(_rows(path, images)):
-            yield _from_row(row, f"{path.name}, row {number}")
+        for number, row in enumerate(rows_of(path, images)):
+            yield f"{path.name}, row {number}", row
 
 
 def files(directory: Path) -> list[Path]:
-    """The table's files in order, each checked against the format."""
+    """The table's files in order, each checked against the format.
+
+    Raises:
+        TableError: not a table, or a file has other columns.
+    """
+    if why := why_no_table(directory):
+        raise TableError(why)
     paths = sorted(directory.glob("groups-*.parquet"))
-    if not paths or not (directory / "feature_schema.json").is_file():
-        missing = "feature_schema.json" if paths else "groups-*.parquet"
-        raise TableError(f"{directory} is not a table of groups: no {missing}")
     for path in paths:
-        _check(path)
+        wrong = [problem for problem in column_problems(columns_of(path), path.name) if problem.weight == "error"]
+        if wrong:
+            more = f"; {len(wrong) - 1} more: {CHECK} {directory}" if wrong[1:] else ""
+            raise TableError(f"{wrong[0].where}: {wrong[0].kind} ({wrong[0].remedy}){more}")
     return paths
+
+
+def columns_of(path: Path) -> pa.Schema:
+    """A file's columns.
+
+    Raises:
+        TableError: it is not Parquet.
+    """
+    try:
+        return pq.read_schema(path)
+    except (pa.ArrowException, OSError) as error:
+        raise TableError(f"{path.name} is not Parquet: {error}") from error
+
+
+def check_data(path: Path) -> None:
+    """Refuses what is neither a table nor a directory of arrays (training.data.groups), before any work.
+
+    Raises:
+        TableError: says what a table is, and what was found in its place.
+    """
+    if not (path / "features.npy").is_file():
+        files(path)
+
+
+def why_no_table(path: Path) -> str | None:
+    """Why this path is not a table, and what may be meant; None: it is one."""
+    parquet, schema = any(path.glob("groups-*.parquet")), (path / "feature_schema.json").is_file()
+    if parquet and schema:
+        return None
+    if str(path).startswith(("s3:/", "gs:/", "http:/", "https:/")):
+        found = "is not a local folder; copy the table first, its pictures may stay where their uri says"
+    elif not path.exists():
+        found = f"does not exist{_meant(path)}"
+    elif path.is_file():
+        found = "is a file, not a folder"
+        if path.suffix == ".parquet":
+            found += "; put it as groups-00000.parquet into one of its own"
+    elif parquet:
+        found = "has no feature_schema.json, which names the profile's features, their kinds and vocabularies"
+    elif named := sorted(entry.name for entry in path.glob("*.parquet")):
+        found = f"has no groups-*.parquet; rename {named[0]} to groups-00000.parquet"
+    elif inside := sorted(entry.parent for entry in path.glob("*/groups-*.parquet")):
+        found = f"has no groups-*.parquet; did you mean {inside[0]}?"
+    else:
+        found = "has no groups-*.parquet"
+    return f"{path} {found} ({FORM}; docs/training.md, Your own data)"
+
+
+def _meant(path: Path) -> str:
+    """The folder beside the missing one with the most similar name."""
+    missing = next((part for part in (path, *path.parents) if part.parent.exists()), path)
+    beside = [entry.name for entry in missing.parent.iterdir()] if missing.parent.is_dir() else []
+    near = get_close_matches(missing.name, beside, 1, 0.7)
+    return f"; did you mean {missing.with_name(near[0])}?" if near else ""
 
 
 def count_rows(directory: Path) -> int:
@@ -132,7 +193,18 @@ def count_rows(directory: Path) -> int:
 
 
 def read_schema(directory: Path) -> FeatureSchema:
+    """The feature schema of a table's profiles, or of a directory of arrays."""
     return FeatureSchema.read(directory / "feature_schema.json")
+
+
+def check_schema(data: Path, wanted: FeatureSchema, whose: str) -> None:
+    """Refuses data of another feature schema than this, which is `whose`, before they are prepared.
+
+    Raises:
+        FeatureError: names the first feature that differs.
+    """
+    if differs := wanted.difference(read_schema(data)):
+        raise FeatureError(f"{data / 'feature_schema.json'} differs from {whose}: {differs}")
 
 
 # ---- rows ------------------------------------------------------------------------------------
@@ -149,33 +221,47 @@ def _to_row(group: Group) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _from_row(row: Mapping[str, Any], where: str) -> Group:
-    for name in ("group_id", "user_id", "prompt", "features", "candidates"):
-        if row[name] is None:
-            raise TableError(f"{where}: {name} is null")
+def row_problems(row: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Everything in a row that is out of form, as (column, what)."""
+    found = [(name, "is null") for name in SCHEMA.names if name not in OPTIONAL and row[name] is None]
+    if row["features"] is not None and (what := _features_problem(row["features"])):
+        found.append(("features", what))
+    for place, entry in enumerate(row["candidates"] or ()):
+        if entry is None:
+            found.append((f"candidates[{place}]", "is null"))
+        else:
+            found += [(f"candidates[{place}].{n}", "is null") for n in ("image_id", "selected") if entry[n] is None]
+    return found
+
+
+def _features_problem(text: str) -> str | None:
+    try:
+        features = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        return f"is not JSON: {error}"
+    return None if isinstance(features, dict) else "is not a JSON object"
+
+
+def _from_row(row: Mapping[str, Any]) -> Group:
     return Group(
         group_id=row["group_id"], user_id=row["user_id"], prompt=row["prompt"],
-        candidates=tuple(_candidate(entry, where) for entry in row["candidates"]),
-        features=_features(row["features"], where),
-        origin=row["origin"] or "unknown", create_time=row["create_time"], release=row["release"],
+        candidates=tuple(
+            Candidate(entry["image_id"], bool(entry["selected"]), entry.get("image"), entry.get("uri"))
+            for entry in row["candidates"]
+        ),
+        features=features_of(row["features"]),
+        origin=row.get("origin") or "unknown", create_time=row.get("create_time"), release=_whole(row.get("release")),
     )  # fmt: skip
 
 
-def _candidate(entry: Mapping[str, Any] | None, where: str) -> Candidate:
-    if entry is None or entry["image_id"] is None or entry["selected"] is None:
-        raise TableError(f"{where}: a candidate without image_id or selected")
-    return Candidate(entry["image_id"], bool(entry["selected"]), entry.get("image"), entry["uri"])
+def features_of(text: str) -> dict[str, Any]:
+    """A profile; a number that is not finite (NaN, infinity) becomes the unknown value, as a missing one does."""
+    return {n: None if isinstance(v, float) and not math.isfinite(v) else v for n, v in json.loads(text).items()}
 
 
-def _features(text: str, where: str) -> dict[str, Any]:
-    """A number that is not finite (NaN, infinity) becomes the unknown value, as a missing one does."""
-    try:
-        features = json.loads(text)
-    except ValueError as error:
-        raise TableError(f"{where}: features is not JSON: {error}") from error
-    if not isinstance(features, dict):
-        raise TableError(f"{where}: features is not a JSON object")
-    return {n: None if isinstance(v, float) and not math.isfinite(v) else v for n, v in features.items()}
+def _whole(value: float | None) -> int | None:
+    """A whole number, which some writers keep as a float beside nulls."""
+    return None if value is None or not math.isfinite(value) else int(value)
 
 
 # ---- files -----------------------------------------------------------------------------------
@@ -199,50 +285,27 @@ def _flush(writer: pq.ParquetWriter | None, rows: list[dict[str, Any]]) -> None:
         rows.clear()
 
 
-def _check(path: Path) -> None:
-    try:
-        found = pq.read_schema(path)
-    except (pa.ArrowException, OSError) as error:
-        raise TableError(f"{path.name} is not Parquet: {error}") from error
-    for wanted in SCHEMA:
-        if wanted.name not in found.names:
-            raise TableError(f"{path.name}: no column {wanted.name!r}")
-        if not _fits(found.field(wanted.name).type, wanted.type):
-            raise TableError(f"{path.name}: {wanted.name} is {found.field(wanted.name).type}, expected {wanted.type}")
+def rows_of(path: Path, images: bool) -> Iterator[dict[str, Any]]:
+    """A file's rows; a column that it lacks is not among their keys.
 
-
-def _fits(found: pa.DataType, wanted: pa.DataType) -> bool:
-    """Equal up to the widths that writers choose (large_string for string) and times' units."""
-    if pa.types.is_list(wanted):
-        is_list = pa.types.is_list(found) or pa.types.is_large_list(found)
-        return is_list and _fits(found.value_type, wanted.value_type)
-    if pa.types.is_struct(wanted):
-        names = {f.name: f.type for f in found} if pa.types.is_struct(found) else {}
-        return all(f.name in names and _fits(names[f.name], f.type) for f in wanted)
-    if pa.types.is_timestamp(wanted):
-        return any(kind(found) for kind in (pa.types.is_timestamp, pa.types.is_null))
-    if pa.types.is_string(wanted):
-        return any(kind(found) for kind in (pa.types.is_string, pa.types.is_large_string, pa.types.is_null))
-    if pa.types.is_binary(wanted):
-        return any(kind(found) for kind in (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_null))
-    if pa.types.is_integer(wanted):
-        return any(kind(found) for kind in (pa.types.is_integer, pa.types.is_null))
-    return bool(found == wanted)
-
-
-def _rows(path: Path, images: bool) -> Iterator[dict[str, Any]]:
-    columns = [name for name in SCHEMA.names if name != "candidates"]
-    parts = ["image_id", "uri", "selected", *(["image"] if images else [])]
+    Raises:
+        TableError: the file is damaged.
+    """
     with reading(path, TableError), pq.ParquetFile(path) as file:
-        element = _element_name(path)
-        wanted = [*columns, *(f"candidates.{element}.{part}" for part in parts)]
+        leaves = [str(file.schema.column(i).path).split(".") for i in range(len(file.schema))]
+        parts = ("image_id", "uri", "selected", *(["image"] if images else []))
+        wanted = [
+            ".".join(leaf) for leaf in leaves
+            if (len(leaf) == 1 and leaf[0] in SCHEMA.names)
+            or (leaf[0] == "candidates" and len(leaf) == 4 and leaf[3] in parts)
+        ]  # fmt: skip
         for batch in file.iter_batches(batch_size=_BATCH, columns=wanted):
-            yield from batch.to_pylist()
+            yield from _in_utc(batch).to_pylist()
 
 
-def _element_name(path: Path) -> str:
-    """Parquet writers call a list's elements `list.element` or, older ones, `list.item`."""
-    with pq.ParquetFile(path) as file:
-        names = [str(file.schema.column(i).path) for i in range(len(file.schema))]
-    inside = [name.removeprefix("candidates.") for name in names if name.startswith("candidates.")]
-    return next(name.removesuffix(".image_id") for name in inside if name.endswith(".image_id"))
+def _in_utc(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """With times in UTC and milliseconds, whatever the writer chose."""
+    place, wanted = batch.schema.get_field_index("create_time"), SCHEMA.field("create_time").type
+    if place < 0 or batch.schema.field(place).type == wanted:
+        return batch
+    return batch.set_column(place, "create_time", pc.cast(batch.column(place), wanted, safe=False))

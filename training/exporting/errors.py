@@ -5,6 +5,10 @@ ExportError
 └── NumericalError    ONNX Runtime's numbers are not torch's
 """
 
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
 from contract.errors import InputError
 
 
@@ -18,3 +22,12 @@ class ContractError(ExportError):
 
 class NumericalError(ExportError):
     """The graph's results differ from the torch module's."""
+
+
+@contextmanager
+def made_of(files: Iterable[Path]) -> Iterator[None]:
+    """Adds to a refusal the files that the model was made of."""
+    try:
+        yield
+    except ExportError as error:
+        raise type(error)(f"{error} (made of {', '.join(map(str, files))})") from error

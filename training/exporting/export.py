@@ -1,16 +1,14 @@
-"""Exports a family of models to Triton's model repository as one release.
+"""Exports a family of models to Triton's model repository as one release, and stages it: nothing that serves changes.
 
-`python -m training.exporting.export` exports the tiny family. Every ONNX graph is checked against its
-config.pbtxt and against torch; on a mismatch the release in service stays. Models whose sources
-did not change since the release in service are linked, not exported again.
+`python -m training.exporting.export` exports the tiny family. Every ONNX graph is checked against its config.pbtxt and
+against torch; on a mismatch there is no release. Models that an older release holds, of the same sources, are linked.
+`python -m deploy.releases` brings a staged release into service.
 """
 
 import argparse
-import multiprocessing
-import shutil
+import shlex
 import sys
 import time
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, fields, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -18,15 +16,30 @@ from pathlib import Path
 from tqdm import tqdm
 
 from contract.errors import InputError
-from contract.release import Manifest, ModelFiles, Sizes
+from contract.release import Manifest, ModelFiles
+from contract.repository import EXPORT, Repository, sha256
+from training.exporting.errors import made_of
 from training.exporting.graphs import BUILDERS, SOURCES
 from training.exporting.manifest import build_manifest, release_texts
 from training.exporting.onnx_file import export_onnx
-from training.exporting.release import Repository, fingerprint, sha256
+from training.exporting.pool import each, stop_on_sigterm, workers
+from training.exporting.preflight import check_family, check_model
+from training.exporting.release import (
+    check_beside,
+    clear,
+    exported_before,
+    fingerprint,
+    link,
+    newest,
+    next_number,
+    stage,
+    staging_dir,
+)
 from training.exporting.samples import Samples
 from training.exporting.tensor_contract import read_contract
 from training.models.family import COMPONENTS, TINY, FamilyPaths, hush_libraries
 
+DEFAULT_REPOSITORY = Path("model_repository")
 CODE = [Path(__file__).parents[1] / name for name in ("exporting", "models", "wishes/preferences.py")]
 
 
@@ -42,37 +55,40 @@ class ModelJob:
 
 
 def export_family(paths: FamilyPaths, repository: Repository, processes: int) -> int:
-    """Put this family in service; returns the release's number, the present one if nothing changed."""
+    """Stages this family as a release; returns its number, the newest one's if that is the same."""
+    with repository.lock(EXPORT, "an export"):
+        return _export(paths, repository, processes)
+
+
+def _export(paths: FamilyPaths, repository: Repository, processes: int) -> int:
+    clear(repository)
     contracts = {model: read_contract(repository.root, model) for model in BUILDERS}
     paths.check_pipeline(COMPONENTS[1:] if paths.backbone.exists() else COMPONENTS)
     prints = {model: _fingerprint(model, paths, repository) for model in BUILDERS}
-    current = repository.current()
-    done = {} if current is None else _unchanged(current, prints)
+    before = exported_before(repository, prints)
+    done = {model: entry for model, (_, entry) in before.items()}
+    check_family(paths, repository.root, contracts)
     texts = release_texts(paths, contracts)
-    number = repository.next_number()
+    number = next_number(repository)
     manifest = build_manifest(number, paths, contracts, done)  # first, since it may refuse, and exporting takes long
-    if current is not None and _same(repository, current, manifest, texts):
-        _retire(repository, manifest.sizes)
-        return current.release
-    staging = repository.staging_dir(number)
-    shutil.rmtree(staging, ignore_errors=True)
-    for model in done:
-        assert current is not None
-        repository.link(model, current.release, staging / model)
-    jobs = [
-        ModelJob(model, paths, repository.root, staging / model, prints[model])
-        for model in BUILDERS
-        if model not in done
-    ]
-    models = done | _export_all(jobs, processes)
-    repository.publish(replace(manifest, models={model: models[model] for model in BUILDERS}), texts)
-    _retire(repository, manifest.sizes)
+    check_beside(repository, manifest.sizes)
+    last = newest(repository)
+    if last is not None and _same(repository, last, manifest, texts):
+        return last.release
+    staging = staging_dir(repository, number)
+    try:
+        for model, (old, _) in before.items():
+            link(repository, model, old, staging / model)
+        jobs = [
+            ModelJob(model, paths, repository.root, staging / model, prints[model])
+            for model in BUILDERS
+            if model not in done
+        ]
+        models = done | _export_all(jobs, processes)
+        stage(repository, replace(manifest, models={model: models[model] for model in BUILDERS}), texts)
+    finally:
+        clear(repository)
     return number
-
-
-def _retire(repository: Repository, sizes: Sizes) -> None:
-    for old in repository.retire_all_but(sizes):
-        print(f"release {old} removed: its tensors have other sizes than config.pbtxt now says, or it cannot be read")
 
 
 def _fingerprint(model: str, paths: FamilyPaths, repository: Repository) -> str:
@@ -82,45 +98,40 @@ def _fingerprint(model: str, paths: FamilyPaths, repository: Repository) -> str:
     return fingerprint([*SOURCES[model](paths), config, *CODE], versions)
 
 
-def _unchanged(current: Manifest, prints: dict[str, str]) -> dict[str, ModelFiles]:
-    """The entries of models that the release in service already has."""
-    return {
-        model: current.models[model]
-        for model, value in prints.items()
-        if model in current.models and current.models[model].fingerprint == value
-    }
-
-
-def _same(repository: Repository, current: Manifest, manifest: Manifest, texts: dict[str, str]) -> bool:
-    """Whether exporting would only repeat the release in service."""
+def _same(repository: Repository, last: Manifest, manifest: Manifest, texts: dict[str, str]) -> bool:
+    """Whether exporting would only repeat the newest release."""
     again = replace(
-        manifest, release=current.release, source_commit=current.source_commit, create_time=current.create_time
+        manifest,
+        release=last.release,
+        source_commit=last.source_commit,
+        create_time=last.create_time,
+        texts=last.texts,
     )
-    directory = repository.release_dir(current.release)
+    directory = repository.release_dir(last.release)
     kept = all((directory / name).is_file() and (directory / name).read_text() == text for name, text in texts.items())
-    return kept and len(manifest.models) == len(BUILDERS) and again == current
+    return kept and len(manifest.models) == len(BUILDERS) and again == last
 
 
 def _export_all(jobs: list[ModelJob], processes: int) -> dict[str, ModelFiles]:
-    """Export in worker processes; the first refusal stops everything."""
+    """Checks all models, then exports them, in worker processes; the first refusal stops everything."""
     if not jobs:  # only texts are new
         return {}
-    context = multiprocessing.get_context("spawn")  # torch does not survive a fork
-    with (
-        tqdm(total=len(jobs), desc="exporting models", unit="model") as bar,
-        ProcessPoolExecutor(min(processes, len(jobs)), context) as pool,
-    ):
-        futures: dict[Future[tuple[ModelFiles, float]], str] = {pool.submit(export_one, job): job.model for job in jobs}
-        results = {}
-        for future in as_completed(futures):
-            try:
-                results[futures[future]], took_s = future.result()
-            except Exception:
-                pool.shutdown(cancel_futures=True)
-                raise
-            bar.update()
-            bar.set_postfix_str(f"{futures[future]} in {took_s:.0f} s")
+    results = {}
+    with workers(min(processes, len(jobs))) as pool:
+        for _ in each(pool, check_one, jobs):
+            pass
+        with tqdm(total=len(jobs), desc="exporting models", unit="model") as bar:
+            for job, (entry, took_s) in each(pool, export_one, jobs):
+                results[job.model] = entry
+                bar.update()
+                bar.set_postfix_str(f"{job.model} in {took_s:.0f} s")
     return results
+
+
+def check_one(job: ModelJob) -> None:
+    """What export_one would refuse after minutes, in seconds."""
+    hush_libraries()
+    check_model(job.model, job.paths, read_contract(job.repository, job.model))
 
 
 def export_one(job: ModelJob) -> tuple[ModelFiles, float]:
@@ -129,7 +140,8 @@ def export_one(job: ModelJob) -> tuple[ModelFiles, float]:
     hush_libraries()
     contract = read_contract(job.repository, job.model)
     draw = Samples(job.paths, job.model).draw
-    verified = export_onnx(BUILDERS[job.model](job.paths, contract), contract, draw, job.into / "model.onnx")
+    with made_of(SOURCES[job.model](job.paths)):
+        verified = export_onnx(BUILDERS[job.model](job.paths, contract), contract, draw, job.into / "model.onnx")
     files = {path.name: sha256(path) for path in sorted(job.into.iterdir())}
     entry = ModelFiles(files, verified.max_abs_error, verified.tolerance, job.fingerprint)
     return entry, time.monotonic() - began
@@ -141,9 +153,7 @@ def parse_arguments() -> argparse.Namespace:
     for field in fields(FamilyPaths):
         flag = "--" + field.name.replace("_", "-")
         parser.add_argument(flag, type=Path, help=f"{field.name} from elsewhere than in --weights")
-    parser.add_argument(
-        "--repository", type=Path, default=Path("model_repository"), help="where config.pbtxt files are"
-    )
+    parser.add_argument("--repository", type=Path, default=DEFAULT_REPOSITORY, help="where config.pbtxt files are")
     parser.add_argument("--processes", type=int, default=2, help="models exported at a time (default: %(default)s)")
     arguments = parser.parse_args()
     if arguments.processes < 1:
@@ -153,19 +163,37 @@ def parse_arguments() -> argparse.Namespace:
 
 def main() -> int:
     arguments = parse_arguments()
+    stop_on_sigterm()
     hush_libraries()
     elsewhere = {f.name: getattr(arguments, f.name) for f in fields(FamilyPaths)}
     if arguments.pipeline and not arguments.backbone:
         elsewhere["backbone"] = arguments.pipeline / "unet"  # not another pipeline's
     paths = replace(FamilyPaths.under(arguments.weights), **{name: path for name, path in elsewhere.items() if path})
-    began = time.monotonic()
+    began, repository = time.monotonic(), Repository(arguments.repository)
     try:
-        number = export_family(paths, Repository(arguments.repository), arguments.processes)
+        before = repository.numbers()
+        number = export_family(paths, repository, arguments.processes)
+        live = repository.live()
     except InputError as error:
         print(f"export refused: {error}", file=sys.stderr)
         return 1
-    print(f"release {number} is in service, after {time.monotonic() - began:.0f} s")
+    except KeyboardInterrupt:
+        print("export interrupted: no release is written", file=sys.stderr)
+        return 130
+    took = f"staged in {arguments.repository} after {time.monotonic() - began:.0f} s"
+    print(f"release {number} " + ("holds this family already, nothing is written" if number in before else took))
+    print(_next(number, live, arguments.repository))
     return 0
+
+
+def _next(number: int, live: int | None, repository: Path) -> str:
+    """What to do with a staged release."""
+    if number == live:
+        return "it is live"
+    if live is None:
+        return "no release is live yet: the first start of the platform on this repository (make up) promotes it"
+    where = "" if repository == DEFAULT_REPOSITORY else f" --repository {shlex.quote(str(repository))}"
+    return f"release {live} serves on; next: python -m deploy.releases load {number}{where}"
 
 
 if __name__ == "__main__":

@@ -16,10 +16,11 @@ from contract import release
 from contract.errors import ManifestError
 from contract.feature_schema import FeatureSchema
 from contract.release import Defaults, Manifest, ModelFiles, NoiseSchedule, Sizes, SizesInUse
+from contract.repository import sha256
 from contract.vocabulary import Vocabulary
 from training.common.storage import read_config
 from training.exporting.errors import ContractError, ExportError
-from training.exporting.release import files_under, sha256, source_commit
+from training.exporting.release import files_under, source_commit
 from training.exporting.tensor_contract import Contract
 from training.models.family import FamilyPaths
 

@@ -1,8 +1,7 @@
-"""Releases on disk: their files, the next number, and which is in service.
+"""Staging a release: its number, files shared with older releases, files written so that the manifest comes last.
 
-A release never changes once it is in service: a model whose sources did not change is
-hard-linked into the next. `releases/current` is written last, so an interrupted export leaves
-the old release in service. Knows files and hashes, nothing of models.
+A release exists once its manifest does, so an interrupted export leaves none. A model whose sources did not change is
+hard-linked. Nothing here moves a pointer or deletes a release; deploy.releases does. Knows files, no models.
 """
 
 import hashlib
@@ -10,113 +9,119 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
-from contract.errors import ManifestError
-from contract.release import (
-    MANIFEST,
-    Manifest,
-    Sizes,
-    current_file,
-    current_number,
-    model_dir,
-    read_manifest,
-    release_dir,
-)
+from contract.errors import InputError, ManifestError
+from contract.release import MANIFEST, Manifest, ModelFiles, Sizes, read_manifest
+from contract.repository import Repository, sha256, sync, write_durably
+from training.exporting.errors import ContractError
 
 
-@dataclass(frozen=True)
-class Repository:
-    """Triton's model repository with its releases/ folder."""
+def staging_dir(repository: Repository, number: int) -> Path:
+    """Where an export writes before its release exists."""
+    return repository.root / "releases" / f".staging-{number}"
 
-    root: Path
 
-    @property
-    def current_file(self) -> Path:
-        return current_file(self.root)
+def next_number(repository: Repository) -> int:
+    """Never one that was used: services remember releases by number."""
+    return 1 + max([*repository.numbers(), repository.live() or 0, repository.fallback() or 0])
 
-    def release_dir(self, number: int) -> Path:
-        return release_dir(self.root, number)
 
-    def model_dir(self, model: str, number: int) -> Path:
-        return model_dir(self.root, model, number)
+def newest(repository: Repository) -> Manifest | None:
+    """The manifest of the newest release; None if there is none or its files are not as they were exported."""
+    try:
+        return repository.check(max(repository.numbers(), default=0))
+    except InputError:
+        return None
 
-    def staging_dir(self, number: int) -> Path:
-        return self.root / "releases" / f".staging-{number}"
 
-    def current(self) -> Manifest | None:
-        """The manifest of the release in service; None if there is none or it is incomplete."""
-        try:
-            manifest = read_manifest(self.release_dir(current_number(self.root)))
-        except ManifestError:
-            return None
-        return manifest if self._is_whole(manifest) else None
+def exported_before(repository: Repository, prints: Mapping[str, str]) -> dict[str, tuple[int, ModelFiles]]:
+    """Models that a release already holds, by their fingerprints: its number, and its manifest's entry.
 
-    def next_number(self) -> int:
-        known = (self.root / "releases").glob("*/manifest.json")
-        return 1 + max((int(path.parent.name) for path in known), default=0)
+    The newest one that holds them whole.
+    """
+    found: dict[str, tuple[int, ModelFiles]] = {}
+    for manifest in _readable(repository):
+        for model, entry in manifest.models.items():
+            if model not in found and prints.get(model) == entry.fingerprint:
+                files = {name: repository.model_dir(model, manifest.release) / name for name in entry.files}
+                if all(path.is_file() and sha256(path) == entry.files[name] for name, path in files.items()):
+                    found[model] = manifest.release, entry
+    return found
 
-    def _is_whole(self, manifest: Manifest) -> bool:
-        return all(
-            (self.model_dir(model, manifest.release) / name).is_file()
-            for model, entry in manifest.models.items()
-            for name in entry.files
+
+def check_beside(repository: Repository, sizes: Sizes) -> None:
+    """Refuses a release that could not be loaded beside the live one, since they share every config.pbtxt.
+
+    Raises:
+        ContractError: the live release was made for other tensor sizes.
+    """
+    live = repository.live()
+    try:
+        before = None if live is None else read_manifest(repository.release_dir(live)).sizes
+    except ManifestError:
+        return  # nobody can serve it
+    if before is not None and before != sizes:
+        now = vars(sizes)
+        changed = ", ".join(f"{name} {old}, now {now[name]}" for name, old in vars(before).items() if old != now[name])
+        raise ContractError(
+            f"release {live}, which is live in {repository.root}, was made for other tensor sizes ({changed}), and all "
+            "releases of a repository share its config.pbtxt files: restore those and write a repository of its own "
+            "(training.exporting.write_contracts --out DIR, then export with --repository DIR), which another "
+            f"deployment serves; or, if nothing serves from here any more, delete {repository.root}/releases/current"
         )
 
-    def link(self, model: str, old: int, into: Path) -> None:
-        """Links the same files, which takes no more space."""
-        into.mkdir(parents=True, exist_ok=True)
-        for path in self.model_dir(model, old).iterdir():
-            try:
-                os.link(path, into / path.name)
-            except OSError:  # another file system, or one without links
-                shutil.copy2(path, into / path.name)
 
-    def publish(self, manifest: Manifest, texts: Mapping[str, str]) -> None:
-        """Move the staged models into place, write the release's files, and put it in service."""
-        number = manifest.release
-        staging = self.staging_dir(number)
-        for model in manifest.models:
-            target = self.model_dir(model, number)
-            shutil.rmtree(target, ignore_errors=True)  # left by an interrupted export
-            os.replace(staging / model, target)
-        directory = self.release_dir(number)
-        shutil.rmtree(directory, ignore_errors=True)
-        directory.mkdir(parents=True)
-        for name, text in texts.items():
-            (directory / name).write_text(text, encoding="utf-8")
-        _write_atomically(directory / MANIFEST, json.dumps(manifest.to_json(), indent=1) + "\n")
-        _write_atomically(self.current_file, f"{number}\n")
-        shutil.rmtree(staging)
+def clear(repository: Repository) -> None:
+    """Removes what an export that was refused, interrupted or killed left: anything of a number without a manifest."""
+    number = next_number(repository)
+    for folder in [*repository.model_folders(number), repository.release_dir(number)]:
+        shutil.rmtree(folder, ignore_errors=True)
+    for folder in staging_dir(repository, number).parent.glob(".staging-*"):
+        shutil.rmtree(folder, ignore_errors=True)
 
-    def retire_all_but(self, sizes: Sizes) -> list[int]:
-        """Removes releases of other tensor sizes and releases that cannot be read; returns their numbers.
 
-        A model's versions share one config.pbtxt: once that names other sizes, Triton refuses their files and so the
-        whole model. A release of another feature schema or vocabulary has the same sizes.
-        """
-        retired = []
-        for path in (self.root / "releases").glob(f"*/{MANIFEST}"):
-            if not self._has(path.parent, sizes):
-                number = int(path.parent.name)
-                for folder in self.root.glob(f"*/{number}"):
-                    shutil.rmtree(folder)
-                retired.append(number)
-        return sorted(retired)
-
-    @staticmethod
-    def _has(directory: Path, sizes: Sizes) -> bool:
+def link(repository: Repository, model: str, old: int, into: Path) -> None:
+    """Links a release's files of a model, which takes no more space."""
+    into.mkdir(parents=True, exist_ok=True)
+    for path in repository.model_dir(model, old).iterdir():
         try:
-            return read_manifest(directory).sizes == sizes
+            os.link(path, into / path.name)
+        except OSError:  # another file system, or one without links
+            shutil.copy2(path, into / path.name)
+
+
+def stage(repository: Repository, manifest: Manifest, texts: Mapping[str, str]) -> None:
+    """Moves the models from the staging folder into place, writes the texts, and the manifest last."""
+    number = manifest.release
+    staging = staging_dir(repository, number)
+    for model in manifest.models:
+        target = repository.model_dir(model, number)
+        shutil.rmtree(target, ignore_errors=True)  # left by an interrupted export
+        for path in files_under([staging / model]):
+            sync(path)
+        os.replace(staging / model, target)
+        sync(target.parent)
+    directory = repository.release_dir(number)
+    shutil.rmtree(directory, ignore_errors=True)
+    directory.mkdir(parents=True)
+    for name, text in texts.items():
+        write_durably(directory / name, text)
+    whole = replace(manifest, texts={name: sha256(directory / name) for name in texts})
+    write_durably(directory / MANIFEST, json.dumps(whole.to_json(), indent=1) + "\n")
+    sync(directory.parent)
+    shutil.rmtree(staging, ignore_errors=True)
+
+
+def _readable(repository: Repository) -> Iterator[Manifest]:
+    """Manifests that can be read, newest first."""
+    for number in reversed(repository.numbers()):
+        try:
+            yield read_manifest(repository.release_dir(number))
         except ManifestError:
-            return False
-
-
-def sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+            continue
 
 
 def files_under(roots: Iterable[Path]) -> list[Path]:
@@ -145,10 +150,3 @@ def source_commit() -> str:
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
     return found.stdout.strip()
-
-
-def _write_atomically(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.new")
-    partial.write_text(text)
-    os.replace(partial, path)

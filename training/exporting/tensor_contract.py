@@ -17,6 +17,11 @@ ONNX_TYPES = {
     "INT64": onnx.TensorProto.INT64,
     "UINT8": onnx.TensorProto.UINT8,
 }
+NUMPY_TYPES = {"float32": "FP32", "int64": "INT64", "uint8": "UINT8"}
+REMEDY = (  # for a family that does not fit
+    "write the contract of its sizes into a repository of its own: python -m training.exporting.write_contracts "
+    "--weights FAMILY --out REPOSITORY"
+)
 
 
 @dataclass(frozen=True)
@@ -47,7 +52,7 @@ class Contract:
 def read_contract(repository: Path, model: str) -> Contract:
     path = repository / model / "config.pbtxt"
     if not path.is_file():
-        raise ContractError(f"{path} is missing")
+        raise ContractError(f"{path} is missing; {REMEDY}")
     try:
         config = text_format.Parse(path.read_text(), model_config_pb2.ModelConfig())
     except text_format.ParseError as error:
@@ -77,7 +82,7 @@ def check_graph(contract: Contract, graph: onnx.GraphProto) -> None:
         if found != list(wanted):
             raise ContractError(
                 f"{contract.name}: the graph's {side} are {'; '.join(map(str, found))}, "
-                f"config.pbtxt says {'; '.join(map(str, wanted))}"
+                f"config.pbtxt says {'; '.join(map(str, wanted))}; {REMEDY}"
             )
 
 

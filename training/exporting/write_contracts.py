@@ -9,7 +9,6 @@ from the family's own configurations, those of user, features and phrases padded
 
 import argparse
 import sys
-from collections.abc import Mapping
 from itertools import takewhile
 from pathlib import Path
 
@@ -18,6 +17,8 @@ from tritonclient.grpc import model_config_pb2
 
 from contract import tensors
 from contract.errors import InputError
+from contract.release import Sizes
+from contract.tensors import Shapes
 from training.common.errors import ModelError
 from training.common.storage import read_config
 from training.exporting.graphs import BUILDERS
@@ -26,7 +27,6 @@ from training.models.family import FamilyPaths, hush_libraries
 from training.models.tokens import TOKENS
 
 AT_LEAST = {"text_encoder": 8}  # smallest batch limits: a round's prompt, its negative and some wished prompts
-Shapes = Mapping[str, tuple[int, ...]]  # tensor → dimensions without the batch
 
 
 def shapes_of(paths: FamilyPaths) -> dict[str, Shapes]:
@@ -40,28 +40,19 @@ def shapes_of(paths: FamilyPaths) -> dict[str, Shapes]:
     text, clip = read_config(paths.pipeline / "text_encoder"), read_config(paths.reward)
     in_use = sizes_in_use(paths)
     side = unet["sample_size"]
-    picture = side * 2 ** (len(vae["block_out_channels"]) - 1)
-    latents, image = (unet["in_channels"], side, side), (picture, picture, 3)
-    states, ids = (TOKENS, text["hidden_size"]), (TOKENS,)
-    of_reward = (tensors.room_for(in_use.reward_user_width, tensors.REWARD_USER_WIDTH),)
-    of_generator = (tensors.room_for(in_use.generator_user_width, tensors.GENERATOR_USER_WIDTH),)
-    embedding = (clip["projection_dim"],)
-    return {
-        "denoiser": {
-            "latents": latents, "noise": latents, "text": states, "negative_text": states, "user": of_generator,
-            "timestep": (1,), "guidance": (1,), "adapter_scale": (1,),
-        },
-        "vae_decoder": {"latents": latents, "image": image},
-        "vae_encoder": {"latents": latents, "image": image},
-        "user_encoder": {
-            "features": (tensors.room_for(in_use.feature_slots, tensors.FEATURE_SLOTS),),
-            "reward_text_user": of_reward, "reward_image_user": of_reward, "generator_user": of_generator,
-            "favours": (tensors.room_for(in_use.phrases, tensors.PHRASES),),
-        },
-        "text_encoder": {"input_ids": ids, "hidden": states},
-        "reward_text": {"input_ids": ids, "user": of_reward, "embedding": embedding},
-        "reward_image": {"image": image, "user": of_reward, "embedding": embedding},
-    }  # fmt: skip
+    sizes = Sizes(
+        image_size_px=side * 2 ** (len(vae["block_out_channels"]) - 1),
+        latent_channels=unet["in_channels"],
+        latent_size=side,
+        text_tokens=TOKENS,
+        text_width=text["hidden_size"],
+        feature_slots=tensors.room_for(in_use.feature_slots, tensors.FEATURE_SLOTS),
+        phrases=tensors.room_for(in_use.phrases, tensors.PHRASES),
+        generator_user_width=tensors.room_for(in_use.generator_user_width, tensors.GENERATOR_USER_WIDTH),
+        reward_user_width=tensors.room_for(in_use.reward_user_width, tensors.REWARD_USER_WIDTH),
+        reward_width=clip["projection_dim"],
+    )
+    return tensors.shapes(sizes)
 
 
 def resized(

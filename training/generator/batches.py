@@ -19,6 +19,7 @@ from training.generator.recipes import GeneratorRecipe
 from training.generator.step import Batch
 from training.models.family import FamilyPaths
 from training.models.feature_crossing import drop_features
+from training.models.tokens import encode
 
 
 @dataclass(frozen=True)
@@ -55,8 +56,8 @@ class GeneratorBatches:
         self.rows = groups.rows_with(negatives=recipe.needs_reference)
         self.sampler = EpochSampler(self.rows, recipe.groups_per_batch, recipe.seed)
         self.text = TextStates(family.text_encoder(), groups.input_ids, device)
-        blank = family.tokenizer()([""], padding="max_length", max_length=groups.input_ids.shape[2])
-        self.no_text = self.text.encode(torch.tensor(blank["input_ids"]))  # (1, 77, D)
+        blank = encode(family.tokenizer(), [""], groups.input_ids.shape[2])
+        self.no_text = self.text.encode(torch.from_numpy(blank))  # (1, 77, D)
 
     def plan(self, n: int) -> Plan:
         """The plan of step n."""

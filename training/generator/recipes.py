@@ -12,19 +12,16 @@ the adapter to use the profile (Eq. 1 on picked images); from a zero start witho
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
-from training.common.errors import ModelError
-from training.common.noise import Levels
-from training.common.objectives import Reduction
+from training.common.recipes import Levels, Recipe, Reduction
 
 Objective = Literal["sft", "dpo", "group", "set_plackett_luce"]
 Stage = Literal["unet_sft", "dpo", "unet_group", "sft", "group"]
 STAGES: tuple[Stage, ...] = get_args(Stage)
-MOST_SEED = 2**31 - 1
 GROUP_OBJECTIVES: tuple[Objective, ...] = ("group", "set_plackett_luce")
 
 
 @dataclass(frozen=True)
-class GeneratorRecipe:
+class GeneratorRecipe(Recipe):
     """One stage of training; units in the comments."""
 
     objective: Objective  # sft: Eq. 1 on picked images;
@@ -55,17 +52,6 @@ class GeneratorRecipe:
     held_out: int = 256  # last groups of the data, for the log and `divergence`
     sheet_every: int = 500  # steps between pictures of samples; 0: none
     seed: int = 0
-
-    def __post_init__(self) -> None:
-        at_least = {"steps": 1, "groups_per_batch": 1, "accumulate": 1, "noise_levels": 1, "sheet_every": 0, "seed": 0}
-        for name, least in at_least.items():
-            if getattr(self, name) < least:
-                raise ModelError(f"{name} is {getattr(self, name)}, at least {least} is needed")
-        if self.seed > MOST_SEED:
-            raise ModelError(f"seed is {self.seed}, at most {MOST_SEED} is possible")
-        for name in ("lr", "kappa"):
-            if not 0 < getattr(self, name) < float("inf"):
-                raise ModelError(f"{name} is {getattr(self, name)}, a positive number is needed")
 
     @property
     def needs_reference(self) -> bool:

@@ -14,36 +14,12 @@ from torch import Tensor
 
 from training.common.noise import ddim_step, predicted_original
 from training.generator.sampling import Denoise
+from training.generator.spo_recipes import SpoRecipe
 from training.models.policies import TunedUNet
 from training.models.preprocess import Preprocess
 from training.models.step_aware import StepAwarePreference
 
 DECODED_AT_ONCE = 32
-
-
-@dataclass(frozen=True)
-class SpoRecipe:
-    """How the U-Net is trained; the defaults are the published ones for SD 1.5, except for the learning rate.
-
-    The published 6e-5 is LoRA's; here the whole U-Net trains.
-    """
-
-    rounds: int = 1_000  # of drawing prompts and learning from their pairs
-    prompts: int = 40  # drawn in a round
-    candidates: int = 4  # k, of every step's next latents
-    denoising_steps: int = 20
-    first_step: int = 4  # from here on candidates are compared: t ≤ 751
-    guidance: float = 5.0
-    eta: float = 1.0
-    threshold: float = 0.3  # least difference of the pair's softmax
-    pairs_per_batch: int = 40
-    pairs_at_once: int = 8  # in memory: a batch is computed in parts
-    beta: float = 10.0
-    clip: float = 0.1
-    lr: float = 1e-6
-    weight_decay: float = 1e-4
-    max_grad_norm: float = 1.0
-    seed: int = 0
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ zero convolutions make it a no-op before training. Does not hold the U-Net, and 
 about guidance, samplers or losses.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from diffusers import ControlNetModel, UNet2DConditionModel
 from torch import Tensor, nn
 
 from training.common.errors import WeightsError
-from training.common.storage import load_weights, read_config, save_weights
+from training.common.storage import check_origin, load_weights, origin_of, read_config, save_weights, write_origin
 from training.models.feature_crossing import FeatureSchema, UserEncoder
 from training.models.frozen_unet import Residuals, check_topology, share_text
 
@@ -56,8 +57,11 @@ class PersonalisedAdaptiveNetwork(nn.Module):
         latent_size: int,
         embed_dim: int = 8,
         n_cross_layers: int = 2,
+        *,
+        origin: Mapping[str, str],
     ) -> None:
         super().__init__()
+        self.origin = origin  # of the U-Net
         channels = copy.config.in_channels
         self.latent_shape = (channels, latent_size, latent_size)  # (C, H, W)
         self.user_encoder = UserEncoder(schema, embed_dim, n_cross_layers)
@@ -79,7 +83,7 @@ class PersonalisedAdaptiveNetwork(nn.Module):
         copy = ControlNetModel.from_unet(unet, conditioning_embedding_out_channels=(1, 1))
         copy.requires_grad_(True)
         share_text(copy)
-        return cls(copy, schema, unet.config.sample_size, embed_dim, n_cross_layers)
+        return cls(copy, schema, unet.config.sample_size, embed_dim, n_cross_layers, origin=origin_of(unet))
 
     def zero_convs(self) -> list[nn.Conv2d]:
         """All 14: the input's, the 12 skips', the middle's."""
@@ -117,18 +121,20 @@ class PersonalisedAdaptiveNetwork(nn.Module):
             "unet": _shape_config(self.copy),
         }
         save_weights(directory, WEIGHTS_FILE, config, self.state_dict())
+        write_origin(directory, self.origin)
 
     @classmethod
     def load(
         cls, directory: Path, unet: UNet2DConditionModel, schema: FeatureSchema | None = None
     ) -> "PersonalisedAdaptiveNetwork":
-        """An adapter for this U-Net; `schema`, if given, must be the one it was trained with."""
+        """An adapter for this U-Net, on which it must have been trained; `schema`, if given, must be its own."""
         config = read_config(directory)
         if missing := {"latent_size", "embed_dim", "n_cross_layers", "schema", "unet"} - config.keys():
             raise WeightsError(f"{directory} is not an adapter: its config.json lacks {sorted(missing)}")
         own_schema = FeatureSchema.from_json(config["schema"])
         _check_fit(directory, config, unet, own_schema, schema)
         network = cls.from_unet(unet, own_schema, config["embed_dim"], config["n_cross_layers"])
+        check_origin(directory, network.origin)
         load_weights(network, set(network.state_dict()), directory / WEIGHTS_FILE)
         return network
 
@@ -171,5 +177,5 @@ def _check_fit(
     differing = [key for key, value in config["unet"].items() if found[key] != value]
     if differing:
         raise WeightsError(f"{directory} was trained for another U-Net; differing: {differing}")
-    if schema is not None and schema != own_schema:
-        raise WeightsError(f"{directory} was trained with another feature schema")
+    if schema is not None and (differs := own_schema.difference(schema)):
+        raise WeightsError(f"{directory} was trained with another feature schema: {differs}")

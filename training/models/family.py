@@ -20,14 +20,18 @@ from contract.feature_schema import FeatureSchema
 from contract.vocabulary import Vocabulary
 from training.common.errors import WeightsError, reading
 from training.common.noise import NUM_TRAIN_TIMESTEPS
+from training.common.places import TINY as TINY
 from training.common.storage import load_pretrained
 from training.models.adaptive_network import PersonalisedAdaptiveNetwork
 from training.models.frozen_unet import load_unet
 from training.models.preprocess import Preprocess
 from training.models.reward_model import PerFusionRM
 
-TINY = Path("training/weights/tiny")
 TOKENIZER_FILES = ("tokenizer.json", "vocab.json")
+FORM = (
+    "a family is a folder of pipeline/, reward/, feature_schema.json and phrases.json; "
+    "python -m training.models.check_family FOLDER lists what is wrong with it"
+)
 COMPONENTS = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")  # of a pipeline
 M = TypeVar("M", bound=torch.nn.Module)
 
@@ -136,7 +140,7 @@ class FamilyPaths:
     @staticmethod
     def _present(path: Path) -> Path:
         if not path.exists():
-            raise WeightsError(f"{path} is missing")
+            raise WeightsError(f"{path} is missing: {FORM}")
         return path
 
 

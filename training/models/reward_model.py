@@ -17,7 +17,7 @@ from transformers import CLIPModel
 
 from contract.feature_schema import FeatureSchema
 from training.common.errors import TopologyError, WeightsError
-from training.common.storage import load_weights, read_config, save_weights
+from training.common.storage import check_origin, load_weights, origin_of, read_config, save_weights, write_origin
 from training.models.plugin import PluginShape, TowerPlugin
 from training.models.tokens import without_padding
 
@@ -145,14 +145,16 @@ class PerFusionRM(nn.Module):
         """The plug-ins only; the backbone keeps its own directory."""
         config = asdict(self.config) | {"schema": self.schema.to_json()}
         save_weights(directory, WEIGHTS_FILE, config, self.plugins.state_dict())
+        write_origin(directory, origin_of(self.clip))
 
     @classmethod
     def load(cls, directory: Path, clip: CLIPModel, schema: FeatureSchema | None = None) -> "PerFusionRM":
-        """Plug-ins for this backbone; `schema`, if given, must be the one they trained with."""
+        """Plug-ins for this backbone, on which they must have been trained; `schema`, if given, must be theirs."""
         data = read_config(directory)
+        check_origin(directory, origin_of(clip))
         own_schema = FeatureSchema.from_json(data["schema"])
-        if schema is not None and schema != own_schema:
-            raise WeightsError(f"{directory} was trained with another feature schema")
+        if schema is not None and (differs := own_schema.difference(schema)):
+            raise WeightsError(f"{directory} was trained with another feature schema: {differs}")
         config = RewardConfig(data["variant"], PluginShape(**data["plugin"]))
         model = cls(clip, own_schema, config)
         load_weights(model.plugins, set(model.plugins.state_dict()), directory / WEIGHTS_FILE)

@@ -1,21 +1,34 @@
 """Prompts as token ids, and ids as CLIP's text towers read them: causally, and only up to the first end token.
 
-Knows tokenizers and ids; neither vocabularies nor models.
+Prompts are read by the contract's rules, which the services keep, too. Knows a family's tokenizer and ids; neither
+vocabularies nor models.
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 from torch import Tensor
 from transformers import CLIPTokenizer
 
+from contract.tokens import PromptTokenizer
+
 TOKENS = 77  # as in CLIP; the length that the served models fix
 
 
-def encode(tokenizer: CLIPTokenizer, prompts: Sequence[str]) -> np.ndarray:
-    """Token ids, int64 (N, 77): cut and padded to TOKENS."""
-    encoded = tokenizer(list(prompts), padding="max_length", truncation=True, max_length=TOKENS)
-    return np.asarray(encoded["input_ids"], dtype=np.int64)
+def encode(tokenizer: CLIPTokenizer, prompts: Sequence[str], length: int = TOKENS) -> np.ndarray:
+    """Token ids, int64 (N, length); phrases that do not fit are left out, as contract.tokens says."""
+    return _reader(tokenizer, length).encode(prompts)
+
+
+def reads_whole(tokenizer: CLIPTokenizer, prompt: str, length: int = TOKENS) -> bool:
+    """Whether nothing of a prompt is left out."""
+    return _reader(tokenizer, length).holds(prompt)
+
+
+@lru_cache(maxsize=8)
+def _reader(tokenizer: CLIPTokenizer, length: int) -> PromptTokenizer:
+    return PromptTokenizer(tokenizer.backend_tokenizer.to_str(), length, tokenizer.pad_token_id)
 
 
 def without_padding(input_ids: Tensor, eos_token_id: int) -> Tensor:

@@ -3,7 +3,6 @@
 Knows the networks and the objectives; no data, no loop.
 """
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -16,7 +15,8 @@ from transformers import BlipTextConfig, BlipVisionConfig, CLIPModel
 from contract.feature_schema import FeatureSchema
 from training.common.errors import WeightsError
 from training.common.objectives import pairwise_cross_entropy, rating_error, reward_cross_entropy
-from training.common.storage import load_pretrained, read_config
+from training.common.reports import write_report
+from training.common.storage import check_origin, load_pretrained, origin_of, read_config, write_origin
 from training.models.reward_model import PerFusionRM
 from training.reward.baselines.aesthetics import Aesthetics
 from training.reward.baselines.checkpoint import fill, read_checkpoint
@@ -64,7 +64,7 @@ def build(recipe: RewardRecipe, starts: Starts, schema: FeatureSchema | None) ->
     if recipe.model == "pickscore":
         return PickScore(starts.clip)
     if recipe.model == "imagereward":
-        return _image_reward(starts.blip)
+        return _image_reward(starts.blip, starts.clip)
     clip = from_transformers(starts.clip)
     if recipe.model == "hpsv1":
         clip.requires_grad_(True)
@@ -76,10 +76,13 @@ def build(recipe: RewardRecipe, starts: Starts, schema: FeatureSchema | None) ->
     return OpenClipScore(clip)
 
 
-def _image_reward(start: ImageReward | None) -> ImageReward:
+def _image_reward(start: ImageReward | None, clip: CLIPModel) -> ImageReward:
     """The public code freezes the first 70 % of both towers' layers; the head always trains."""
     if start is None:
         raise WeightsError("imagereward starts from a BLIP; none was given")
+    known, used = start.text.config.vocab_size, clip.config.text_config.vocab_size
+    if known < used:
+        raise WeightsError(f"the BLIP knows {known} tokens, and the family's tokenizer has {used}: train it on those")
     towers = ((start.vision.encoder.layers, start.vision.embeddings), (start.text.encoder.layer, start.text.embeddings))
     for layers, embeddings in towers:
         embeddings.requires_grad_(False)
@@ -92,9 +95,14 @@ def trained(model: nn.Module) -> dict[str, nn.Parameter]:
     return {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
 
 
-def save(model: nn.Module, directory: Path) -> None:
-    """PerFusionRM: plug-ins in the family's format; PickScore: a `CLIPModel`; others: a state dict."""
+def save(model: nn.Module, directory: Path, origin: Mapping[str, str] | None = None) -> None:
+    """PerFusionRM: plug-ins in the family's format; PickScore: a `CLIPModel`; others: a state dict.
+
+    `origin` is that of the CLIP that a baseline's training started from, by whose tokens and pixels it reads.
+    """
     directory.mkdir(parents=True, exist_ok=True)
+    if origin is not None:
+        write_origin(directory, origin)
     if isinstance(model, PerFusionRM):
         model.save(directory)
     elif isinstance(model, PickScore):
@@ -102,7 +110,7 @@ def save(model: nn.Module, directory: Path) -> None:
     else:
         if isinstance(model, ImageReward):
             towers = {"vision": model.vision.config.to_dict(), "text": model.text.config.to_dict()}
-            (directory / "config.json").write_text(json.dumps(towers | {"end_id": model.end_id}, indent=1) + "\n")
+            write_report(directory / "config.json", towers | {"end_id": model.end_id})
         save_file(
             {name: value.contiguous() for name, value in model.state_dict().items()}, directory / "model.safetensors"
         )
@@ -114,8 +122,11 @@ def load(model: Model, path: Path | None, starts: Starts, schema: FeatureSchema 
     `schema`, if given, must be the one that PerFusionRM was trained with.
 
     Raises:
-        WeightsError: the files do not belong to this model.
+        WeightsError: the files do not belong to this model, or it was trained in a family of another CLIP.
     """
+    if path is not None:
+        _check_there(path, model)
+        check_origin(path, origin_of(starts.clip))
     if path is not None and model in VARIANTS:
         return PerFusionRM.load(path, starts.clip, schema)
     if path is not None and model == "pickscore":
@@ -128,11 +139,29 @@ def load(model: Model, path: Path | None, starts: Starts, schema: FeatureSchema 
     return untrained
 
 
+def _check_there(path: Path, model: Model) -> None:
+    if not path.is_dir():
+        raise WeightsError(f"{path} is missing: {path.parent} holds no trained {model}")
+
+
 def _blip_like(path: Path) -> ImageReward:
     """An untrained BLIP of the shape that was saved."""
     config = read_config(path)
     shape = BlipShape(BlipVisionConfig(**config["vision"]), BlipTextConfig(**config["text"]))
     return ImageReward(shape, config["end_id"])
+
+
+def read_blip(path: Path) -> ImageReward:
+    """A BLIP to start from: a published ImageReward.pt, or a directory that `save` wrote.
+
+    Raises:
+        WeightsError: neither.
+    """
+    if not path.is_dir():
+        return ImageReward.from_published(path)
+    blip = _blip_like(path)
+    fill(blip, read_checkpoint(path / "model.safetensors"), path)
+    return blip
 
 
 def load_blip(path: Path, untrained: ImageReward) -> ImageReward:

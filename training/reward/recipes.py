@@ -5,23 +5,25 @@ training.reward.train; `tiny` is for two CPU cores and the tiny family's picture
 """
 
 from dataclasses import dataclass, replace
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
-from training.models.plugin import PluginShape
-from training.models.reward_model import RewardConfig, Variant
+from training.common.recipes import Recipe
+
+if TYPE_CHECKING:
+    from training.models.reward_model import RewardConfig, Variant
 
 Model = Literal[
     "perfusion_rm", "shared", "vision_only", "text_only",
     "aesthetics", "clip_h", "imagereward", "hpsv1", "hpsv2", "pickscore",
 ]  # fmt: skip
 MODELS: tuple[Model, ...] = get_args(Model)
-VARIANTS: dict[Model, Variant] = {  # PerFusionRM and its ablations; the others are baselines
+VARIANTS: "dict[Model, Variant]" = {  # PerFusionRM and its ablations; the others are baselines
     "perfusion_rm": "full", "shared": "shared", "vision_only": "vision_only", "text_only": "text_only",
 }  # fmt: skip
 
 
 @dataclass(frozen=True)
-class RewardRecipe:
+class RewardRecipe(Recipe):
     """How a reward model is trained (B.4); units in the comments."""
 
     model: Model = "perfusion_rm"
@@ -43,8 +45,11 @@ class RewardRecipe:
     held_out: int = 512  # last groups of the data, never trained on
     seed: int = 0
 
-    def config(self) -> RewardConfig:
+    def config(self) -> "RewardConfig":
         """The configuration of PerFusionRM or one of its ablations."""
+        from training.models.plugin import PluginShape  # torch takes seconds to load; a command's --help needs none
+        from training.models.reward_model import RewardConfig
+
         return RewardConfig(
             VARIANTS[self.model], PluginShape(self.embed_dim, self.n_cross_layers, self.adaptive_hidden)
         )
@@ -69,5 +74,4 @@ def tiny(model: Model = "perfusion_rm") -> RewardRecipe:
         return plugins
     whole = replace(plugins, bf16=False, steps=300, groups_per_batch=64, lr=5e-4, warmup_steps=50)
     fine_tuning = replace(whole, unlocked_vision=2, unlocked_text=2)
-    numbers: dict[Model, dict[str, float]] = {"aesthetics": {"lr": 1e-3}, "clip_h": {"steps": 0}}
-    return replace(fine_tuning, **numbers.get(model, {}))
+    return replace(fine_tuning, lr=1e-3) if model == "aesthetics" else fine_tuning

@@ -9,9 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from training.common.errors import WeightsError
 from training.data.groups import GroupError, GroupTensors
 from training.models.family import FamilyPaths
 from training.models.preprocess import Preprocess
+from training.reward.baselines.image_reward import ImageReward
 from training.reward.models import Starts, load
 from training.reward.recipes import Model
 
@@ -24,6 +26,13 @@ class RewardScorer:
     preprocess: Preprocess
     device: torch.device
     bf16: bool = False  # autocast; scores stay in fp32
+
+    def __post_init__(self) -> None:
+        """Refuses pictures of a size that the model does not read."""
+        if isinstance(self.model, ImageReward):
+            reads, given = self.model.vision.config.image_size, self.preprocess.size_px
+            if reads != given:
+                raise WeightsError(f"the BLIP reads pictures of {reads} pixels, and the family's have {given}")
 
     @classmethod
     def of(cls, family: FamilyPaths, name: Model = "perfusion_rm") -> "RewardScorer":

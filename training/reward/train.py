@@ -13,303 +13,68 @@ tensorboard/, the model under its name, and result.json with MAP and GAUC on the
 """
 
 import argparse
-import json
-import math
-import sys
-from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import torch
-from torch import Tensor, nn
-from torch.optim.lr_scheduler import LambdaLR
-
-from contract.errors import InputError
-from training.common.loop import Diverged, Stateful, fit, make_run_dir, warmup_cosine, warmup_only
-from training.common.metrics import Ranking, rank_metrics
-from training.common.storage import fingerprint
-from training.common.workers import Workers
-from training.data.groups import EpochSampler, GroupError, GroupTensors
-from training.data.load import reward_groups
-from training.models.family import TINY, FamilyPaths, hush_libraries
-from training.models.feature_crossing import drop_features
-from training.models.preprocess import Preprocess
-from training.models.reward_model import PerFusionRM
-from training.reward.baselines.image_reward import ImageReward
-from training.reward.models import OBJECTIVES, Starts, build, save, trained
+from training.common.commands import add_changes, add_training_options, attempt, changes, parser_of
+from training.common.errors import ModelError
+from training.common.runs import held
+from training.data.table import check_data
 from training.reward.recipes import MODELS, RewardRecipe, paper, tiny
-from training.reward.scores import RewardScorer
 
 RECIPES = {"paper": paper, "tiny": tiny}
 CHANGES = ("steps", "groups_per_batch", "accumulate", "lr", "seed", "held_out")  # the command line may change these
 
 
-class Best:
-    """The trained parameters of the lowest held-out loss so far, and their step; part of every checkpoint.
-
-    The loss decides, not GAUC, which is too noisy on a thousand groups.
-    """
-
-    def __init__(self) -> None:
-        self.loss, self.step = math.inf, 0
-        self.weights: dict[str, Tensor] = {}
-
-    def offer(self, loss: float, step: int, parameters: Mapping[str, Tensor]) -> None:
-        """Keeps a copy if the loss is lower."""
-        if loss < self.loss:
-            self.loss, self.step = loss, step
-            self.weights = {name: value.detach().clone() for name, value in parameters.items()}
-
-    def state_dict(self) -> dict[str, Any]:
-        return vars(self).copy()
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        vars(self).update(state_dict)
-
-
-class Trained:
-    """A model's trained part for a checkpoint, without the frozen backbone."""
-
-    def __init__(self, parameters: Mapping[str, nn.Parameter]) -> None:
-        self.parameters = parameters
-
-    def state_dict(self) -> dict[str, Any]:
-        return {name: parameter.detach() for name, parameter in self.parameters.items()}
-
-    @torch.no_grad()
-    def load_state_dict(self, state_dict: Mapping[str, Tensor]) -> None:
-        for name, parameter in self.parameters.items():
-            parameter.copy_(state_dict[name])
-
-
-def prompt_counts(input_ids: np.ndarray) -> np.ndarray:
-    """For each of these prompts (N, 77), how many equal it, (N,): PickScore's num_example_per_prompt."""
-    _, same, counts = np.unique(input_ids, axis=0, return_inverse=True, return_counts=True)
-    found: np.ndarray = counts[same.reshape(-1)]
-    return found
-
-
-class RewardTraining:
-    """The model, its optimizer, and the batches of step n, which depend on the seed and n alone.
-
-    So a checkpoint needs neither the generators' states nor the position in the data: both follow from n.
-    """
-
-    def __init__(
-        self, recipe: RewardRecipe, groups: GroupTensors, starts: Starts, preprocess: Preprocess, workers: Workers
-    ) -> None:
-        if groups.images is None:
-            raise GroupError("the reward model trains on images; these groups have none")
-        if recipe.groups_per_batch < workers.count * recipe.accumulate:
-            raise GroupError(
-                f"{recipe.groups_per_batch} groups a batch cannot be divided into {recipe.accumulate} parts"
-            )
-        self.recipe, self.workers = recipe, workers
-        self.made_with = asdict(recipe) | {"groups": groups.fingerprint(), "backbone": fingerprint(starts.clip)}
-        self.training, self.held_out = groups.split(min(recipe.held_out, len(groups) // 5))
-        torch.manual_seed(recipe.seed)
-        model = build(recipe, starts, groups.schema).to(workers.device)
-        self.objective = OBJECTIVES[recipe.model]
-        self.exact: dict[str, Tensor] = {}  # the backbone's weights, while it is held in bfloat16
-        if recipe.bf16 and isinstance(model, PerFusionRM):
-            self.exact = {name: value.clone() for name, value in model.clip.state_dict().items()}
-            model.clip.bfloat16()  # frozen: the plug-ins stay in fp32 and need no autocast
-            if workers.device.type == "cpu":
-                model.clip.set_attn_implementation("eager")  # the fused one is slow there in bfloat16
-        autocast = recipe.bf16 and not isinstance(model, PerFusionRM)
-        self.scorer = RewardScorer(model, preprocess.to(workers.device), workers.device, autocast)
-        self.parameters = trained(model)
-        parts = [{"params": list(self.parameters.values())}]  # none for CLIP-H
-        self.optimizer = torch.optim.AdamW(parts, recipe.lr, weight_decay=recipe.weight_decay)
-        self.schedule = self._schedule()
-        self.rows = self._usable(self.training)
-        self.sampler = EpochSampler(self.rows, recipe.groups_per_batch, recipe.seed)
-        self.weights = np.ones(len(self.training), np.float32)  # of the groups in a batch's mean
-        if recipe.model == "pickscore":
-            self.weights[self.rows] = 1 / prompt_counts(self.training.input_ids[self.rows, 0])
-        if not len(self._usable(self.held_out)):
-            raise GroupError(
-                f"{recipe.model} could learn from none of the {len(self.held_out)} groups held out to measure"
-            )
-        self.best = Best()
-
-    @property
-    def model(self) -> nn.Module:
-        return self.scorer.model
-
-    def _schedule(self) -> LambdaLR:
-        warmup = max(1, self.recipe.warmup_steps)
-        if self.recipe.decay:
-            return warmup_cosine(self.optimizer, warmup, self.recipe.steps)
-        return warmup_only(self.optimizer, warmup)
-
-    def _usable(self, groups: GroupTensors) -> np.ndarray:
-        """Rows the loss learns from: a negative, for HPSv1 beside one choice; a tie too for PickScore and HPSv2."""
-        if self.recipe.model in ("pickscore", "hpsv2"):
-            rows = groups.rows_with(negatives=False)
-            chosen, there = groups.selected[rows].sum(1), groups.there[rows].sum(1)
-            return rows[(there > chosen) | (chosen > 1)]
-        rows = groups.rows_with(negatives=True)
-        return rows[groups.selected[rows].sum(1) == 1] if self.recipe.model == "hpsv1" else rows
-
-    def step(self, n: int) -> dict[str, float]:
-        """One optimizer step; every worker draws the whole batch and computes its share, part by part."""
-        generator = torch.Generator().manual_seed(self.recipe.seed * 1_000_003 + n)
-        torch.manual_seed((self.recipe.seed * 1_000_003 + n) * 1_009 + self.workers.rank)  # of dropout
-        rows = self.sampler.batch(n)
-        features = drop_features(
-            torch.from_numpy(self.training.features[rows]), self.training.schema, self.recipe.feature_dropout, generator
-        )
-        wordings = torch.randint(self.training.input_ids.shape[1], (len(rows),), generator=generator).numpy()
-        self.model.train()
-        self.optimizer.zero_grad()
-        weights = torch.from_numpy(self.weights[rows] / self.weights[rows].mean())
-        sums = torch.zeros(2, device=self.workers.device)  # over the groups: loss, hits
-        for part in np.array_split(self.workers.share(np.arange(len(rows))), self.recipe.accumulate):
-            if len(part):
-                sums += self._backward(rows[part], wordings[part], features[part], weights[part], len(rows))
-        self.workers.add_up_gradients(self.parameters.values())
-        self.workers.add_up([sums])
-        norm = torch.nn.utils.clip_grad_norm_(self.parameters.values(), self.recipe.max_grad_norm)
-        self.optimizer.step()
-        self.schedule.step()
-        loss, hits = (sums / len(rows)).tolist()
-        return {"loss": loss, "top_1": hits, "grad_norm": norm.item()}
-
-    def _backward(
-        self, rows: np.ndarray, wordings: np.ndarray, features: Tensor, weights: Tensor, whole: int
-    ) -> Tensor:
-        """Adds these groups' gradient of the mean over the `whole` batch; returns their summed loss and hits."""
-        scores = self.scorer.batch(self.training, rows, wordings, features)  # (B, K)
-        selected = torch.from_numpy(self.training.selected[rows]).to(scores.device)
-        present = torch.from_numpy(self.training.there[rows]).to(scores.device)
-        loss = (self.objective(scores, selected, present) * weights.to(scores.device)).sum()
-        (loss / whole).backward()
-        best = scores.detach().masked_fill(~present, -torch.inf).argmax(1, keepdim=True)
-        return torch.stack([loss.detach(), selected.gather(1, best).float().sum()])  # the best-scored one was selected
-
-    def state(self) -> dict[str, Stateful]:
-        """Everything that changes from step to step."""
-        return {
-            "trained": Trained(self.parameters),
-            "optimizer": self.optimizer,
-            "schedule": self.schedule,
-            "best": self.best,
-        }
-
-    def evaluate(self) -> tuple[float, Ranking]:
-        """On the held-out groups, with each group's own features: the loss, and MAP and GAUC."""
-        self.model.eval()
-        groups, scores = self.held_out, self.scorer.all(self.held_out)
-        ranking = rank_metrics(scores, np.asarray(groups.selected), groups.there)
-        rows = self._usable(groups)
-        selected, present = torch.tensor(groups.selected[rows]), torch.tensor(groups.there[rows])
-        return self.objective(torch.tensor(scores[rows]), selected, present).mean().item(), ranking
-
-    def measure(self, n: int) -> Mapping[str, float]:
-        """Measures the held-out groups every 100 steps and keeps the best parameters."""
-        if (n + 1) % 100 and n + 1 != self.recipe.steps:
-            return {}
-        loss, ranking = self.evaluate()
-        self.best.offer(loss, n + 1, self.parameters)
-        return {"held_out_loss": loss, "held_out_map": ranking.map, "held_out_gauc": ranking.gauc}
-
-    def finish(self) -> nn.Module:
-        """The model with its best parameters, in fp32; ImageReward's rewards normalised on the held-out groups."""
-        if self.best.weights:
-            Trained(self.parameters).load_state_dict(self.best.weights)
-        model = self.model.eval()
-        if isinstance(model, PerFusionRM) and self.exact:
-            model.clip.float().load_state_dict(self.exact)
-        if isinstance(model, ImageReward):
-            model.normalise_by(torch.tensor(self.scorer.all(self.held_out)[self.held_out.there]))
-        return model
-
-
-def train(
-    recipe: RewardRecipe,
-    groups: GroupTensors,
-    starts: Starts,
-    preprocess: Preprocess,
-    out: Path,
-    workers: Workers | None = None,
-) -> RewardScorer:
-    """Trains (or resumes), saves the model of the lowest held-out loss under out/<model>, and returns it.
-
-    The held-out groups choose the model, so result.json's MAP and GAUC are biased upwards; training.reward.evaluate
-    measures on other groups.
-    """
-    workers = workers or Workers()
-    run = RewardTraining(recipe, groups, starts, preprocess, workers)
-    if workers.is_first:
-        dropped = len(run.training) - len(run.rows)
-        print(f"{len(run.rows)} groups to train on, {dropped} unusable dropped, {len(run.held_out)} held out")
-    if run.parameters:
-        fit(out, recipe.steps, run.step, run.state(), on_log=run.measure, workers=workers, made_with=run.made_with)
-    model = run.finish()
-    if workers.is_first:
-        out.mkdir(parents=True, exist_ok=True)
-        save(model, out / recipe.model)
-        loss, ranking = run.evaluate()
-        result = {
-            "recipe": asdict(recipe),
-            "training_groups": len(run.rows),
-            "best_step": run.best.step,
-            "held_out": asdict(ranking) | {"loss": run.best.loss if run.parameters else loss},
-        }
-        (out / "result.json").write_text(json.dumps(result, indent=1) + "\n")
-    workers.wait()
-    return run.scorer
-
-
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True, help="table of groups, or arrays with images")
-    parser.add_argument("--out", type=Path, required=True, help="where the run is kept; the same again resumes")
-    parser.add_argument("--weights", type=Path, default=TINY, help="family with reward/ (default: %(default)s)")
+    parser = parser_of(__doc__)
+    add_training_options(parser, "table of groups, or arrays with images", "family with reward/")
     parser.add_argument(
         "--model", choices=MODELS, default="perfusion_rm", help="what is trained (default: %(default)s)"
     )
-    parser.add_argument("--blip", type=Path, help="imagereward only: a published ImageReward.pt to start from")
-    parser.add_argument("--recipe", choices=RECIPES, default="paper", help="the numbers (default: %(default)s)")
-    for name in CHANGES:
-        kind = RewardRecipe.__dataclass_fields__[name].type
-        parser.add_argument(f"--{name.replace('_', '-')}", type=kind, help="instead of the recipe's")
     parser.add_argument(
-        "--bf16",
-        action="store_true",
-        default=None,
-        help="the frozen backbone (of a baseline: all) in bfloat16",
+        "--blip", type=Path, help="imagereward only: what it starts from, an ImageReward.pt or a folder"
     )
+    parser.add_argument("--recipe", choices=RECIPES, default="paper", help="the numbers (default: %(default)s)")
+    add_changes(parser, RewardRecipe, CHANGES)
+    bf16 = "the frozen backbone (of a baseline: all) in bfloat16"
+    parser.add_argument("--bf16", action="store_true", default=None, help=bf16)
     return parser.parse_args()
 
 
-def main() -> int:
-    arguments = parse_arguments()
+def run(arguments: argparse.Namespace) -> None:
+    """Checks the arguments first, then loads torch."""
+    recipe = replace(RECIPES[arguments.recipe](arguments.model), **changes(arguments, (*CHANGES, "bf16")))
+    if (recipe.model == "imagereward") is not (arguments.blip is not None):
+        raise ModelError("--blip and --model imagereward need each other: ImageReward starts from a BLIP")
+    if recipe.accumulate > recipe.groups_per_batch:
+        raise ModelError(f"{recipe.groups_per_batch} groups a batch cannot be divided into {recipe.accumulate} parts")
+    check_data(arguments.data)
+
+    from training.common.loop import check_resumable  # torch takes seconds to load
+    from training.common.workers import Workers
+    from training.data.load import by_all, reward_groups
+    from training.models.family import FamilyPaths, hush_libraries
+    from training.reward.models import Starts, read_blip
+    from training.reward.training import train
+
     hush_libraries()
-    changed = {name: getattr(arguments, name) for name in (*CHANGES, "bf16") if getattr(arguments, name) is not None}
-    recipe = replace(RECIPES[arguments.recipe](arguments.model), **changed)
     workers = Workers.from_environment()
-    try:
-        make_run_dir(arguments.out)
+    with held(arguments.out, unless=not workers.is_first):
+        check_resumable(arguments.out, recipe.steps, recipe)
         family = FamilyPaths.under(arguments.weights)
         clip = family.clip()
-        starts = Starts(clip, ImageReward.from_published(arguments.blip) if arguments.blip else None)
-        if workers.is_first:
-            reward_groups(arguments.data, family)  # prepared once, then found by all
-        workers.wait()
-        groups = reward_groups(arguments.data, family)
+        starts = Starts(clip, read_blip(arguments.blip) if arguments.blip else None)
+        groups = by_all(workers, partial(reward_groups, arguments.data, family))
         train(recipe, groups, starts, family.preprocess(clip), arguments.out, workers)
-    except (InputError, Diverged) as error:
-        print(f"training stopped: {error}", file=sys.stderr)
-        return 1
     if workers.is_first:
-        found = json.loads((arguments.out / "result.json").read_text())["held_out"]
-        print(f"held out: MAP {found['map']:.4f}, GAUC {found['gauc']:.4f} over {found['groups']} groups")
-    return 0
+        print(f"{recipe.model} written to {arguments.out / recipe.model}")
+
+
+def main() -> int:
+    return attempt(partial(run, parse_arguments()), "training stopped")
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(main())

@@ -72,9 +72,10 @@ class PreferenceWeights(nn.Module):
         config = read_config(directory)
         with reading(directory):
             own = FeatureSchema.from_json(config["schema"]), Vocabulary.from_json(config["vocabulary"])
-        for what, wanted, found in (("feature schema", schema, own[0]), ("vocabulary", vocabulary, own[1])):
-            if wanted is not None and wanted != found:
-                raise WeightsError(f"{directory} was fitted with another {what}")
+        if schema is not None and (differs := own[0].difference(schema)):
+            raise WeightsError(f"{directory} was fitted with another feature schema: {differs}")
+        if vocabulary is not None and vocabulary != own[1]:
+            raise WeightsError(f"{directory} was fitted with another vocabulary")
         weights = cls(*own)
         load_weights(weights, set(weights.state_dict()), directory / WEIGHTS_FILE)
         return weights

@@ -14,7 +14,8 @@ from torch import Tensor
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from contract.vocabulary import Vocabulary, folded
+from contract.prompts import folded
+from contract.vocabulary import Vocabulary
 from training.common.workers import Workers
 from training.data.groups import GroupError, GroupTensors
 from training.models.family import FamilyPaths

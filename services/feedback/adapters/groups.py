@@ -12,7 +12,8 @@ from services.feedback.ports import Groups
 from services.runtime.clients import call, check_serving
 from services.runtime.errors import NotFound
 
-_NAME, _SERVICE = "generation service", "perfusion.v1.GenerationService"
+# Its health needs what a group without pictures needs; that of GetGroup would include the object store.
+_NAME, _METHOD = "generation service", "perfusion.v1.GenerationService/ListGroups"
 
 
 class GrpcGroups(Groups):
@@ -33,4 +34,4 @@ class GrpcGroups(Groups):
         return ShownGroup(group.group_id, group.user_id, group.release, image_ids)
 
     async def check(self) -> None:
-        await check_serving(self._channel, _SERVICE, name=_NAME, timeout_s=self._timeout_s)
+        await check_serving(self._channel, _METHOD, name=_NAME, timeout_s=self._timeout_s)

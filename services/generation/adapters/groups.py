@@ -1,62 +1,70 @@
-"""Groups in SQL, visible only once their round is done. It knows tables and pages; not pictures' bytes or messages."""
+"""Groups in SQL, visible only once the outbox owes their events no more.
+
+It knows tables and pages; not pictures' bytes, nor what events say.
+"""
 
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from sqlalchemy import Row, Select, insert, select, tuple_
+from perfusion.v1.events_pb2 import GroupGenerated
+from sqlalchemy import Row, Select, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.generation.adapters.round_claims import SqlRoundClaims
-from services.generation.adapters.tables import candidates, groups, rounds
+from services.generation.adapters.tables import OUTBOX, candidates, groups
 from services.generation.orders import Candidate, Group, Settings
-from services.generation.pages import Position
 from services.generation.ports import Claim, Groups
 from services.runtime.database import Database
+from services.runtime.outbox import Outbox
+from services.runtime.pages import Page
 
 _SETTINGS = tuple(Settings.__dataclass_fields__)
 _CANDIDATE = ("image_id", "uri", "seed", "score", "rank", "wishes")
 
 
 class SqlGroups(Groups):
-    """One row a group, one a candidate; `claims` are of the same database, whose transaction they share."""
+    """One row a group, one a candidate; `claims` and `outbox` are of the same database and share its transactions."""
 
-    def __init__(self, database: Database, claims: SqlRoundClaims) -> None:
+    def __init__(self, database: Database, claims: SqlRoundClaims, outbox: Outbox) -> None:
         self._database = database
         self._claims = claims
+        self._outbox = outbox
 
-    async def add(self, claim: Claim, group: Group, event: bytes) -> None:
+    async def add(self, claim: Claim, group: Group, event_id: str, event: GroupGenerated) -> None:
         row = {name: value for name, value in asdict(group).items() if name in groups.c} | asdict(group.settings)
         pictures = [
             {"group_id": group.group_id} | {name: getattr(candidate, name) for name in _CANDIDATE}
             for candidate in group.candidates
         ]
         async with self._database.transaction() as connection:
-            await self._claims.change(connection, claim, state="stored", event=event)
-            await connection.execute(insert(groups).values(row))
+            await self._claims.finish(connection, claim)
+            sequence = await self._outbox.next_sequence(connection, group.user_id)
+            await connection.execute(insert(groups).values(row | {"sequence": sequence}))
             await connection.execute(insert(candidates), pictures)
+            await self._outbox.add(connection, group.user_id, sequence, event_id, event)
 
     async def get(self, group_id: str) -> Group | None:
         async with self._database.transaction() as connection:
-            found = await _read(connection, _finished().where(groups.c.group_id == group_id))
-        return found[0] if found else None
+            found = await _read(connection, _visible().where(groups.c.group_id == group_id))
+        return found[0][1] if found else None
 
-    async def page(self, user_id: str, size: int, after: Position | None) -> tuple[Sequence[Group], bool]:
-        query = _finished().where(groups.c.user_id == user_id)
-        if after is not None:
-            place = tuple_(groups.c.create_time_us, groups.c.group_id)
-            query = query.where(place < tuple_(after.create_time_us, after.group_id))
-        query = query.order_by(groups.c.create_time_us.desc(), groups.c.group_id.desc()).limit(size + 1)
+    async def page(self, user_id: str, page: Page) -> tuple[Sequence[Group], int | None]:
+        query = _visible().where(groups.c.user_id == user_id)
+        if page.after is not None:
+            query = query.where(groups.c.sequence < page.after)
         async with self._database.transaction() as connection:
-            found = await _read(connection, query)
-        return found[:size], len(found) > size
+            found = await _read(connection, query.order_by(groups.c.sequence.desc()).limit(page.size + 1))
+        shown = found[: page.size]
+        return [group for _, group in shown], shown[-1][0] if len(found) > page.size else None
 
 
-def _finished() -> Select[Any]:
-    return select(groups).join(rounds, rounds.c.group_id == groups.c.group_id).where(rounds.c.state == "done")
+def _visible() -> Select[Any]:
+    return select(groups).where(~OUTBOX.owes(groups.c.user_id, groups.c.sequence))
 
 
-async def _read(connection: AsyncConnection, query: Select[Any]) -> Sequence[Group]:
+async def _read(connection: AsyncConnection, query: Select[Any]) -> Sequence[tuple[int, Group]]:
+    """Groups with their places."""
     rows = (await connection.execute(query)).all()
     ids = [row.group_id for row in rows]
     pictures = select(candidates).where(candidates.c.group_id.in_(ids)).order_by(candidates.c.rank)
@@ -64,7 +72,7 @@ async def _read(connection: AsyncConnection, query: Select[Any]) -> Sequence[Gro
     for picture in await connection.execute(pictures):
         read = {name: getattr(picture, name) for name in _CANDIDATE}
         of_group[picture.group_id].append(Candidate(**read | {"wishes": tuple(picture.wishes)}))
-    return [_group(row, tuple(of_group[row.group_id])) for row in rows]
+    return [(row.sequence, _group(row, tuple(of_group[row.group_id]))) for row in rows]
 
 
 def _group(row: Row[Any], of_group: tuple[Candidate, ...]) -> Group:

@@ -14,7 +14,7 @@ from services.generation.ports import Ranker
 from services.runtime.clients import call, check_serving
 from services.runtime.errors import FailedPrecondition, InvalidArgument, Unavailable
 
-_NAME, _SERVICE = "ranking service", "perfusion.v1.RankingService"
+_NAME, _METHOD = "ranking service", "perfusion.v1.RankingService/Rank"
 
 
 class GrpcRanker(Ranker):
@@ -36,4 +36,4 @@ class GrpcRanker(Ranker):
         return [(score.score, score.rank) for score in answer.scores]
 
     async def check(self) -> None:
-        await check_serving(self._channel, _SERVICE, name=_NAME, timeout_s=self._timeout_s)
+        await check_serving(self._channel, _METHOD, name=_NAME, timeout_s=self._timeout_s)

@@ -1,33 +1,31 @@
 """Claims on rounds in SQL, so that one request makes one group under repeats, races and interruptions.
 
-A round is claimed, worked on under a lease that its owner renews, and ends as "done" or is abandoned. It knows the
-rounds table and clocks; not how a group is made.
+A round is claimed, worked on while its owner's beats go on, and ends as "done" or is abandoned. It knows the rounds
+table; runtime/leases.py says when an owner counts as gone. It does not know how a group is made.
 """
 
-from collections.abc import Mapping
 from typing import Any
 from uuid import uuid4
 
-from sqlalchemy import Row, case, delete, select, update
+from sqlalchemy import Row, delete, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.generation.adapters.tables import rounds
 from services.generation.ports import Busy, Claim, Finished, RoundClaims
-from services.runtime.clock import Clock
 from services.runtime.database import Database, insert_into
 from services.runtime.errors import AlreadyExists, Unavailable
+from services.runtime.leases import Watch
 
 
 class SqlRoundClaims(RoundClaims):
     """One row a request_id."""
 
-    def __init__(self, database: Database, clock: Clock, lease_s: float) -> None:
+    def __init__(self, database: Database, watch: Watch) -> None:
         self._database = database
-        self._clock = clock
-        self._lease_us = round(lease_s * 1e6)
+        self._watch = watch
 
     async def claim(self, request_id: str, fingerprint: str, release: int) -> Claim | Finished | Busy:
-        owner, until = str(uuid4()), self._clock() + self._lease_us
+        owner = str(uuid4())
         row = {
             "request_id": request_id,
             "fingerprint": fingerprint,
@@ -35,49 +33,68 @@ class SqlRoundClaims(RoundClaims):
             "release": release,
             "state": "running",
             "owner": owner,
-            "lease_until_us": until,
+            "beats": 0,
         }
         async with self._database.transaction() as connection:
             # The insert comes first: it takes SQLite's write lock, so two claims never upgrade from reading at once.
             await connection.execute(insert_into(connection, rounds).values(row).on_conflict_do_nothing())
-            found = await self._take_over(connection, row)
-        if found is None:  # given up between our insert and our look
-            return Busy()
-        if found.fingerprint != fingerprint:
-            raise AlreadyExists(f"request_id {request_id} was used before with a different request")
-        if found.state == "done":
-            return Finished(found.group_id, found.release)
-        if found.owner != owner:
-            return Busy()
-        return Claim(request_id, found.group_id, found.release, owner, found.event)
+            found = await _find(connection, request_id)
+            if found is None:  # given up between our insert and our look
+                return Busy()
+            if found.fingerprint != fingerprint:
+                raise AlreadyExists(f"request_id {request_id} was used before with a different request")
+            if found.state == "done":
+                return Finished(found.group_id, found.release)
+            if found.owner != owner and not await self._take_over(connection, found, owner, release):
+                return Busy()
+        return Claim(request_id, found.group_id, release, owner)
 
-    async def _take_over(self, connection: AsyncConnection, row: Mapping[str, Any]) -> Row[Any] | None:
-        """Takes a round whose lease ran out. Returns the row as it is now, if it is still there."""
-        this = rounds.c.request_id == row["request_id"]
-        expired = this & (rounds.c.lease_until_us < self._clock()) & (rounds.c.state != "done")
-        # A round that was only running restarts on the release in service; a stored one keeps the release that made it.
-        release = case((rounds.c.state == "running", row["release"]), else_=rounds.c.release)
-        lease = {"owner": row["owner"], "lease_until_us": row["lease_until_us"]}
-        await connection.execute(update(rounds).where(expired).values(release=release, **lease))
-        return (await connection.execute(select(rounds).where(this))).one_or_none()
+    async def _take_over(self, connection: AsyncConnection, found: Row[Any], owner: str, release: int) -> bool:
+        """Takes the round of an owner that has gone; it begins anew on the release in service."""
+        if not self._watch.has_expired(found.request_id, (found.owner, found.beats)):
+            return False
+        claimed = update(rounds).where(_unchanged(found)).values(owner=owner, beats=found.beats + 1, release=release)
+        return (await connection.execute(claimed)).rowcount == 1
 
     async def renew(self, claim: Claim) -> None:
         async with self._database.transaction() as connection:
-            await self.change(connection, claim, lease_until_us=self._clock() + self._lease_us)
+            await _change(connection, claim, beats=rounds.c.beats + 1)
 
-    async def finish(self, claim: Claim) -> None:
-        async with self._database.transaction() as connection:
-            await self.change(connection, claim, state="done", owner="", lease_until_us=0)
+    async def finish(self, connection: AsyncConnection, claim: Claim) -> None:
+        """Ends the round within the transaction that stores its group; Unavailable when it was taken over."""
+        await _change(connection, claim, state="done", owner="")
 
     async def abandon(self, claim: Claim) -> None:
-        mine = (rounds.c.request_id == claim.request_id) & (rounds.c.owner == claim.owner)
         async with self._database.transaction() as connection:
-            await connection.execute(delete(rounds).where(mine, rounds.c.state == "running"))
-            await connection.execute(update(rounds).where(mine).values(owner="", lease_until_us=0))
+            await connection.execute(delete(rounds).where(_mine(claim)))
 
-    async def change(self, connection: AsyncConnection, claim: Claim, **values: object) -> None:
-        """Changes the round within a transaction, if the claim still holds."""
-        mine = (rounds.c.request_id == claim.request_id) & (rounds.c.owner == claim.owner)
-        result = await connection.execute(update(rounds).where(mine).values(**values))
-        if result.rowcount != 1:
-            raise Unavailable("round", "was taken over by another attempt")
+    async def sweep(self) -> None:
+        """Abandons the rounds of owners that have gone, so that no later repeat has to wait for a lease."""
+        async with self._database.transaction() as connection:
+            running = (await connection.execute(select(rounds).where(rounds.c.state == "running"))).all()
+        self._watch.keep({found.request_id for found in running})
+        for found in running:
+            if self._watch.has_expired(found.request_id, (found.owner, found.beats)):
+                async with self._database.transaction() as connection:
+                    await connection.execute(delete(rounds).where(_unchanged(found)))
+
+
+async def _find(connection: AsyncConnection, request_id: str) -> Row[Any] | None:
+    return (await connection.execute(select(rounds).where(rounds.c.request_id == request_id))).one_or_none()
+
+
+def _mine(claim: Claim) -> Any:
+    return (rounds.c.request_id == claim.request_id) & (rounds.c.owner == claim.owner)
+
+
+def _unchanged(found: Row[Any]) -> Any:
+    """The round as it was seen: its owner has not moved, and nobody else has taken it."""
+    same = (rounds.c.request_id == found.request_id) & (rounds.c.owner == found.owner)
+    return same & (rounds.c.beats == found.beats) & (rounds.c.state == "running")
+
+
+async def _change(connection: AsyncConnection, claim: Claim, **values: object) -> None:
+    """Changes the round if the claim still holds."""
+    result = await connection.execute(update(rounds).where(_mine(claim)).values(**values))
+    if result.rowcount != 1:
+        raise Unavailable("round", "was taken over by another attempt")

@@ -1,4 +1,6 @@
-"""The tables of groups. Times are microseconds since 1970 UTC, because that compares the same way in every database."""
+"""The tables of groups. Times are microseconds since 1970 UTC; they tell, and decide neither an order nor a lease."""
+
+from pathlib import Path
 
 from sqlalchemy import (
     JSON,
@@ -13,9 +15,14 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    text,
 )
 
+from services.runtime.migrations import Schema
+from services.runtime.outbox import outbox_tables
+
 METADATA = MetaData()
+SCHEMA = Schema("generation", METADATA, Path(__file__).parents[1] / "migrations")
 
 # One row per request_id. It is what makes Generate idempotent.
 rounds = Table(
@@ -25,13 +32,15 @@ rounds = Table(
     Column("fingerprint", String(64), nullable=False),
     Column("group_id", String(36), nullable=False, unique=True),
     Column("release", BigInteger, nullable=False),
-    # "running": being made. "stored": made and kept, its event not yet acknowledged. "done": clients may see it.
+    # "running": a call makes its group. "done": the group is stored, and clients see it when Kafka has its event.
     Column("state", String(8), nullable=False),
-    # The call that works on it, and when its lease ends without a renewal; "" when no call works on it.
+    # The claim of the call that works on it: a token, "" for none, and a count that moves while the call works.
     Column("owner", String(36), nullable=False),
-    Column("lease_until_us", BigInteger, nullable=False),
-    # The serialized GroupGenerated, stored in the group's transaction so that it can be sent (again) after a crash.
-    Column("event", LargeBinary, nullable=True),
+    Column("beats", BigInteger, nullable=False),
+    Column("event", LargeBinary, nullable=True),  # kept of groups made before events had an outbox; NULL since
+    Index(
+        "rounds_running", "state", sqlite_where=text("state = 'running'"), postgresql_where=text("state = 'running'")
+    ),
 )
 
 groups = Table(
@@ -40,6 +49,7 @@ groups = Table(
     Column("group_id", String(36), ForeignKey("rounds.group_id"), primary_key=True),
     Column("request_id", String(36), nullable=False),
     Column("user_id", String(128), nullable=False),
+    Column("sequence", BigInteger, nullable=False),  # its place among its user's groups, by the database's count
     Column("prompt", Text, nullable=False),
     Column("negative_prompt", Text, nullable=False),
     Column("release", BigInteger, nullable=False),
@@ -52,7 +62,7 @@ groups = Table(
     Column("strength", Float(53), nullable=True),
     Column("reference_image_sha256", String(64), nullable=False),
     Column("refused_wishes", JSON, nullable=False),
-    Index("groups_by_user", "user_id", "create_time_us", "group_id"),
+    Index("groups_by_user", "user_id", "sequence", unique=True),
 )
 
 candidates = Table(
@@ -65,4 +75,7 @@ candidates = Table(
     Column("seed", BigInteger, nullable=False),
     Column("score", Float(53), nullable=False),
     Column("wishes", JSON, nullable=False),
+    Index("candidates_by_uri", "uri"),  # a sweep of the object store asks which objects have a candidate
 )
+
+OUTBOX = outbox_tables(METADATA, "groups")  # a group's event has the group's place

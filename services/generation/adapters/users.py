@@ -14,7 +14,8 @@ from services.generation.ports import Features, Users
 from services.runtime.clients import call, check_serving
 from services.runtime.errors import FailedPrecondition, Unavailable
 
-_NAME, _SERVICE = "user embedding service", "perfusion.v1.UserEmbeddingService"
+_NAME = "user embedding service"
+_METHOD = "perfusion.v1.UserEmbeddingService/GetUserEmbedding"  # GetUserProfile needs no more than it does
 
 
 class GrpcUsers(Users):
@@ -48,4 +49,4 @@ class GrpcUsers(Users):
         return dict(answer.profile.features)
 
     async def check(self) -> None:
-        await check_serving(self._channel, _SERVICE, name=_NAME, timeout_s=self._timeout_s)
+        await check_serving(self._channel, _METHOD, name=_NAME, timeout_s=self._timeout_s)

@@ -29,6 +29,9 @@ class TritonRewardModel(RewardModel):
         [embedding] = await self._embed(TEXT_MODEL, {"input_ids": input_ids, "user": user.text[None]}, release)
         return np.asarray(embedding)
 
+    def unread(self, release: Release, prompt: str) -> tuple[str, ...]:
+        return self._tokenizers.reward(release).unread(prompt)
+
     async def images(self, release: Release, images: NDArray[np.uint8], user: RewardUser) -> NDArray[np.float32]:
         batches = [images[start : start + self._max_batch] for start in range(0, len(images), self._max_batch)]
         return np.concatenate([await self._embed_images(batch, release, user) for batch in batches])

@@ -13,7 +13,7 @@ from services.ranking.ports import RewardUser, Users
 from services.runtime.clients import call, check_serving
 from services.runtime.errors import Unavailable
 
-_NAME, _SERVICE = "user embedding service", "perfusion.v1.UserEmbeddingService"
+_NAME, _METHOD = "user embedding service", "perfusion.v1.UserEmbeddingService/GetUserEmbedding"
 
 
 class GrpcUsers(Users):
@@ -36,4 +36,4 @@ class GrpcUsers(Users):
         )
 
     async def check(self) -> None:
-        await check_serving(self._channel, _SERVICE, name=_NAME, timeout_s=self._timeout_s)
+        await check_serving(self._channel, _METHOD, name=_NAME, timeout_s=self._timeout_s)

@@ -1,25 +1,17 @@
 """Profiles in SQL: one row a user, replaced whole.
 
-Knows the table. Does not know schemas of features, protobuf, or which database it is.
+Knows queries. Does not know schemas of features, protobuf, or which database it is.
 """
 
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, Column, MetaData, String, Table, select
+from sqlalchemy import select
 
 from services.runtime.database import Database, insert_into
+from services.user_embedding.adapters.tables import profiles
 from services.user_embedding.ports import Profiles
 from services.user_embedding.profiles import StoredProfile, Value
-
-METADATA = MetaData()
-_PROFILES = Table(
-    "user_profiles",
-    METADATA,
-    Column("user_id", String(128), primary_key=True),
-    Column("features", JSON, nullable=False),
-    Column("update_time_us", BigInteger, nullable=False),  # microseconds since 1970 UTC
-)
 
 
 class SqlProfiles(Profiles):
@@ -31,11 +23,11 @@ class SqlProfiles(Profiles):
     async def put(self, profile: StoredProfile) -> None:
         values = {"features": dict(profile.features), "update_time_us": profile.update_time_us}
         async with self._database.transaction() as connection:
-            insert = insert_into(connection, _PROFILES).values(user_id=profile.user_id, **values)
+            insert = insert_into(connection, profiles).values(user_id=profile.user_id, **values)
             await connection.execute(insert.on_conflict_do_update(index_elements=["user_id"], set_=values))
 
     async def get(self, user_ids: Sequence[str]) -> dict[str, StoredProfile]:
-        query = select(_PROFILES).where(_PROFILES.c.user_id.in_(set(user_ids)))
+        query = select(profiles).where(profiles.c.user_id.in_(set(user_ids)))
         async with self._database.transaction() as connection:
             rows = (await connection.execute(query)).all()
         return {row.user_id: _stored(row) for row in rows}

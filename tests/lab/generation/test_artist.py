@@ -6,14 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from contract.feature_schema import FeatureSchema
 from contract.limits import SAMPLERS as SERVED
 from contract.wishes import wishes
 from lab.generation.artist import SAMPLERS, Artist, Drawing, choice_noise_of, for_each, for_unknown
 from lab.generation.splits import Rounds, Size
 from lab.market.merchants import FEATURE_SCHEMA
 from lab.market.prompts import vocabulary
-from lab.pretraining.random_family import make_loud
+from tests.training.loud import make_loud
 from training.models.adaptive_network import PersonalisedAdaptiveNetwork
 from training.models.family import FamilyPaths
 from training.models.policies import AdaptedUNet, TunedUNet
@@ -77,7 +76,7 @@ def rounds() -> Rounds:
 @pytest.fixture(scope="module")
 def preferences() -> PreferenceWeights:
     """Of the market's profiles, at random: clear for some phrases and not for others."""
-    schema = FeatureSchema.from_json(FEATURE_SCHEMA)
+    schema = FEATURE_SCHEMA
     torch.manual_seed(0)
     weights = torch.randn(n_entries(rows_of(schema)), len(vocabulary().phrases)) * 0.05
     return PreferenceWeights(schema, vocabulary(), weights)

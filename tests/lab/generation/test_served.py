@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from contract.repository import Repository
 from lab.generation.artist import SAMPLERS, Artist, Drawing
 from lab.generation.served import ServedArtist
 from training.models.family import TINY, FamilyPaths
@@ -17,7 +18,7 @@ FAMILY = FamilyPaths.under(TINY)
 PROMPTS = ("dress,red", "coat,belted,beach backdrop", "dress,red")
 
 
-@pytest.mark.skipif(not (REPOSITORY / "releases" / "current").exists(), reason="nothing is exported: make export")
+@pytest.mark.skipif(not Repository(REPOSITORY).numbers(), reason="nothing is exported: make export")
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_a_release_draws_what_torch_draws(sampler: str) -> None:
     how = Drawing(sampler, num_steps=2, batch_size=4)

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-from contract.feature_schema import FeatureSchema
 from lab.generation.splits import CATEGORIES, TRAINED_MERCHANTS, Rounds, Size
 from lab.market.merchants import FEATURE_SCHEMA
 from lab.market.prompts import parse
@@ -52,7 +51,7 @@ def test_noise_belongs_to_the_prompt(rounds: Rounds) -> None:
 
 
 def test_profiles_are_encoded_as_the_services_do(rounds: Rounds) -> None:
-    schema = FeatureSchema.from_json(FEATURE_SCHEMA)
+    schema = FEATURE_SCHEMA
     assert rounds.features.shape == (6, schema.n_slots) and rounds.features.dtype == np.int64
     for row, who in zip(rounds.features.tolist(), rounds.merchants, strict=True):
         assert tuple(row) == schema.encode(who.features).slots

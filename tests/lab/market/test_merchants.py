@@ -2,7 +2,6 @@
 
 import numpy as np
 
-from contract.feature_schema import FeatureSchema
 from lab.market.merchants import FEATURE_SCHEMA, merchant
 
 
@@ -14,7 +13,7 @@ def test_the_same_number_is_the_same_merchant() -> None:
 
 
 def test_every_profile_may_be_written_and_nothing_of_it_is_unknown() -> None:
-    schema = FeatureSchema.from_json(FEATURE_SCHEMA)
+    schema = FEATURE_SCHEMA
     for number in range(200):
         profile = merchant(number).features
         assert schema.problems(profile) == [] and schema.encode(profile).unknown == ()

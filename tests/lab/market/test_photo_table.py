@@ -69,7 +69,7 @@ def write(monkeypatch: pytest.MonkeyPatch, *options: object) -> int:
 def test_picks_follow_a_taste_that_the_truth_knows(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, family: FamilyPaths
 ) -> None:
-    out = tmp_path / "table"
+    out = tmp_path / "my täble"
     assert write(monkeypatch, "--photos", photos, "--out", out, "--groups", 400) == 0
     groups = list(read_table(out))
     assert len(groups) == 400 and all(sum(c.selected for c in group.candidates) == 1 for group in groups)

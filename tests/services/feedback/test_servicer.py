@@ -12,16 +12,26 @@ import grpc
 import pytest
 import pytest_asyncio
 from perfusion.v1.events_pb2 import FeedbackGiven
-from perfusion.v1.feedback_service_pb2 import SubmitFeedbackRequest, SubmitFeedbackResponse
+from perfusion.v1.feedback_service_pb2 import (
+    GetFeedbackRequest,
+    ListFeedbackRequest,
+    SubmitFeedbackRequest,
+    SubmitFeedbackResponse,
+)
 from perfusion.v1.feedback_service_pb2_grpc import FeedbackServiceStub
 from perfusion.v1.generation_service_pb2_grpc import add_GenerationServiceServicer_to_server
 from prometheus_client import CollectorRegistry
 
 from services.feedback.__main__ import build
 from services.feedback.adapters.groups import GrpcGroups
-from services.feedback.adapters.records import METADATA, SqlRecords
+from services.feedback.adapters.records import SqlRecords
+from services.feedback.adapters.tables import OUTBOX, SCHEMA
 from services.feedback.settings import Settings
+from services.runtime.clock import now_us
 from services.runtime.database import Database
+from services.runtime.health import methods_of
+from services.runtime.leases import Watch
+from services.runtime.outbox import Outbox
 from services.runtime.server import Server
 from services.runtime.settings import RuntimeSettings
 from tests.services.feedback.fakes import GROUP_ID, IMAGE_IDS, OWNER, RELEASE, FakeKafka, OneGroup
@@ -44,8 +54,9 @@ class Desk:
         return answer
 
     async def is_recorded(self, request_id: str) -> bool:
-        database = Database(self.database_url, METADATA, timeout_s=5)
-        recorded = await SqlRecords(database).find(request_id)
+        database = Database(self.database_url, SCHEMA, timeout_s=5)
+        outbox = Outbox(database, OUTBOX, now_us, Watch(10.0))
+        recorded = await SqlRecords(database, outbox).find(request_id)
         await database.close()
         return recorded is not None
 
@@ -64,13 +75,14 @@ async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
         RuntimeSettings(**LOCAL),
         service="perfusion.v1.GenerationService",
         register=register,
-        dependencies=[],
+        needs=dict.fromkeys(methods_of("perfusion.v1.GenerationService"), ()),
         registry=CollectorRegistry(),
     )
     database_url = f"sqlite:///{tmp_path}/feedback.sqlite"
     async with running(generation_server) as generation_channel:
         groups = GrpcGroups(generation_channel, timeout_s=5)
-        server = build(Settings(database_url=database_url, **LOCAL), groups, kafka)
+        settings = Settings(database_url=database_url, outbox_interval_s=3600.0, **LOCAL)
+        server = build(settings, groups, kafka)
         async with running(server) as channel:
             yield Desk(generation, kafka, generation_server, server, FeedbackServiceStub(channel), database_url)
     await database_threads_ended()
@@ -82,7 +94,7 @@ async def test_a_pick_is_published_with_everything_training_needs(desk: Desk) ->
     [event] = desk.kafka.taken
     assert (event.topic, event.key, event.event_id) == ("perfusion.feedback.v1", OWNER, answer.event_id)
     assert UUID(answer.event_id)
-    assert event.message == FeedbackGiven(
+    assert FeedbackGiven.FromString(event.value) == FeedbackGiven(
         request_id=request_id,
         group_id=GROUP_ID,
         user_id=OWNER,
@@ -90,14 +102,14 @@ async def test_a_pick_is_published_with_everything_training_needs(desk: Desk) ->
         selected_image_ids=[IMAGE_IDS[0], IMAGE_IDS[3]],
         unselected_image_ids=[IMAGE_IDS[1], IMAGE_IDS[2], IMAGE_IDS[4]],
         feedback_time=answer.feedback_time,
+        sequence=1,
     )
 
 
 async def test_picking_nothing_is_feedback_too(desk: Desk) -> None:
     await desk.submit(selected_image_ids=[])
     [event] = desk.kafka.taken
-    assert isinstance(event.message, FeedbackGiven)
-    assert list(event.message.unselected_image_ids) == IMAGE_IDS
+    assert list(FeedbackGiven.FromString(event.value).unselected_image_ids) == IMAGE_IDS
 
 
 async def test_a_repeat_gets_the_same_answer_and_publishes_nothing_more(desk: Desk) -> None:
@@ -115,10 +127,75 @@ async def test_a_repeat_is_answered_even_while_the_generation_service_is_away(de
     assert await desk.submit(request_id=request_id) == first
 
 
-async def test_a_second_pick_under_another_request_id_is_another_event(desk: Desk) -> None:
+async def test_a_second_pick_under_another_request_id_is_another_event_and_counts(desk: Desk) -> None:
     first, second = await desk.submit(), await desk.submit(selected_image_ids=[])
-    assert first.event_id != second.event_id
-    assert len(desk.kafka.taken) == 2
+    events = [FeedbackGiven.FromString(event.value) for event in desk.kafka.taken]
+    assert [event.event_id for event in desk.kafka.taken] == [first.event_id, second.event_id]
+    assert events[0].sequence < events[1].sequence
+    counting = (await desk.stub.GetFeedback(GetFeedbackRequest(group_id=GROUP_ID, user_id=OWNER))).feedback
+    assert (counting.event_id, counting.sequence) == (second.event_id, events[1].sequence)
+    assert not counting.superseded
+
+
+async def test_a_repeat_of_the_first_pick_does_not_make_it_the_later_one(desk: Desk) -> None:
+    request_id = str(uuid4())
+    await desk.submit(request_id=request_id)
+    second = await desk.submit(selected_image_ids=[])
+    await desk.submit(request_id=request_id)
+    counting = (await desk.stub.GetFeedback(GetFeedbackRequest(group_id=GROUP_ID, user_id=OWNER))).feedback
+    assert counting.event_id == second.event_id
+
+
+async def test_a_pick_is_read_back_once_kafka_has_it(desk: Desk) -> None:
+    asked = GetFeedbackRequest(group_id=GROUP_ID.upper(), user_id=OWNER)
+    async with failing() as failure:
+        await desk.stub.GetFeedback(asked)
+    assert failure.code == grpc.StatusCode.NOT_FOUND and not failure.retryable
+    first = await desk.submit(selected_image_ids=[IMAGE_IDS[3], IMAGE_IDS[0]])
+    desk.kafka.down = True
+    async with failing():
+        await desk.submit(selected_image_ids=[])
+    desk.generation.down = True
+    read = (await desk.stub.GetFeedback(asked)).feedback
+    assert (read.event_id, read.feedback_time) == (first.event_id, first.feedback_time)
+    assert list(read.selected_image_ids) == [IMAGE_IDS[0], IMAGE_IDS[3]]
+    assert list(read.unselected_image_ids) == [IMAGE_IDS[1], IMAGE_IDS[2], IMAGE_IDS[4]]
+    async with failing() as failure:
+        await desk.stub.GetFeedback(GetFeedbackRequest(group_id=GROUP_ID, user_id="somebody-else"))
+    assert failure.code == grpc.StatusCode.PERMISSION_DENIED
+
+
+async def test_picks_are_listed_by_pages_with_or_without_the_superseded(desk: Desk) -> None:
+    made = [(await desk.submit(selected_image_ids=IMAGE_IDS[:n])).event_id for n in range(5)]
+    answer = await desk.stub.ListFeedback(ListFeedbackRequest(user_id=OWNER))
+    assert [(pick.event_id, pick.superseded) for pick in answer.feedback] == [(made[-1], False)]
+    listed: list[tuple[str, bool]] = []
+    token, pages = "", 0
+    while pages == 0 or token:
+        asked = ListFeedbackRequest(
+            user_id=OWNER, group_id=GROUP_ID, show_superseded=True, page_size=2, page_token=token
+        )
+        page = await desk.stub.ListFeedback(asked)
+        listed += [(pick.event_id, pick.superseded) for pick in page.feedback]
+        token, pages = page.next_page_token, pages + 1
+    assert listed == [(event_id, event_id != made[-1]) for event_id in made[::-1]] and pages == 3
+    assert not (await desk.stub.ListFeedback(ListFeedbackRequest(user_id="nobody"))).feedback
+
+
+async def test_reading_names_every_wrong_field(desk: Desk) -> None:
+    first = await desk.submit()
+    await desk.submit()
+    page = await desk.stub.ListFeedback(ListFeedbackRequest(user_id=OWNER, show_superseded=True, page_size=1))
+    for asked, fields in (
+        (GetFeedbackRequest(group_id="x"), ["group_id", "user_id"]),
+        (ListFeedbackRequest(user_id="", group_id="x", page_size=101), ["user_id", "group_id", "page_size"]),
+        (ListFeedbackRequest(user_id=OWNER, page_token=page.next_page_token), ["page_token"]),
+        (ListFeedbackRequest(user_id=OWNER, page_token=first.event_id), ["page_token"]),
+    ):
+        method = desk.stub.GetFeedback if isinstance(asked, GetFeedbackRequest) else desk.stub.ListFeedback
+        async with failing() as failure:
+            await method(asked)
+        assert failure.code == grpc.StatusCode.INVALID_ARGUMENT and list(failure.fields) == fields
 
 
 @pytest.mark.parametrize(
@@ -201,6 +278,16 @@ async def test_after_a_lost_acknowledgement_the_repeat_is_the_same_event(desk: D
     assert first == second and first.event_id == answer.event_id
 
 
+async def test_an_earlier_pick_that_is_owed_goes_first(desk: Desk) -> None:
+    desk.kafka.down = True
+    async with failing():
+        await desk.submit()
+    desk.kafka.down = False
+    second = await desk.submit(selected_image_ids=[])
+    sequences = [FeedbackGiven.FromString(event.value).sequence for event in desk.kafka.taken]
+    assert sequences == [1, 2] and desk.kafka.taken[1].event_id == second.event_id
+
+
 async def test_a_pick_that_may_be_in_kafka_cannot_be_changed_any_more(desk: Desk) -> None:
     request_id = str(uuid4())
     desk.kafka.deaf = True
@@ -217,6 +304,18 @@ async def test_repeats_at_once_get_one_answer_and_one_event_id(desk: Desk) -> No
     answers = await asyncio.gather(*(desk.submit(request_id=request_id) for _ in range(6)))
     assert len({answer.event_id for answer in answers}) == 1
     assert {event.event_id for event in desk.kafka.taken} == {answers[0].event_id}
+
+
+async def test_a_pick_can_be_corrected_while_the_generation_service_is_away(desk: Desk) -> None:
+    await desk.submit()
+    desk.generation.down = True
+    second = await desk.submit(selected_image_ids=[IMAGE_IDS[4], IMAGE_IDS[2]])
+    told = FeedbackGiven.FromString(desk.kafka.taken[-1].value)
+    assert desk.kafka.taken[-1].event_id == second.event_id
+    assert list(told.selected_image_ids) == [IMAGE_IDS[2], IMAGE_IDS[4]]  # in the order shown
+    async with failing() as failure:
+        await desk.submit(user_id="somebody-else")
+    assert failure.code == grpc.StatusCode.PERMISSION_DENIED
 
 
 async def test_while_the_generation_service_is_away_nothing_is_recorded(desk: Desk) -> None:

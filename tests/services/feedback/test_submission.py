@@ -1,18 +1,30 @@
-"""The order of the steps: written down before it is announced, and marked only after Kafka has it."""
+"""The order of the steps: stored before it is announced, announced before OK, and never stored twice."""
 
+from collections.abc import AsyncIterator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
+import pytest_asyncio
+from prometheus_client import CollectorRegistry
 
+from services.feedback.adapters.records import SqlRecords
+from services.feedback.adapters.tables import OUTBOX, SCHEMA
 from services.feedback.picks import Feedback, Pick, ShownGroup
-from services.feedback.ports import Groups, Recorded, Records
+from services.feedback.ports import Groups
 from services.feedback.submission import Submissions
-from services.runtime.errors import NotFound, Unavailable
+from services.runtime.database import Database
+from services.runtime.errors import NotFound, PermissionDenied, Unavailable
 from services.runtime.events import Event
+from services.runtime.leases import Watch
+from services.runtime.outbox import Outbox
+from services.runtime.relay import Relay, RelayMetrics
+from services.runtime.settings import KafkaSettings
 from tests.services.feedback.fakes import FakeKafka
+from tests.services.running import database_threads_ended
 
 PICK = Pick("r", "g", "u", ("b",))
-NOW_US = 1_767_312_000_000_000
+FEEDBACK = Feedback("e", "r", "g", "u", 3, ("b",), ("a",), 1_767_312_000_000_000, sequence=1)
 
 
 class Shown(Groups):
@@ -25,68 +37,68 @@ class Shown(Groups):
         pass
 
 
-class InMemory(Records):
-    """Records by request id, and the steps in which they were written."""
+class Watching(FakeKafka):
+    """Notes whether the pick was stored when its event came."""
 
-    def __init__(self, steps: list[str]) -> None:
-        self.recorded: dict[str, Recorded] = {}
-        self._steps = steps
-
-    async def find(self, request_id: str) -> Recorded | None:
-        return self.recorded.get(request_id)
-
-    async def add_pending(self, feedback: Feedback) -> Recorded:
-        self._steps.append("written")
-        return self.recorded.setdefault(feedback.request_id, Recorded(feedback, published=False))
-
-    async def mark_published(self, request_id: str) -> None:
-        self._steps.append("marked")
-        self.recorded[request_id] = replace(self.recorded[request_id], published=True)
-
-
-class Announcing(FakeKafka):
-    def __init__(self, steps: list[str]) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self._steps = steps
+        self.records: SqlRecords | None = None
+        self.found: list[Feedback | None] = []
 
     async def publish(self, event: Event) -> None:
-        self._steps.append("announced")
+        assert self.records is not None
+        self.found.append(await self.records.find("r"))
         await super().publish(event)
 
 
 @pytest.fixture
-def steps() -> list[str]:
-    return []
+def kafka() -> Watching:
+    return Watching()
 
 
-@pytest.fixture
-def submissions(steps: list[str]) -> Submissions:
-    return Submissions(Shown(), InMemory(steps), Announcing(steps), "topic", lambda: "e", lambda: NOW_US)
+@pytest_asyncio.fixture
+async def submissions(tmp_path: Path, kafka: Watching) -> AsyncIterator[Submissions]:
+    database, settings = Database(f"sqlite:///{tmp_path}/feedback.sqlite", SCHEMA, timeout_s=5), KafkaSettings()
+
+    def clock() -> int:
+        return FEEDBACK.create_time_us
+
+    outbox = Outbox(database, OUTBOX, clock, Watch(settings.outbox_lease_s))
+    kafka.records = SqlRecords(database, outbox)
+    relay = Relay(outbox, kafka, "topic", RelayMetrics(CollectorRegistry()), clock, settings)
+    yield Submissions(Shown(), kafka.records, relay, lambda: "e", clock)
+    await database.close()
+    await database_threads_ended()
 
 
-async def test_a_pick_is_written_down_then_announced_then_marked(submissions: Submissions, steps: list[str]) -> None:
-    feedback = await submissions.submit(PICK)
-    assert feedback == Feedback("e", "r", "g", "u", 3, ("b",), ("a",), NOW_US)
-    assert steps == ["written", "announced", "marked"]
-    assert await submissions.submit(PICK) == feedback
-    assert steps == ["written", "announced", "marked"]
+async def test_a_pick_is_stored_then_announced_then_readable(submissions: Submissions, kafka: Watching) -> None:
+    assert await submissions.submit(PICK) == FEEDBACK
+    assert kafka.found == [FEEDBACK]
+    assert await submissions.submit(PICK) == FEEDBACK
+    assert len(kafka.taken) == 1
+    assert (await submissions.read("g", "u")).feedback == FEEDBACK
 
 
-async def test_what_was_not_acknowledged_is_announced_again_and_not_written_again(
-    submissions: Submissions, steps: list[str]
+async def test_what_was_not_acknowledged_is_announced_again_and_not_stored_again(
+    submissions: Submissions, kafka: Watching
 ) -> None:
-    kafka = submissions.events
-    assert isinstance(kafka, FakeKafka)
     kafka.deaf = True
     with pytest.raises(Unavailable):
         await submissions.submit(PICK)
+    with pytest.raises(NotFound):
+        await submissions.read("g", "u")
     kafka.deaf = False
-    await submissions.submit(PICK)
-    assert steps == ["written", "announced", "announced", "marked"]
+    assert await submissions.submit(PICK) == FEEDBACK
     assert kafka.taken[0] == kafka.taken[1] and kafka.taken[0].key == "u"
 
 
-async def test_a_pick_that_is_not_believed_leaves_nothing(submissions: Submissions, steps: list[str]) -> None:
+async def test_a_pick_that_is_not_believed_leaves_nothing(submissions: Submissions, kafka: Watching) -> None:
     with pytest.raises(NotFound):
         await submissions.submit(replace(PICK, group_id="h"))
-    assert steps == []
+    assert kafka.records is not None and await kafka.records.find("r") is None
+
+
+async def test_anothers_pick_is_not_read(submissions: Submissions) -> None:
+    await submissions.submit(PICK)
+    with pytest.raises(PermissionDenied):
+        await submissions.read("g", "another")

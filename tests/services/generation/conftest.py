@@ -29,11 +29,12 @@ class Studio:
     models: PaintingModels = field(default_factory=PaintingModels)
     events: RecordedEvents = field(default_factory=RecordedEvents)
     users: KnownUsers = field(default_factory=KnownUsers)
+    ranker: LastIsBest = field(default_factory=LastIsBest)
     server: Server = field(init=False)
     stub: Any = None
 
     def __post_init__(self) -> None:
-        self.server = build(self.settings, self.models, self.users, LastIsBest(), self.events)
+        self.server = build(self.settings, self.models, self.users, self.ranker, self.events)
 
     def connect(self, channel: grpc.aio.Channel) -> "Studio":
         self.stub = GenerationServiceStub(channel)
@@ -76,6 +77,7 @@ def settings(tmp_path: Path, database_url: str) -> Settings:
         database_url=database_url,
         object_store_url=f"file://{tmp_path}/objects",
         model_repository=tmp_path,
+        outbox_interval_s=3600.0,  # what is owed waits for a repeat, except in the tests of the relay
         **LOCAL,
     )
 

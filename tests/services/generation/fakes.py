@@ -104,10 +104,12 @@ PROFILE = {"style": FeatureValue(string_value="luxury")}
 
 
 class KnownUsers(Users):
-    """Knows "ada" and "bob", who have the same profile."""
+    """Knows "ada" and "bob", who have the same profile; `down` fails its check."""
 
     def __init__(self) -> None:
         self.asked: list[str] = []
+        self.known = {"ada", "bob"}
+        self.down = False
 
     async def vectors(self, user_id: str, release: Release) -> User:
         self._find(user_id, "vectors")
@@ -119,21 +121,25 @@ class KnownUsers(Users):
 
     def _find(self, user_id: str, what: str) -> None:
         self.asked.append(what)
-        if user_id not in ("ada", "bob"):
+        if user_id not in self.known:
             raise NotFound(f"user_id: there is no profile of {user_id!r}", field="user_id")
 
     async def check(self) -> None:
-        pass
+        if self.down:
+            raise Unavailable("user embedding service")
 
 
 class LastIsBest(Ranker):
-    """Scores pictures by their place: the last one given is best."""
+    """Scores pictures by their place: the last one given is best; `down` fails its check."""
+
+    down = False
 
     async def rank(self, user_id: str, prompt: str, images: Sequence[bytes], release: int) -> Scores:
         return [(float(i), len(images) - i) for i in range(len(images))]
 
     async def check(self) -> None:
-        pass
+        if self.down:
+            raise Unavailable("ranking service")
 
 
 class RecordedEvents(Events):

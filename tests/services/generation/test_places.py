@@ -7,7 +7,7 @@ from services.runtime.errors import ResourceExhausted
 
 
 def test_a_place_is_free_again_however_its_round_ended() -> None:
-    places = Places(1)
+    places = Places(1, "rounds")
     with places.taken(), pytest.raises(ResourceExhausted), places.taken():
         pass
     with pytest.raises(ZeroDivisionError), places.taken():

@@ -10,7 +10,7 @@ from diffusers import DDIMScheduler, DPMSolverMultistepScheduler, EulerDiscreteS
 
 from contract import limits
 from contract.release import BETA_SCHEDULES
-from services.generation.samplers import SAMPLERS, Latents, cumulative_alphas, first_step, trailing_timesteps
+from services.generation.samplers import SAMPLERS, Latents, Sampler, cumulative_alphas, steps_run, trailing_timesteps
 
 # torch's arrays do not speak numpy 2's copy keyword yet; diffusers converts them.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -58,11 +58,13 @@ def test_a_trajectory_from_noise_is_diffusers(name: str, num_steps: int) -> None
 
 @pytest.mark.parametrize("strength", [0.2, 0.5, 1.0])
 @pytest.mark.parametrize("name", SAMPLERS)
-def test_a_trajectory_around_an_image_is_diffusers(name: str, strength: float) -> None:
+def test_a_trajectory_around_an_image_is_diffusers_where_no_step_is_cut(name: str, strength: float) -> None:
     ours, theirs = SAMPLERS[name](ALPHAS, 20, strength), THEIRS[name]()
     theirs.set_timesteps(20)
-    timesteps = theirs.timesteps[first_step(20, strength) :]
-    theirs.set_begin_index(first_step(20, strength)) if hasattr(theirs, "set_begin_index") else None
+    left_out = 20 - steps_run(20, strength)
+    timesteps = theirs.timesteps[left_out:]
+    assert ours.timesteps == [int(timestep) for timestep in timesteps]
+    theirs.set_begin_index(left_out) if hasattr(theirs, "set_begin_index") else None
     image, noise = normal(1), normal(2)
     latents = ours.start(noise, image)
     reference = theirs.add_noise(torch.from_numpy(image), torch.from_numpy(noise), timesteps[:1])
@@ -103,8 +105,49 @@ def test_every_schedule_that_a_manifest_may_name_is_known() -> None:
     assert all(len(cumulative_alphas(1000, 8.5e-4, 0.012, schedule)) == 1000 for schedule in BETA_SCHEDULES)
 
 
-def test_every_strength_leaves_at_least_one_step() -> None:
-    assert [first_step(1, 0.1), first_step(20, 0.01), first_step(20, 0.5), first_step(20, 1.0)] == [0, 19, 10, 0]
+STRENGTHS = (0.001, 0.01, 0.05, 0.1, 0.25, 1 / 3, 0.5, 0.6, 0.75, 0.9, 0.99, 1.0)
+
+
+@pytest.mark.parametrize("num_steps", [1, 2, 4, 6, 20])
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_a_walk_around_an_image_begins_at_its_strengths_noise_level(name: str, num_steps: int) -> None:
+    for strength in STRENGTHS:
+        sampler = SAMPLERS[name](ALPHAS, num_steps, strength)
+        assert sampler.timesteps[0] == max(0, round(1000 * strength) - 1)
+        assert len(sampler.timesteps) == steps_run(num_steps, strength) <= num_steps
+        falls = np.diff([*sampler.timesteps, -1])
+        assert (falls < 0).all() and (falls >= -np.ceil(1000 / num_steps) - 1).all()  # no step wider than without image
+    assert SAMPLERS[name](ALPHAS, num_steps, 1.0).timesteps == SAMPLERS[name](ALPHAS, num_steps).timesteps
+
+
+@pytest.mark.parametrize("num_steps", [1, 2, 4, 6, 20])
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_the_stronger_the_further_from_the_image(name: str, num_steps: int) -> None:
+    image = normal(5)
+    distances = [
+        float(np.abs(walked(SAMPLERS[name](ALPHAS, num_steps, strength), image) - image).mean())
+        for strength in STRENGTHS
+    ]
+    least = -0.01 * distances[-1]  # where a step is added, the same strength is walked more finely
+    assert (np.diff(distances) > least).all()
+    assert distances[1] < 0.1 * distances[-1]  # 0.01 keeps the image
+
+
+def walked(sampler: Sampler, image: Latents) -> Latents:
+    """Where a sampler ends that begins at an image, by the exact denoiser of others: normal around their mean."""
+    mean, variance, latents = 1.0, 0.25, sampler.start(normal(6), image)
+    for index, timestep in enumerate(sampler.timesteps):
+        a, seen = float(ALPHAS[timestep]), sampler.scale(latents, index)
+        x0 = (variance * a**0.5 * seen + (1 - a) * mean) / (variance * a + 1 - a)
+        latents = sampler.step((seen - a**0.5 * x0) / (1 - a) ** 0.5, latents, index).latents
+    return latents
+
+
+@pytest.mark.parametrize(
+    ("num_steps", "strength", "runs"), [(1, 0.1, 1), (20, 0.01, 1), (20, 0.51, 11), (20, 0.55, 11), (100, 0.29, 29)]
+)
+def test_the_share_of_steps_that_run_is_rounded_up(num_steps: int, strength: float, runs: int) -> None:
+    assert steps_run(num_steps, strength) == runs
 
 
 def test_an_unknown_beta_schedule_is_refused() -> None:

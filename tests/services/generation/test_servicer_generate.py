@@ -124,9 +124,24 @@ async def test_a_reference_image_is_kept_to_when_the_strength_is_low(studio: Stu
     assert [len(near) - 2, len(far) - 2] == [2, 20]
     distances = [np.abs(picture(e[-1].group.candidates[0].png) - (224, 64, 32)).mean() for e in (near, far)]
     assert distances[0] < 0.5 * distances[1]
+    assert [c.png for c in far[-1].group.candidates] == [
+        c.png for c in (await studio.group(request(num_steps=20))).candidates
+    ]
     settings = near[-1].group.settings
     assert settings.strength == 0.1
     assert settings.reference_image_sha256 == hashlib.sha256(reference).hexdigest()
+
+
+@pytest.mark.parametrize("scheduler", [1, 2, 3])
+@pytest.mark.parametrize("num_steps", [1, 2, 4, 6])
+async def test_a_low_strength_keeps_to_the_reference_with_few_steps_too(
+    studio: Studio, scheduler: group_pb2.Scheduler, num_steps: int
+) -> None:
+    async def distance(strength: float) -> float:
+        asked = request(reference_image=png_of("#e04020"), strength=strength, num_steps=num_steps, scheduler=scheduler)
+        return float(np.abs(picture((await studio.group(asked)).candidates[0].png) - (224, 64, 32)).mean())
+
+    assert await distance(0.01) < 0.2 * await distance(1.0)
 
 
 async def test_pictures_lie_under_the_hash_of_their_bytes(studio: Studio) -> None:
@@ -139,8 +154,7 @@ async def test_pictures_lie_under_the_hash_of_their_bytes(studio: Studio) -> Non
 async def test_kafka_is_told_all_that_training_needs(studio: Studio) -> None:
     group = await studio.group(request(negative_prompt="blue"))
     [event] = studio.events.published
-    told = event.message
-    assert isinstance(told, GroupGenerated)
+    told = GroupGenerated.FromString(event.value)
     assert (event.topic, event.key) == ("perfusion.groups.v1", "ada")
     assert dict(headers_of(event))["event-type"] == b"perfusion.v1.GroupGenerated"
     for field in (

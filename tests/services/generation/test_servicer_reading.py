@@ -2,12 +2,14 @@
 
 import base64
 import shutil
+from itertools import cycle
 from pathlib import Path
 
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from perfusion.v1 import generation_service_pb2 as pb
+from perfusion.v1.group_pb2 import PictureLoss
 
 from services.generation.settings import Settings
 from tests.services.generation.conftest import Studio, request
@@ -44,6 +46,21 @@ async def test_the_basic_view_has_no_pictures_and_needs_no_object_store(studio: 
     assert failure.code == grpc.StatusCode.UNAVAILABLE
 
 
+async def test_a_lost_picture_takes_neither_its_group_nor_the_other_pictures_along(settings: Settings) -> None:
+    studio = Studio(settings.model_copy(update={"remembered_picture_bytes": 0}))
+    async with running(studio.server) as channel:
+        group = await studio.connect(channel).group(order := request(num_candidates=4))
+        missing, empty, cut, _ = (Path(candidate.uri.removeprefix("file://")) for candidate in group.candidates)
+        missing.unlink()
+        empty.write_bytes(b"")
+        cut.write_bytes(cut.read_bytes()[:-1])
+        for candidate, loss in zip(group.candidates, ("MISSING", "DAMAGED", "DAMAGED"), strict=False):
+            candidate.png = b""
+            candidate.picture_loss = PictureLoss.Value(f"PICTURE_LOSS_{loss}")
+        assert (await studio.stub.GetGroup(pb.GetGroupRequest(group_id=group.group_id))).group == group
+        assert await studio.group(order) == group  # the same request again
+
+
 async def test_a_listed_group_has_its_wishes_and_settings(studio: Studio) -> None:
     group = await studio.group(request(refused_wishes=["sequins"]))
     for candidate in group.candidates:
@@ -72,6 +89,27 @@ async def test_groups_are_listed_newest_first_by_pages_without_pictures(studio: 
         listed += [g.group_id for g in page.groups]
         token, pages = page.next_page_token, pages + 1
     assert listed == made[::-1] and pages == 3
+
+
+async def test_no_clock_decides_the_order_of_groups(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two replicas whose clocks differ by hours and jump: the list goes by what the database stored later."""
+    hour_us = 3_600_000_000
+    clocks = cycle([0, -9 * hour_us, 30 * hour_us, -2 * hour_us, hour_us, 5 * hour_us])
+    began_us = 1_767_323_045_000_000
+    monkeypatch.setattr("services.generation.__main__.now_us", lambda: began_us)
+    here = Studio(settings)
+    monkeypatch.setattr("services.generation.__main__.now_us", lambda: began_us + next(clocks))
+    there = Studio(settings)
+    made: list[str] = []
+    async with running(here.server) as to_here, running(there.server) as to_there:
+        here.connect(to_here), there.connect(to_there)
+        for _ in range(2):
+            made += [(await studio.group(request(num_steps=1))).group_id for studio in (here, there)]
+        assert [group.group_id for group in await here.groups_of("ada")] == made[::-1]
+        page = await there.stub.ListGroups(pb.ListGroupsRequest(user_id="ada", page_size=3))
+        made.append((await here.group(request(num_steps=1))).group_id)
+        last = pb.ListGroupsRequest(user_id="ada", page_token=page.next_page_token)
+        assert [group.group_id for group in (await there.stub.ListGroups(last)).groups] == made[:1]
 
 
 async def test_a_token_of_another_users_list_is_refused(studio: Studio) -> None:

@@ -8,11 +8,17 @@ from pathlib import Path
 import grpc
 import pytest
 from perfusion.v1 import generation_service_pb2 as pb
+from perfusion.v1.events_pb2 import GroupGenerated
 
 from services.generation.adapters.pictures import FsspecPictures
 from services.generation.settings import Settings
+from services.runtime.events import Event
 from tests.services.generation.conftest import Studio, request
 from tests.services.running import failing, running
+
+
+def group_in(event: Event) -> str:
+    return GroupGenerated.FromString(event.value).group_id
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -114,8 +120,40 @@ async def test_without_kafkas_acknowledgement_there_is_no_ok_and_a_retry_does_no
     studio.events.down = False
     group = await studio.group(asked)
     assert studio.models.steps == 4
-    assert [event.message.group_id for event in studio.events.published] == [group.group_id]
+    assert [group_in(event) for event in studio.events.published] == [group.group_id]
     assert len(await studio.groups_of("ada")) == 1
+
+
+async def test_a_group_without_acknowledgement_is_published_though_nobody_asks_again(settings: Settings) -> None:
+    died, survivor = Studio(settings), Studio(settings.model_copy(update={"outbox_interval_s": 0.05}))
+    died.events.down = True
+    owed = request()
+    async with running(died.server) as channel:
+        async with failing() as failure:
+            await died.connect(channel).group(owed)
+        assert failure.code == grpc.StatusCode.UNAVAILABLE
+    async with running(survivor.server) as channel:
+        survivor.connect(channel)
+        async with asyncio.timeout(60):
+            while not (groups := await survivor.groups_of("ada")):
+                await asyncio.sleep(0.05)
+        [event] = survivor.events.published
+        assert [group_in(event)] == [group.group_id for group in groups]
+        assert (await survivor.group(owed)).group_id == group_in(event)
+        assert len(survivor.events.published) == 1 and survivor.models.steps == 0
+
+
+async def test_a_later_group_does_not_overtake_one_that_is_owed(studio: Studio) -> None:
+    studio.events.down = True
+    first, other = request(), request(user_id="bob")
+    for asked in (first, other):
+        async with failing():
+            await studio.group(asked)
+    studio.events.down = False
+    second = await studio.group(request())
+    earlier, later = studio.events.published  # the event of another merchant is not this call's to publish
+    assert (group_in(earlier), group_in(later)) == ((await studio.group(first)).group_id, second.group_id)
+    assert [group.group_id for group in await studio.groups_of("ada")] == [group_in(later), group_in(earlier)]
 
 
 async def test_a_round_whose_process_died_can_be_retried_after_its_lease(settings: Settings) -> None:

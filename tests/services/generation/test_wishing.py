@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from contract.prompts import phrases_of
 from services.generation.orders import Order, Settings, User
 from services.generation.seeds import candidate_seeds
 from services.generation.wishing import blended, wishes_of
@@ -39,12 +40,9 @@ def order(prompt: str = "red,dress", **settings: Any) -> Order:
     )
 
 
-def everything(_: str) -> bool:
-    return True
-
-
-def wished(asked: Order, user: User = USER, seeds: list[int] = SEEDS, holds: Any = everything) -> list[tuple[str, ...]]:
-    return wishes_of(asked, user, release_of(1), seeds, holds)
+def wished(asked: Order, user: User = USER, seeds: list[int] = SEEDS, room: int = 99) -> list[tuple[str, ...]]:
+    """By a text encoder that reads so many phrases."""
+    return wishes_of(asked, user, release_of(1), seeds, lambda text: phrases_of(text)[room:])
 
 
 def test_what_a_merchant_clearly_favours_stays_and_what_they_hardly_care_about_varies() -> None:
@@ -89,9 +87,9 @@ def test_without_personalisation_nothing_is_wished() -> None:
 
 
 def test_the_least_favoured_are_dropped_until_the_text_is_read_whole() -> None:
-    assert wished(order(), holds=lambda text: text.count(",") <= 2) == [("sequins",)] * 16
-    assert wished(order(), holds=lambda text: text.count(",") <= 1) == [()] * 16
-    assert wished(order(), holds=lambda text: False) == [()] * 16
+    assert wished(order(), room=3) == [("sequins",)] * 16
+    assert wished(order(), room=2) == [()] * 16
+    assert wished(order(), room=1) == [()] * 16
 
 
 def test_states_are_blended_in_proportion_and_exactly_at_both_ends() -> None:

@@ -27,6 +27,9 @@ class ByBrightness(RewardModel):
         assert (release.number, prompt) == (3, "dress") and user is USER
         return np.asarray([1, 0], np.float32)
 
+    def unread(self, release: Release, prompt: str) -> tuple[str, ...]:
+        return ()
+
     async def images(self, release: Release, images: NDArray[np.uint8], user: RewardUser) -> NDArray[np.float32]:
         assert release.number == 3 and user is USER
         bright = images.mean((1, 2, 3)) / 255

@@ -1,6 +1,7 @@
 """The ranking service over real gRPC, beside the real user embedding service; only the models are arithmetic."""
 
 import io
+import zlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,8 +22,9 @@ from services.ranking.settings import Settings
 from services.runtime.server import Server
 from services.user_embedding.__main__ import build as build_user_embedding
 from services.user_embedding.settings import Settings as UserEmbeddingSettings
+from tests.contract.picture_makers import RGB, RGBA, chunk, exchanged, png
 from tests.services.fake_models import FakeModels
-from tests.services.market import IMAGE_SIZE_PX, LOGIT_SCALE, write_release
+from tests.services.market import IMAGE_SIZE_PX, LOGIT_SCALE, TEXT_TOKENS, write_release
 from tests.services.running import LOCAL, failing, running
 
 
@@ -175,3 +177,29 @@ async def test_while_users_are_away_calls_are_retryable_and_health_says_whose_fa
         await judges.rank(GOOD)
     assert failure.code == grpc.StatusCode.UNAVAILABLE and failure.retryable
     assert list(await judges.ranking.poll_health()) == ["user embedding service"]
+
+
+async def test_phrases_that_the_reward_model_does_not_read_are_named(judges: Judges) -> None:
+    long = " ".join(["red"] * TEXT_TOKENS)
+    answer = await judges.rank(GOOD, prompt=f"dress，{long}\nred")
+    assert list(answer.unread_phrases) == [long]
+    assert not (await judges.rank(GOOD)).unread_phrases
+
+
+@pytest.mark.parametrize("prompt", ["，", "\u200b", " \n、\u3000"])
+async def test_a_prompt_without_a_phrase_is_named(judges: Judges, prompt: str) -> None:
+    async with failing() as failure:
+        await judges.rank(GOOD, prompt=prompt)
+    assert list(failure.fields) == ["prompt"]
+
+
+async def test_pictures_are_scored_as_a_browser_shows_them(judges: Judges) -> None:
+    """Half of red's light, in eight bits, in sixteen, and half transparent on white."""
+    pictures = [
+        picture(128),
+        png((0x8000, 0, 0), 16, RGB, size=(IMAGE_SIZE_PX, IMAGE_SIZE_PX)),
+        png((0, 0, 0, 127), 8, RGBA, size=(IMAGE_SIZE_PX, IMAGE_SIZE_PX)),
+        png((0, 230, 0), 8, RGB, before=chunk(b"iCCP", b"x\0\0" + zlib.compress(exchanged()))),
+    ]
+    scores = [score.score / LOGIT_SCALE for score in (await judges.rank(*pictures)).scores]
+    assert scores == pytest.approx([128 / 255, 128 / 255, 128 / 255, 230 / 255], abs=0.01)

@@ -38,6 +38,6 @@ def server_doing(behaviour: Behaviour = nothing, dependencies: Sequence[Dependen
         RuntimeSettings(**(LOCAL | settings)),
         service=SERVICE,
         register=partial(add_RankingServiceServicer_to_server, Scripted(behaviour)),
-        dependencies=dependencies,
+        needs={"Rank": dependencies},
         registry=CollectorRegistry(),
     )

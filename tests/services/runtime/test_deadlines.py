@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from services.runtime.deadlines import deadline_in, remaining_s
+from services.runtime.deadlines import deadline_in, is_over, remaining_s
 from services.runtime.errors import DeadlineExceeded
 
 
@@ -35,3 +35,13 @@ async def test_tasks_have_their_own_deadlines() -> None:
 
     short, long = await asyncio.gather(inside(10.0), inside(50.0))
     assert short <= 10.0 < 11.0 < long <= 50.0
+
+
+def test_a_callers_cancellation_near_its_deadline_counts_as_its_deadline() -> None:
+    assert not is_over()
+    with deadline_in(30.0):
+        assert not is_over()
+        with deadline_in(0.04):  # less than clocks differ by
+            assert is_over()
+        assert not is_over()
+    assert not is_over()

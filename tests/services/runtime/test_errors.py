@@ -2,7 +2,7 @@
 
 from perfusion.v1.error_reason_pb2 import ERROR_REASON_UNSPECIFIED, ErrorReason
 
-from services.runtime.errors import PermanentError, RetryableError, ServiceError
+from services.runtime.errors import MessageTooLarge, PermanentError, ResourceExhausted, RetryableError, ServiceError
 
 
 def raised() -> list[type[ServiceError]]:
@@ -17,8 +17,15 @@ def test_errors_and_reasons_pair_up() -> None:
 
 def test_the_tree_has_no_other_branches() -> None:
     assert set(ServiceError.__subclasses__()) == {PermanentError, RetryableError}
-    assert not any(error.__subclasses__() for error in raised())
 
 
-def test_each_status_code_has_one_error() -> None:
-    assert len({error.code for error in raised()}) == len(raised())
+def test_an_error_that_a_service_keeps_to_itself_reaches_callers_as_its_parent() -> None:
+    for error in raised():
+        assert all((own.code, own.reason) == (error.code, error.reason) for own in error.__subclasses__())
+
+
+def test_a_status_code_says_whether_to_try_again_but_for_what_is_full() -> None:
+    """RESOURCE_EXHAUSTED is both; clients know the two by RetryInfo."""
+    codes = [error.code for error in raised() if error is not MessageTooLarge]
+    assert len(set(codes)) == len(codes)
+    assert MessageTooLarge.code == ResourceExhausted.code

@@ -5,16 +5,24 @@ import logging
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 from perfusion.v1.events_pb2 import GroupGenerated
 
-from services.runtime import tracing
 from services.runtime.deadlines import deadline_in
 from services.runtime.errors import DeadlineExceeded, Unavailable
 from services.runtime.events import Event, KafkaEvents, headers_of
 
-EVENT = Event("perfusion.groups.v1", "ada", "7d9d5c3e-0000-4000-8000-000000000000", GroupGenerated(user_id="ada"))
+TRACE = "00-0123456789abcdef0123456789abcdef-0123456789abcdef-01"
+EVENT = Event(
+    topic="perfusion.groups.v1",
+    key="ada",
+    event_id="7d9d5c3e-0000-4000-8000-000000000000",
+    event_type="perfusion.v1.GroupGenerated",
+    value=GroupGenerated(user_id="ada").SerializeToString(),
+    traceparent=TRACE,
+)
 # kafka-python leaves the socket of a refused connection to the garbage collector, which is called here so that no other
 # test is blamed for it.
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
@@ -28,13 +36,13 @@ def collected(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
 
 
 def test_the_headers_say_what_the_record_is() -> None:
-    tracing.begin(None)
     headers = {name: value.decode() for name, value in headers_of(EVENT)}
     assert headers["content-type"] == "application/protobuf"
     assert headers["event-id"] == EVENT.event_id
     assert headers["event-type"] == "perfusion.v1.GroupGenerated"
     assert headers["event-time"].endswith("+00:00")
-    assert tracing.trace_id() in headers["traceparent"]
+    assert headers["traceparent"] == TRACE
+    assert "traceparent" not in dict(headers_of(replace(EVENT, traceparent=None)))
 
 
 async def test_without_a_broker_it_gives_up_in_time() -> None:

@@ -1,87 +1,125 @@
-"""Pictures are decoded within limits, fitted to the model's size, and broken ones are refused in words."""
+"""Pictures are decoded beside the calls that need none, within bounded memory. What is shown: tests/contract."""
 
+import asyncio
 import io
-from contextlib import suppress
+import json
+import subprocess
+import sys
+import zlib
+from collections.abc import AsyncIterator
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from services.runtime.images import ImageLimits, ImageRefused, decode_image
+from services.runtime.images import Decoder, ImageLimits, ImageRefused, decode_image
+from tests.contract.picture_makers import GREY, GREY_ALPHA, RGB, RGBA, chunk, encoded, png
 
-LIMITS = ImageLimits(max_bytes=200_000, max_pixels=1_000_000)
+LIMITS = ImageLimits(max_bytes=2**20, max_pixels=25_000_000)
+ROOT = Path(__file__).parents[3]
 
-
-def encoded(image: Image.Image, kind: str = "PNG") -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, kind)
-    return buffer.getvalue()
-
-
-def test_a_png_of_the_right_size_comes_back_pixel_for_pixel() -> None:
-    pixels = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
-    np.testing.assert_array_equal(decode_image(encoded(Image.fromarray(pixels)), 64, LIMITS), pixels)
+SMALL = encoded(Image.new("RGB", (8, 8), "red"))
+LARGE = png((1, 2, 3), 8, RGB, size=(4000, 4000))
 
 
-def test_a_jpeg_is_read() -> None:
-    decoded = decode_image(encoded(Image.new("RGB", (64, 64), (200, 30, 30)), "JPEG"), 64, LIMITS)
-    assert decoded.shape == (64, 64, 3)
-    assert np.abs(decoded.astype(int) - (200, 30, 30)).max() < 5
+@pytest.fixture
+async def decoder() -> AsyncIterator[Decoder]:
+    made = Decoder(LIMITS)
+    yield made
+    await made.close()
 
 
-def test_a_wide_picture_is_cropped_to_its_middle_square() -> None:
-    wide = Image.new("RGB", (300, 100), "blue")
-    wide.paste("red", (100, 0, 200, 100))
-    decoded = decode_image(encoded(wide), 64, LIMITS)
-    assert decoded.shape == (64, 64, 3)
-    assert (decoded[:, 2:-2] == (255, 0, 0)).all()  # the outermost columns blend with what was cut off
-
-
-@pytest.mark.parametrize("mode", ["L", "P", "1", "CMYK", "I;16", "LA"])
-def test_other_colour_modes_become_rgb(mode: str) -> None:
-    kind = "JPEG" if mode == "CMYK" else "PNG"
-    assert decode_image(encoded(Image.new(mode, (64, 64)), kind), 64, LIMITS).shape == (64, 64, 3)
-
-
-def test_transparency_is_laid_on_white() -> None:
-    assert (decode_image(encoded(Image.new("RGBA", (64, 64), (0, 0, 0, 0))), 64, LIMITS) == 255).all()
+async def test_it_decodes_as_the_function_does(decoder: Decoder) -> None:
+    np.testing.assert_array_equal(await decoder.decode(SMALL, 8), decode_image(SMALL, 8, LIMITS))
+    np.testing.assert_array_equal(await decoder.decode(LARGE, 8), np.full((8, 8, 3), (1, 2, 3)))
 
 
 @pytest.mark.parametrize(
-    ("data", "says"),
-    [
-        (b"", "empty"),
-        (b"not a picture", "not a readable"),
-        (encoded(Image.new("RGB", (64, 64))) + b"", None),
-        (encoded(Image.new("RGB", (64, 64)))[:60], "not a readable"),
-        (encoded(Image.new("RGB", (64, 64)), "GIF"), "not a readable"),
-        (encoded(Image.new("RGB", (1001, 1000))), "1001×1000 pixels"),
-        (encoded(Image.new("1", (15_000, 15_000))), "too many pixels"),
-        (b"\x89PNG" + bytes(200_000), "bytes; at most 200000"),
-    ],
+    "data", [b"", b"no picture", bytes(2**20 + 1), png((1,), 1, GREY, size=(5001, 5000)), SMALL[:50]]
 )
-def test_what_cannot_be_read_is_refused_in_words(data: bytes, says: str | None) -> None:
-    if says is None:  # the control: this one is fine
-        decode_image(data, 64, LIMITS)
-        return
-    with pytest.raises(ImageRefused, match=says):
-        decode_image(data, 64, LIMITS)
+async def test_what_is_refused_is_refused_there_too(decoder: Decoder, data: bytes) -> None:
+    with pytest.raises(ImageRefused):
+        await decoder.decode(data, 8)
 
 
-def test_no_truncation_of_a_real_file_escapes_as_another_error() -> None:
-    for kind in ("PNG", "JPEG"):
-        whole = encoded(Image.fromarray(np.random.default_rng(1).integers(0, 256, (32, 32, 3), np.uint8)), kind)
-        for end in range(1, len(whole) - 16, 97):
-            with pytest.raises(ImageRefused):
-                decode_image(whole[:end], 64, LIMITS)
+async def test_a_small_picture_waits_for_no_large_one(decoder: Decoder) -> None:
+    """However many are there before: eight large ones take seconds."""
+    large = [asyncio.create_task(decoder.decode(LARGE, 8)) for _ in range(8)]
+    await asyncio.gather(*(decoder.decode(SMALL, 8) for _ in range(8)))
+    assert sum(task.done() for task in large) < 8
+    await asyncio.gather(*large)
 
 
-def test_no_flipped_bytes_of_a_real_file_escape_as_another_error() -> None:
-    rng = np.random.default_rng(2)
-    for kind in ("PNG", "JPEG"):
-        whole = np.frombuffer(encoded(Image.new("RGB", (32, 32), "red"), kind), np.uint8)
-        for _ in range(200):
-            broken = whole.copy()
-            broken[rng.integers(8, len(whole), 3)] = rng.integers(0, 256, 3)
-            with suppress(ImageRefused):
-                assert decode_image(broken.tobytes(), 64, LIMITS).shape == (64, 64, 3)
+async def test_a_call_that_is_cancelled_while_it_waits_decodes_nothing(decoder: Decoder) -> None:
+    tasks = [asyncio.create_task(decoder.decode(LARGE, 8)) for _ in range(8)]
+    await tasks[0]
+    for task in tasks:
+        task.cancel()
+    ended = await asyncio.gather(*tasks, return_exceptions=True)
+    assert any(isinstance(end, asyncio.CancelledError) for end in ended)
+    await decoder.decode(LARGE, 8)  # comes soon: its turn is next
+
+
+# ---- memory -------------------------------------------------------------------------------------
+
+_PEAK = """
+import json, resource, sys
+from pathlib import Path
+from contract.pictures import PictureLimits, opened, square
+
+def peak_mb():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+
+first, *rest = map(Path, sys.argv[1:])
+limits = PictureLimits(2**27, 25_000_000)
+square(opened(first.read_bytes(), limits), 64)
+before = peak_mb()
+for path in rest:
+    square(opened(path.read_bytes(), limits), 64)
+print(json.dumps(peak_mb() - before))
+"""
+
+
+def peak_mb(folder: Path, *pictures: bytes) -> int:
+    """By how many MB the memory of a process rises that decodes one picture after the other; Pillow's is seen, too."""
+    paths = [folder / f"{n}" for n in range(len(pictures) + 1)]
+    for path, data in zip(paths, [SMALL, *pictures], strict=True):
+        path.write_bytes(data)
+    command = [sys.executable, "-c", _PEAK, *map(str, paths)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=250)
+    rise: int = json.loads(done.stdout)
+    return rise
+
+
+def photograph(kind: str, **options: object) -> bytes:
+    rng = np.random.default_rng(0)
+    coarse = Image.fromarray(rng.integers(0, 256, (50, 50, 3), np.uint8)).resize((4990, 4990), Image.Resampling.BICUBIC)
+    buffer = io.BytesIO()
+    coarse.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+SIDES = (5000, 5000)
+
+
+@pytest.mark.parametrize(
+    ("picture", "most_mb"),
+    [
+        (png((0x8000, 0x2000, 0x1000, 0x8000), 16, RGBA, size=SIDES), 170),  # 100 of them the decoded pixels
+        (png((0x8000,), 16, GREY, size=SIDES, before=chunk(b"tRNS", b"\x80\0")), 130),
+        (png((128, 32), 8, GREY_ALPHA, size=SIDES), 170),
+        (photograph("JPEG"), 60),  # decoded smaller
+        (photograph("JPEG", progressive=True), 150),  # libjpeg holds all of its coefficients
+    ],
+    ids=["rgba16", "grey16", "grey-alpha", "jpeg", "progressive"],
+)
+def test_the_largest_pictures_that_are_taken_need_little_more_than_their_pixels(
+    picture: bytes, most_mb: int, tmp_path: Path
+) -> None:
+    assert peak_mb(tmp_path, picture) < most_mb
+
+
+def test_metadata_need_no_memory_beyond_the_files(tmp_path: Path) -> None:
+    text = chunk(b"zTXt", b"workflow\0\0" + zlib.compress(bytes(2**28), 9))  # 256 MiB
+    assert peak_mb(tmp_path, png((1, 2, 3), 8, RGB, before=text * 4), SMALL) < 60

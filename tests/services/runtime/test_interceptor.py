@@ -3,11 +3,15 @@
 import asyncio
 import json
 import logging
+import time
 
 import grpc
 import pytest
+from perfusion.v1 import generation_service_pb2 as pb_generation
 from perfusion.v1 import ranking_service_pb2 as pb
+from perfusion.v1.generation_service_pb2_grpc import GenerationServiceStub
 from perfusion.v1.ranking_service_pb2_grpc import RankingServiceStub
+from prometheus_client import CollectorRegistry
 
 from services.runtime import errors, tracing
 from services.runtime.deadlines import remaining_s
@@ -15,6 +19,8 @@ from services.runtime.interceptor import INTERNAL_MESSAGE
 from services.runtime.logs import JsonFormatter
 from services.runtime.statuses import reason_of
 from tests.services.running import failing, running
+from tests.services.runtime.answering import SERVICE as GENERATION
+from tests.services.runtime.answering import Answering, server_of
 from tests.services.runtime.scripted import server_doing
 
 ASKED = pb.RankRequest()
@@ -136,3 +142,74 @@ async def test_a_log_line_is_json_with_the_trace_id() -> None:
     line = json.loads(JsonFormatter("generation").format(record))
     assert line["message"] == "made a group" and line["service"] == "generation" and line["latency_s"] == 0.5
     assert line["trace_id"] == "4bf92f3577b34da6a3ce929d0e0e4736"
+
+
+async def test_every_answer_carries_its_trace_id() -> None:
+    theirs = "4bf92f3577b34da6a3ce929d0e0e4736"
+    sent = (("traceparent", f"00-{theirs}-00f067aa0ba902b7-01"),)
+    servicer = Answering()
+    servicer.gives = lambda request: pb_generation.GetGroupResponse() if not request.group_id else None
+    async with running(server_of(servicer)) as channel:
+        stub = GenerationServiceStub(channel)
+        unary = stub.GetGroup(pb_generation.GetGroupRequest(), metadata=sent)
+        await unary
+        stream = stub.Generate(pb_generation.GenerateRequest(), metadata=sent)
+        async for _ in stream:
+            pass
+        for call in (unary, stream):
+            assert dict(await call.trailing_metadata())["trace-id"] == theirs
+        for request, method in ((b"\xff", "GetGroup"), (b"\x0a\x01g", "GetGroup"), (b"", "ListGroups"), (b"", "None")):
+            async with failing() as failure:
+                await channel.unary_unary(f"/{GENERATION}/{method}")(request, metadata=sent)
+            assert failure.trace_id == theirs
+
+
+async def test_a_refused_calls_log_line_names_field_reason_and_ids(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+
+    def refuse(_: object) -> None:
+        raise errors.NotFound("group_id: there is no such group", field="group_id")
+
+    servicer = Answering()
+    servicer.gives = refuse
+    async with running(server_of(servicer)) as channel, failing():
+        await GenerationServiceStub(channel).GetGroup(pb_generation.GetGroupRequest(group_id="a\nb\x1b[31m"))
+    [record] = [record for record in caplog.records if record.message.endswith("GetGroup NOT_FOUND")]
+    line = JsonFormatter("generation").format(record)
+    said = json.loads(line)
+    assert (said["reason"], said["field"], said["group_id"]) == ("NOT_FOUND", "group_id", "a\nb\x1b[31m")
+    assert said["problem"] == "group_id: there is no such group"
+    assert "\n" not in line and "\x1b" not in line
+
+
+async def test_latency_is_counted_by_status() -> None:
+    registry, servicer = CollectorRegistry(), Answering()
+    servicer.gives = lambda request: pb_generation.GetGroupResponse() if not request.group_id else None
+    async with running(server_of(servicer, registry)) as channel:
+        stub = GenerationServiceStub(channel)
+        await stub.GetGroup(pb_generation.GetGroupRequest())
+        async with failing():
+            await stub.GetGroup(pb_generation.GetGroupRequest(group_id="g"))
+    for code in ("OK", "INTERNAL"):
+        labels = {"method": f"/{GENERATION}/GetGroup", "code": code}
+        assert registry.get_sample_value("perfusion_rpc_latency_seconds_count", labels) == 1
+
+
+async def test_grpcs_own_retries_wait_as_long_as_retry_info_says() -> None:
+    times: list[float] = []
+
+    def refuse_once(_: object) -> pb_generation.GetGroupResponse:
+        times.append(time.monotonic())
+        if len(times) == 1:
+            raise errors.Unavailable("triton")
+        return pb_generation.GetGroupResponse()
+
+    servicer = Answering()
+    servicer.gives = refuse_once
+    policy = {"maxAttempts": 3, "initialBackoff": "0.01s", "maxBackoff": "0.01s", "backoffMultiplier": 1}
+    retries = {"name": [{}], "retryPolicy": policy | {"retryableStatusCodes": ["UNAVAILABLE"]}}
+    options = [("grpc.service_config", json.dumps({"methodConfig": [retries]}))]
+    server = server_of(servicer)
+    async with running(server), grpc.aio.insecure_channel(f"127.0.0.1:{server.port}", options=options) as channel:
+        await GenerationServiceStub(channel).GetGroup(pb_generation.GetGroupRequest())
+    assert len(times) == 2 and times[1] - times[0] >= 0.9

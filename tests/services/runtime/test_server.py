@@ -86,8 +86,7 @@ async def test_metrics_are_shown_in_prometheus_text() -> None:
     async with running(server) as channel:
         await server.poll_health()
         await RankingServiceStub(channel).Rank(pb.RankRequest())
-        assert server._metrics_server is not None
-        url = f"http://127.0.0.1:{server._metrics_server.server_port}/metrics"
+        url = f"http://127.0.0.1:{server.metrics_port}/metrics"
         text = await asyncio.to_thread(lambda: urllib.request.urlopen(url).read().decode())
     assert f'perfusion_rpc_handled_total{{code="OK",method="/{SERVICE}/Rank"}} 1.0' in text
     assert 'perfusion_dependency_up{dependency="part"} 1.0' in text

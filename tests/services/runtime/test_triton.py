@@ -1,6 +1,7 @@
 """The Triton client against a real gRPC server that speaks Triton's protocol in this process."""
 
 import asyncio
+import math
 import time
 from collections.abc import AsyncIterator
 from typing import Any
@@ -9,7 +10,7 @@ import grpc
 import numpy as np
 import pytest
 import pytest_asyncio
-from tritonclient.grpc import service_pb2, service_pb2_grpc
+from tritonclient.grpc import model_config_pb2, service_pb2, service_pb2_grpc
 
 from services.runtime import tracing
 from services.runtime.deadlines import deadline_in
@@ -20,10 +21,16 @@ INPUT = {"x": np.array([[1.0, 2.0]], np.float32)}
 
 
 class Doubling(service_pb2_grpc.GRPCInferenceServiceServicer):
-    """Holds release 1 of a model that doubles x. `state` makes it hang, answer nothing, or refuse."""
+    """Holds release 1 of a model that doubles x. `state` makes it hang, answer nothing, or refuse.
+
+    It has as many instances as `dead` has entries, which take calls in turn, and those that are dead refuse them.
+    """
 
     def __init__(self) -> None:
         self.state = "works"
+        self.dead = [False]
+        self.hold: asyncio.Event | None = None  # how long a dead instance keeps a call; others take what comes then
+        self.is_held = False
         self.versions: list[str] = []
         self.traces: list[str] = []
         self.batches: list[int] = []
@@ -35,8 +42,18 @@ class Doubling(service_pb2_grpc.GRPCInferenceServiceServicer):
         tensor = service_pb2.ModelMetadataResponse.TensorMetadata(name="x", datatype="FP32", shape=[-1, 2])
         return service_pb2.ModelMetadataResponse(name=request.name, inputs=[tensor])
 
+    async def ModelConfig(self, request: Any, context: Any) -> Any:
+        group = model_config_pb2.ModelInstanceGroup(count=len(self.dead))
+        return service_pb2.ModelConfigResponse(config=model_config_pb2.ModelConfig(instance_group=[group]))
+
     async def ModelInfer(self, request: Any, context: Any) -> Any:
         self.versions.append(request.model_version)
+        if self.dead[len(self.versions) % len(self.dead)] and not self.is_held:
+            if self.hold is not None:
+                self.is_held = True
+                await self.hold.wait()
+                self.is_held = False
+            await context.abort(grpc.StatusCode.INTERNAL, "Stub process 'double_0_1' is not healthy.")
         self.traces += [value for key, value in context.invocation_metadata() if key == "traceparent"]
         if self.state == "hangs":
             await asyncio.sleep(60)
@@ -71,7 +88,9 @@ def triton() -> Doubling:
 @pytest_asyncio.fixture
 async def models(triton: Doubling) -> AsyncIterator[TritonModels]:
     server, port = await serve(triton)
-    client = TritonModels(f"127.0.0.1:{port}", timeout_s=5.0, max_message_bytes=2**20, probe_interval_s=0.0)
+    client = TritonModels(
+        f"127.0.0.1:{port}", timeout_s=5.0, max_message_bytes=2**20, proof_s=0.0, probe_share=math.inf
+    )
     yield client
     await client.close()
     await server.stop(0)
@@ -155,12 +174,107 @@ async def test_the_check_computes_one_real_sample(models: TritonModels, triton: 
     assert triton.batches == [1]
 
 
+async def test_a_dead_instance_of_several_fails_every_check_until_it_lives_again(
+    models: TritonModels, triton: Doubling
+) -> None:
+    triton.dead = [False, False, False]
+    await models.check(["double"], 1)
+    assert triton.batches == [1, 1, 1]
+    triton.dead[1] = True
+    for _ in range(6):
+        with pytest.raises(Unavailable, match="does not answer for double"):
+            await models.check(["double"], 1)
+    triton.dead[1] = False
+    await models.check(["double"], 1)
+
+
+async def test_a_call_whose_instance_died_is_answered_by_another_and_all_are_proven_harder(
+    models: TritonModels, triton: Doubling
+) -> None:
+    triton.dead = [False, False]
+    await models.check(["double"], 1)
+    triton.dead[1] = True
+    triton.versions.clear()
+    triton.batches.clear()
+    for _ in range(4):
+        outputs = await models.infer("double", INPUT, 1)
+        np.testing.assert_array_equal(outputs["y"], [[2.0, 4.0]])
+    assert len(triton.versions) == 8 and len(triton.batches) == 4, "each went to the dead one first"
+    triton.dead[1] = False
+    triton.batches.clear()
+    await models.check(["double"], 1)
+    assert len(triton.batches) == 8
+    await models.check(["double"], 1)
+    assert len(triton.batches) == 8 + 2
+
+
+@pytest.mark.parametrize(("instances", "probes"), [(1, 0), (2, 2)])
+async def test_a_call_answered_proves_no_instance_but_its_own(triton: Doubling, instances: int, probes: int) -> None:
+    triton.dead = [False] * instances
+    server, port = await serve(triton)
+    models = TritonModels(f"127.0.0.1:{port}", timeout_s=5.0, max_message_bytes=2**20, proof_s=60.0)
+    await models.check(["double"], 1)
+    models._evidence["double", 1].proven_until = 0.0  # as if long ago
+    await models.infer("double", INPUT, 1)
+    triton.batches.clear()
+    await models.check(["double"], 1)
+    assert len(triton.batches) == probes
+    await models.close()
+    await server.stop(0)
+
+
+async def test_what_a_dead_instance_still_holds_is_not_taken_for_its_life(
+    models: TritonModels, triton: Doubling
+) -> None:
+    triton.dead = [False, False]
+    await models.check(["double"], 1)
+    triton.dead[1], triton.hold = True, asyncio.Event()
+    triton.hold.set()
+    await models.infer("double", INPUT, 1)  # of another instance, so the model is in doubt
+    triton.hold.clear()
+    call = asyncio.create_task(models.infer("double", INPUT, 1))
+    async with asyncio.timeout(10):
+        while not triton.is_held:
+            await asyncio.sleep(0.005)
+        triton.batches.clear()
+        checking = asyncio.create_task(models.check(["double"], 1))
+        while len(triton.batches) < 8:
+            await asyncio.sleep(0.005)
+        triton.hold.set()
+        with pytest.raises(Unavailable, match="meanwhile"):
+            await checking
+        await call
+
+
+async def test_a_call_of_a_model_with_one_instance_is_not_asked_again(models: TritonModels, triton: Doubling) -> None:
+    await models.check(["double"], 1)
+    triton.dead = [True]
+    triton.versions.clear()
+    with pytest.raises(Unavailable, match="does not answer for double"):
+        await models.infer("double", INPUT, 1)
+    assert len(triton.versions) == 1
+
+
+async def test_a_restarted_triton_is_asked_again_how_many_instances_it_has(
+    models: TritonModels, triton: Doubling
+) -> None:
+    await models.check(["double"], 1)
+    triton.state = "refuses"
+    with pytest.raises(RuntimeError):
+        await models.infer("double", INPUT, 1)
+    triton.state, triton.dead = "works", [True, False]
+    with pytest.raises(Unavailable):
+        await models.check(["double"], 1)
+
+
 async def test_work_done_lately_is_proof_until_it_fails(triton: Doubling) -> None:
     server, port = await serve(triton)
-    models = TritonModels(f"127.0.0.1:{port}", timeout_s=1.0, max_message_bytes=2**20)
+    models = TritonModels(f"127.0.0.1:{port}", timeout_s=1.0, max_message_bytes=2**20, proof_s=60.0)
+    await models.check(["double"], 1)
+    assert triton.batches == [1]
     await models.infer("double", INPUT, 1)
     await models.check(["double"], 1)
-    assert triton.batches == [1]  # the request's own, no probe's
+    assert triton.batches == [1, 1]  # the probe's and the call's own
     triton.state = "hangs"
     with pytest.raises(Unavailable):
         await models.infer("double", INPUT, 1)

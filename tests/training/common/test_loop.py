@@ -2,13 +2,16 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
-from training.common.loop import Diverged, ResumeError, fit, warmup_cosine
+from training.common.errors import Diverged
+from training.common.loop import ResumeError, check_resumable, fit, warmup_cosine
+from training.common.recipes import Recipe
 
 
 class Killed(Exception):
@@ -91,3 +94,36 @@ def test_a_loss_that_is_not_finite_is_never_saved(tmp_path: Path) -> None:
         fit(tmp_path, 10, step, {}, save_every_s=0.0)
     assert seen == [0, 1, 2, 3]
     assert torch.load(tmp_path / "checkpoint.pt", weights_only=False)["step"] == 3
+
+
+@dataclass(frozen=True)
+class Small(Recipe):
+    """The least of a recipe."""
+
+    steps: int = 4
+    lr: float = 0.1
+    accumulate: int = 1
+    decay: bool = False
+
+
+def test_whether_a_run_can_go_on_is_known_before_any_work(tmp_path: Path) -> None:
+    check_resumable(tmp_path / "new", 4, Small())  # there is none yet
+    for name, recipe in (("steady", Small()), ("falling", Small(decay=True))):
+        fit(tmp_path / name, 4, lambda _: {"loss": 1.0}, {}, made_with=recipe.made_with() | {"groups": "some"})
+        check_resumable(tmp_path / name, 4, replace(recipe, accumulate=2))
+        with pytest.raises(ResumeError, match=r"lr was 0\.1 and is 0\.2"):
+            check_resumable(tmp_path / name, 4, replace(recipe, lr=0.2))
+    check_resumable(tmp_path / "steady", 9, Small(steps=9))
+    with pytest.raises(ResumeError, match="has 4 steps already, 3 are asked for"):
+        check_resumable(tmp_path / "steady", 3, Small(steps=3))
+    with pytest.raises(ResumeError, match=r"steps was 4 and is 9 \(steps: the learning rate falls over all of them\)"):
+        check_resumable(tmp_path / "falling", 9, Small(steps=9, decay=True))
+
+
+def test_a_number_of_the_log_that_is_not_finite_is_null(tmp_path: Path) -> None:
+    fit(
+        tmp_path, 2, lambda _: {"loss": 1.0}, {}, log_every=1, on_log=lambda n: {"held_out": float("nan") if n else 1.0}
+    )
+    rows = [json.loads(line, parse_constant=pytest.fail) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert [row["held_out"] for row in rows] == [1.0, None]
+    assert (tmp_path / "log.png").exists()

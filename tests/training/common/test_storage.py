@@ -9,7 +9,16 @@ from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from training.common.errors import WeightsError
-from training.common.storage import fingerprint, load_pretrained, load_weights, read_config, save_weights
+from training.common.storage import (
+    check_origin,
+    fingerprint,
+    load_pretrained,
+    load_weights,
+    origin_of,
+    read_config,
+    save_weights,
+    write_origin,
+)
 
 
 def saved(layer: nn.Linear, directory: Path) -> Path:
@@ -73,3 +82,16 @@ def test_a_librarys_model_is_loaded_frozen_and_never_filled_with_random_numbers(
     (tmp_path / "config.json").write_text(json.dumps(config | {"num_hidden_layers": 2}))
     with pytest.raises(WeightsError, match="does not hold its model's parameters; missing: "):
         load_pretrained(CLIPTextModel, tmp_path, dtype=torch.float32)
+
+
+def test_weights_are_used_on_the_backbone_that_they_say_alone(tmp_path: Path) -> None:
+    ours, other = nn.Linear(3, 2), nn.Linear(3, 2)
+    check_origin(tmp_path, origin_of(other))  # nothing is said
+    write_origin(tmp_path, origin_of(ours))
+    check_origin(tmp_path, origin_of(ours))
+    trained, given = fingerprint(ours), fingerprint(other)
+    with pytest.raises(WeightsError, match=f"trained on the backbone {trained} .*, and {given} .* is given"):
+        check_origin(tmp_path, origin_of(other))
+    (tmp_path / "origin.json").write_text("[]")
+    with pytest.raises(WeightsError, match=r"origin\.json cannot be read"):
+        check_origin(tmp_path, origin_of(ours))

@@ -2,13 +2,17 @@
 
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
+import fsspec
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from contract.feature_schema import FeatureSchema
+from contract.pictures import PictureLimits, opened, square
+from tests.contract.picture_makers import encoded, exchanged
 from training.data.prepare import decode, prepare, shuffled
 from training.data.table import Candidate, Group, TableError, write_table
 from training.models.family import FamilyPaths
@@ -76,12 +80,12 @@ def test_the_same_table_is_prepared_once(tmp_path: Path, schema: FeatureSchema, 
     write_table(tmp_path / "table", [pair("g1")], schema)
     tokenizer = family.reward_tokenizer()
     prepare(tmp_path / "table", tmp_path / "cache", tokenizer, 16)
-    (made,) = (tmp_path / "cache").iterdir()
+    (made,) = (tmp_path / "cache").glob("*px-*[0-9a-f]/")
     stamp = (made / "images.npy").stat().st_mtime_ns
     prepare(tmp_path / "table", tmp_path / "cache", tokenizer, 16)
     assert (made / "images.npy").stat().st_mtime_ns == stamp
     prepare(tmp_path / "table", tmp_path / "cache", tokenizer, 8)
-    assert len(list((tmp_path / "cache").iterdir())) == 2
+    assert len(list((tmp_path / "cache").glob("*px-*[0-9a-f]/"))) == 2
 
 
 def test_what_a_profile_has_beyond_the_schema_is_left_out_and_counted(
@@ -112,8 +116,99 @@ def test_pictures_keep_their_middle() -> None:
     assert decode(png(7, (20, 50)), 8).tolist() == np.full((8, 8, 3), 7).tolist()
 
 
+def test_pictures_are_seen_as_the_services_see_them() -> None:
+    rng, exif = np.random.default_rng(0), Image.Exif()
+    exif[0x0112] = 6
+    transparent = Image.fromarray(rng.integers(0, 256, (40, 30, 4), np.uint8))
+    deep = Image.fromarray(rng.integers(0, 2**16, (30, 40), np.uint16))
+    for data in (
+        encoded(transparent),
+        encoded(transparent.convert("RGB"), "JPEG", exif=exif, icc_profile=exchanged()),
+        encoded(deep),
+    ):
+        served = square(opened(data, PictureLimits(10**6, 10**6)), 16)
+        np.testing.assert_array_equal(decode(data, 16), served)
+
+
 def test_shuffling_keeps_the_phrases() -> None:
     prompt = "dress, v-neck,long sleeves"
     worded = {shuffled(prompt, np.random.default_rng(seed)) for seed in range(20)}
     assert len(worded) == 6
     assert {tuple(sorted(w.split(","))) for w in worded} == {("dress", "long sleeves", "v-neck")}
+
+
+def uri_pair(name: str, path: Path) -> Group:
+    return pair(name, Candidate("a", True, uri=path.as_uri()))
+
+
+def test_pictures_in_folders_with_spaces_are_read_and_a_changed_one_is_read_again(
+    tmp_path: Path, schema: FeatureSchema, family: FamilyPaths
+) -> None:
+    folder = tmp_path / "my pictüres 100%"
+    folder.mkdir()
+    (folder / "a b.png").write_bytes(png(10))
+    write_table(folder / "my table", [uri_pair("g1", folder / "a b.png")], schema)
+
+    def first() -> int:
+        groups = prepare(folder / "my table", tmp_path / "cache", family.reward_tokenizer(), 16)
+        return int(np.asarray(groups.images)[0, 0, 0, 0, 0])
+
+    assert first() == 10
+    (folder / "a b.png").write_bytes(png(90))
+    assert first() == 90
+
+
+def test_a_file_that_was_missing_is_read_when_it_is_there(
+    tmp_path: Path, schema: FeatureSchema, family: FamilyPaths
+) -> None:
+    write_table(tmp_path / "table", [pair("g1"), uri_pair("g2", tmp_path / "late.png")], schema)
+    assert len(prepare(tmp_path / "table", tmp_path / "cache", family.reward_tokenizer(), 16)) == 1
+    (tmp_path / "late.png").write_bytes(png(5))
+    assert len(prepare(tmp_path / "table", tmp_path / "cache", family.reward_tokenizer(), 16)) == 2
+
+
+def test_a_picture_elsewhere_that_failed_is_tried_again_and_others_are_not(
+    tmp_path: Path,
+    schema: FeatureSchema,
+    family: FamilyPaths,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    far, asked = fsspec.filesystem("memory"), list[str]()
+    far.pipe("/here.png", png(7))
+    rows = [pair(f"g{n}", Candidate("a", True, uri=f"memory://{n}.png")) for n in ("here", "late")]
+    write_table(tmp_path / "table", [replace(rows[0], group_id="g1"), rows[1]], schema)
+    real = fsspec.open
+    monkeypatch.setattr(fsspec, "open", lambda uri, *how, **more: (asked.append(uri), real(uri, *how, **more))[1])
+
+    def prepared() -> int:
+        return len(prepare(tmp_path / "table", tmp_path / "cache", family.reward_tokenizer(), 16))
+
+    assert prepared() == 1 and "memory://late.png: 1 pictures could not be read" in capsys.readouterr().out
+    asked.clear()
+    assert prepared() == 1 and asked == ["memory://late.png"]
+    far.pipe("/late.png", png(8))
+    assert prepared() == 2
+    asked.clear()
+    assert prepared() == 2 and asked == []
+
+
+@pytest.mark.parametrize("transposed", [1, 3, 6, 8])
+def test_a_picture_is_prepared_as_it_is_served(transposed: int) -> None:
+    """Turned as EXIF says, transparency on white: both read it by the contract."""
+    picture = Image.fromarray(np.random.default_rng(0).integers(0, 255, (40, 24, 3), dtype=np.uint8))
+    exif = Image.Exif()
+    exif[0x0112] = transposed
+    buffers = [io.BytesIO(), io.BytesIO()]
+    picture.save(buffers[0], "JPEG", exif=exif)
+    picture.putalpha(Image.fromarray(np.arange(40 * 24, dtype=np.uint8).reshape(40, 24)))
+    picture.save(buffers[1], "PNG", exif=exif)
+    limits = PictureLimits(max_bytes=2**20, max_pixels=2**20)
+    upright = []
+    for content in (buffer.getvalue() for buffer in buffers):
+        np.testing.assert_array_equal(decode(content, 16), served := square(opened(content, limits), 16))
+        with Image.open(io.BytesIO(content)) as shown:
+            turned = ImageOps.exif_transpose(shown).convert("RGBA")
+        white = Image.alpha_composite(Image.new("RGBA", turned.size, "white"), turned).convert("RGB")
+        upright.append(np.abs(np.asarray(ImageOps.fit(white, (16, 16), Image.Resampling.BICUBIC), int) - served).max())
+    assert max(upright) <= 3

@@ -13,13 +13,14 @@ import pytest
 from contract.errors import InputError, VocabularyError
 from contract.feature_schema import Feature, FeatureSchema
 from contract.release import ModelFiles, read_release
-from lab.pretraining.random_family import make_loud
+from contract.repository import EXPORT, LockedError, Repository, sha256
+from tests.training.loud import make_loud
 from training.common.errors import WeightsError
 from training.exporting import export
 from training.exporting.errors import ContractError, ExportError
 from training.exporting.export import ModelJob, export_family, export_one, main
 from training.exporting.graphs import BUILDERS
-from training.exporting.release import Repository, sha256
+from training.exporting.release import newest
 from training.exporting.write_contracts import write_contracts
 from training.models.family import FamilyPaths
 from training.models.reward_model import PerFusionRM
@@ -58,7 +59,9 @@ def stand_in(jobs: list[ModelJob], _: int) -> dict[str, ModelFiles]:
             (job.into / "model.onnx").write_text(job.model)
     real = {job.model: export_one(job)[0] for job in jobs if job.model == "user_encoder"}
     return real | {
-        job.model: ModelFiles({"model.onnx": "…"}, 0.0, 1e-4, job.fingerprint) for job in jobs if job.model not in real
+        job.model: ModelFiles({"model.onnx": sha256(job.into / "model.onnx")}, 0.0, 1e-4, job.fingerprint)
+        for job in jobs
+        if job.model not in real
     }
 
 
@@ -76,8 +79,8 @@ def of_schema(family: FamilyPaths, schema: FeatureSchema, root: Path) -> FamilyP
 
 
 def test_every_model_is_there_and_within_its_tolerance(exported: Repository) -> None:
-    manifest = exported.current()
-    assert manifest is not None and set(manifest.models) == set(BUILDERS)
+    manifest = exported.check(1)
+    assert set(manifest.models) == set(BUILDERS)
     for model, entry in manifest.models.items():
         assert entry.max_abs_error <= entry.tolerance
         found = {path.name: sha256(path) for path in exported.model_dir(model, 1).iterdir()}
@@ -86,7 +89,7 @@ def test_every_model_is_there_and_within_its_tolerance(exported: Repository) -> 
 
 def test_what_is_exported_is_read_as_a_release(exported: Repository, family: FamilyPaths) -> None:
     release = read_release(exported.release_dir(1))
-    assert release.number == 1 and release.manifest == exported.current()
+    assert release.number == 1 and release.manifest == newest(exported)
     assert release.feature_schema == family.schema() and release.vocabulary == family.vocabulary()
     sizes = release.sizes
     assert (sizes.image_size_px, sizes.latent_channels, sizes.latent_size, sizes.text_tokens) == (16, 4, 8, 77)
@@ -111,13 +114,12 @@ def test_an_unchanged_family_is_not_exported_again(exported: Repository, family:
     assert export_family(family, exported, processes=1) == 1
 
 
-def test_a_family_that_does_not_fit_leaves_the_old_release_in_service(copied: Repository, family: FamilyPaths) -> None:
+def test_a_family_that_does_not_fit_leaves_no_release(copied: Repository, family: FamilyPaths) -> None:
     config = copied.root / "text_encoder" / "config.pbtxt"
     config.write_text(config.read_text().replace("dims: 12", "dims: 13"))
     with pytest.raises(ContractError, match=r"hidden FP32\[77,12\]"):
         export_family(family, copied, processes=1)
-    current = copied.current()
-    assert current is not None and current.release == 1
+    assert copied.numbers() == [1]
     assert json.loads((copied.release_dir(1) / "feature_schema.json").read_text())["version"] == 1
 
 
@@ -130,18 +132,15 @@ def test_other_phrases_make_a_release_of_the_same_models_but_the_one_that_tells_
     assert export_family(others, copied, processes=1) == 2
     assert "raw hem" in (copied.release_dir(2) / "phrases.json").read_text()
     assert linked(copied, 1, 2) == set(BUILDERS) - {"user_encoder"}
-    manifest = copied.current()
+    manifest = newest(copied)
     assert manifest is not None and manifest.in_use.phrases == 1
     assert manifest.sizes == read_release(copied.release_dir(1)).sizes  # and so both can be in service
 
 
-def test_a_release_of_one_feature_more_lies_beside_the_old_one(
-    copied: Repository,
-    family: FamilyPaths,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+def test_a_release_of_one_feature_more_lies_beside_the_live_one_which_serves_on(
+    copied: Repository, family: FamilyPaths, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    copied.point(1, None)
     monkeypatch.setattr(export, "_export_all", stand_in)
     more = FeatureSchema((*family.schema().features, Feature("region", "categorical", ("north", "south"))), 2)
     assert export_family(of_schema(family, more, tmp_path), copied, processes=1) == 2
@@ -150,7 +149,7 @@ def test_a_release_of_one_feature_more_lies_beside_the_old_one(
     assert (old.manifest.in_use.feature_slots, new.manifest.in_use.feature_slots) == (4, 5)
     assert old.sizes == new.sizes
     assert all(copied.model_dir(model, n).is_dir() for model in BUILDERS for n in (1, 2))
-    assert "removed" not in capsys.readouterr().out
+    assert (copied.live(), copied.fallback()) == (1, None)
 
 
 def test_a_schema_larger_than_the_contract_is_refused_with_the_remedy_before_anything_is_exported(
@@ -162,19 +161,38 @@ def test_a_schema_larger_than_the_contract_is_refused_with_the_remedy_before_any
     told = "feature_slots: this family uses 33, config.pbtxt has room for 32; it needs a repository of its own"
     with pytest.raises(ContractError, match=rf"{told} \(training\.exporting\.write_contracts\)"):
         export_family(of_schema(family, large, tmp_path), copied, processes=1)
-    assert copied.current() == read_release(copied.release_dir(1)).manifest
+    assert copied.numbers() == [1]
 
 
-def test_an_old_release_that_nobody_can_read_is_retired(
-    copied: Repository, family: FamilyPaths, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_an_old_release_that_nobody_can_read_stays_for_the_next_pruning(
+    copied: Repository, family: FamilyPaths, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(export, "_export_all", stand_in)
     (copied.release_dir(1) / "manifest.json").write_text('{"release": 1, "choice_width": 43}')
+    copied.point(1, None)
     assert export_family(family, copied, processes=1) == 2
-    assert "release 1 removed: " in capsys.readouterr().out
-    assert not any(copied.model_dir(model, 1).exists() for model in BUILDERS)
-    current = copied.current()
-    assert current is not None and current.release == 2
+    assert all(copied.model_dir(model, 1).exists() for model in BUILDERS)
+    assert copied.check(2).release == 2 and copied.live() == 1
+
+
+def test_other_tensor_sizes_are_refused_beside_the_live_release_before_anything_is_exported(
+    copied: Repository, family: FamilyPaths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(export, "_export_all", nothing)
+    copied.point(1, None)
+    for model in ("reward_text", "reward_image"):
+        config = copied.root / model / "config.pbtxt"
+        config.write_text(config.read_text().replace("dims: 8\n", "dims: 16\n"))
+    with pytest.raises(
+        ContractError, match=r"release 1, which is live .*reward_width 8, now 16.*repository of its own"
+    ):
+        export_family(family, copied, processes=1)
+    assert copied.check(1).release == 1
+
+
+def test_one_export_at_a_time(copied: Repository, family: FamilyPaths) -> None:
+    with copied.lock(EXPORT, "an export"), pytest.raises(LockedError, match="is held by an export"):
+        export_family(family, copied, processes=1)
 
 
 def test_a_missing_component_is_named_before_anything_is_exported(
@@ -186,8 +204,7 @@ def test_a_missing_component_is_named_before_anything_is_exported(
     for backbone, told in ((family.pipeline / "unet", "lacks vae$"), (tmp_path / "none", "lacks unet, vae$")):
         with pytest.raises(WeightsError, match=told):
             export_family(replace(family, pipeline=tmp_path / "pipeline", backbone=backbone), exported, processes=1)
-    current = exported.current()
-    assert current is not None and current.release == 1
+    assert exported.numbers() == [1]
 
 
 @pytest.mark.parametrize(
@@ -212,8 +229,7 @@ def test_files_that_services_could_not_read_are_refused_before_anything_is_expor
     (tmp_path / f"{name}.json").write_text(text)
     with pytest.raises(error, match=told):
         export_family(replace(family, **{name: tmp_path / f"{name}.json"}), exported, processes=1)
-    current = exported.current()
-    assert current is not None and current.release == 1
+    assert exported.numbers() == [1]
 
 
 def test_only_what_changed_is_exported_into_the_next_release(
@@ -225,6 +241,10 @@ def test_only_what_changed_is_exported_into_the_next_release(
     assert export_family(family, copied, processes=1) == 2
     assert linked(copied, 1, 2) == set(BUILDERS) - {"text_encoder"}
 
+    config.write_text(config.read_text().replace("# changed\n", ""))
+    assert export_family(family, copied, processes=1) == 3
+    assert linked(copied, 1, 3) == set(BUILDERS), "what an older release holds is not exported again"
+
 
 def test_the_command_says_in_one_line_why_it_refuses(
     exported: Repository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -235,3 +255,51 @@ def test_the_command_says_in_one_line_why_it_refuses(
         assert main() == 1
         (line,) = capsys.readouterr().err.splitlines()
         assert line.startswith("export refused: ") and told in line
+
+
+def test_the_command_says_what_serves_and_what_to_do_next(
+    copied: Repository,
+    family: FamilyPaths,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(export, "_export_all", stand_in)
+    parts = [f"--{part.replace('_', '-')}={path}" for part, path in vars(family).items()]
+    monkeypatch.setattr(sys, "argv", ["export", *parts, "--repository", str(copied.root)])
+    assert main() == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "release 1 holds this family already, nothing is written",
+        "no release is live yet: the first start of the platform on this repository (make up) promotes it",
+    ]
+    copied.point(1, None)
+    (tmp_path / "defaults.json").write_text('{"num_steps": 7}')
+    monkeypatch.setattr(sys, "argv", [*sys.argv, "--defaults", str(tmp_path / "defaults.json")])
+    assert main() == 0
+    first, second = capsys.readouterr().out.splitlines()
+    assert first.startswith("release 2 staged in ")
+    assert second == f"release 1 serves on; next: python -m deploy.releases load 2 --repository {copied.root}"
+
+
+@pytest.mark.parametrize("error", [ExportError("no"), KeyboardInterrupt(), SystemExit(143)])
+def test_an_export_that_ends_early_leaves_nothing_behind_and_nothing_of_a_killed_one(
+    family: FamilyPaths, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    def end(jobs: list[ModelJob], _: int) -> dict[str, ModelFiles]:
+        for job in jobs:
+            job.into.mkdir(parents=True)
+            (job.into / "model.onnx").write_text("half")
+        raise error
+
+    monkeypatch.setattr(export, "_export_all", end)
+    root = tmp_path / "a repository"
+    write_contracts(family, COMMITTED, root)
+    (root / "releases").mkdir()
+    (root / "releases" / EXPORT).touch()
+    before = set(root.rglob("*"))
+    for left in ("releases/.staging-4/denoiser/model.onnx", "denoiser/1/model.onnx", "releases/1/phrases.json"):
+        (root / left).parent.mkdir(parents=True)
+        (root / left).write_text("half")
+    with pytest.raises(type(error)):
+        export_family(family, Repository(root), processes=1)
+    assert set(root.rglob("*")) == before

@@ -1,18 +1,23 @@
 """Exporting one graph: a dynamic batch, the same numbers, and refusals."""
 
+from contextlib import nullcontext
 from pathlib import Path
 
 import onnx
 import pytest
 import torch
+from diffusers import AutoencoderKL
 from torch import Tensor, nn
 from transformers import CLIPModel
 
 from contract.feature_schema import FeatureSchema
-from training.exporting.errors import ContractError, NumericalError
-from training.exporting.graphs import RewardText
-from training.exporting.onnx_file import export_onnx, verify
+from training.exporting.errors import ContractError, ExportError, NumericalError
+from training.exporting.float64 import InFloat64
+from training.exporting.graphs import PictureEncoder, RewardText
+from training.exporting.onnx_file import TOLERANCE, export_onnx, verify
+from training.exporting.samples import Samples
 from training.exporting.tensor_contract import Contract, TensorSpec
+from training.models.family import FamilyPaths
 from training.models.preprocess import Preprocess
 from training.models.reward_model import PerFusionRM, RewardConfig
 
@@ -38,7 +43,9 @@ def test_a_graph_of_other_shapes_is_refused(tmp_path: Path) -> None:
 
 def test_other_numbers_are_refused(tmp_path: Path) -> None:
     export_onnx(nn.Linear(3, 2), LINEAR, draw, tmp_path / "model.onnx")
-    with pytest.raises(NumericalError, match="differs from torch"):
+    with pytest.raises(
+        NumericalError, match=r"linear: output linear of sample \d of a batch of \d \(x .*\): ONNX Runtime lies"
+    ):
         verify(nn.Linear(3, 2), LINEAR, draw, tmp_path / "model.onnx")
 
 
@@ -60,8 +67,85 @@ class FineThenBroken(nn.Module):
 def test_one_output_of_several_that_is_not_finite_at_one_size_is_refused(tmp_path: Path) -> None:
     outputs = (TensorSpec("fine", "FP32", (3,)), TensorSpec("broken", "FP32", (3,)))
     contract = Contract("two", 8, LINEAR.inputs, outputs)
-    with pytest.raises(NumericalError, match="two: ONNX Runtime differs from torch by inf"):
+    with pytest.raises(
+        NumericalError,
+        match="two: output broken of sample . of a batch of 3 .* lies inf from torch.* torch itself gives no finite",
+    ):
         export_onnx(FineThenBroken(), contract, draw, tmp_path / "model.onnx")
+
+
+def picture_encoder(seed: int) -> PictureEncoder:
+    """Random weights; a group of its own for every channel amplifies rounding most."""
+    torch.manual_seed(seed)
+    levels = {"down_block_types": ("DownEncoderBlock2D",) * 4, "up_block_types": ("UpDecoderBlock2D",) * 4}
+    vae = AutoencoderKL(**levels, block_out_channels=(8,) * 4, layers_per_block=1, norm_num_groups=8, sample_size=128)
+    return PictureEncoder(vae.eval().requires_grad_(False))
+
+
+ENCODER = Contract(
+    "vae_encoder", 4, (TensorSpec("image", "UINT8", (128, 128, 3)),), (TensorSpec("latents", "FP32", (4, 16, 16)),)
+)
+
+
+@pytest.fixture(scope="module")
+def exported_encoder(family: FamilyPaths, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("encoder") / "model.onnx"
+    verified = export_onnx(picture_encoder(0), ENCODER, Samples(family, "vae_encoder").draw, path)
+    assert verified.max_abs_error <= verified.tolerance
+    return path
+
+
+@torch.inference_mode()
+@pytest.mark.usefixtures("exported_encoder")  # it was exported, although
+def test_pictures_of_one_colour_may_differ_as_much_as_torchs_own_rounding(family: FamilyPaths) -> None:
+    module, (pictures,) = picture_encoder(0), Samples(family, "vae_encoder").draw(ENCODER, 6)
+    in_float32 = module(pictures)
+    with InFloat64():
+        in_float64 = module(pictures)
+    assert in_float64.dtype == torch.float64
+    own = (in_float32 - in_float64).abs().flatten(1).amax(1)
+    assert own.max() > 10 * TOLERANCE, "or this would not be the case at issue"
+    assert own[1] < TOLERANCE, "noise is not amplified"
+
+
+@pytest.mark.parametrize(
+    "part", ["encoder.conv_in.weight", "encoder.conv_out.bias", "encoder.mid_block.resnets.0.norm1.weight"]
+)
+@torch.inference_mode()
+def test_a_graph_of_other_weights_is_refused_all_the_same(
+    exported_encoder: Path, family: FamilyPaths, part: str
+) -> None:
+    other = picture_encoder(0)
+    other.vae.get_parameter(part).view(-1)[0] += 0.01
+    told = r"vae_encoder: output latents of sample \d of a batch of \d \(image .*\): ONNX Runtime lies .* is allowed"
+    with pytest.raises(NumericalError, match=told + " and torch in float32 lies .* export with the versions"):
+        verify(other, ENCODER, Samples(family, "vae_encoder").draw, exported_encoder)
+
+
+@pytest.mark.parametrize(("off", "refused"), [(0.6, False), (1.6, True)])
+def test_pixels_may_round_to_their_neighbours_but_not_further(off: float, refused: bool, tmp_path: Path) -> None:
+    contract = Contract("pixels", 4, (TensorSpec("x", "FP32", (64,)),), (TensorSpec("image", "UINT8", (64,)),))
+
+    class Pixels(nn.Module):
+        def __init__(self, off: float) -> None:
+            super().__init__()
+            self.off = off
+
+        def forward(self, x: Tensor) -> Tensor:
+            return (x.sigmoid() * 200 + self.off).round().to(torch.uint8)
+
+    with pytest.raises(NumericalError) if refused else nullcontext():
+        export_onnx(Pixels(0.0), contract, draw, tmp_path / "model.onnx")
+        verify(Pixels(off), contract, draw, tmp_path / "model.onnx")
+
+
+def test_an_operator_that_cannot_be_exported_is_a_refusal(tmp_path: Path) -> None:
+    class Odd(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.linalg.eigvals(x.unsqueeze(-1) * x.unsqueeze(-2)).real[:, :2]
+
+    with pytest.raises(ExportError, match="linear: torch.onnx cannot export it; .*aten.linalg_eig"):
+        export_onnx(Odd(), LINEAR, draw, tmp_path / "model.onnx")
 
 
 def test_resizing_survives_the_export(tmp_path: Path) -> None:

@@ -1,11 +1,18 @@
-"""Groups whose picks follow from the merchant's style, and one small batch."""
+"""Groups whose picks follow from the merchant's style, one small batch, and a table of groups."""
+
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from contract.feature_schema import FeatureSchema
+from tests.training.generator.shops import group
 from training.data.groups import GroupTensors
+from training.data.table import write_table
 from training.generator.step import Batch
+from training.models.family import FamilyPaths
 
 
 @pytest.fixture
@@ -29,3 +36,21 @@ def batch() -> Batch:
     users = torch.tensor([[1, 1, 0, 2], [2, 2, 3, 4]])
     z_0, text, eps = torch.randn(2, 3, 4, 8, 8), torch.randn(2, 77, 12), torch.randn(2, 4, 8, 8)
     return Batch(z_0, text, users, selected, ~selected, torch.tensor([10, 700]), eps)
+
+
+@pytest.fixture
+def table(tmp_path: Path, schema: FeatureSchema, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    groups = [group(n, rng, picked=n % 3 if n % 4 else 9) for n in range(16)]  # every fourth without a pick
+    write_table(tmp_path / "my table", groups, schema)
+    return tmp_path / "my table"
+
+
+@pytest.fixture
+def quick(family: FamilyPaths, tmp_path: Path) -> FamilyPaths:
+    """A copy of the family that draws in two steps."""
+    own = tmp_path / "my family"
+    shutil.copytree(family.reward.parent, own)
+    (own / "defaults.json").write_text('{"num_steps": 2}')
+    return FamilyPaths.under(own)

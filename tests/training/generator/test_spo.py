@@ -7,7 +7,7 @@ import torch
 from tests.training.generator.bright import CPU, SPO, Bright
 from training.common.noise import noise_schedule
 from training.generator.spo import Pairs, StepLevels, draw_pairs, log_ratios
-from training.generator.train_spo import untrained_critic
+from training.generator.spo_training import untrained_critic
 from training.models.family import FamilyPaths
 from training.models.policies import TunedUNet
 

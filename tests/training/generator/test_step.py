@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from lab.pretraining.random_family import make_loud
+from tests.training.loud import make_loud
 from training.common.noise import add_noise
 from training.common.objectives import eps_mse
 from training.generator.recipes import GeneratorRecipe

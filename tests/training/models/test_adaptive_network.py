@@ -11,6 +11,7 @@ from torch import Tensor
 from contract.feature_schema import Feature, FeatureSchema
 from training.common.errors import TopologyError, WeightsError
 from training.common.objectives import eps_mse
+from training.common.storage import origin_of
 from training.models.adaptive_network import PersonalisedAdaptiveNetwork
 from training.models.frozen_unet import decode, encode
 
@@ -109,6 +110,10 @@ def test_an_adapter_for_something_else_is_refused(unet, network, make_unet, tmp_
         PersonalisedAdaptiveNetwork.load(tmp_path, make_unet(sample_size=16))
     with pytest.raises(WeightsError, match="block_out_channels"):
         PersonalisedAdaptiveNetwork.load(tmp_path, make_unet(block_out_channels=(8, 8, 8, 8)))
+    torch.nn.init.ones_((other := make_unet()).conv_in.bias)  # of the same shape
+    trained, given = (origin_of(one)["backbone"] for one in (unet, other))
+    with pytest.raises(WeightsError, match=f"trained on the backbone {trained} .*, and {given} .* is given"):
+        PersonalisedAdaptiveNetwork.load(tmp_path, other)
     (tmp_path / "adapter.safetensors").unlink()
     with pytest.raises(WeightsError, match="is missing"):
         PersonalisedAdaptiveNetwork.load(tmp_path, unet)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from lab.pretraining.random_family import make_loud
+from tests.training.loud import make_loud
 from training.models.adaptive_network import PersonalisedAdaptiveNetwork
 from training.models.denoiser import PersonalisedDenoiser
 from training.models.frozen_unet import decode, encode

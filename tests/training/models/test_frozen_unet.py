@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from lab.pretraining.random_family import make_loud
+from tests.training.loud import make_loud
 from training.common.errors import TopologyError
 from training.models.adaptive_network import PersonalisedAdaptiveNetwork
 from training.models.frozen_unet import check_topology, decode, encode, load_unet

@@ -8,7 +8,7 @@ from diffusers import UNet2DConditionModel
 from torch import Tensor
 
 from contract.feature_schema import FeatureSchema
-from lab.pretraining.random_family import make_loud
+from tests.training.loud import make_loud
 from training.common.errors import WeightsError
 from training.common.objectives import eps_mse
 from training.models.adaptive_network import PersonalisedAdaptiveNetwork

@@ -1,10 +1,34 @@
 """Texts without their padding: what a causal tower pools stays the same."""
 
+import numpy as np
+import pytest
 import torch
+from transformers import CLIPTokenizer
 
-from training.models.tokens import without_padding
+from contract.tokens import PromptTokenizer
+from training.models.family import FamilyPaths
+from training.models.tokens import TOKENS, encode, reads_whole, without_padding
 
 END = 49
+CHINESE = "红色连衣裙长袖" * 4  # does not fit
+
+
+@pytest.mark.parametrize("reward", [False, True])
+def test_prompts_are_read_as_the_services_read_them(family: FamilyPaths, reward: bool) -> None:
+    tokenizer = family.reward_tokenizer() if reward else family.tokenizer()
+    prompts = ["", "dress,red", "dress，ｒｅｄ\n", "dress<|endoftext|>,red", f"{CHINESE},dress", CHINESE]
+    served = PromptTokenizer(tokenizer.backend_tokenizer.to_str(), TOKENS).encode(prompts)
+    np.testing.assert_array_equal(encode(tokenizer, prompts), served)
+    assert (served[1] == served[2]).all()
+    assert [reads_whole(tokenizer, prompt) for prompt in prompts] == [True] * 4 + [False] * 2
+
+
+def test_ordinary_prompts_have_the_ids_of_transformers() -> None:
+    tokenizer = CLIPTokenizer.from_pretrained("training/weights/tiny/pipeline/tokenizer")
+    prompts = ["", "Dress,  v-neck", "it's 100% silk; women's!"]
+    for length in (TOKENS, 40):
+        theirs = tokenizer(prompts, padding="max_length", truncation=True, max_length=length)["input_ids"]
+        np.testing.assert_array_equal(encode(tokenizer, prompts, length), theirs)
 
 
 def test_the_longest_text_decides_and_its_end_stays(clip) -> None:

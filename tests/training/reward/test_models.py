@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from lab.pretraining.random_family import make_loud
 from lab.pretraining.train_blip import build as build_blip
+from tests.training.loud import make_loud
 from training.common.errors import WeightsError
 from training.models.family import FamilyPaths
 from training.reward.models import OBJECTIVES, Starts, build, load, save, trained

@@ -6,6 +6,7 @@ services check it, not the client. It keeps nothing between calls but its channe
 
 from __future__ import annotations
 
+import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import TracebackType
@@ -15,6 +16,7 @@ import grpc
 
 from perfusion.client._attempts import Attempts, Backoff, UnaryMethod, call
 from perfusion.client._channel import open_channel
+from perfusion.client._deadlines import deadline_s
 from perfusion.client._round import Round
 from perfusion.client._values import PlainValue, feature_values, plain_values
 from perfusion.v1 import feedback_service_pb2 as feedback_pb
@@ -56,8 +58,9 @@ class PerFusion:
     """A client of the platform, safe to share between threads; closes its channels at the end of a `with`.
 
     `address` (host:port) stands for every service that gets no address of its own. `timeout_s` is the longest that one
-    call may take, all of its attempts together; each method takes another one. With `wait_for_ready` a call waits for a
-    service that is down instead of trying again and again; it then ends with DeadlineExceeded instead of Unavailable.
+    call may take, all of its attempts together; without it each method has its own time, 120 s for a round and 10 s to
+    look something up. Each method takes another one for one call. With `wait_for_ready` a call waits for a service that
+    is down instead of trying again and again; it then ends with DeadlineExceeded instead of Unavailable.
     """
 
     def __init__(
@@ -69,7 +72,7 @@ class PerFusion:
         ranking: str | None = None,
         feedback: str | None = None,
         credentials: grpc.ChannelCredentials | None = None,
-        timeout_s: float = 60.0,
+        timeout_s: float | None = None,
         wait_for_ready: bool = False,
         backoff: Backoff | None = None,
     ) -> None:
@@ -127,7 +130,7 @@ class PerFusion:
         def start(request: generation_pb.GenerateRequest, left_s: float) -> object:
             return method(request, timeout=left_s, wait_for_ready=self._wait_for_ready)
 
-        return Round(start, request, lambda wait: self._attempts(timeout_s, wait))
+        return Round(start, request, lambda wait: self._attempts(request, timeout_s, wait))
 
     def get_group(
         self,
@@ -141,7 +144,7 @@ class PerFusion:
         return self._call(self._generation().GetGroup, request, timeout_s).group
 
     def list_groups(self, user_id: str, *, page_size: int = 0, timeout_s: float | None = None) -> Iterator[Group]:
-        """A merchant's groups, newest first, without pictures. Pages are fetched as they are needed."""
+        """A merchant's groups, the last stored first, without pictures. Pages are fetched as they are needed."""
         request = generation_pb.ListGroupsRequest(user_id=user_id, page_size=page_size)
         while True:
             page = self._call(self._generation().ListGroups, request, timeout_s)
@@ -198,13 +201,41 @@ class PerFusion:
             user_id=group.user_id,
             selected_image_ids=selected_image_ids,
         )
-        return self._call(FeedbackServiceStub(self._channel("feedback")).SubmitFeedback, request, timeout_s)
+        return self._call(self._feedback().SubmitFeedback, request, timeout_s)
+
+    def get_feedback(self, group: Group, *, timeout_s: float | None = None) -> feedback_pb.Feedback:
+        """The merchant's pick of the group that counts; raises NotFound while there is none."""
+        request = feedback_pb.GetFeedbackRequest(group_id=group.group_id, user_id=group.user_id)
+        return self._call(self._feedback().GetFeedback, request, timeout_s).feedback
+
+    def list_feedback(
+        self,
+        user_id: str,
+        *,
+        group_id: str = "",
+        show_superseded: bool = False,
+        page_size: int = 0,
+        timeout_s: float | None = None,
+    ) -> Iterator[feedback_pb.Feedback]:
+        """A merchant's picks, the last recorded first, of all groups or of one. Pages are fetched as needed."""
+        request = feedback_pb.ListFeedbackRequest(
+            user_id=user_id, group_id=group_id, show_superseded=show_superseded, page_size=page_size
+        )
+        while True:
+            page = self._call(self._feedback().ListFeedback, request, timeout_s)
+            yield from page.feedback
+            if not page.next_page_token:
+                return
+            request.page_token = page.next_page_token
 
     def _users(self) -> UserEmbeddingServiceStub:
         return UserEmbeddingServiceStub(self._channel("user_embedding"))
 
     def _generation(self) -> GenerationServiceStub:
         return GenerationServiceStub(self._channel("generation"))
+
+    def _feedback(self) -> FeedbackServiceStub:
+        return FeedbackServiceStub(self._channel("feedback"))
 
     def _channel(self, service: str) -> grpc.Channel:
         address = self._addresses[service]
@@ -213,8 +244,10 @@ class PerFusion:
         return self._channels[address]
 
     def _call(self, method: UnaryMethod[Request, Response], request: Request, timeout_s: float | None) -> Response:
-        return call(method, request, self._attempts(timeout_s), wait=self._wait_for_ready)
+        return call(method, request, self._attempts(request, timeout_s), wait=self._wait_for_ready)
 
-    def _attempts(self, timeout_s: float | None, wait: Callable[[float], object] | None = None) -> Attempts:
-        limit_s = self._timeout_s if timeout_s is None else timeout_s
-        return Attempts(limit_s, self._backoff, wait) if wait else Attempts(limit_s, self._backoff)
+    def _attempts(
+        self, request: object, timeout_s: float | None, wait: Callable[[float], object] = time.sleep
+    ) -> Attempts:
+        said = (each for each in (timeout_s, self._timeout_s) if each is not None)
+        return Attempts(next(said, deadline_s(request)), self._backoff, wait)

@@ -7,7 +7,7 @@
     │   ├── RequestIdReused        ALREADY_EXISTS       request_id was used before with another payload
     │   ├── PermissionDenied       PERMISSION_DENIED    what the request names belongs to another merchant
     │   ├── FailedPrecondition     FAILED_PRECONDITION  the state of the system does not allow the call
-    │   └── MessageTooLarge        RESOURCE_EXHAUSTED   gRPC itself refuses the message's size; it gives no reason
+    │   └── MessageTooLarge        RESOURCE_EXHAUSTED   the request or its answer is too large for one message
     ├── RetryableError             a later call may succeed; the client has tried until its time was used up
     │   ├── Unavailable            UNAVAILABLE          the service, or a part that it needs, does not answer
     │   └── TooManyCalls           RESOURCE_EXHAUSTED   too many calls or rounds are in flight
@@ -27,14 +27,15 @@ from perfusion.client._details import Details, details_of
 
 
 class PerFusionError(Exception):
-    """Base of all errors that a call raises. `str(error)` is the service's message."""
+    """Base of all errors that a call raises. `str(error)` is its message, with the trace id to ask about it."""
 
     for_reason: ClassVar[str] = ""  # the ErrorReason that the class stands for, without its prefix
     for_code: ClassVar[grpc.StatusCode | None] = None  # and the code, where a call gives no reason that is known
 
     def __init__(self, message: str, code: grpc.StatusCode, details: Details | None = None) -> None:
-        super().__init__(message)
         details = details or Details()
+        super().__init__(f"{message} (trace id {details.trace_id})" if details.trace_id else message)
+        self.message = message
         self.code = code
         self.reason = details.reason  # as sent; empty when the error does not come from a service's own code
         self.fields = details.fields  # (path of the field, what is wrong with it)
@@ -78,9 +79,9 @@ class FailedPrecondition(CallerError):
 
 
 class MessageTooLarge(CallerError):
-    """A request or an answer is above the size that gRPC takes, 32 MiB unless the operator says otherwise."""
+    """A request or its answer is larger than a message may be; gRPC itself refuses a request, without a reason."""
 
-    for_code = grpc.StatusCode.RESOURCE_EXHAUSTED
+    for_reason, for_code = "MESSAGE_TOO_LARGE", grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
 class RetryableError(PerFusionError):

@@ -27,7 +27,9 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_UNSPECIFIED: _ErrorReason.ValueType  # 0
     """Never sent."""
     ERROR_REASON_INVALID_ARGUMENT: _ErrorReason.ValueType  # 1
-    """INVALID_ARGUMENT: fields of the request are wrong; google.rpc.BadRequest names each."""
+    """INVALID_ARGUMENT: fields of the request are wrong, and google.rpc.BadRequest names each; or the bytes are no such
+    message, and it names the message. Of very many the first are named, and metadata "fields_left_out" counts the rest.
+    """
     ERROR_REASON_NOT_FOUND: _ErrorReason.ValueType  # 2
     """NOT_FOUND: what the request names does not exist; metadata "field" says which field names it."""
     ERROR_REASON_REQUEST_ID_REUSED: _ErrorReason.ValueType  # 3
@@ -37,13 +39,15 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_FAILED_PRECONDITION: _ErrorReason.ValueType  # 5
     """FAILED_PRECONDITION: the state of the system does not allow the call, such as a release that is not there."""
     ERROR_REASON_DEPENDENCY_UNAVAILABLE: _ErrorReason.ValueType  # 6
-    """UNAVAILABLE: a part that the call needs does not answer; metadata "dependency" names it. Try again after
-    google.rpc.RetryInfo.
+    """UNAVAILABLE: a part that the call needs does not answer; metadata "dependency" names it, and is "service" when the
+    service itself is told to stop. Try again after google.rpc.RetryInfo.
     """
     ERROR_REASON_TOO_MANY_CALLS: _ErrorReason.ValueType  # 7
     """RESOURCE_EXHAUSTED: too many calls or rounds are in flight. Try again after google.rpc.RetryInfo."""
     ERROR_REASON_DEADLINE_EXCEEDED: _ErrorReason.ValueType  # 8
     """DEADLINE_EXCEEDED: the caller's deadline ran out. Try again with a longer one."""
+    ERROR_REASON_MESSAGE_TOO_LARGE: _ErrorReason.ValueType  # 9
+    """RESOURCE_EXHAUSTED: the answer is larger than a message may be. Ask for less, such as a group without its pictures."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """The reasons; each says the status code that comes with it, and whether trying again helps."""
@@ -51,7 +55,9 @@ class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
 ERROR_REASON_UNSPECIFIED: ErrorReason.ValueType  # 0
 """Never sent."""
 ERROR_REASON_INVALID_ARGUMENT: ErrorReason.ValueType  # 1
-"""INVALID_ARGUMENT: fields of the request are wrong; google.rpc.BadRequest names each."""
+"""INVALID_ARGUMENT: fields of the request are wrong, and google.rpc.BadRequest names each; or the bytes are no such
+message, and it names the message. Of very many the first are named, and metadata "fields_left_out" counts the rest.
+"""
 ERROR_REASON_NOT_FOUND: ErrorReason.ValueType  # 2
 """NOT_FOUND: what the request names does not exist; metadata "field" says which field names it."""
 ERROR_REASON_REQUEST_ID_REUSED: ErrorReason.ValueType  # 3
@@ -61,11 +67,13 @@ ERROR_REASON_PERMISSION_DENIED: ErrorReason.ValueType  # 4
 ERROR_REASON_FAILED_PRECONDITION: ErrorReason.ValueType  # 5
 """FAILED_PRECONDITION: the state of the system does not allow the call, such as a release that is not there."""
 ERROR_REASON_DEPENDENCY_UNAVAILABLE: ErrorReason.ValueType  # 6
-"""UNAVAILABLE: a part that the call needs does not answer; metadata "dependency" names it. Try again after
-google.rpc.RetryInfo.
+"""UNAVAILABLE: a part that the call needs does not answer; metadata "dependency" names it, and is "service" when the
+service itself is told to stop. Try again after google.rpc.RetryInfo.
 """
 ERROR_REASON_TOO_MANY_CALLS: ErrorReason.ValueType  # 7
 """RESOURCE_EXHAUSTED: too many calls or rounds are in flight. Try again after google.rpc.RetryInfo."""
 ERROR_REASON_DEADLINE_EXCEEDED: ErrorReason.ValueType  # 8
 """DEADLINE_EXCEEDED: the caller's deadline ran out. Try again with a longer one."""
+ERROR_REASON_MESSAGE_TOO_LARGE: ErrorReason.ValueType  # 9
+"""RESOURCE_EXHAUSTED: the answer is larger than a message may be. Ask for less, such as a group without its pictures."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -27,7 +27,7 @@ from perfusion.v1 import group_pb2 as perfusion_dot_v1_dot_group__pb2
 from perfusion.v1 import user_pb2 as perfusion_dot_v1_dot_user__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19perfusion/v1/events.proto\x12\x0cperfusion.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18perfusion/v1/group.proto\x1a\x17perfusion/v1/user.proto\"\xab\x03\n\x0eGroupGenerated\x12\x10\n\x08group_id\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x0f\n\x07user_id\x18\x03 \x01(\t\x12\x0e\n\x06prompt\x18\x04 \x01(\t\x12\x17\n\x0fnegative_prompt\x18\x05 \x01(\t\x12\x0f\n\x07release\x18\x06 \x01(\x03\x12/\n\x0b\x63reate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x08settings\x18\x08 \x01(\x0b\x32 .perfusion.v1.GenerationSettings\x12+\n\ncandidates\x18\t \x03(\x0b\x32\x17.perfusion.v1.Candidate\x12\x45\n\ruser_features\x18\n \x03(\x0b\x32..perfusion.v1.GroupGenerated.UserFeaturesEntry\x1aO\n\x11UserFeaturesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12)\n\x05value\x18\x02 \x01(\x0b\x32\x1a.perfusion.v1.FeatureValue:\x02\x38\x01\"\xc4\x01\n\rFeedbackGiven\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x10\n\x08group_id\x18\x02 \x01(\t\x12\x0f\n\x07user_id\x18\x03 \x01(\t\x12\x0f\n\x07release\x18\x04 \x01(\x03\x12\x1a\n\x12selected_image_ids\x18\x05 \x03(\t\x12\x1c\n\x14unselected_image_ids\x18\x06 \x03(\t\x12\x31\n\rfeedback_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"z\n\x0eReleaseChanged\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07release\x18\x02 \x01(\x03\x12\x18\n\x10previous_release\x18\x03 \x01(\x03\x12/\n\x0b\x63hange_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestampb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19perfusion/v1/events.proto\x12\x0cperfusion.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18perfusion/v1/group.proto\x1a\x17perfusion/v1/user.proto\"\xab\x03\n\x0eGroupGenerated\x12\x10\n\x08group_id\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x0f\n\x07user_id\x18\x03 \x01(\t\x12\x0e\n\x06prompt\x18\x04 \x01(\t\x12\x17\n\x0fnegative_prompt\x18\x05 \x01(\t\x12\x0f\n\x07release\x18\x06 \x01(\x03\x12/\n\x0b\x63reate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x08settings\x18\x08 \x01(\x0b\x32 .perfusion.v1.GenerationSettings\x12+\n\ncandidates\x18\t \x03(\x0b\x32\x17.perfusion.v1.Candidate\x12\x45\n\ruser_features\x18\n \x03(\x0b\x32..perfusion.v1.GroupGenerated.UserFeaturesEntry\x1aO\n\x11UserFeaturesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12)\n\x05value\x18\x02 \x01(\x0b\x32\x1a.perfusion.v1.FeatureValue:\x02\x38\x01\"\xd6\x01\n\rFeedbackGiven\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x10\n\x08group_id\x18\x02 \x01(\t\x12\x0f\n\x07user_id\x18\x03 \x01(\t\x12\x0f\n\x07release\x18\x04 \x01(\x03\x12\x1a\n\x12selected_image_ids\x18\x05 \x03(\t\x12\x1c\n\x14unselected_image_ids\x18\x06 \x03(\t\x12\x31\n\rfeedback_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08sequence\x18\x08 \x01(\x03\"z\n\x0eReleaseChanged\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07release\x18\x02 \x01(\x03\x12\x18\n\x10previous_release\x18\x03 \x01(\x03\x12/\n\x0b\x63hange_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestampb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -41,7 +41,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GROUPGENERATED_USERFEATURESENTRY']._serialized_start=476
   _globals['_GROUPGENERATED_USERFEATURESENTRY']._serialized_end=555
   _globals['_FEEDBACKGIVEN']._serialized_start=558
-  _globals['_FEEDBACKGIVEN']._serialized_end=754
-  _globals['_RELEASECHANGED']._serialized_start=756
-  _globals['_RELEASECHANGED']._serialized_end=878
+  _globals['_FEEDBACKGIVEN']._serialized_end=772
+  _globals['_RELEASECHANGED']._serialized_start=774
+  _globals['_RELEASECHANGED']._serialized_end=896
 # @@protoc_insertion_point(module_scope)

@@ -3,8 +3,9 @@
 isort:skip_file
 What the services tell the rest of the platform through Kafka. Values are these messages in binary; headers are
 content-type ("application/protobuf"), event-id (UUID, the same when an event is sent again), event-type (the full
-message name), event-time (RFC 3339, UTC) and traceparent (W3C, when there is one). Consumers drop repeated event ids
-and ignore fields they don't know.
+message name), event-time (of sending, RFC 3339, UTC) and traceparent (W3C, when there is one). An event that is sent
+again has the same id and the same value. A user's events of one topic come in the order in which what they tell of was
+stored, repeats aside. Consumers drop repeated event ids and ignore fields they don't know.
 """
 
 from collections import abc as _abc
@@ -116,7 +117,9 @@ Global___GroupGenerated: _TypeAlias = GroupGenerated  # noqa: Y015
 
 @_typing.final
 class FeedbackGiven(_message.Message):
-    """A user picked from a group. Topic perfusion.feedback.v1, keyed by user_id."""
+    """A user picked from a group. Of two events of one group, the one with the greater sequence counts: a user may correct a
+    pick. Topic perfusion.feedback.v1, keyed by user_id.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -127,6 +130,7 @@ class FeedbackGiven(_message.Message):
     SELECTED_IMAGE_IDS_FIELD_NUMBER: _builtins.int
     UNSELECTED_IMAGE_IDS_FIELD_NUMBER: _builtins.int
     FEEDBACK_TIME_FIELD_NUMBER: _builtins.int
+    SEQUENCE_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """The feedback request (UUID)."""
     group_id: _builtins.str
@@ -135,6 +139,10 @@ class FeedbackGiven(_message.Message):
     """The user who picked."""
     release: _builtins.int
     """The release that made the group."""
+    sequence: _builtins.int
+    """The pick's place among its user's picks, by the count of the service's database: 1 or more, rising, with gaps. 0 in
+    events from before there was a count; they come before all others, in the topic's order.
+    """
     @_builtins.property
     def selected_image_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The pictures selected (UUIDs); empty means that nothing pleased."""
@@ -145,7 +153,7 @@ class FeedbackGiven(_message.Message):
 
     @_builtins.property
     def feedback_time(self) -> _timestamp_pb2.Timestamp:
-        """When the pick was first recorded, UTC."""
+        """When the pick was first recorded, UTC, by the clock of the replica that took it; it decides no order."""
 
     def __init__(
         self,
@@ -157,10 +165,11 @@ class FeedbackGiven(_message.Message):
         selected_image_ids: _abc.Iterable[_builtins.str] | None = ...,
         unselected_image_ids: _abc.Iterable[_builtins.str] | None = ...,
         feedback_time: _timestamp_pb2.Timestamp | None = ...,
+        sequence: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["feedback_time", b"feedback_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["feedback_time", b"feedback_time", "group_id", b"group_id", "release", b"release", "request_id", b"request_id", "selected_image_ids", b"selected_image_ids", "unselected_image_ids", b"unselected_image_ids", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["feedback_time", b"feedback_time", "group_id", b"group_id", "release", b"release", "request_id", b"request_id", "selected_image_ids", b"selected_image_ids", "sequence", b"sequence", "unselected_image_ids", b"unselected_image_ids", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

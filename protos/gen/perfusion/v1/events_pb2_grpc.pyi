@@ -3,8 +3,9 @@
 isort:skip_file
 What the services tell the rest of the platform through Kafka. Values are these messages in binary; headers are
 content-type ("application/protobuf"), event-id (UUID, the same when an event is sent again), event-type (the full
-message name), event-time (RFC 3339, UTC) and traceparent (W3C, when there is one). Consumers drop repeated event ids
-and ignore fields they don't know.
+message name), event-time (of sending, RFC 3339, UTC) and traceparent (W3C, when there is one). An event that is sent
+again has the same id and the same value. A user's events of one topic come in the order in which what they tell of was
+stored, repeats aside. Consumers drop repeated event ids and ignore fields they don't know.
 """
 
 from collections import abc as _abc

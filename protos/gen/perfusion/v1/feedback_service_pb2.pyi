@@ -82,3 +82,185 @@ class SubmitFeedbackResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SubmitFeedbackResponse: _TypeAlias = SubmitFeedbackResponse  # noqa: Y015
+
+@_typing.final
+class Feedback(_message.Message):
+    """A recorded pick."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    EVENT_ID_FIELD_NUMBER: _builtins.int
+    GROUP_ID_FIELD_NUMBER: _builtins.int
+    USER_ID_FIELD_NUMBER: _builtins.int
+    RELEASE_FIELD_NUMBER: _builtins.int
+    SELECTED_IMAGE_IDS_FIELD_NUMBER: _builtins.int
+    UNSELECTED_IMAGE_IDS_FIELD_NUMBER: _builtins.int
+    FEEDBACK_TIME_FIELD_NUMBER: _builtins.int
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    SUPERSEDED_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """The request that recorded it (UUID)."""
+    event_id: _builtins.str
+    """Id of its FeedbackGiven event (UUID)."""
+    group_id: _builtins.str
+    """The group shown (UUID)."""
+    user_id: _builtins.str
+    """The user who picked."""
+    release: _builtins.int
+    """The release that made the group."""
+    sequence: _builtins.int
+    """The pick's place among its user's picks: 1 or more, rising, with gaps. Of one group, the greatest counts."""
+    superseded: _builtins.bool
+    """Whether a later pick of the same group counts instead of this one."""
+    @_builtins.property
+    def selected_image_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The pictures selected (UUIDs), in the order shown; empty means that nothing pleased."""
+
+    @_builtins.property
+    def unselected_image_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The pictures shown and not selected (UUIDs), in the order shown."""
+
+    @_builtins.property
+    def feedback_time(self) -> _timestamp_pb2.Timestamp:
+        """When the pick was first recorded, UTC, by the clock of the replica that took it; it decides no order."""
+
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        event_id: _builtins.str = ...,
+        group_id: _builtins.str = ...,
+        user_id: _builtins.str = ...,
+        release: _builtins.int = ...,
+        selected_image_ids: _abc.Iterable[_builtins.str] | None = ...,
+        unselected_image_ids: _abc.Iterable[_builtins.str] | None = ...,
+        feedback_time: _timestamp_pb2.Timestamp | None = ...,
+        sequence: _builtins.int = ...,
+        superseded: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["feedback_time", b"feedback_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["event_id", b"event_id", "feedback_time", b"feedback_time", "group_id", b"group_id", "release", b"release", "request_id", b"request_id", "selected_image_ids", b"selected_image_ids", "sequence", b"sequence", "superseded", b"superseded", "unselected_image_ids", b"unselected_image_ids", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Feedback: _TypeAlias = Feedback  # noqa: Y015
+
+@_typing.final
+class GetFeedbackRequest(_message.Message):
+    """Asks for the pick of a group."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GROUP_ID_FIELD_NUMBER: _builtins.int
+    USER_ID_FIELD_NUMBER: _builtins.int
+    group_id: _builtins.str
+    """The group (UUID); INVALID_ARGUMENT when malformed, NOT_FOUND when it has no pick."""
+    user_id: _builtins.str
+    """The user who picked, 1 to 128 characters; PERMISSION_DENIED when another did."""
+    def __init__(
+        self,
+        *,
+        group_id: _builtins.str = ...,
+        user_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["group_id", b"group_id", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetFeedbackRequest: _TypeAlias = GetFeedbackRequest  # noqa: Y015
+
+@_typing.final
+class GetFeedbackResponse(_message.Message):
+    """The pick that counts."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FEEDBACK_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def feedback(self) -> Global___Feedback:
+        """The pick; never superseded."""
+
+    def __init__(
+        self,
+        *,
+        feedback: Global___Feedback | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["feedback", b"feedback"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["feedback", b"feedback"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetFeedbackResponse: _TypeAlias = GetFeedbackResponse  # noqa: Y015
+
+@_typing.final
+class ListFeedbackRequest(_message.Message):
+    """Asks for a user's picks."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_ID_FIELD_NUMBER: _builtins.int
+    GROUP_ID_FIELD_NUMBER: _builtins.int
+    SHOW_SUPERSEDED_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    user_id: _builtins.str
+    """The user, 1 to 128 characters."""
+    group_id: _builtins.str
+    """The group (UUID) whose picks are listed; empty is all groups."""
+    show_superseded: _builtins.bool
+    """Whether picks are listed that a later one of their group has superseded."""
+    page_size: _builtins.int
+    """Picks a page, 0 to 100; 0 is 20. A page may be shorter."""
+    page_token: _builtins.str
+    """The previous page's next_page_token for the same user_id, group_id and show_superseded; empty is the first page.
+    INVALID_ARGUMENT for any other.
+    """
+    def __init__(
+        self,
+        *,
+        user_id: _builtins.str = ...,
+        group_id: _builtins.str = ...,
+        show_superseded: _builtins.bool = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["group_id", b"group_id", "page_size", b"page_size", "page_token", b"page_token", "show_superseded", b"show_superseded", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListFeedbackRequest: _TypeAlias = ListFeedbackRequest  # noqa: Y015
+
+@_typing.final
+class ListFeedbackResponse(_message.Message):
+    """A page of picks."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FEEDBACK_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Token of the next page; empty on the last."""
+    @_builtins.property
+    def feedback(self) -> _containers.RepeatedCompositeFieldContainer[Global___Feedback]:
+        """The picks, the last recorded first."""
+
+    def __init__(
+        self,
+        *,
+        feedback: _abc.Iterable[Global___Feedback] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["feedback", b"feedback", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListFeedbackResponse: _TypeAlias = ListFeedbackResponse  # noqa: Y015

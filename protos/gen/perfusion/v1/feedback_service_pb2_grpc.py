@@ -26,7 +26,10 @@ if _version_not_supported:
 
 
 class FeedbackServiceStub:
-    """Takes users' picks, checks them against the group, and puts them on Kafka for training.
+    """Takes users' picks, checks them against the group, puts them on Kafka for training, and reads them back.
+
+    A user may correct a pick: of two picks of one group, the one recorded later counts, which is the one with the greater
+    `sequence`, a number that the database counts; no clock decides. Both reach Kafka.
     """
 
     def __init__(self, channel):
@@ -40,10 +43,23 @@ class FeedbackServiceStub:
                 request_serializer=perfusion_dot_v1_dot_feedback__service__pb2.SubmitFeedbackRequest.SerializeToString,
                 response_deserializer=perfusion_dot_v1_dot_feedback__service__pb2.SubmitFeedbackResponse.FromString,
                 _registered_method=True)
+        self.GetFeedback = channel.unary_unary(
+                '/perfusion.v1.FeedbackService/GetFeedback',
+                request_serializer=perfusion_dot_v1_dot_feedback__service__pb2.GetFeedbackRequest.SerializeToString,
+                response_deserializer=perfusion_dot_v1_dot_feedback__service__pb2.GetFeedbackResponse.FromString,
+                _registered_method=True)
+        self.ListFeedback = channel.unary_unary(
+                '/perfusion.v1.FeedbackService/ListFeedback',
+                request_serializer=perfusion_dot_v1_dot_feedback__service__pb2.ListFeedbackRequest.SerializeToString,
+                response_deserializer=perfusion_dot_v1_dot_feedback__service__pb2.ListFeedbackResponse.FromString,
+                _registered_method=True)
 
 
 class FeedbackServiceServicer:
-    """Takes users' picks, checks them against the group, and puts them on Kafka for training.
+    """Takes users' picks, checks them against the group, puts them on Kafka for training, and reads them back.
+
+    A user may correct a pick: of two picks of one group, the one recorded later counts, which is the one with the greater
+    `sequence`, a number that the database counts; no clock decides. Both reach Kafka.
     """
 
     def SubmitFeedback(self, request, context):
@@ -52,9 +68,27 @@ class FeedbackServiceServicer:
         PERMISSION_DENIED for another user's group; ALREADY_EXISTS when request_id was used with a different payload;
         UNAVAILABLE with google.rpc.RetryInfo while Kafka, the database or the generation service does not answer;
         RESOURCE_EXHAUSTED with RetryInfo when full; DEADLINE_EXCEEDED when the caller's deadline runs out; INTERNAL with a
-        fixed message for a fault of the service. A refused pick leaves nothing. A pick that was believed but could not be
-        announced (UNAVAILABLE, DEADLINE_EXCEEDED) keeps its request_id: trying again with the same one publishes the event
-        with the same id, also if it had already reached Kafka; a corrected pick needs a new one.
+        fixed message for a fault of the service. A refused pick leaves nothing. A pick that was recorded but not yet
+        acknowledged by Kafka (UNAVAILABLE, DEADLINE_EXCEEDED) keeps its request_id and its place: the service goes on
+        publishing it, whether the call is tried again or not, with the same event id; trying again tells when it is done.
+        A corrected pick needs a new request_id. A user's events reach Kafka in the order in which their picks were recorded.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetFeedback(self, request, context):
+        """Reads the pick that counts of a group. NOT_FOUND for a group without pick; PERMISSION_DENIED for another user's pick.
+        A pick is read once Kafka has acknowledged its event. Needs neither Kafka nor the generation service. Other failures
+        as of SubmitFeedback.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListFeedback(self, request, context):
+        """Lists a user's picks, the last recorded first; of each group the one that counts, unless all are asked for. A user
+        without picks gets an empty list. As GetFeedback otherwise.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -68,6 +102,16 @@ def add_FeedbackServiceServicer_to_server(servicer, server):
                     request_deserializer=perfusion_dot_v1_dot_feedback__service__pb2.SubmitFeedbackRequest.FromString,
                     response_serializer=perfusion_dot_v1_dot_feedback__service__pb2.SubmitFeedbackResponse.SerializeToString,
             ),
+            'GetFeedback': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetFeedback,
+                    request_deserializer=perfusion_dot_v1_dot_feedback__service__pb2.GetFeedbackRequest.FromString,
+                    response_serializer=perfusion_dot_v1_dot_feedback__service__pb2.GetFeedbackResponse.SerializeToString,
+            ),
+            'ListFeedback': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListFeedback,
+                    request_deserializer=perfusion_dot_v1_dot_feedback__service__pb2.ListFeedbackRequest.FromString,
+                    response_serializer=perfusion_dot_v1_dot_feedback__service__pb2.ListFeedbackResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'perfusion.v1.FeedbackService', rpc_method_handlers)
@@ -77,7 +121,10 @@ def add_FeedbackServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class FeedbackService:
-    """Takes users' picks, checks them against the group, and puts them on Kafka for training.
+    """Takes users' picks, checks them against the group, puts them on Kafka for training, and reads them back.
+
+    A user may correct a pick: of two picks of one group, the one recorded later counts, which is the one with the greater
+    `sequence`, a number that the database counts; no clock decides. Both reach Kafka.
     """
 
     @staticmethod
@@ -97,6 +144,60 @@ class FeedbackService:
             '/perfusion.v1.FeedbackService/SubmitFeedback',
             perfusion_dot_v1_dot_feedback__service__pb2.SubmitFeedbackRequest.SerializeToString,
             perfusion_dot_v1_dot_feedback__service__pb2.SubmitFeedbackResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetFeedback(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/perfusion.v1.FeedbackService/GetFeedback',
+            perfusion_dot_v1_dot_feedback__service__pb2.GetFeedbackRequest.SerializeToString,
+            perfusion_dot_v1_dot_feedback__service__pb2.GetFeedbackResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListFeedback(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/perfusion.v1.FeedbackService/ListFeedback',
+            perfusion_dot_v1_dot_feedback__service__pb2.ListFeedbackRequest.SerializeToString,
+            perfusion_dot_v1_dot_feedback__service__pb2.ListFeedbackResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -27,7 +27,11 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class FeedbackServiceStub:
-    """Takes users' picks, checks them against the group, and puts them on Kafka for training."""
+    """Takes users' picks, checks them against the group, puts them on Kafka for training, and reads them back.
+
+    A user may correct a pick: of two picks of one group, the one recorded later counts, which is the one with the greater
+    `sequence`, a number that the database counts; no clock decides. Both reach Kafka.
+    """
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
@@ -39,14 +43,28 @@ class FeedbackServiceStub:
     PERMISSION_DENIED for another user's group; ALREADY_EXISTS when request_id was used with a different payload;
     UNAVAILABLE with google.rpc.RetryInfo while Kafka, the database or the generation service does not answer;
     RESOURCE_EXHAUSTED with RetryInfo when full; DEADLINE_EXCEEDED when the caller's deadline runs out; INTERNAL with a
-    fixed message for a fault of the service. A refused pick leaves nothing. A pick that was believed but could not be
-    announced (UNAVAILABLE, DEADLINE_EXCEEDED) keeps its request_id: trying again with the same one publishes the event
-    with the same id, also if it had already reached Kafka; a corrected pick needs a new one.
+    fixed message for a fault of the service. A refused pick leaves nothing. A pick that was recorded but not yet
+    acknowledged by Kafka (UNAVAILABLE, DEADLINE_EXCEEDED) keeps its request_id and its place: the service goes on
+    publishing it, whether the call is tried again or not, with the same event id; trying again tells when it is done.
+    A corrected pick needs a new request_id. A user's events reach Kafka in the order in which their picks were recorded.
+    """
+    GetFeedback: _grpc.UnaryUnaryMultiCallable[_feedback_service_pb2.GetFeedbackRequest, _feedback_service_pb2.GetFeedbackResponse]
+    """Reads the pick that counts of a group. NOT_FOUND for a group without pick; PERMISSION_DENIED for another user's pick.
+    A pick is read once Kafka has acknowledged its event. Needs neither Kafka nor the generation service. Other failures
+    as of SubmitFeedback.
+    """
+    ListFeedback: _grpc.UnaryUnaryMultiCallable[_feedback_service_pb2.ListFeedbackRequest, _feedback_service_pb2.ListFeedbackResponse]
+    """Lists a user's picks, the last recorded first; of each group the one that counts, unless all are asked for. A user
+    without picks gets an empty list. As GetFeedback otherwise.
     """
 
 @_typing.type_check_only
 class FeedbackServiceAsyncStub(FeedbackServiceStub):
-    """Takes users' picks, checks them against the group, and puts them on Kafka for training."""
+    """Takes users' picks, checks them against the group, puts them on Kafka for training, and reads them back.
+
+    A user may correct a pick: of two picks of one group, the one recorded later counts, which is the one with the greater
+    `sequence`, a number that the database counts; no clock decides. Both reach Kafka.
+    """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     SubmitFeedback: _aio.UnaryUnaryMultiCallable[_feedback_service_pb2.SubmitFeedbackRequest, _feedback_service_pb2.SubmitFeedbackResponse]  # type: ignore[assignment]
@@ -55,13 +73,27 @@ class FeedbackServiceAsyncStub(FeedbackServiceStub):
     PERMISSION_DENIED for another user's group; ALREADY_EXISTS when request_id was used with a different payload;
     UNAVAILABLE with google.rpc.RetryInfo while Kafka, the database or the generation service does not answer;
     RESOURCE_EXHAUSTED with RetryInfo when full; DEADLINE_EXCEEDED when the caller's deadline runs out; INTERNAL with a
-    fixed message for a fault of the service. A refused pick leaves nothing. A pick that was believed but could not be
-    announced (UNAVAILABLE, DEADLINE_EXCEEDED) keeps its request_id: trying again with the same one publishes the event
-    with the same id, also if it had already reached Kafka; a corrected pick needs a new one.
+    fixed message for a fault of the service. A refused pick leaves nothing. A pick that was recorded but not yet
+    acknowledged by Kafka (UNAVAILABLE, DEADLINE_EXCEEDED) keeps its request_id and its place: the service goes on
+    publishing it, whether the call is tried again or not, with the same event id; trying again tells when it is done.
+    A corrected pick needs a new request_id. A user's events reach Kafka in the order in which their picks were recorded.
+    """
+    GetFeedback: _aio.UnaryUnaryMultiCallable[_feedback_service_pb2.GetFeedbackRequest, _feedback_service_pb2.GetFeedbackResponse]  # type: ignore[assignment]
+    """Reads the pick that counts of a group. NOT_FOUND for a group without pick; PERMISSION_DENIED for another user's pick.
+    A pick is read once Kafka has acknowledged its event. Needs neither Kafka nor the generation service. Other failures
+    as of SubmitFeedback.
+    """
+    ListFeedback: _aio.UnaryUnaryMultiCallable[_feedback_service_pb2.ListFeedbackRequest, _feedback_service_pb2.ListFeedbackResponse]  # type: ignore[assignment]
+    """Lists a user's picks, the last recorded first; of each group the one that counts, unless all are asked for. A user
+    without picks gets an empty list. As GetFeedback otherwise.
     """
 
 class FeedbackServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Takes users' picks, checks them against the group, and puts them on Kafka for training."""
+    """Takes users' picks, checks them against the group, puts them on Kafka for training, and reads them back.
+
+    A user may correct a pick: of two picks of one group, the one recorded later counts, which is the one with the greater
+    `sequence`, a number that the database counts; no clock decides. Both reach Kafka.
+    """
 
     @_abc_1.abstractmethod
     def SubmitFeedback(
@@ -74,9 +106,31 @@ class FeedbackServiceServicer(metaclass=_abc_1.ABCMeta):
         PERMISSION_DENIED for another user's group; ALREADY_EXISTS when request_id was used with a different payload;
         UNAVAILABLE with google.rpc.RetryInfo while Kafka, the database or the generation service does not answer;
         RESOURCE_EXHAUSTED with RetryInfo when full; DEADLINE_EXCEEDED when the caller's deadline runs out; INTERNAL with a
-        fixed message for a fault of the service. A refused pick leaves nothing. A pick that was believed but could not be
-        announced (UNAVAILABLE, DEADLINE_EXCEEDED) keeps its request_id: trying again with the same one publishes the event
-        with the same id, also if it had already reached Kafka; a corrected pick needs a new one.
+        fixed message for a fault of the service. A refused pick leaves nothing. A pick that was recorded but not yet
+        acknowledged by Kafka (UNAVAILABLE, DEADLINE_EXCEEDED) keeps its request_id and its place: the service goes on
+        publishing it, whether the call is tried again or not, with the same event id; trying again tells when it is done.
+        A corrected pick needs a new request_id. A user's events reach Kafka in the order in which their picks were recorded.
+        """
+
+    @_abc_1.abstractmethod
+    def GetFeedback(
+        self,
+        request: _feedback_service_pb2.GetFeedbackRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_feedback_service_pb2.GetFeedbackResponse, _abc.Awaitable[_feedback_service_pb2.GetFeedbackResponse]]:
+        """Reads the pick that counts of a group. NOT_FOUND for a group without pick; PERMISSION_DENIED for another user's pick.
+        A pick is read once Kafka has acknowledged its event. Needs neither Kafka nor the generation service. Other failures
+        as of SubmitFeedback.
+        """
+
+    @_abc_1.abstractmethod
+    def ListFeedback(
+        self,
+        request: _feedback_service_pb2.ListFeedbackRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_feedback_service_pb2.ListFeedbackResponse, _abc.Awaitable[_feedback_service_pb2.ListFeedbackResponse]]:
+        """Lists a user's picks, the last recorded first; of each group the one that counts, unless all are asked for. A user
+        without picks gets an empty list. As GetFeedback otherwise.
         """
 
 def add_FeedbackServiceServicer_to_server(servicer: FeedbackServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

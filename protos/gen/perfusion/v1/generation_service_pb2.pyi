@@ -72,9 +72,13 @@ class GenerateRequest(_message.Message):
     user_id: _builtins.str
     """The user, 1 to 128 characters; NOT_FOUND when it has no profile."""
     prompt: _builtins.str
-    """Descriptive phrases joined by commas, 1 to 1000 characters and not only blanks and commas."""
+    """Descriptive phrases joined by commas, 1 to 1000 characters with at least one phrase. The commas of all scripts and line
+    breaks separate phrases; characters that show nothing, such as zero-width ones, are not read; full-width letters read as
+    letters (Unicode NFKC). All of it is text, special tokens of a tokenizer too.
+    Phrases that exceed the models' tokens are not read, see GenerateAccepted.unread_phrases.
+    """
     negative_prompt: _builtins.str
-    """What the pictures should not show, up to 1000 characters; empty is allowed."""
+    """What the pictures should not show, up to 1000 characters, read as the prompt is; empty is allowed."""
     num_candidates: _builtins.int
     """Pictures to make, 1 to 16; unset is 5."""
     num_steps: _builtins.int
@@ -84,10 +88,13 @@ class GenerateRequest(_message.Message):
     seed: _builtins.int
     """Seed of the first candidate, 0 to 2^63-1; unset is drawn by the service. Candidate k has (seed + k) mod 2^63."""
     reference_image: _builtins.bytes
-    """PNG or JPEG to start from, up to 10 MiB and 25 megapixels; cropped to its central square and resized. Empty is none."""
+    """PNG or JPEG to start from, up to 10 MiB and 25 megapixels; cropped to its central square and resized. It is seen as a
+    browser shows it: by its colour profile and EXIF orientation, transparency on white, the first frame. Empty is none.
+    """
     strength: _builtins.float
-    """How far the reference image may be left, without unit, above 0 up to 1; unset is 0.6. Setting it without a reference
-    image is INVALID_ARGUMENT.
+    """How far the reference image may be left, without unit, above 0 up to 1; unset is 0.6. The round begins at this share of
+    the noise, whatever num_steps is, and runs strength × num_steps of them, rounded up; 1 leaves the image altogether.
+    Setting it without a reference image is INVALID_ARGUMENT.
     """
     adapter_scale: _builtins.float
     """Weight of personalisation: of the wishes (what they add to the prompt's reading) and of the adaptive network's
@@ -100,7 +107,8 @@ class GenerateRequest(_message.Message):
     @_builtins.property
     def refused_wishes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Phrases that must not be added as wishes, such as one of Candidate.wishes that the user struck out; up to 64, each 1
-        to 100 characters, compared without regard to case. One that the release does not know is never added anyway.
+        to 100 characters, read as a prompt's phrases and compared without regard to case. One that the release does not know
+        is never added anyway.
         """
 
     def __init__(
@@ -198,19 +206,35 @@ class GenerateAccepted(_message.Message):
 
     GROUP_ID_FIELD_NUMBER: _builtins.int
     RELEASE_FIELD_NUMBER: _builtins.int
+    UNREAD_PHRASES_FIELD_NUMBER: _builtins.int
+    UNREAD_NEGATIVE_PHRASES_FIELD_NUMBER: _builtins.int
     group_id: _builtins.str
-    """The id the group will have (UUID); GetGroup knows it only after the stream ended OK."""
+    """The id the group will have (UUID); GetGroup knows it only once Kafka has acknowledged its event."""
     release: _builtins.int
     """The release that serves the whole round."""
+    @_builtins.property
+    def unread_phrases(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Phrases of the prompt that the generator or the reward model does not read because a prompt has more tokens than fit,
+        in the prompt's order; empty for nearly all prompts. Phrases are read in order, whole ones only, each unless it no longer
+        fits, and one that stands there twice is read once. If none fits by itself, the first is cut, and is named here, too.
+        Empty as well when the release of a finished group is no longer there.
+        """
+
+    @_builtins.property
+    def unread_negative_phrases(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The same of the negative prompt, which the generator alone reads."""
+
     def __init__(
         self,
         *,
         group_id: _builtins.str = ...,
         release: _builtins.int = ...,
+        unread_phrases: _abc.Iterable[_builtins.str] | None = ...,
+        unread_negative_phrases: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["group_id", b"group_id", "release", b"release"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["group_id", b"group_id", "release", b"release", "unread_negative_phrases", b"unread_negative_phrases", "unread_phrases", b"unread_phrases"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -228,7 +252,7 @@ class GenerateProgress(_message.Message):
     step: _builtins.int
     """Steps done, from 1."""
     num_steps: _builtins.int
-    """Steps that this round runs; less than the request's num_steps when a reference image is given."""
+    """Steps that this round runs; strength × the request's num_steps, rounded up, when a reference image is given."""
     @_builtins.property
     def previews(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
         """The pictures as foreseen now, PNG, in seed order (not by rank); empty when no preview is due."""
@@ -340,7 +364,7 @@ class ListGroupsResponse(_message.Message):
     """Token of the next page; empty on the last."""
     @_builtins.property
     def groups(self) -> _containers.RepeatedCompositeFieldContainer[_group_pb2.Group]:
-        """The groups, newest first, without the pictures' bytes."""
+        """The groups, the last stored first, without the pictures' bytes. No clock decides their order."""
 
     def __init__(
         self,
@@ -369,11 +393,12 @@ class SuggestPhrasesRequest(_message.Message):
     user_id: _builtins.str
     """The user, 1 to 128 characters; NOT_FOUND when it has no profile."""
     prompt: _builtins.str
-    """The prompt so far, up to 1000 characters; may be empty."""
+    """The prompt so far, up to 1000 characters, read as GenerateRequest.prompt is; may be empty."""
     prefix: _builtins.str
-    """What the user has typed of the next phrase, up to 100 characters, matched without regard to case at the beginning of
-    a phrase or of a word in it. Empty suggests the phrases of kinds that the prompt leaves open and that fit it (no sleeves
-    for trousers). A phrase that stands in the prompt is never suggested.
+    """What the user has typed of the next phrase, up to 100 characters, read as a phrase is and matched without regard to case
+    at the beginning of a phrase or of a word in it. Empty suggests the phrases of kinds that the prompt leaves open and that
+    fit it (no sleeves for trousers). A phrase that stands in the prompt is never suggested, nor one that would not be read
+    because the prompt is full.
     """
     max_suggestions: _builtins.int
     """The most suggestions to give, 0 to 50; 0 is 10."""
@@ -401,21 +426,27 @@ class SuggestPhrasesResponse(_message.Message):
 
     SUGGESTIONS_FIELD_NUMBER: _builtins.int
     RELEASE_FIELD_NUMBER: _builtins.int
+    UNREAD_PHRASES_FIELD_NUMBER: _builtins.int
     release: _builtins.int
     """The release whose models ranked them."""
     @_builtins.property
     def suggestions(self) -> _containers.RepeatedCompositeFieldContainer[Global___PhraseSuggestion]:
         """The phrases, best first; empty when none matches."""
 
+    @_builtins.property
+    def unread_phrases(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Phrases of the prompt that do not fit, as GenerateAccepted.unread_phrases."""
+
     def __init__(
         self,
         *,
         suggestions: _abc.Iterable[Global___PhraseSuggestion] | None = ...,
         release: _builtins.int = ...,
+        unread_phrases: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["release", b"release", "suggestions", b"suggestions"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["release", b"release", "suggestions", b"suggestions", "unread_phrases", b"unread_phrases"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

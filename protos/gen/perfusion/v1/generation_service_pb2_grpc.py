@@ -78,8 +78,9 @@ class GenerationServiceServicer:
 
     def Generate(self, request, context):
         """Makes a group. The stream is `accepted`, then `progress` per step, then `group`, and ends OK only after the group is
-        stored and its event acknowledged by Kafka. Cancelling stops the work within one step; until OK, no client sees the
-        group. Cut off after it was stored, it stays hidden, and trying again with the same request_id delivers it.
+        stored and its event acknowledged by Kafka; until the acknowledgement, no client sees the group. Cancelling stops the
+        work within one step and leaves nothing. Cut off after the group was stored, its event is published and the group can
+        be read all the same; trying again with the same request_id gives it.
         NOT_FOUND for a user without profile. ALREADY_EXISTS when request_id was used with a different payload.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -94,7 +95,7 @@ class GenerationServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListGroups(self, request, context):
-        """Lists a user's groups, newest first, without the pictures' bytes. A user without groups gets an empty list.
+        """Lists a user's groups, the last stored first, without the pictures' bytes. A user without groups gets an empty list.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

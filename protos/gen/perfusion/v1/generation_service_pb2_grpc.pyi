@@ -41,14 +41,15 @@ class GenerationServiceStub:
     def __new__(cls, channel: _aio.Channel) -> GenerationServiceAsyncStub: ...
     Generate: _grpc.UnaryStreamMultiCallable[_generation_service_pb2.GenerateRequest, _generation_service_pb2.GenerateResponse]
     """Makes a group. The stream is `accepted`, then `progress` per step, then `group`, and ends OK only after the group is
-    stored and its event acknowledged by Kafka. Cancelling stops the work within one step; until OK, no client sees the
-    group. Cut off after it was stored, it stays hidden, and trying again with the same request_id delivers it.
+    stored and its event acknowledged by Kafka; until the acknowledgement, no client sees the group. Cancelling stops the
+    work within one step and leaves nothing. Cut off after the group was stored, its event is published and the group can
+    be read all the same; trying again with the same request_id gives it.
     NOT_FOUND for a user without profile. ALREADY_EXISTS when request_id was used with a different payload.
     """
     GetGroup: _grpc.UnaryUnaryMultiCallable[_generation_service_pb2.GetGroupRequest, _generation_service_pb2.GetGroupResponse]
     """Reads a group, with its pictures unless the view leaves them out. NOT_FOUND for an unknown one."""
     ListGroups: _grpc.UnaryUnaryMultiCallable[_generation_service_pb2.ListGroupsRequest, _generation_service_pb2.ListGroupsResponse]
-    """Lists a user's groups, newest first, without the pictures' bytes. A user without groups gets an empty list."""
+    """Lists a user's groups, the last stored first, without the pictures' bytes. A user without groups gets an empty list."""
     SuggestPhrases: _grpc.UnaryUnaryMultiCallable[_generation_service_pb2.SuggestPhrasesRequest, _generation_service_pb2.SuggestPhrasesResponse]
     """Suggests professional phrases to add to a prompt, those first that should raise the reward of its pictures for this
     user most. NOT_FOUND for a user without profile.
@@ -71,14 +72,15 @@ class GenerationServiceAsyncStub(GenerationServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     Generate: _aio.UnaryStreamMultiCallable[_generation_service_pb2.GenerateRequest, _generation_service_pb2.GenerateResponse]  # type: ignore[assignment]
     """Makes a group. The stream is `accepted`, then `progress` per step, then `group`, and ends OK only after the group is
-    stored and its event acknowledged by Kafka. Cancelling stops the work within one step; until OK, no client sees the
-    group. Cut off after it was stored, it stays hidden, and trying again with the same request_id delivers it.
+    stored and its event acknowledged by Kafka; until the acknowledgement, no client sees the group. Cancelling stops the
+    work within one step and leaves nothing. Cut off after the group was stored, its event is published and the group can
+    be read all the same; trying again with the same request_id gives it.
     NOT_FOUND for a user without profile. ALREADY_EXISTS when request_id was used with a different payload.
     """
     GetGroup: _aio.UnaryUnaryMultiCallable[_generation_service_pb2.GetGroupRequest, _generation_service_pb2.GetGroupResponse]  # type: ignore[assignment]
     """Reads a group, with its pictures unless the view leaves them out. NOT_FOUND for an unknown one."""
     ListGroups: _aio.UnaryUnaryMultiCallable[_generation_service_pb2.ListGroupsRequest, _generation_service_pb2.ListGroupsResponse]  # type: ignore[assignment]
-    """Lists a user's groups, newest first, without the pictures' bytes. A user without groups gets an empty list."""
+    """Lists a user's groups, the last stored first, without the pictures' bytes. A user without groups gets an empty list."""
     SuggestPhrases: _aio.UnaryUnaryMultiCallable[_generation_service_pb2.SuggestPhrasesRequest, _generation_service_pb2.SuggestPhrasesResponse]  # type: ignore[assignment]
     """Suggests professional phrases to add to a prompt, those first that should raise the reward of its pictures for this
     user most. NOT_FOUND for a user without profile.
@@ -104,8 +106,9 @@ class GenerationServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_generation_service_pb2.GenerateResponse], _abc.AsyncIterator[_generation_service_pb2.GenerateResponse]]:
         """Makes a group. The stream is `accepted`, then `progress` per step, then `group`, and ends OK only after the group is
-        stored and its event acknowledged by Kafka. Cancelling stops the work within one step; until OK, no client sees the
-        group. Cut off after it was stored, it stays hidden, and trying again with the same request_id delivers it.
+        stored and its event acknowledged by Kafka; until the acknowledgement, no client sees the group. Cancelling stops the
+        work within one step and leaves nothing. Cut off after the group was stored, its event is published and the group can
+        be read all the same; trying again with the same request_id gives it.
         NOT_FOUND for a user without profile. ALREADY_EXISTS when request_id was used with a different payload.
         """
 
@@ -123,7 +126,7 @@ class GenerationServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _generation_service_pb2.ListGroupsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_generation_service_pb2.ListGroupsResponse, _abc.Awaitable[_generation_service_pb2.ListGroupsResponse]]:
-        """Lists a user's groups, newest first, without the pictures' bytes. A user without groups gets an empty list."""
+        """Lists a user's groups, the last stored first, without the pictures' bytes. A user without groups gets an empty list."""
 
     @_abc_1.abstractmethod
     def SuggestPhrases(

@@ -48,6 +48,30 @@ SCHEDULER_EULER: Scheduler.ValueType  # 3
 """Euler, on the sigma parametrisation."""
 Global___Scheduler: _TypeAlias = Scheduler  # noqa: Y015
 
+class _PictureLoss:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _PictureLossEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_PictureLoss.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    PICTURE_LOSS_UNSPECIFIED: _PictureLoss.ValueType  # 0
+    """Nothing: png has it, or it was not asked for."""
+    PICTURE_LOSS_MISSING: _PictureLoss.ValueType  # 1
+    """The object store has no object of its name."""
+    PICTURE_LOSS_DAMAGED: _PictureLoss.ValueType  # 2
+    """What the object store has under its name is another content, or cannot be read."""
+
+class PictureLoss(_PictureLoss, metaclass=_PictureLossEnumTypeWrapper):
+    """What became of a stored picture that cannot be shown. Asking again gives the same."""
+
+PICTURE_LOSS_UNSPECIFIED: PictureLoss.ValueType  # 0
+"""Nothing: png has it, or it was not asked for."""
+PICTURE_LOSS_MISSING: PictureLoss.ValueType  # 1
+"""The object store has no object of its name."""
+PICTURE_LOSS_DAMAGED: PictureLoss.ValueType  # 2
+"""What the object store has under its name is another content, or cannot be read."""
+Global___PictureLoss: _TypeAlias = PictureLoss  # noqa: Y015
+
 @_typing.final
 class GenerationSettings(_message.Message):
     """How a group was made, with every default filled in, so that it can be made again."""
@@ -63,7 +87,7 @@ class GenerationSettings(_message.Message):
     REFERENCE_IMAGE_SHA256_FIELD_NUMBER: _builtins.int
     REFUSED_WISHES_FIELD_NUMBER: _builtins.int
     num_steps: _builtins.int
-    """Denoising steps asked for, 1 to 100. With a reference image only about strength × num_steps of them run."""
+    """Denoising steps asked for, 1 to 100. With a reference image strength × num_steps of them run, rounded up."""
     guidance_scale: _builtins.float
     """Classifier-free guidance, without unit, 0 to 30; 1 is no guidance."""
     adapter_scale: _builtins.float
@@ -115,10 +139,11 @@ class Candidate(_message.Message):
     SCORE_FIELD_NUMBER: _builtins.int
     RANK_FIELD_NUMBER: _builtins.int
     WISHES_FIELD_NUMBER: _builtins.int
+    PICTURE_LOSS_FIELD_NUMBER: _builtins.int
     image_id: _builtins.str
     """The picture's own id (UUID), unique over all groups: what feedback refers to."""
     png: _builtins.bytes
-    """The picture as PNG bytes. Empty in ListGroups, which would be too large with them."""
+    """The picture as PNG bytes. Empty in ListGroups, which would be too large with them, and when the picture is lost."""
     uri: _builtins.str
     """Where the same bytes lie in the object store, named by their content hash."""
     seed: _builtins.int
@@ -129,6 +154,8 @@ class Candidate(_message.Message):
     """
     rank: _builtins.int
     """Place in the group by score: 1 is best, each place given once."""
+    picture_loss: Global___PictureLoss.ValueType
+    """Why png is empty although it was asked for. The rest of the candidate stands, and it can be picked."""
     @_builtins.property
     def wishes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The wishes: phrases that the platform added to the prompt for this candidate, those first that the user favours most.
@@ -145,10 +172,11 @@ class Candidate(_message.Message):
         score: _builtins.float = ...,
         rank: _builtins.int = ...,
         wishes: _abc.Iterable[_builtins.str] | None = ...,
+        picture_loss: Global___PictureLoss.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["image_id", b"image_id", "png", b"png", "rank", b"rank", "score", b"score", "seed", b"seed", "uri", b"uri", "wishes", b"wishes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["image_id", b"image_id", "picture_loss", b"picture_loss", "png", b"png", "rank", b"rank", "score", b"score", "seed", b"seed", "uri", b"uri", "wishes", b"wishes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -169,6 +197,8 @@ class Group(_message.Message):
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     NEGATIVE_PROMPT_FIELD_NUMBER: _builtins.int
     SETTINGS_FIELD_NUMBER: _builtins.int
+    UNREAD_PHRASES_FIELD_NUMBER: _builtins.int
+    UNREAD_NEGATIVE_PHRASES_FIELD_NUMBER: _builtins.int
     group_id: _builtins.str
     """The group (UUID)."""
     user_id: _builtins.str
@@ -193,6 +223,14 @@ class Group(_message.Message):
     def settings(self) -> Global___GenerationSettings:
         """How it was made."""
 
+    @_builtins.property
+    def unread_phrases(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Phrases of the prompt that were not read, as GenerateAccepted.unread_phrases."""
+
+    @_builtins.property
+    def unread_negative_phrases(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Phrases of the negative prompt that were not read."""
+
     def __init__(
         self,
         *,
@@ -205,10 +243,12 @@ class Group(_message.Message):
         request_id: _builtins.str = ...,
         negative_prompt: _builtins.str = ...,
         settings: Global___GenerationSettings | None = ...,
+        unread_phrases: _abc.Iterable[_builtins.str] | None = ...,
+        unread_negative_phrases: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "settings", b"settings"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidates", b"candidates", "create_time", b"create_time", "group_id", b"group_id", "negative_prompt", b"negative_prompt", "prompt", b"prompt", "release", b"release", "request_id", b"request_id", "settings", b"settings", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidates", b"candidates", "create_time", b"create_time", "group_id", b"group_id", "negative_prompt", b"negative_prompt", "prompt", b"prompt", "release", b"release", "request_id", b"request_id", "settings", b"settings", "unread_negative_phrases", b"unread_negative_phrases", "unread_phrases", b"unread_phrases", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -31,14 +31,15 @@ class RankRequest(_message.Message):
     user_id: _builtins.str
     """The user, 1 to 128 characters; NOT_FOUND when it has no profile."""
     prompt: _builtins.str
-    """What the pictures should show, 1 to 1000 characters and not only blanks and commas."""
+    """What the pictures should show, 1 to 1000 characters with at least one phrase, read as GenerateRequest.prompt is."""
     release: _builtins.int
     """The release whose reward model to use; unset or 0 is the one in service."""
     @_builtins.property
     def images(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
         """1 to 64 pictures, PNG or JPEG, each up to 10 MiB and all together within gRPC's message limit (32 MiB unless the
         operator says otherwise: above it RESOURCE_EXHAUSTED from gRPC itself); any that is not of the release's size is cropped to its central
-        square and resized. INVALID_ARGUMENT naming `images[<index>]` for one that cannot be read.
+        square and resized, and all are seen as GenerateRequest.reference_image is. INVALID_ARGUMENT naming `images[<index>]` for
+        one that cannot be read.
         """
 
     def __init__(
@@ -67,21 +68,27 @@ class RankResponse(_message.Message):
 
     SCORES_FIELD_NUMBER: _builtins.int
     RELEASE_FIELD_NUMBER: _builtins.int
+    UNREAD_PHRASES_FIELD_NUMBER: _builtins.int
     release: _builtins.int
     """The release whose models made them."""
     @_builtins.property
     def scores(self) -> _containers.RepeatedCompositeFieldContainer[Global___ImageScore]:
         """One per picture, in the order given."""
 
+    @_builtins.property
+    def unread_phrases(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Phrases of the prompt that the reward model does not read, as GenerateAccepted.unread_phrases."""
+
     def __init__(
         self,
         *,
         scores: _abc.Iterable[Global___ImageScore] | None = ...,
         release: _builtins.int = ...,
+        unread_phrases: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["release", b"release", "scores", b"scores"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["release", b"release", "scores", b"scores", "unread_phrases", b"unread_phrases"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

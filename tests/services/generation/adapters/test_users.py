@@ -16,6 +16,7 @@ from prometheus_client import CollectorRegistry
 
 from services.generation.adapters.users import GrpcUsers
 from services.runtime.errors import FailedPrecondition, NotFound, Unavailable
+from services.runtime.health import methods_of
 from services.runtime.server import Server
 from services.runtime.settings import RuntimeSettings
 from tests.services.market import PHRASES, release_of
@@ -40,7 +41,7 @@ async def users_of(answer: UserEmbedding | Exception) -> AsyncIterator[GrpcUsers
         RuntimeSettings(**LOCAL),
         service="perfusion.v1.UserEmbeddingService",
         register=partial(add_UserEmbeddingServiceServicer_to_server, Answering(answer)),
-        dependencies=[],
+        needs=dict.fromkeys(methods_of("perfusion.v1.UserEmbeddingService"), ()),
         registry=CollectorRegistry(),
     )
     async with running(server) as channel:

@@ -14,6 +14,7 @@ from prometheus_client import CollectorRegistry
 
 from services.ranking.adapters.users import GrpcUsers
 from services.runtime.errors import Unavailable
+from services.runtime.health import methods_of
 from services.runtime.server import Server
 from services.runtime.settings import RuntimeSettings
 from tests.services.market import release_of
@@ -33,7 +34,7 @@ async def test_vectors_are_of_the_release_asked_for_or_refused() -> None:
         RuntimeSettings(**LOCAL),
         service="perfusion.v1.UserEmbeddingService",
         register=partial(add_UserEmbeddingServiceServicer_to_server, OfRelease9()),
-        dependencies=[],
+        needs=dict.fromkeys(methods_of("perfusion.v1.UserEmbeddingService"), ()),
         registry=CollectorRegistry(),
     )
     async with running(server) as channel:

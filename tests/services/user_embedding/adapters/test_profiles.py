@@ -10,7 +10,8 @@ import pytest
 
 from services.runtime.database import Database
 from services.runtime.errors import Unavailable
-from services.user_embedding.adapters.profiles import METADATA, SqlProfiles
+from services.user_embedding.adapters.profiles import SqlProfiles
+from services.user_embedding.adapters.tables import SCHEMA
 from services.user_embedding.profiles import StoredProfile
 from tests.services.running import database_threads_ended
 
@@ -33,7 +34,7 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 @asynccontextmanager
 async def store_at(url: str) -> AsyncIterator[SqlProfiles]:
     """The store as a process of its own would have it."""
-    database = Database(url, METADATA, timeout_s=5)
+    database = Database(url, SCHEMA, timeout_s=5)
     yield SqlProfiles(database)
     await database.close()
 

@@ -13,19 +13,13 @@ from tests.training.generator.bright import CPU, SPO, Bright
 from training.common.errors import TopologyError
 from training.common.loop import fit
 from training.data.groups import GroupTensors
-from training.generator.train_spo import (
-    Recipe,
-    SpoTraining,
-    StepAwareRecipe,
-    StepAwareTraining,
-    main,
-    train,
-    untrained_critic,
-)
+from training.generator.spo_recipes import SpoRecipes, StepAwareRecipe
+from training.generator.spo_training import SpoTraining, StepAwareTraining, train, untrained_critic
+from training.generator.train_spo import main
 from training.models.family import FamilyPaths
 from training.models.frozen_unet import load_unet
 
-RECIPE = Recipe(StepAwareRecipe(steps=2, groups_per_batch=4, lr=1e-3, warmup_steps=1), SPO)
+RECIPE = SpoRecipes(StepAwareRecipe(steps=2, groups_per_batch=4, lr=1e-3, warmup_steps=1), SPO)
 
 
 @pytest.fixture
@@ -80,6 +74,7 @@ def test_a_folder_that_cannot_be_written_is_refused_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "file").touch()
-    monkeypatch.setattr(sys, "argv", ["train_spo", "--data", "absent", "--out", str(tmp_path / "file" / "run")])
+    (tmp_path / "features.npy").touch()  # passes for arrays until they are read
+    monkeypatch.setattr(sys, "argv", ["train_spo", "--data", str(tmp_path), "--out", str(tmp_path / "file" / "run")])
     assert main() == 1
     assert "file/run cannot be made: Not a directory" in capsys.readouterr().err

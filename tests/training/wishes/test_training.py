@@ -16,10 +16,12 @@ from contract.wishes import wishes
 from lab.market.attributes import complete
 from lab.market.drawing import draw
 from lab.market.prompts import PHRASE_OF, vocabulary
+from training.common.storage import origin_of
 from training.data.table import Candidate, Group, read_table, write_table
 from training.models.family import TINY, FamilyPaths
 from training.wishes.preferences import PreferenceWeights
-from training.wishes.train import main, verdict
+from training.wishes.train import main
+from training.wishes.training import verdict
 
 N, K = 120, 3
 REWARD = FamilyPaths.under(TINY).reward.absolute()  # tests run elsewhere
@@ -90,13 +92,15 @@ def test_it_leaves_weights_and_what_they_predict_and_is_quick_the_second_time(
     assert picks["held_out_groups"] == N // 10 and verdict(picks) in printed
     assert picks["gain"] == pytest.approx(picks["by_average"] - picks["by_profile"]) and picks["gain"] > 0
     family = FamilyPaths.under(root)
+    origin = json.loads(Path("out/preferences/origin.json").read_text())
+    assert origin["backbone"] == origin_of(family.clip())["backbone"]  # whose tags these are
     model = PreferenceWeights.load(Path("out/preferences"), family.schema(), family.vocabulary())
     for style, place in (("minimalist", "studio backdrop"), ("luxury", "beach backdrop")):
         (favours,) = model.of(np.array([family.schema().encode({"style": style}).slots]))
         assert wishes(vocabulary(), "dress", favours)[0] == place
 
     kept = {path: path.stat().st_mtime_ns for path in Path("build/prepared").glob("tags-*.npy")}
-    monkeypatch.setattr("training.wishes.train.tags_by_clip", None)  # not called again
+    monkeypatch.setattr("training.wishes.training.tags_by_clip", None)  # not called again
     assert len(kept) == 1 and run("--out", "other") == 0
     assert {path: path.stat().st_mtime_ns for path in kept} == kept
     weights = [Path(out, "preferences/preferences.safetensors").read_bytes() for out in ("out", "other")]
@@ -146,7 +150,7 @@ def test_a_vocabulary_that_offers_no_choice_is_refused_before_anything_is_read(
     entries: list[object],
     told: str,
 ) -> None:
-    monkeypatch.setattr("training.wishes.train.reward_groups", None)  # not called
+    monkeypatch.setattr("training.wishes.training.reward_groups", None)  # not called
     (root / "phrases.json").write_text(json.dumps(entries))
     assert run() == 1
     (line,) = capsys.readouterr().err.splitlines()
@@ -157,8 +161,8 @@ def test_a_vocabulary_that_offers_no_choice_is_refused_before_anything_is_read(
     ("arguments", "told"),
     [
         (("--data", "absent"), "absent does not exist"),
-        (("--data", "family/phrases.json"), "phrases.json is not a directory"),
-        (("--data", "."), ". is no table of groups"),
+        (("--data", "family/phrases.json"), "phrases.json is a file, not a folder"),
+        (("--data", "."), "did you mean table? (a table is a folder of groups-*.parquet"),
         (("--weights", "absent"), "absent/phrases.json is missing"),
         (("--out", "family/phrases.json/out"), "phrases.json/out cannot be made: Not a directory"),
     ],
@@ -170,7 +174,7 @@ def test_bad_arguments_are_named_before_long_work(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr("training.wishes.train.reward_groups", None)  # not called
+    monkeypatch.setattr("training.wishes.training.reward_groups", None)  # not called
     assert run(*arguments) == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert told in line
@@ -184,19 +188,23 @@ def test_a_table_of_other_features_is_refused_by_the_first_that_differs(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr("training.wishes.train.reward_groups", None)  # not called
+    monkeypatch.setattr("training.wishes.training.reward_groups", None)  # not called
     groups = [replace(group, features={}) for group in read_table(table)]
     style, audience, years = schema.features
     for name, features, told in (
-        ("more", (*schema.features, Feature("zodiac", "categorical", ("aries",))), "differ in the feature 'zodiac'"),
-        ("less", (style, audience), "differ in the feature 'years_open'"),
-        ("other", (style, replace(audience, max_values=3), years), "differ in the feature 'audience'"),
-        ("order", (audience, style, years), "have their features in another order or version"),
+        (
+            "more",
+            (*schema.features, Feature("zodiac", "categorical", ("aries",))),
+            "the feature 'zodiac' is one too many",
+        ),
+        ("less", (style, audience), "the feature 'years_open' is missing"),
+        ("other", (style, replace(audience, max_values=3), years), "the feature 'audience' has another max_values"),
+        ("order", (audience, style, years), "the features have another order"),
     ):
         write_table(tmp_path / name, groups, FeatureSchema(features))
         assert run("--data", str(tmp_path / name)) == 1
         printed = capsys.readouterr().err
-        assert told in printed and f"{name}/feature_schema.json and the family's schema" in printed
+        assert told in printed and f"{name}/feature_schema.json differs from " in printed
 
 
 def test_picks_at_random_are_said_to_be_so_and_no_weights_are_written_that_favour_nothing(
@@ -215,7 +223,37 @@ def test_picks_at_random_are_said_to_be_so_and_no_weights_are_written_that_favou
     write_table(tmp_path / "random", groups, schema)
     run("--data", str(tmp_path / "random"))
     assert "do not show that profiles tell merchants apart" in capsys.readouterr().out
-    monkeypatch.setattr("training.wishes.train.fit", lambda *_: PreferenceWeights(schema, vocabulary()))
+    monkeypatch.setattr("training.wishes.training.fit", lambda *_: PreferenceWeights(schema, vocabulary()))
     assert run("--data", str(tmp_path / "random"), "--out", "nothing") == 1
     assert "60 groups favour no phrase: there is nothing to wish for" in capsys.readouterr().err
     assert Path("nothing/picks.json").exists() and not Path("nothing/preferences").exists()
+
+
+def test_too_few_groups_are_noticed_before_any_picture_is_read(
+    run: Callable[..., int],
+    table: Path,
+    tmp_path: Path,
+    schema: FeatureSchema,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("training.wishes.training.reward_groups", None)  # not called
+    write_table(tmp_path / "few", list(read_table(table))[:9], schema)
+    assert run("--data", str(tmp_path / "few")) == 1
+    assert "9 groups of " in (told := capsys.readouterr().err) and "10 are the least" in told
+
+
+def test_groups_whose_pictures_are_broken_do_not_count_and_nothing_is_tagged(
+    run: Callable[..., int],
+    table: Path,
+    tmp_path: Path,
+    schema: FeatureSchema,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("training.wishes.training.tags_by_clip", None)  # not called
+    groups = list(read_table(table))[:12]
+    broken = tuple(replace(candidate, image=b"no picture") for candidate in groups[0].candidates)
+    write_table(tmp_path / "few", [replace(g, candidates=broken) if n < 3 else g for n, g in enumerate(groups)], schema)
+    assert run("--data", str(tmp_path / "few")) == 1
+    assert "9 groups of " in (told := capsys.readouterr().err) and "10 are the least" in told

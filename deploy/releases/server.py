@@ -1,0 +1,109 @@
+"""One Triton by gRPC: what it has loaded, loading versions of a model, and proof that a version computes.
+
+Loads go by gRPC, since a load by HTTP holds up inferences. Knows Triton's model control; no releases, files or order.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import grpc
+import numpy as np
+import tritonclient.grpc as triton
+from tritonclient.utils import InferenceServerException, np_to_triton_dtype
+
+from deploy.releases import model_config
+from deploy.releases.errors import ServerError
+
+ANSWER_S = 10.0  # for a question that needs no computing
+GONE = ("", "UNAVAILABLE")  # states of a version that holds nothing any more
+
+
+class Server:
+    """A Triton with explicit model control.
+
+    Every method raises ServerError when it does not answer; `limit_s` is for one load or one inference.
+    """
+
+    def __init__(self, address: str, limit_s: float = 600.0) -> None:
+        self.address = address
+        self._limit_s = limit_s
+        self._client = triton.InferenceServerClient(address)
+
+    def close(self) -> None:
+        self._client.close()
+
+    def states(self) -> dict[str, dict[int, str]]:
+        """Model → version → state, of all versions that Triton holds or is about to load or to drop."""
+        with self._asking("for its index"):
+            index = self._client.get_model_repository_index(client_timeout=ANSWER_S)
+        found: dict[str, dict[int, str]] = {}
+        for entry in index.models:
+            held = found.setdefault(entry.name, {})
+            if entry.version.isdigit() and entry.state not in GONE:
+                held[int(entry.version)] = entry.state
+        return found
+
+    def versions(self, model: str) -> set[int]:
+        """The versions of a model that are ready."""
+        return {number for number, state in self.states().get(model, {}).items() if state == "READY"}
+
+    def config(self, model: str) -> Any | None:
+        """The configuration that a loaded model runs with; None where no version is ready."""
+        if not self.versions(model):
+            return None
+        with self._asking(f"for {model}'s configuration"):
+            return self._client.get_model_config(model, client_timeout=ANSWER_S).config
+
+    def load(self, model: str, config: Any, versions: set[int]) -> None:
+        """Has exactly these versions loaded; what was loaded before answers until they are.
+
+        Raises:
+            ServerError: one of them is not ready afterwards. Those of before may, or may not, serve on: ask.
+        """
+        if not versions:
+            with self._asking(f"to unload {model}"):
+                self._client.unload_model(model, client_timeout=self._limit_s)
+            return
+        with self._asking(f"to load {model}"):
+            override = model_config.serving(config, versions)
+            self._client.load_model(model, config=override, client_timeout=self._limit_s)
+        if missing := versions - self.versions(model):  # Triton only logs that a version is not there
+            raise ServerError(f"{self.address} loaded {model} without version {min(missing)}")
+
+    def prove(self, model: str, version: int, config: Any) -> None:
+        """One real inference, with everything that the contract promises in the answer.
+
+        Raises:
+            ServerError: the version is not ready, fails, or answers something else.
+        """
+        inputs = []
+        for name, array in model_config.sample(config).items():
+            tensor = triton.InferInput(name, list(array.shape), np_to_triton_dtype(array.dtype))
+            inputs.append(tensor.set_data_from_numpy(array))
+        with self._asking(f"version {version} of {model} for an inference"):
+            if not self._client.is_model_ready(model, str(version), client_timeout=ANSWER_S):
+                raise ServerError(f"{self.address} has not loaded version {version} of {model}")
+            answer = self._client.infer(model, inputs, str(version), client_timeout=self._limit_s)
+        for name, shape in model_config.outputs(config):
+            found = answer.as_numpy(name)
+            if found is None or found.shape != shape or not np.isfinite(found).all():
+                was = "nothing" if found is None else f"{list(found.shape)}"
+                raise ServerError(
+                    f"version {version} of {model} answers {was} for {name}, not {list(shape)} finite numbers"
+                )
+
+    def inferences(self) -> Mapping[tuple[str, int], int]:
+        """How many inferences each loaded (model, version) has answered."""
+        with self._asking("for its statistics"):
+            statistics = self._client.get_inference_statistics(client_timeout=ANSWER_S)
+        return {(s.name, int(s.version)): int(s.inference_stats.success.count) for s in statistics.model_stats}
+
+    @contextmanager
+    def _asking(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except InferenceServerException as error:
+            if error.status() == f"StatusCode.{grpc.StatusCode.UNAVAILABLE.name}":
+                raise ServerError(f"no Triton answers at {self.address}: does it run there?") from error
+            raise ServerError(f"{self.address}, asked {what}, refuses: {error.message()}") from error

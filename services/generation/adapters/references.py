@@ -1,0 +1,26 @@
+"""Which pictures stored groups refer to, in SQL. It knows one column; not why anybody asks."""
+
+from collections.abc import Sequence
+
+from sqlalchemy import select
+
+from services.generation.adapters.tables import candidates
+from services.generation.ports import References
+from services.runtime.database import Database
+
+_MOST_AT_ONCE = 500  # values in one query
+
+
+class SqlReferences(References):
+    """The candidates of all groups, visible or not."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def among(self, uris: Sequence[str]) -> set[str]:
+        found: set[str] = set()
+        for start in range(0, len(uris), _MOST_AT_ONCE):
+            query = select(candidates.c.uri).where(candidates.c.uri.in_(uris[start : start + _MOST_AT_ONCE]))
+            async with self._database.transaction() as connection:
+                found.update((await connection.execute(query)).scalars())
+        return found

@@ -1,0 +1,80 @@
+"""The calls in flight: how many there may be, how long each may take, and how all are ended early.
+
+It knows tasks and time. It does not know what a call does, nor gRPC.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
+from typing import Any
+
+from services.runtime.errors import DeadlineExceeded, ResourceExhausted, Unavailable
+
+
+class Calls:
+    """At most `most` at once, each in a task of its own; `what` names them in errors."""
+
+    def __init__(self, most: int, what: str = "calls") -> None:
+        self._most = most
+        self._what = what
+        self._scopes: set[asyncio.Timeout] = set()
+        self._tasks: set[asyncio.Task[object]] = set()
+        self._stopping = False
+
+    @asynccontextmanager
+    async def one(self, seconds: float | None) -> AsyncIterator[None]:
+        """Everything inside has so many seconds, or no limit.
+
+        Raises ResourceExhausted when there are too many calls, DeadlineExceeded when the time is up, and Unavailable
+        when `cut` ends the call. What is inside is cancelled then, and has unwound when this raises.
+        """
+        if len(self._scopes) >= self._most:
+            raise ResourceExhausted(f"more than {self._most} {self._what} in flight")
+        self._watch_task()
+        scope = asyncio.timeout(0 if self._stopping else seconds)
+        self._scopes.add(scope)
+        try:
+            async with scope:
+                yield
+        except TimeoutError as error:
+            if not scope.expired():
+                raise
+            raise (_stopping() if self._stopping else DeadlineExceeded()) from error.__cause__
+        finally:
+            self._scopes.discard(scope)
+
+    def _watch_task(self) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def ended(self, within_s: float) -> bool:
+        """Waits until no call is in flight any more, its answer sent; False when some are after so many seconds."""
+        if self._tasks and within_s > 0:
+            await asyncio.wait(self._tasks, timeout=within_s)
+        return not self._tasks
+
+    def cut(self) -> None:
+        """Ends every call now, as Unavailable, and each that would still begin."""
+        self._stopping = True
+        now = asyncio.get_running_loop().time()
+        for scope in self._scopes:
+            if not scope.expired():
+                scope.reschedule(now)
+
+
+def detached(work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
+    """Work that goes on when the call that began it is cancelled, and that may fail unheard."""
+
+    def heard(ended: "asyncio.Task[None]") -> None:
+        if not ended.cancelled():
+            ended.exception()
+
+    task = asyncio.create_task(work)
+    task.add_done_callback(heard)
+    return task
+
+
+def _stopping() -> Unavailable:
+    return Unavailable("service", "is stopping")

@@ -1,0 +1,93 @@
+"""Shows the metrics over HTTP, on the services' own event loop.
+
+It knows as much of HTTP as a scrape needs: one GET a connection. Connections are few and short, and the oldest gives
+way to a new one, so that nobody who opens them and stays silent can keep a scrape out.
+"""
+
+import asyncio
+from http import HTTPStatus
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import choose_encoder
+
+from services.runtime.addresses import listening
+
+MOST_CONNECTIONS = 32
+MOST_HEADER_BYTES = 8192
+TIMEOUT_S = 5.0  # for a whole connection
+
+
+class Exposition:
+    """A server of `/metrics`."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._registry = registry
+        self._servers: list[asyncio.Server] = []
+        self._connections: dict[asyncio.Task[None], None] = {}  # in the order of their coming
+        self.port = 0
+
+    async def start(self, host: str, port: int) -> None:
+        """Raises CannotListen when it cannot listen there."""
+        for bound in await listening(host, port, "PERFUSION_METRICS_PORT"):
+            self.port = bound.getsockname()[1]
+            self._servers.append(await asyncio.start_server(self._accept, sock=bound, limit=MOST_HEADER_BYTES))
+
+    async def stop(self) -> None:
+        """Closes what is open."""
+        for server in self._servers:
+            server.close()
+        open_still = tuple(self._connections)
+        for connection in open_still:
+            connection.cancel()
+        await asyncio.gather(*open_still, return_exceptions=True)
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        if len(self._connections) >= MOST_CONNECTIONS:
+            oldest = next(iter(self._connections))
+            del self._connections[oldest]
+            oldest.cancel()
+        self._connections[task] = None
+        try:
+            async with asyncio.timeout(TIMEOUT_S):
+                writer.write(await self._answer(reader))
+                await writer.drain()
+                writer.close()
+                await writer.wait_closed()
+        except (TimeoutError, OSError, asyncio.CancelledError):
+            pass  # too slow, gone, or stopped
+        finally:
+            writer.transport.abort()
+            self._connections.pop(task, None)
+
+    async def _answer(self, reader: asyncio.StreamReader) -> bytes:
+        try:
+            request = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+        except asyncio.LimitOverrunError:
+            return _response(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
+        except asyncio.IncompleteReadError:
+            return b""
+        line, *headers = request.split("\r\n")
+        method, _, rest = line.partition(" ")
+        path = rest.partition(" ")[0].partition("?")[0]
+        if path != "/metrics":
+            return _response(HTTPStatus.NOT_FOUND)
+        if method != "GET":
+            return _response(HTTPStatus.METHOD_NOT_ALLOWED)
+        accepted = next((value for name, value in map(_header, headers) if name == "accept"), "")
+        encode, content_type = choose_encoder(accepted)
+        return _response(HTTPStatus.OK, encode(self._registry), content_type)
+
+
+def _header(line: str) -> tuple[str, str]:
+    name, _, value = line.partition(":")
+    return name.strip().lower(), value.strip()
+
+
+def _response(status: HTTPStatus, body: bytes = b"", content_type: str = "text/plain") -> bytes:
+    head = (
+        f"HTTP/1.1 {status.value} {status.phrase}\r\nContent-Type: {content_type}\r\n"
+        f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+    )
+    return head.encode() + body

@@ -1,0 +1,163 @@
+"""The forms that settings have: numbers with their ranges, hosts, addresses, URLs, names.
+
+It knows which values are legal and how each is written. It does not know which setting has which form.
+"""
+
+import ipaddress
+import re
+from pathlib import Path
+from typing import Annotated
+
+import fsspec
+from pydantic import AfterValidator, BeforeValidator, Field
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
+
+from services.runtime.addresses import bare, joined
+
+DAY_S = 86_400.0
+MOST_SIZE = 2**31 - 1  # of bytes or pixels; gRPC counts in 32 bits
+MOST = 1_000_000
+DATABASES = ("sqlite", "postgresql")
+
+_NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,251}[A-Za-z0-9_.])?")
+_TOPIC = re.compile(r"[A-Za-z0-9._-]{1,249}")
+
+
+def host(value: str) -> str:
+    """A name, an IPv4 address or an IPv6 one; without brackets.
+
+    Raises:
+        ValueError: it is none of them.
+    """
+    text = bare(value)
+    if ":" in text or text.rpartition(".")[2].isdecimal():
+        try:
+            ipaddress.ip_address(text)
+        except ValueError:
+            raise ValueError("must be a host: a name, an IPv4 address, or an IPv6 address such as ::1") from None
+    elif not _NAME.fullmatch(text):
+        raise ValueError("must be a host: a name, an IPv4 address, or an IPv6 address such as ::1")
+    return text
+
+
+def address(value: str) -> str:
+    """host:port, an IPv6 host in brackets.
+
+    Raises:
+        ValueError: it is not.
+    """
+    before, colon, port = value.strip().rpartition(":")
+    if not colon or not re.fullmatch("[0-9]{1,5}", port) or not 0 < int(port) <= 65535:
+        raise ValueError("must be host:port with a port from 1 to 65535")
+    if ":" in before and bare(before) == before:
+        raise ValueError("must have its IPv6 host in brackets, such as [::1]:50051")
+    return joined(host(before), int(port))
+
+
+def addresses(value: str) -> str:
+    """Addresses, separated by commas; blanks around them do not matter.
+
+    Raises:
+        ValueError: one of them is none.
+    """
+    return ",".join(address(each) for each in value.split(","))
+
+
+def database_url(value: str) -> str:
+    """An SQLAlchemy URL of a database that the services know.
+
+    Raises:
+        ValueError: it is none.
+    """
+    try:
+        url = make_url(value)
+    except (ArgumentError, ValueError):
+        raise ValueError("must be an SQLAlchemy URL such as sqlite:///FILE or postgresql://USER@HOST/NAME") from None
+    if url.get_backend_name() not in DATABASES:
+        raise ValueError("must begin with " + " or ".join(f"{each}://" for each in DATABASES))
+    if url.get_backend_name() == "sqlite" and url.host:
+        raise ValueError("must have three slashes before a relative path and four before an absolute one")
+    if url.get_backend_name() == "sqlite" and url.database in (None, "", ":memory:"):
+        raise ValueError("must name a file: a database in memory keeps nothing")
+    if url.port is not None and not 0 < url.port <= 65535:
+        raise ValueError("must have a port from 1 to 65535")
+    return value
+
+
+def object_store_url(value: str) -> str:
+    """An fsspec URL whose file system is installed.
+
+    Raises:
+        ValueError: it is none.
+    """
+    scheme, separator, rest = value.partition("://")
+    if not separator or not scheme or not rest.strip():
+        raise ValueError("must be an fsspec URL such as file://FOLDER or s3://BUCKET/FOLDER")
+    try:
+        fsspec.get_filesystem_class(scheme)
+    except ValueError:
+        raise ValueError("must have a scheme that fsspec knows, such as file:// or s3://") from None
+    except ImportError as error:
+        raise ValueError(f"must have a scheme whose package is installed: {error}") from None
+    return value
+
+
+def topic(value: str) -> str:
+    """A name that Kafka takes.
+
+    Raises:
+        ValueError: it does not.
+    """
+    if not _TOPIC.fullmatch(value) or value in (".", ".."):
+        raise ValueError("must be a Kafka topic: 1 to 249 letters, digits, dots, underscores and hyphens")
+    return value
+
+
+def folder(value: Path) -> Path:
+    """A folder, which need not be there yet.
+
+    Raises:
+        ValueError: it is a file.
+    """
+    if value.exists() and not value.is_dir():
+        raise ValueError("must be a folder, and is a file")
+    return value
+
+
+def at_least(least: float) -> AfterValidator:
+    """A number's own lower bound; a second one among pydantic's would replace the first."""
+
+    def check(value: float) -> float:
+        if value < least:
+            raise ValueError(f"must be at least {least}")
+        return value
+
+    return AfterValidator(check)
+
+
+def _said(value: object) -> object:
+    """Without the blanks around it; an empty variable is not the same as none."""
+    if not isinstance(value, str):
+        return value
+    if not value.strip():
+        raise ValueError("must not be empty; unset the variable to have the default")
+    return value.strip()
+
+
+Text = BeforeValidator(_said)
+Seconds = Annotated[float, Field(gt=0, le=DAY_S), Text]
+SecondsOrNone = Annotated[float, Field(ge=0, le=DAY_S), Text]
+Count = Annotated[int, Field(ge=1, le=MOST), Text]
+CountOrNone = Annotated[int, Field(ge=0, le=MOST), Text]
+Size = Annotated[int, Field(ge=1, le=MOST_SIZE), Text]
+SizeOrNone = Annotated[int, Field(ge=0, le=MOST_SIZE), Text]
+Switch = Annotated[bool, Text]
+Port = Annotated[int, Field(ge=0, le=65535), Text]
+Host = Annotated[str, AfterValidator(host), Text]
+Address = Annotated[str, AfterValidator(address), Text]
+Addresses = Annotated[str, AfterValidator(addresses), Text]
+DatabaseUrl = Annotated[str, AfterValidator(database_url), Text]
+ObjectStoreUrl = Annotated[str, AfterValidator(object_store_url), Text]
+Topic = Annotated[str, AfterValidator(topic), Text]
+Folder = Annotated[Path, AfterValidator(folder), Text]

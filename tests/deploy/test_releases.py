@@ -1,0 +1,369 @@
+"""The steps of a release into service, against Tritons that are tables in memory; the real one: tests/integration."""
+
+import json
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from contract.errors import InputError
+from contract.feature_schema import Feature, FeatureSchema
+from contract.release import FEATURE_SCHEMA, MANIFEST, PHRASES, ModelFiles, current_file
+from contract.repository import CONTROL, LockedError, Repository, sha256
+from deploy.releases import __main__ as command
+from deploy.releases import controller as steps
+from deploy.releases import model_config
+from deploy.releases.controller import Controller
+from deploy.releases.errors import ReleaseError, ServerError
+from deploy.releases.server import Server
+from deploy.releases.status import table
+from tests.contract.test_release import MANIFEST as SAID
+from tests.contract.test_release import WORDS
+
+CONTRACTS = Path(__file__).parents[2] / "model_repository"
+MODELS = ("denoiser", "text_encoder", "vae_decoder")
+SCHEMA = FeatureSchema((Feature("style", "categorical", ("minimalist", "luxury")),))
+
+
+class Table(Server):
+    """A Triton of which only the table of loaded versions is there."""
+
+    def __init__(self, refuses: Sequence[tuple[str, int]] = (), mute: Sequence[tuple[str, int]] = ()) -> None:
+        self.address, self.held = "triton:8001", {model: dict[int, str]() for model in MODELS}
+        self.refuses, self.mute = list(refuses), list(mute)
+        self.loads: list[tuple[str, set[int]]] = []
+        self.counts: dict[tuple[str, int], int] = {}
+
+    def states(self) -> dict[str, dict[int, str]]:
+        return {model: dict(held) for model, held in self.held.items()}
+
+    def config(self, model: str) -> Any | None:
+        return object() if self.held[model] else None
+
+    def load(self, model: str, config: Any, versions: set[int]) -> None:
+        self.loads.append((model, set(versions)))
+        for version in versions:
+            if (model, version) in self.refuses:
+                raise ServerError(f"{model} {version} is no graph")
+        self.held[model] = dict.fromkeys(versions, "READY")
+
+    def prove(self, model: str, version: int, config: Any) -> None:
+        if version not in self.versions(model) or (model, version) in self.mute:
+            raise ServerError(f"{model} {version} does not compute")
+        self.counts[model, version] = self.counts.get((model, version), 0) + 1
+
+    def inferences(self) -> dict[tuple[str, int], int]:
+        return self.counts
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Repository:
+    """Four releases, 1 live."""
+    made = Repository(tmp_path)
+    for model in MODELS:
+        (tmp_path / model).mkdir()
+        shutil.copy2(CONTRACTS / model / "config.pbtxt", tmp_path / model)
+    for number in (1, 2, 3, 4):
+        write_release(made, number)
+    made.point(1, None)
+    return made
+
+
+def write_release(repository: Repository, number: int) -> None:
+    """As an export would stage it, with a line of text in the place of each graph."""
+    files = {}
+    for model in MODELS:
+        path = repository.model_dir(model, number) / "model.onnx"
+        path.parent.mkdir()
+        path.write_text(f"{model} {number}")
+        files[model] = ModelFiles({path.name: sha256(path)}, 0.0, 1e-4, "f")
+    directory = repository.release_dir(number)
+    directory.mkdir(parents=True)
+    SCHEMA.write(directory / FEATURE_SCHEMA)
+    WORDS.write(directory / PHRASES)
+    said = replace(SAID, release=number, models=files, in_use=replace(SAID.in_use, feature_slots=SCHEMA.n_slots))
+    (directory / MANIFEST).write_text(json.dumps(said.to_json()))
+
+
+@pytest.fixture
+def triton() -> Table:
+    return Table()
+
+
+@pytest.fixture
+def controller(repository: Repository, triton: Table, monkeypatch: pytest.MonkeyPatch) -> Controller:
+    monkeypatch.setattr(steps, "QUIET_S", 0.0)
+    monkeypatch.setattr(steps, "UNLOADED_WITHIN_S", 0.2)
+    monkeypatch.setattr(steps, "POLL_S", 0.01)
+    return Controller(repository, [triton], lambda line: None)
+
+
+def loaded(triton: Table) -> list[set[int]]:
+    return [triton.versions(model) for model in MODELS]
+
+
+def everywhere(*numbers: int) -> list[set[int]]:
+    return [set(numbers) for _ in MODELS]
+
+
+def test_a_triton_that_has_just_started_gets_what_the_pointers_say(
+    controller: Controller, repository: Repository, triton: Table
+) -> None:
+    repository.point(2, 1)
+    controller.restore()
+    assert loaded(triton) == everywhere(1, 2)
+    triton.loads.clear()
+    controller.restore()
+    assert triton.loads == [], "what is loaded is left alone"
+
+
+def test_the_first_release_of_a_repository_is_promoted_at_the_start(
+    controller: Controller, repository: Repository, triton: Table
+) -> None:
+    current_file(repository.root).unlink()
+    controller.restore()
+    assert (repository.live(), repository.fallback(), loaded(triton)) == (4, None, everywhere(4))
+
+
+def test_a_start_does_without_a_fallback_that_is_damaged_or_cannot_be_loaded(
+    controller: Controller, repository: Repository, triton: Table
+) -> None:
+    repository.point(2, 1)
+    triton.refuses.append(("vae_decoder", 1))
+    controller.restore()
+    assert loaded(triton) == everywhere(2)
+    (repository.model_dir("denoiser", 1) / "model.onnx").unlink()
+    triton.refuses.clear()
+    controller.restore()
+    assert loaded(triton) == everywhere(2)
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("how", ["refuses", "mute"])
+def test_a_load_that_fails_at_any_model_puts_back_those_before(
+    controller: Controller, repository: Repository, triton: Table, model: str, how: str
+) -> None:
+    controller.restore()
+    getattr(triton, how).append((model, 2))
+    with pytest.raises(ReleaseError, match=f"{model} 2 .*; all models are as they were"):
+        controller.load(2)
+    assert (loaded(triton), repository.live()) == (everywhere(1), 1)
+
+
+def test_every_triton_takes_a_step_or_none_does(repository: Repository) -> None:
+    both = [Table(), Table(refuses=[("text_encoder", 2)])]
+    controller = Controller(repository, both, lambda line: None)
+    controller.restore()
+    with pytest.raises(ReleaseError, match="text_encoder 2 is no graph"):
+        controller.load(2)
+    assert [loaded(each) for each in both] == [everywhere(1)] * 2
+    controller.load(3)
+    both[1].mute.append(("denoiser", 3))
+    with pytest.raises(ReleaseError, match="denoiser 3 does not compute; load release 3 first"):
+        controller.promote(3)
+    assert repository.live() == 1
+
+
+def test_a_loaded_release_takes_the_place_of_one_that_was_not_promoted(controller: Controller, triton: Table) -> None:
+    controller.restore()
+    controller.load(2)
+    controller.load(3)
+    assert loaded(triton) == everywhere(1, 3)
+
+
+def test_a_promotion_keeps_the_release_before_and_unloads_all_others(
+    controller: Controller, repository: Repository, triton: Table
+) -> None:
+    controller.restore()
+    for number, before in ((2, 1), (3, 2)):
+        controller.load(number)
+        controller.promote(number)
+        assert (repository.live(), repository.fallback()) == (number, before)
+        assert loaded(triton) == everywhere(before, number)
+    loads = len(triton.loads)
+    controller.rollback()
+    assert (repository.live(), repository.fallback()) == (2, 3)
+    controller.rollback()
+    assert (repository.live(), repository.fallback()) == (3, 2)
+    assert len(triton.loads) == loads, "there and back without a load"
+
+
+def test_a_release_is_unloaded_only_when_no_round_is_on_it_any_more(
+    controller: Controller, triton: Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in (1, 2):
+        controller.load(number)
+    controller.promote(2)
+    controller.load(3)
+    rounds = iter(range(3))
+
+    def sleep(_: float) -> None:
+        if next(rounds, None) is not None:
+            triton.counts["denoiser", 1] += 1
+        assert 1 in triton.versions("denoiser"), "a round is on it"
+
+    monkeypatch.setattr("deploy.releases.controller.time.sleep", sleep)
+    controller.promote(3)
+    assert next(rounds, None) is None and loaded(triton) == everywhere(2, 3)
+
+
+def test_what_serves_is_not_unloaded_and_without_a_fallback_there_is_no_way_back(
+    controller: Controller, repository: Repository, triton: Table
+) -> None:
+    controller.restore()
+    with pytest.raises(ReleaseError, match="there is no release to go back to"):
+        controller.rollback()
+    with pytest.raises(ReleaseError, match="release 1 is live or the fallback"):
+        controller.unload(1)
+    controller.load(2)
+    controller.unload(2)
+    assert loaded(triton) == everywhere(1)
+    controller.promote(1)  # it serves already
+    assert (repository.live(), repository.fallback()) == (1, None)
+
+
+def test_a_promotion_is_done_though_what_nothing_needs_cannot_be_unloaded(
+    repository: Repository, controller: Controller, triton: Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    controller.restore()
+    for number in (2, 3):
+        controller.load(number)
+        controller.promote(number)
+    controller.load(4)
+
+    def refused(model: str, config: Any, versions: set[int]) -> None:
+        raise ServerError("not now")
+
+    monkeypatch.setattr(triton, "load", refused)
+    controller.promote(4)
+    assert (repository.live(), repository.fallback()) == (4, 3)
+    assert loaded(triton) == everywhere(2, 3, 4)
+
+
+def spoil(repository: Repository, number: int) -> None:
+    (repository.model_dir("denoiser", number) / "model.onnx").write_text("rotten")
+
+
+def test_nothing_is_loaded_beside_a_live_release_whose_files_are_damaged(
+    controller: Controller, repository: Repository, triton: Table
+) -> None:
+    """Triton may load the live one again with the new one: from those files."""
+    controller.restore()
+    spoil(repository, 1)
+    with pytest.raises(InputError, match="denoiser/1/model.onnx has changed"):
+        controller.load(2)
+    assert loaded(triton) == everywhere(1)
+
+
+def test_a_triton_with_nothing_loaded_takes_another_release_in_a_damaged_ones_place(
+    controller: Controller, repository: Repository, triton: Table
+) -> None:
+    spoil(repository, 1)
+    with pytest.raises(InputError, match="denoiser/1/model.onnx has changed"):
+        controller.restore()
+    controller.load(2)
+    controller.promote(2)
+    assert (repository.live(), repository.fallback(), loaded(triton)) == (2, None, everywhere(2))
+
+
+def test_releases_that_nothing_needs_are_pruned_with_what_interrupted_exports_left(
+    controller: Controller, repository: Repository, triton: Table
+) -> None:
+    controller.restore()
+    (repository.root / "denoiser" / "9").mkdir()
+    (repository.root / "releases" / ".staging-9").mkdir()
+    triton.held["denoiser"][3] = "UNLOADING"
+    assert controller.prune(1) == [2]
+    assert repository.numbers() == [1, 3, 4]
+    del triton.held["denoiser"][3]
+    assert controller.prune(1) == [3]
+    assert sorted(p.name for p in (repository.root / "denoiser").glob("[0-9]*")) == ["1", "4"]
+    assert not any((repository.root / "releases").glob(".staging-*"))
+    for number in (1, 4):
+        repository.check(number)
+
+
+def test_nothing_is_pruned_while_nobody_can_say_what_is_loaded(
+    controller: Controller, repository: Repository, triton: Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def silent() -> dict[str, dict[int, str]]:
+        raise ServerError("no Triton answers")
+
+    monkeypatch.setattr(triton, "states", silent)
+    with pytest.raises(ReleaseError, match="no Triton answers"):
+        controller.prune(1)
+    assert repository.numbers() == [1, 2, 3, 4]
+    assert controller.prune(1, stopped=True) == [2, 3]
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        lambda controller: controller.load(2),
+        lambda controller: controller.promote(2),
+        lambda controller: controller.rollback(),
+        lambda controller: controller.unload(2),
+        lambda controller: controller.restore(),
+        lambda controller: controller.prune(1),
+    ],
+)
+def test_one_controller_works_at_a_time(
+    step: Callable[[Controller], object], controller: Controller, repository: Repository, triton: Table
+) -> None:
+    with repository.lock(CONTROL, "load 4"), pytest.raises(LockedError, match="is held by load 4"):
+        step(controller)
+    assert triton.loads == []
+
+
+def test_a_contract_of_other_sizes_is_named_by_tensor(controller: Controller, repository: Repository) -> None:
+    config = repository.root / "text_encoder" / "config.pbtxt"
+    config.write_text(config.read_text().replace("[ 77, 64 ]", "[ 77, 32 ]"))
+    with pytest.raises(InputError, match=r"text_encoder: config.pbtxt has hidden \[77, 32\], the release \[77, 64\]"):
+        controller.load(2)
+
+
+def test_a_load_says_the_whole_configuration_with_the_versions(repository: Repository) -> None:
+    config = model_config.of_repository(repository.root, "denoiser")
+    said = model_config.serving(config, {7, 2})
+    assert '"versions": [\n' in said and said.index('"2"') < said.index('"7"') and '"latents"' in said
+    assert not config.version_policy.specific.versions, "what was given is not changed"
+
+
+def test_status_says_how_far_each_release_has_come(
+    controller: Controller, repository: Repository, triton: Table
+) -> None:
+    controller.restore()
+    controller.load(2)
+    controller.promote(2)
+    triton.held["denoiser"][3] = "READY"
+    spoil(repository, 4)
+    head, *rows = table(repository, [triton]).splitlines()
+    assert head.split()[:2] == ["release", "state"]
+    found = {int(row.split()[0]): row for row in rows[:4]}
+    assert "fallback, warm" in found[1] and "live, warm" in found[2] and "3 of 3" in found[2]
+    assert "loading" in found[3] and "1 of 3" in found[3]
+    assert "staged" in found[4] and "denoiser/4/model.onnx has changed" in found[4]
+    assert SAID.source_commit[:7] in found[1] and SAID.create_time[:19] in found[1]
+    assert rows[4:] == [
+        "release 2 is live; 4 is newer and does not serve. For it to: make release-load R=4 && make release-promote R=4"
+    ]
+    del triton.held["text_encoder"][2]
+    assert "live, but only 2 of its 3 models are ready" in table(repository, [triton])
+
+
+def test_the_command_refuses_in_one_line(
+    repository: Repository, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    where = ["--triton", "127.0.0.1:1", "--repository"]
+    for arguments, told in (
+        (["load", "9", *where, str(repository.root)], "load refused: there is no release 9 in"),
+        (["promote", "2", *where, str(repository.root)], "no Triton answers at 127.0.0.1:1"),
+        (["status", *where, str(repository.root / "none")], "refused: there is no model repository"),
+    ):
+        monkeypatch.setattr("sys.argv", ["releases", *arguments])
+        assert command.main() == 1
+        (line,) = capsys.readouterr().err.splitlines()
+        assert told in line

@@ -1,0 +1,1 @@
+"""Tests of services/generation/migrations that are about one revision."""

@@ -1,0 +1,238 @@
+"""Every setting of every service: its legal extremes are taken, what is illegal is refused at start, in one line."""
+
+import asyncio
+import os
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+
+from services.feedback.settings import Settings as Feedback
+from services.generation.settings import Settings as Generation
+from services.ranking.settings import Settings as Ranking
+from services.runtime.settings import RuntimeSettings, load
+from services.user_embedding.settings import Settings as UserEmbedding
+
+ROOT = Path(__file__).parents[3]
+SERVICES: dict[str, type[RuntimeSettings]] = {
+    "feedback": Feedback,
+    "generation": Generation,
+    "ranking": Ranking,
+    "user_embedding": UserEmbedding,
+}
+NOTHING = ["", " ", "\t"]
+NO_NUMBER = [*NOTHING, "many", "nan", "1,5", "0x", "--1", "1 2"]
+
+
+SECONDS = (["0.001", "86400", "1", "1e-3"], [*NO_NUMBER, "0", "-0.0", "86400.1", "-1", "inf", "1e400", "9" * 400])
+SECONDS_OR_NONE = (["0", "86400", "0.0"], [*NO_NUMBER, "86401", "-0.001", "inf", "9" * 400])
+SECONDS_FROM_1 = (["1", "86400"], [*NO_NUMBER, "0.99", "0", "-1", "86401", "inf"])
+COUNT = (["1", "1000000", " 7 "], [*NO_NUMBER, "0", "-1", "1.5", "1000001", "1e3", "9" * 400])
+COUNT_OR_NONE = (["0", "1000000"], [*NO_NUMBER, "-1", "0.5", "1000001"])
+SIZE = (["1", str(2**31 - 1)], [*NO_NUMBER, "0", "-1", str(2**31), "10MiB", "9" * 400])
+REQUEST_SIZE = ([str(2**16), str(2**31 - 1)], [*NO_NUMBER, str(2**16 - 1), str(2**31)])
+ANSWER_SIZE = ([str(2**20), str(2**31 - 1)], [*NO_NUMBER, str(2**20 - 1), str(2**31)])
+PORT = (["0", "1", "65535"], [*NO_NUMBER, "-1", "65536", "80.5", "http", "tcp://10.0.0.1:50051"])
+HOST = (
+    ["0.0.0.0", "127.0.0.1", "::", "::1", "[::]", "[::1]", "fe80::1", "localhost", "shop-1.example.com", "a_b"],
+    [*NOTHING, "a b", "300.1.1.1", "1.2.3", "::g", ":::", "[shop", "-shop", "http://shop", "shop:80", "x" * 300, "[]"],
+)
+ADDRESS = (
+    ["localhost:1", "127.0.0.1:65535", "[::1]:50051", "shop.example.com:80", " shop:80 "],
+    [
+        *NOTHING,
+        "shop",
+        "shop:",
+        ":80",
+        "shop:0",
+        "shop:65536",
+        "shop:http",
+        "::1:80",
+        "http://shop:80",
+        "a b:80",
+        "[]:80",
+    ],
+)
+ADDRESSES = (
+    [*ADDRESS[0], "a:1,b:2", " a:1 , b:2 ", "[::1]:9092,127.0.0.1:9092"],
+    [*ADDRESS[1], ",", "a:1,", ",a:1", "a:1,,b:2", "a:1;b:2", "a:1 b:2"],
+)
+DATABASE_URL = (
+    [
+        "sqlite:///build/x.sqlite",
+        "sqlite:////tmp/with space/x.sqlite",
+        "postgresql://localhost/x",
+        "postgresql://user:p%40ss@[::1]:5432/x?options=-csearch_path%3Dy",
+        "postgresql+psycopg://localhost/x",
+    ],
+    [
+        *NOTHING,
+        "x",
+        "build/x.sqlite",
+        "mysql://h/x",
+        "http://h/x",
+        "sqlite://x.sqlite",
+        "sqlite://",
+        "sqlite:///:memory:",
+        "postgresql://h:99999/x",
+    ]
+    + ["postgresql://h:port/x", "://", "postgres://h/x"],
+)
+OBJECT_STORE_URL = (
+    ["file://build/objects", "file:///tmp/with space/objects", "s3://bucket", "s3://bucket/folder", "memory://objects"],
+    [*NOTHING, "build/objects", "/tmp/objects", "file://", "file:// ", "s3:/bucket", "nothing://x", "gs3://b", "://x"],
+)
+TOPIC = (["x", "a.b_c-D9", "x" * 249], [*NOTHING, "a b", "a/b", ".", "..", "x" * 250, "größe", "a,b"])
+FOLDER = (["model_repository", "/tmp", "/tmp/with space", "not/there/yet"], [*NOTHING, __file__])
+LEVEL = (["DEBUG", "ERROR", " INFO "], [*NOTHING, "debug", "TRACE", "10"])
+SWITCH = (["true", "false", "1", "0"], [*NOTHING, "maybe", "2"])
+
+FORMS = {
+    "database_migrate": SWITCH,
+    "database_timeout_s": SECONDS,
+    "database_url": DATABASE_URL,
+    "default_deadline_s": SECONDS,
+    "drain_s": SECONDS_OR_NONE,
+    "feedback_topic": TOPIC,
+    "generation_address": ADDRESS,
+    "groups_topic": TOPIC,
+    "health_interval_s": SECONDS,
+    "health_timeout_s": SECONDS,
+    "host": HOST,
+    "kafka_bootstrap": ADDRESSES,
+    "kafka_timeout_s": SECONDS,
+    "keepalive_s": SECONDS_FROM_1,
+    "lame_duck_s": SECONDS_OR_NONE,
+    "log_level": LEVEL,
+    "max_batch": COUNT,
+    "max_concurrent_calls": COUNT,
+    "max_concurrent_rounds": COUNT,
+    "max_connection_age_s": SECONDS_FROM_1,
+    "max_connection_idle_s": SECONDS_FROM_1,
+    "max_deadline_s": SECONDS,
+    "max_image_bytes": SIZE,
+    "max_image_pixels": SIZE,
+    "max_message_bytes": ANSWER_SIZE,
+    "max_request_bytes": REQUEST_SIZE,
+    "max_waiting_calls": COUNT,
+    "max_watches": COUNT,
+    "metrics_port": PORT,
+    "model_repository": FOLDER,
+    "object_store_timeout_s": SECONDS,
+    "object_store_url": OBJECT_STORE_URL,
+    "outbox_backoff_s": SECONDS,
+    "outbox_interval_s": SECONDS,
+    "port": PORT,
+    "ranking_address": ADDRESS,
+    "remembered_embeddings": COUNT_OR_NONE,
+    "remembered_picture_bytes": (["0", str(2**31 - 1)], [*NO_NUMBER, "-1", str(2**31)]),
+    "round_lease_s": SECONDS_FROM_1,
+    "service_timeout_s": SECONDS,
+    "sweep_grace_s": (["60", "86400"], [*NO_NUMBER, "59.9", "86401", "inf"]),
+    "sweep_interval_s": SECONDS_OR_NONE,
+    "triton_address": ADDRESS,
+    "triton_max_batch": COUNT,
+    "triton_timeout_s": SECONDS,
+    "user_embedding_address": ADDRESS,
+    "write_timeout_s": SECONDS,
+}
+EACH = [(service, name) for service, kind in SERVICES.items() for name in kind.model_fields]
+
+
+def test_every_setting_has_its_row() -> None:
+    there = {name for kind in SERVICES.values() for name in kind.model_fields}
+    assert there - FORMS.keys() == set(), "give the new setting its form above"
+    assert FORMS.keys() - there == set(), "these settings are gone"
+
+
+@pytest.mark.parametrize(("service", "name"), EACH)
+def test_every_legal_value_is_taken(service: str, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for value in FORMS[name][0]:
+        monkeypatch.setenv(f"PERFUSION_{name.upper()}", value)
+        got = getattr(load(SERVICES[service]), name)
+        if isinstance(got, int | float) and not isinstance(got, bool):
+            assert got == float(value)
+        elif isinstance(got, str | Path):
+            assert str(got) in (value.strip(), value.strip("[] "), ",".join(map(str.strip, value.split(","))))
+
+
+@pytest.mark.parametrize(("service", "name"), EACH)
+def test_every_illegal_value_is_refused_by_name(
+    service: str, name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for value in FORMS[name][1]:
+        monkeypatch.setenv(f"PERFUSION_{name.upper()}", value)
+        with pytest.raises(SystemExit) as exit_:
+            load(SERVICES[service])
+        assert exit_.value.code == 2, value
+        [line] = capsys.readouterr().err.splitlines()
+        assert line.startswith(f"PERFUSION_{name.upper()}: must "), line
+        assert (SERVICES[service].model_fields[name].description or "?") in line and len(line) < 500
+
+
+def test_every_wrong_setting_is_named_at_once_and_no_password_is_shown(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PERFUSION_PORT", "x\ny")
+    monkeypatch.setenv("PERFUSION_DATABASE_URL", "mysql://shop:secret@host/x")
+    with pytest.raises(SystemExit):
+        load(Generation)
+    said = capsys.readouterr().err
+    assert len(said.splitlines()) == 2 and "secret" not in said and "PERFUSION_DATABASE_URL" in said
+
+
+def is_number(value: str) -> bool:
+    return value.replace(".", "").isdecimal()
+
+
+def environment(**settings: str) -> dict[str, str]:
+    own = {f"PERFUSION_{name.upper()}": value for name, value in settings.items()}
+    return {"PATH": os.environ["PATH"], "PYTHONPATH": f"{ROOT}:{ROOT / 'protos/gen'}"} | own
+
+
+async def process(service: str, folder: Path, **settings: str) -> asyncio.subprocess.Process:
+    return await asyncio.create_subprocess_exec(
+        sys.executable,
+        *("-m", f"services.{service}"),
+        env=environment(**settings),
+        cwd=folder,
+        stderr=asyncio.subprocess.PIPE,
+    )
+
+
+@pytest.mark.parametrize("service", SERVICES)
+async def test_a_service_runs_with_every_number_at_its_extreme(service: str, tmp_path: Path) -> None:
+    """The smallest and the largest of each together; only a stop and a probe may not take a day."""
+    quick = {"port": "0", "metrics_port": "0", "host": "127.0.0.1", "lame_duck_s": "0", "health_timeout_s": "1"}
+    for end in (0, 1):
+        extremes = {
+            name: FORMS[name][0][end] for name in SERVICES[service].model_fields if is_number(FORMS[name][0][0])
+        }
+        running = await process(service, tmp_path, **(extremes | quick))
+        assert running.stderr is not None
+        lines = []
+        async with asyncio.timeout(120):
+            while line := await running.stderr.readline():
+                lines.append(line)
+                if b'"listening"' in line:
+                    running.send_signal(signal.SIGTERM)
+        assert await running.wait() == 0, b"".join(lines).decode()
+        assert not any(b"Traceback" in line for line in lines), b"".join(lines).decode()
+
+
+async def test_a_service_that_cannot_start_says_why_and_fails(tmp_path: Path) -> None:
+    taken = await asyncio.start_server(lambda *_: None, "127.0.0.1", 0)
+    port, here = str(taken.sockets[0].getsockname()[1]), {"port": "0", "metrics_port": "0", "host": "127.0.0.1"}
+    wrong: list[tuple[str, int, str, dict[str, str]]] = [
+        *((service, 2, "PERFUSION_PORT: must be", {"port": "x"}) for service in SERVICES),
+        ("ranking", 1, "PERFUSION_PORT", here | {"port": port}),
+        ("ranking", 1, "PERFUSION_METRICS_PORT", here | {"metrics_port": port}),
+        ("ranking", 1, "PERFUSION_HOST", here | {"host": "nowhere.invalid"}),
+    ]
+    for service, code, said, settings in wrong:
+        running = await process(service, tmp_path, **settings)
+        _, errors = await asyncio.wait_for(running.communicate(), 120)
+        assert running.returncode == code, errors.decode()
+        assert said in errors.decode() and "Traceback" not in errors.decode()
+    taken.close()

@@ -1,0 +1,6 @@
+"""Where things lie unless a command is told otherwise, relative to the repository's root. Knows paths only."""
+
+from pathlib import Path
+
+TINY = Path("training/weights/tiny")  # the committed family
+CACHE = Path("build/prepared")  # arrays, prepared once from tables
