@@ -32,8 +32,8 @@ from training.common.commands import parser_of
 from training.common.noise import noise_schedule
 from training.common.reports import write_report
 from training.data.groups import GroupTensors
-from training.exporting.export import export_family
-from training.exporting.write_contracts import write_contracts
+from training.exporting.family_contracts import write_contracts
+from training.exporting.staging import export_family
 from training.generator.recipes import paper
 from training.generator.training import Training
 from training.models.adaptive_network import PersonalisedAdaptiveNetwork

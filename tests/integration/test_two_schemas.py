@@ -29,7 +29,7 @@ from tests.integration.client import CALL_TIMEOUT_S, fields_blamed, generate, ne
 from tests.ports import free_offset
 from tests.repositories import copy_of
 from tests.training.loud import make_loud
-from training.exporting.export import export_family
+from training.exporting.staging import export_family
 from training.models.family import TINY, FamilyPaths
 from training.models.reward_model import PerFusionRM
 from training.reward.recipes import tiny

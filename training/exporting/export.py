@@ -9,150 +9,23 @@ import argparse
 import shlex
 import sys
 import time
-from dataclasses import dataclass, fields, replace
-from importlib.metadata import version
+from dataclasses import replace
 from pathlib import Path
 
-from tqdm import tqdm
-
 from contract.errors import InputError
-from contract.release import Manifest, ModelFiles
-from contract.repository import EXPORT, Repository, sha256
-from training.exporting.errors import made_of
-from training.exporting.graphs import BUILDERS, SOURCES
-from training.exporting.manifest import build_manifest, release_texts
-from training.exporting.onnx_file import export_onnx
-from training.exporting.pool import each, stop_on_sigterm, workers
-from training.exporting.preflight import check_family, check_model
-from training.exporting.release import (
-    check_beside,
-    clear,
-    exported_before,
-    fingerprint,
-    link,
-    newest,
-    next_number,
-    stage,
-    staging_dir,
-)
-from training.exporting.samples import Samples
-from training.exporting.tensor_contract import read_contract
-from training.models.family import COMPONENTS, TINY, FamilyPaths, hush_libraries
+from contract.repository import Repository
+from training.common.commands import parser_of
+from training.common.places import FAMILY_PARTS, TINY
 
 DEFAULT_REPOSITORY = Path("model_repository")
-CODE = [Path(__file__).parents[1] / name for name in ("exporting", "models", "wishes/preferences.py")]
-
-
-@dataclass(frozen=True)
-class ModelJob:
-    """One model to export, as a worker process gets it."""
-
-    model: str
-    paths: FamilyPaths
-    repository: Path
-    into: Path
-    fingerprint: str
-
-
-def export_family(paths: FamilyPaths, repository: Repository, processes: int) -> int:
-    """Stages this family as a release; returns its number, the newest one's if that is the same."""
-    with repository.lock(EXPORT, "an export"):
-        return _export(paths, repository, processes)
-
-
-def _export(paths: FamilyPaths, repository: Repository, processes: int) -> int:
-    clear(repository)
-    contracts = {model: read_contract(repository.root, model) for model in BUILDERS}
-    paths.check_pipeline(COMPONENTS[1:] if paths.backbone.exists() else COMPONENTS)
-    prints = {model: _fingerprint(model, paths, repository) for model in BUILDERS}
-    before = exported_before(repository, prints)
-    done = {model: entry for model, (_, entry) in before.items()}
-    check_family(paths, repository.root, contracts)
-    texts = release_texts(paths, contracts)
-    number = next_number(repository)
-    manifest = build_manifest(number, paths, contracts, done)  # first, since it may refuse, and exporting takes long
-    check_beside(repository, manifest.sizes)
-    last = newest(repository)
-    if last is not None and _same(repository, last, manifest, texts):
-        return last.release
-    staging = staging_dir(repository, number)
-    try:
-        for model, (old, _) in before.items():
-            link(repository, model, old, staging / model)
-        jobs = [
-            ModelJob(model, paths, repository.root, staging / model, prints[model])
-            for model in BUILDERS
-            if model not in done
-        ]
-        models = done | _export_all(jobs, processes)
-        stage(repository, replace(manifest, models={model: models[model] for model in BUILDERS}), texts)
-    finally:
-        clear(repository)
-    return number
-
-
-def _fingerprint(model: str, paths: FamilyPaths, repository: Repository) -> str:
-    """A hash of everything that the exported file depends on."""
-    config = repository.root / model / "config.pbtxt"
-    versions = " ".join(f"{name} {version(name)}" for name in ("torch", "onnxscript", "diffusers", "transformers"))
-    return fingerprint([*SOURCES[model](paths), config, *CODE], versions)
-
-
-def _same(repository: Repository, last: Manifest, manifest: Manifest, texts: dict[str, str]) -> bool:
-    """Whether exporting would only repeat the newest release."""
-    again = replace(
-        manifest,
-        release=last.release,
-        source_commit=last.source_commit,
-        create_time=last.create_time,
-        texts=last.texts,
-    )
-    directory = repository.release_dir(last.release)
-    kept = all((directory / name).is_file() and (directory / name).read_text() == text for name, text in texts.items())
-    return kept and len(manifest.models) == len(BUILDERS) and again == last
-
-
-def _export_all(jobs: list[ModelJob], processes: int) -> dict[str, ModelFiles]:
-    """Checks all models, then exports them, in worker processes; the first refusal stops everything."""
-    if not jobs:  # only texts are new
-        return {}
-    results = {}
-    with workers(min(processes, len(jobs))) as pool:
-        for _ in each(pool, check_one, jobs):
-            pass
-        with tqdm(total=len(jobs), desc="exporting models", unit="model") as bar:
-            for job, (entry, took_s) in each(pool, export_one, jobs):
-                results[job.model] = entry
-                bar.update()
-                bar.set_postfix_str(f"{job.model} in {took_s:.0f} s")
-    return results
-
-
-def check_one(job: ModelJob) -> None:
-    """What export_one would refuse after minutes, in seconds."""
-    hush_libraries()
-    check_model(job.model, job.paths, read_contract(job.repository, job.model))
-
-
-def export_one(job: ModelJob) -> tuple[ModelFiles, float]:
-    """Export one model into its staging directory; its entry in the manifest, and how long it took in seconds."""
-    began = time.monotonic()
-    hush_libraries()
-    contract = read_contract(job.repository, job.model)
-    draw = Samples(job.paths, job.model).draw
-    with made_of(SOURCES[job.model](job.paths)):
-        verified = export_onnx(BUILDERS[job.model](job.paths, contract), contract, draw, job.into / "model.onnx")
-    files = {path.name: sha256(path) for path in sorted(job.into.iterdir())}
-    entry = ModelFiles(files, verified.max_abs_error, verified.tolerance, job.fingerprint)
-    return entry, time.monotonic() - began
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__)
     parser.add_argument("--weights", type=Path, default=TINY, help="a whole family's directory (default: %(default)s)")
-    for field in fields(FamilyPaths):
-        flag = "--" + field.name.replace("_", "-")
-        parser.add_argument(flag, type=Path, help=f"{field.name} from elsewhere than in --weights")
+    for part in FAMILY_PARTS:
+        flag = "--" + part.replace("_", "-")
+        parser.add_argument(flag, type=Path, help=f"{part} from elsewhere than in --weights")
     parser.add_argument("--repository", type=Path, default=DEFAULT_REPOSITORY, help="where config.pbtxt files are")
     parser.add_argument("--processes", type=int, default=2, help="models exported at a time (default: %(default)s)")
     arguments = parser.parse_args()
@@ -163,9 +36,14 @@ def parse_arguments() -> argparse.Namespace:
 
 def main() -> int:
     arguments = parse_arguments()
+
+    from training.exporting.pool import stop_on_sigterm  # torch takes seconds to load
+    from training.exporting.staging import export_family
+    from training.models.family import FamilyPaths, hush_libraries
+
     stop_on_sigterm()
     hush_libraries()
-    elsewhere = {f.name: getattr(arguments, f.name) for f in fields(FamilyPaths)}
+    elsewhere = {part: getattr(arguments, part) for part in FAMILY_PARTS}
     if arguments.pipeline and not arguments.backbone:
         elsewhere["backbone"] = arguments.pipeline / "unet"  # not another pipeline's
     paths = replace(FamilyPaths.under(arguments.weights), **{name: path for name, path in elsewhere.items() if path})

@@ -14,11 +14,11 @@ from transformers import CLIPConfig, CLIPTextConfig, CLIPTokenizer
 from training.common.errors import reading
 from training.common.storage import read_config
 from training.exporting.errors import ContractError, ExportError, NumericalError, made_of
+from training.exporting.family_contracts import shapes_of
 from training.exporting.graphs import BUILDERS, SOURCES
 from training.exporting.onnx_file import EXAMPLE_BATCH, run
 from training.exporting.samples import Samples
 from training.exporting.tensor_contract import NUMPY_TYPES, REMEDY, Contract, TensorSpec
-from training.exporting.write_contracts import shapes_of
 from training.models.family import FamilyPaths
 from training.models.tokens import TOKENS
 

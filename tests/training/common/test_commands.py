@@ -5,9 +5,13 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
+
+from training.common.places import FAMILY_PARTS
+from training.models.family import FamilyPaths
 
 ROOT = Path(__file__).parents[3]
 COMMANDS = sorted(
@@ -35,13 +39,17 @@ except SystemExit as ended:
 """
 
 
-@pytest.mark.parametrize("module", [name for name in COMMANDS if ".exporting." not in name])
+@pytest.mark.parametrize("module", COMMANDS)
 def test_help_needs_no_torch_and_little_time(module: str) -> None:
     command = [sys.executable, "-c", MEASURED, module, "--help"]
     where = {"cwd": ROOT, "env": os.environ | {"PYTHONPATH": str(ROOT)}}
     done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=True, **where)
     code, seconds, heavy = json.loads(done.stdout.splitlines()[-1])
     assert not code and heavy == [] and seconds < HELP_S
+
+
+def test_an_export_can_take_every_part_of_a_family_from_elsewhere() -> None:
+    assert set(FAMILY_PARTS) == {field.name for field in fields(FamilyPaths)}
 
 
 def in_process(

@@ -7,12 +7,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from training.exporting.family_contracts import write_contracts
 from training.exporting.float64 import InFloat64
 from training.exporting.graphs import BUILDERS
 from training.exporting.onnx_file import run
 from training.exporting.samples import Samples
 from training.exporting.tensor_contract import read_contract
-from training.exporting.write_contracts import write_contracts
 from training.models.family import FamilyPaths
 
 THIRD = 1 / 3

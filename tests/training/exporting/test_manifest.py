@@ -12,10 +12,10 @@ from contract.feature_schema import Feature, FeatureSchema
 from contract.release import BETA_SCHEDULES, Defaults, Manifest, SizesInUse
 from contract.repository import sha256
 from training.exporting.errors import ContractError, ExportError
+from training.exporting.family_contracts import write_contracts
 from training.exporting.graphs import BUILDERS
 from training.exporting.manifest import build_manifest, release_texts, sizes_in_use, tensor_sizes
 from training.exporting.tensor_contract import Contract, TensorSpec, read_contract
-from training.exporting.write_contracts import write_contracts
 from training.models.family import FamilyPaths
 
 COMMITTED = Path("model_repository")

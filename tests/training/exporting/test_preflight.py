@@ -10,10 +10,10 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from contract.errors import InputError
+from training.exporting.family_contracts import write_contracts
 from training.exporting.graphs import BUILDERS
 from training.exporting.preflight import check_family, check_model
 from training.exporting.tensor_contract import Contract, read_contract
-from training.exporting.write_contracts import write_contracts
 from training.models.family import FamilyPaths
 
 COMMITTED = Path("model_repository")

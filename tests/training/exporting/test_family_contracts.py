@@ -10,10 +10,10 @@ from tritonclient.grpc import model_config_pb2
 
 from contract import tensors
 from training.common.errors import ModelError, WeightsError
+from training.exporting.family_contracts import AT_LEAST, resized, shapes_of, write_contracts
 from training.exporting.graphs import BUILDERS
 from training.exporting.manifest import tensor_sizes
 from training.exporting.tensor_contract import read_contract
-from training.exporting.write_contracts import AT_LEAST, resized, shapes_of, write_contracts
 from training.models.family import TINY, FamilyPaths
 
 REPOSITORY = Path("model_repository")
