@@ -31,7 +31,7 @@ STAGED := $(EXPORT)
 endif
 
 .PHONY: help demo test up down restart status logs release-status release-load release-promote release-rollback setup export lint protos client-wheel train-tiny eval-reward eval-generation \
-    eval-samplers eval-suggestions bench-reward bench-reward-full bench-generator bench-generator-full bench-health clean prerequisites
+    eval-samplers eval-suggestions bench-reward bench-reward-full bench-generator bench-generator-full bench-health soak clean prerequisites
 
 help: ## this list
 	@echo "PerFusion: personalised fashion pictures, end to end on one machine"
@@ -115,9 +115,12 @@ eval-samplers: $(EXPORT) ## what the default sampler and steps are chosen by, in
 eval-suggestions: $(EXPORT) ## SuggestPhrases against the truth, on services of its own, into build/eval/suggestions.json
 	.venv/bin/python -m deploy.benchmarks.phrase_suggestions
 
-bench-health: setup $(RELEASE) ## every part fails in turn: was health true? 15 minutes, root; docs/pictures/health.png
+bench-health: $(EXPORT) ## every part fails in turn: was health true? 15 minutes, root; docs/pictures/health.png
 	.venv/bin/python -m deploy.benchmarks.health_run
 	.venv/bin/python -m deploy.benchmarks.health_strips
+
+soak: $(EXPORT) ## 2,000 rounds with cancels, references and kills: does anything grow? half an hour; build/bench/soak.png
+	.venv/bin/python -m deploy.benchmarks.soak
 
 bench-generator: setup ## groups a second of PerFusion's training against plain loops
 	.venv/bin/python -m lab.benchmarks.generator_throughput

@@ -113,17 +113,22 @@ def test_picks_are_read_by_group_and_listed_page_by_page():
 
 
 def test_phrases_scores_and_the_release_come_back_as_messages():
-    suggest = Answering(pb.SuggestPhrasesResponse(suggestions=[pb.PhraseSuggestion(phrase="v-neck", kind="neckline")]))
+    suggest = Answering(
+        pb.SuggestPhrasesResponse(
+            suggestions=[pb.PhraseSuggestion(phrase="v-neck", kind="neckline")], unread_phrases=["red"]
+        )
+    )
     release = Answering(*[pb.GetReleaseInfoResponse(info=ReleaseInfo(release=3, image_size_px=64))] * 2)
     rank = Answering(RankResponse(scores=[ImageScore(score=1.5, rank=2), ImageScore(score=2.5, rank=1)]))
     with (
         serving(SuggestPhrases=suggest, GetReleaseInfo=release, Rank=rank) as address,
         PerFusion(address) as client,
     ):
-        assert [each.phrase for each in client.suggest_phrases("store-1", "dress", "v")] == ["v-neck"]
+        suggested = client.suggest_phrases("store-1", "dress", "v")
+        assert [each.phrase for each in suggested.suggestions] == ["v-neck"] and suggested.unread_phrases == ["red"]
         assert client.release_info().image_size_px == 64
         assert client.release_info(3).release == 3
-        assert [each.rank for each in client.rank("store-1", "dress", [b"png", b"jpeg"])] == [2, 1]
+        assert [each.rank for each in client.rank("store-1", "dress", [b"png", b"jpeg"]).scores] == [2, 1]
     assert suggest.requests[0].prefix == "v"
     assert [request.HasField("release") for request in release.requests] == [False, True]
     assert list(rank.requests[0].images) == [b"png", b"jpeg"]

@@ -8,6 +8,7 @@ import pytest
 
 from deploy.local.layout import PORTS
 from deploy.local.parts import SERVICES
+from services import migrations
 
 ROOT = Path(__file__).parents[2]
 FOLDERS = sorted(path.parent.name for path in (ROOT / "services").glob("*/servicer.py"))
@@ -36,6 +37,10 @@ def test_a_service_is_known_everywhere(name: str) -> None:
     assert f"(services/{name})" in rows("README.md"), "README's table of services"
     assert f"{name} 5" in rows("docs/serving.md"), "docs/serving.md, PERFUSION_PORT"
     assert (ROOT / "protos" / "perfusion" / "v1" / f"{name}_service.proto").is_file()
+
+
+def test_every_schema_can_be_migrated_by_the_command() -> None:
+    assert set(migrations.SERVICES) == {path.parent.name for path in (ROOT / "services").glob("*/migrations")}
 
 
 @pytest.mark.parametrize("name", FOLDERS)

@@ -1,21 +1,16 @@
 """Every setting of every service stands in docs/serving.md, under the name it has in the environment."""
 
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
-from services.feedback.settings import Settings as Feedback
-from services.generation.settings import Settings as Generation
-from services.ranking.settings import Settings as Ranking
+from deploy.local import parts
 from services.runtime.settings import RuntimeSettings
-from services.user_embedding.settings import Settings as UserEmbedding
 
 PAGE = (Path(__file__).parents[2] / "docs" / "serving.md").read_text()
 SERVICES: dict[str, type[RuntimeSettings]] = {
-    "user_embedding": UserEmbedding,
-    "generation": Generation,
-    "ranking": Ranking,
-    "feedback": Feedback,
+    name: import_module(f"services.{name}.settings").Settings for name in parts.SERVICES
 }
 
 

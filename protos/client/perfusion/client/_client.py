@@ -161,12 +161,12 @@ class PerFusion:
         *,
         max_suggestions: int = 0,
         timeout_s: float | None = None,
-    ) -> list[generation_pb.PhraseSuggestion]:
-        """Phrases to add to the prompt, best first."""
+    ) -> generation_pb.SuggestPhrasesResponse:
+        """Phrases to add to the prompt, best first, and those of the prompt that do not fit (`unread_phrases`)."""
         request = generation_pb.SuggestPhrasesRequest(
             user_id=user_id, prompt=prompt, prefix=prefix, max_suggestions=max_suggestions
         )
-        return list(self._call(self._generation().SuggestPhrases, request, timeout_s).suggestions)
+        return self._call(self._generation().SuggestPhrases, request, timeout_s)
 
     def release_info(self, release: int | None = None, *, timeout_s: float | None = None) -> ReleaseInfo:
         """Features, phrases, defaults and limits of a release; None is the one in service."""
@@ -181,10 +181,10 @@ class PerFusion:
         *,
         release: int | None = None,
         timeout_s: float | None = None,
-    ) -> list[ranking_pb.ImageScore]:
-        """Score and rank of each picture (PNG or JPEG bytes), in the order given."""
+    ) -> ranking_pb.RankResponse:
+        """Score and rank of each picture (PNG or JPEG bytes), in the order given; phrases that were not read."""
         request = ranking_pb.RankRequest(user_id=user_id, prompt=prompt, images=images, release=release)
-        return list(self._call(RankingServiceStub(self._channel("ranking")).Rank, request, timeout_s).scores)
+        return self._call(RankingServiceStub(self._channel("ranking")).Rank, request, timeout_s)
 
     def submit_feedback(
         self,

@@ -1,6 +1,6 @@
 """How long each method may take where its caller does not say, all attempts together.
 
-docs/clients.md has the same numbers as a gRPC service config, for clients in other languages.
+docs/clients.md has the same numbers, for clients in other languages.
 """
 
 from __future__ import annotations
