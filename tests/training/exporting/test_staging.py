@@ -11,7 +11,7 @@ import pytest
 
 from contract.errors import InputError, VocabularyError
 from contract.feature_schema import Feature, FeatureSchema
-from contract.release import ModelFiles, read_release
+from contract.release import MANIFEST, ModelFiles, read_release
 from contract.repository import EXPORT, LockedError, Repository, sha256
 from tests.training.exporting.stand_in import stand_in
 from tests.training.loud import make_loud
@@ -150,11 +150,12 @@ def test_other_tensor_sizes_are_refused_beside_the_live_release_before_anything_
 ) -> None:
     monkeypatch.setattr(staging, "_export_all", nothing)
     copied.point(1, None)
-    for model in ("reward_text", "reward_image"):
-        config = copied.root / model / "config.pbtxt"
-        config.write_text(config.read_text().replace("dims: 8\n", "dims: 16\n"))
+    manifest = copied.release_dir(1) / MANIFEST
+    said = json.loads(manifest.read_text())
+    said["sizes"]["reward_width"] = 16
+    manifest.write_text(json.dumps(said))
     with pytest.raises(
-        ContractError, match=r"release 1, which is live .*reward_width 8, now 16.*repository of its own"
+        ContractError, match=r"release 1, which is live .*reward_width 16, now 8.*repository of its own"
     ):
         export_family(family, copied, processes=1)
     assert copied.check(1).release == 1

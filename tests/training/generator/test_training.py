@@ -69,7 +69,9 @@ def test_two_processes_give_what_one_gives(family: FamilyPaths, groups: GroupTen
         one, two = ([json.loads(line)["loss"] for line in log] for log in logs)
         assert one == pytest.approx(two, rel=1e-5)
     assert not load_unet(tmp_path / "two" / "dpo" / "unet").training
-    PersonalisedAdaptiveNetwork.load(tmp_path / "two" / "group" / "adapter", family.unet())
+    PersonalisedAdaptiveNetwork.load(
+        tmp_path / "two" / "group" / "adapter", load_unet(tmp_path / "two" / "dpo" / "unet")
+    )
 
 
 @pytest.mark.parametrize("trains", ["adapter", "unet"])
