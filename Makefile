@@ -30,7 +30,7 @@ ifeq ($(REPOSITORY),model_repository)
 STAGED := $(EXPORT)
 endif
 
-.PHONY: help demo test up down restart status logs release-status release-load release-promote release-rollback setup export lint protos client-wheel train-tiny eval-reward eval-generation \
+.PHONY: help demo test test-slow up down restart status logs release-status release-load release-promote release-rollback setup export lint protos client-wheel train-tiny eval-reward eval-generation \
     eval-samplers eval-suggestions bench-reward bench-reward-full bench-generator bench-generator-full bench-health soak clean prerequisites
 
 help: ## this list
@@ -50,6 +50,9 @@ demo: ## set up, export, start, and play the case study into build/demo/
 test: setup lint ## everything the CI checks: style, types, contracts, tests on the real parts
 	@$(MAKE) export
 	@.venv/bin/python -m pytest
+
+test-slow: $(EXPORT) ## the tests that take a minute and more each
+	@.venv/bin/python -m pytest -m slow
 
 up: setup $(STAGED) ## start the cluster on the live release, the first time on the newest; returns when every part is healthy
 	@$(CLUSTER) --model-repository "$(REPOSITORY)" up

@@ -55,6 +55,7 @@ def test_parts_of_a_batch_add_up_to_the_batch(family: FamilyPaths, groups: Group
     assert second == pytest.approx(first, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_two_processes_give_what_one_gives(family: FamilyPaths, groups: GroupTensors, tmp_path: Path) -> None:
     groups.save(tmp_path / "groups")
     options = ["--steps", "2", "--groups-per-batch", "4", "--stages", "dpo", "group", "--recipe", "tiny"]

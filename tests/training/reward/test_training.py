@@ -116,6 +116,7 @@ def test_pickscore_counts_a_prompt_once_however_often_it_was_asked(family: Famil
     assert pickscore.step(0)["loss"] == pytest.approx(((loss * weights).sum() / weights.sum()).item(), rel=1e-4)
 
 
+@pytest.mark.slow
 def test_two_processes_give_what_one_gives(family: FamilyPaths, groups: GroupTensors, tmp_path: Path) -> None:
     groups.save(tmp_path / "groups")
     options = ["--steps", "3", "--groups-per-batch", "8", "--held-out", "16", "--lr", "1e-3"]
