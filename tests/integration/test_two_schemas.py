@@ -35,6 +35,8 @@ from training.models.reward_model import PerFusionRM
 from training.reward.recipes import tiny
 from training.wishes.preferences import PreferenceWeights
 
+pytestmark = pytest.mark.slow  # exports a release of another schema
+
 NEW = Feature("channel", "categorical", ("app", "web"))
 PROFILE = {"style": FeatureValue(string_value="luxury"), "price_level": FeatureValue(string_value="premium")}
 WITH_NEW = PROFILE | {"channel": FeatureValue(string_value="app")}

@@ -306,6 +306,7 @@ async def test_too_much_metadata_is_refused() -> None:
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\x04\0\0\0\0\0"  # and empty settings
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bound", ["max_connection_idle_s", "max_connection_age_s", "keepalive_s"])
 async def test_a_connection_that_is_idle_old_or_dead_is_closed(bound: str) -> None:
     server = server_of(answering(), **{bound: 1.0})
