@@ -122,7 +122,7 @@ bench-health: $(EXPORT) ## every part fails in turn: was health true? 15 minutes
 	.venv/bin/python -m deploy.benchmarks.health_run
 	.venv/bin/python -m deploy.benchmarks.health_strips
 
-soak: $(EXPORT) ## 2,000 rounds with cancels, references and kills: does anything grow? half an hour; build/bench/soak.png
+soak: $(EXPORT) ## 2,000 rounds with cancels, references and kills: does anything grow? build/bench/soak.png
 	.venv/bin/python -m deploy.benchmarks.soak
 
 bench-generator: setup ## groups a second of PerFusion's training against plain loops

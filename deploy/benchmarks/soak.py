@@ -1,6 +1,6 @@
 """Whether anything grows: thousands of rounds with cancels, references, repeats and kills, and what each part holds.
 
-    python -m deploy.benchmarks.soak                    2,000 rounds on a cluster of its own; half an hour on two cores
+    python -m deploy.benchmarks.soak                    2,000 rounds on a cluster of its own
     python -m deploy.benchmarks.soak --rounds 300
 
 Several clients play rounds at once: plain ones, with a reference picture, cancelled in the middle, cut off by a short
