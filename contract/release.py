@@ -128,6 +128,7 @@ class Manifest:
     reward_logit_scale: float  # exp(logit_scale): scores are this times the cosine
     defaults: Defaults
     texts: Mapping[str, str] = field(default_factory=dict)  # file beside the manifest → SHA-256; older ones say nothing
+    trained_on: Mapping[str, str] = field(default_factory=dict)  # table and its version; nothing of parts given whole
 
     def to_json(self) -> dict[str, Any]:
         """The content of manifest.json."""

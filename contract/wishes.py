@@ -14,6 +14,7 @@ from contract.prompts import folded, phrases_of
 from contract.vocabulary import PhraseKind, Vocabulary
 
 VARIETY = 0.15  # of the noise: favours are logits of a pick, whose own noise has 1 (docs/runs.md)
+EXPLORING_VARIETY = 1.0  # as much as a pick's own noise: phrases are shown about as often as they would be picked
 LEAST_FAVOUR = 0.2  # a merchant who favours no phrase by as much is unknown, and nothing is wished for them
 
 Favours = NDArray[np.floating]  # (V,), the mean of each kind is zero
@@ -25,6 +26,7 @@ def wishes(
     favours: Favours,
     noise: Favours | None = None,
     refused: Collection[str] = (),
+    variety: float = VARIETY,
 ) -> list[str]:
     """Phrases to add to a prompt, those first that are favoured most.
 
@@ -34,11 +36,12 @@ def wishes(
     Args:
         noise: standard Gumbel, one value a phrase  # (V,); without it, everybody gets their favourites.
         refused: phrases that the merchant does not want added, compared without regard to case; one may hold several.
+        variety: the scale of the noise.
     """
     said = vocabulary.asked(prompt)
     if vocabulary.category.name not in said or not is_known(vocabulary, favours):
         return []
-    disturbed = favours if noise is None else favours + VARIETY * noise
+    disturbed = favours if noise is None else favours + variety * noise
     barred = {folded(phrase) for text in refused for phrase in phrases_of(text)}
     found = list[tuple[float, str]]()
     for kind, of_kind in _by_kind(vocabulary, disturbed):

@@ -13,6 +13,7 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from perfusion.v1 import group_pb2 as _group_pb2
 from perfusion.v1 import user_pb2 as _user_pb2
 import builtins as _builtins
@@ -25,6 +26,42 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _Change:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ChangeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Change.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    CHANGE_UNSPECIFIED: _Change.ValueType  # 0
+    """Never sent."""
+    CHANGE_PROMOTED: _Change.ValueType  # 1
+    """A release was put in service."""
+    CHANGE_ROLLED_BACK: _Change.ValueType  # 2
+    """The release before was put in service again."""
+    CHANGE_TRIAL_STARTED: _Change.ValueType  # 3
+    """A release is on trial in mixed groups."""
+    CHANGE_TRIAL_ENDED: _Change.ValueType  # 4
+    """The trial ended without promotion."""
+    CHANGE_SHARES: _Change.ValueType  # 5
+    """The shares of exploration or of the hold-back changed."""
+
+class Change(_Change, metaclass=_ChangeEnumTypeWrapper):
+    """What changed."""
+
+CHANGE_UNSPECIFIED: Change.ValueType  # 0
+"""Never sent."""
+CHANGE_PROMOTED: Change.ValueType  # 1
+"""A release was put in service."""
+CHANGE_ROLLED_BACK: Change.ValueType  # 2
+"""The release before was put in service again."""
+CHANGE_TRIAL_STARTED: Change.ValueType  # 3
+"""A release is on trial in mixed groups."""
+CHANGE_TRIAL_ENDED: Change.ValueType  # 4
+"""The trial ended without promotion."""
+CHANGE_SHARES: Change.ValueType  # 5
+"""The shares of exploration or of the hold-back changed."""
+Global___Change: _TypeAlias = Change  # noqa: Y015
 
 @_typing.final
 class GroupGenerated(_message.Message):
@@ -65,6 +102,7 @@ class GroupGenerated(_message.Message):
     SETTINGS_FIELD_NUMBER: _builtins.int
     CANDIDATES_FIELD_NUMBER: _builtins.int
     USER_FEATURES_FIELD_NUMBER: _builtins.int
+    ASSIGNMENT_FIELD_NUMBER: _builtins.int
     group_id: _builtins.str
     """The group (UUID)."""
     request_id: _builtins.str
@@ -76,7 +114,7 @@ class GroupGenerated(_message.Message):
     negative_prompt: _builtins.str
     """The negative prompt as received; empty when there was none."""
     release: _builtins.int
-    """The release all of its models belonged to."""
+    """The release that ranked it and, but for some candidates of a mixed group, drew it."""
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """When the group was finished, UTC."""
@@ -93,6 +131,10 @@ class GroupGenerated(_message.Message):
     def user_features(self) -> _containers.MessageMap[_builtins.str, _user_pb2.FeatureValue]:
         """The user's profile features when the group was made, because profiles change and training must not look ahead."""
 
+    @_builtins.property
+    def assignment(self) -> _group_pb2.Assignment:
+        """How the request was served, and how likely that was."""
+
     def __init__(
         self,
         *,
@@ -106,10 +148,11 @@ class GroupGenerated(_message.Message):
         settings: _group_pb2.GenerationSettings | None = ...,
         candidates: _abc.Iterable[_group_pb2.Candidate] | None = ...,
         user_features: _abc.Mapping[_builtins.str, _user_pb2.FeatureValue] | None = ...,
+        assignment: _group_pb2.Assignment | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "settings", b"settings"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["assignment", b"assignment", "create_time", b"create_time", "settings", b"settings"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidates", b"candidates", "create_time", b"create_time", "group_id", b"group_id", "negative_prompt", b"negative_prompt", "prompt", b"prompt", "release", b"release", "request_id", b"request_id", "settings", b"settings", "user_features", b"user_features", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["assignment", b"assignment", "candidates", b"candidates", "create_time", b"create_time", "group_id", b"group_id", "negative_prompt", b"negative_prompt", "prompt", b"prompt", "release", b"release", "request_id", b"request_id", "settings", b"settings", "user_features", b"user_features", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -177,8 +220,8 @@ Global___FeedbackGiven: _TypeAlias = FeedbackGiven  # noqa: Y015
 
 @_typing.final
 class ReleaseChanged(_message.Message):
-    """The release in service changed. Topic perfusion.releases.v1 (compacted), keyed by name.
-    Reserved: no service publishes it yet.
+    """The release in service changed, or what is served beside it: the whole state from now on. Topic perfusion.releases.v1
+    (compacted), keyed by name.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -187,12 +230,36 @@ class ReleaseChanged(_message.Message):
     RELEASE_FIELD_NUMBER: _builtins.int
     PREVIOUS_RELEASE_FIELD_NUMBER: _builtins.int
     CHANGE_TIME_FIELD_NUMBER: _builtins.int
+    CHANGE_FIELD_NUMBER: _builtins.int
+    FALLBACK_RELEASE_FIELD_NUMBER: _builtins.int
+    TRIAL_RELEASE_FIELD_NUMBER: _builtins.int
+    MIXED_SHARE_FIELD_NUMBER: _builtins.int
+    EXPLORATION_SHARE_FIELD_NUMBER: _builtins.int
+    BASE_RELEASE_FIELD_NUMBER: _builtins.int
+    HOLDBACK_SHARE_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """The model family, the record's key; "perfusion"."""
     release: _builtins.int
     """The release in service from now on."""
     previous_release: _builtins.int
-    """The one before; 0 when there was none."""
+    """The one in service before; 0 when there was none. Equal to release when only what is beside it changed."""
+    change: Global___Change.ValueType
+    """What changed."""
+    fallback_release: _builtins.int
+    """The release to which a rollback goes back; 0 when there is none."""
+    trial_release: _builtins.int
+    """The release on trial; 0 when there is none."""
+    mixed_share: _builtins.float
+    """Share of requests whose groups are mixed, 0 to 1."""
+    exploration_share: _builtins.float
+    """Share of requests with more variety, 0 to 1."""
+    base_release: _builtins.int
+    """The release of the hold-back; 0 when there is none."""
+    holdback_share: _builtins.float
+    """Share of users in the hold-back, 0 to 1."""
+    reason: _builtins.str
+    """Why, in words, such as a gate's verdict; may be empty."""
     @_builtins.property
     def change_time(self) -> _timestamp_pb2.Timestamp:
         """When it changed, UTC."""
@@ -204,10 +271,18 @@ class ReleaseChanged(_message.Message):
         release: _builtins.int = ...,
         previous_release: _builtins.int = ...,
         change_time: _timestamp_pb2.Timestamp | None = ...,
+        change: Global___Change.ValueType = ...,
+        fallback_release: _builtins.int = ...,
+        trial_release: _builtins.int = ...,
+        mixed_share: _builtins.float = ...,
+        exploration_share: _builtins.float = ...,
+        base_release: _builtins.int = ...,
+        holdback_share: _builtins.float = ...,
+        reason: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["change_time", b"change_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["change_time", b"change_time", "name", b"name", "previous_release", b"previous_release", "release", b"release"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_release", b"base_release", "change", b"change", "change_time", b"change_time", "exploration_share", b"exploration_share", "fallback_release", b"fallback_release", "holdback_share", b"holdback_share", "mixed_share", b"mixed_share", "name", b"name", "previous_release", b"previous_release", "reason", b"reason", "release", b"release", "trial_release", b"trial_release"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -65,6 +65,7 @@ class GenerateRequest(_message.Message):
     PREVIEW_EVERY_N_STEPS_FIELD_NUMBER: _builtins.int
     SCHEDULER_FIELD_NUMBER: _builtins.int
     REFUSED_WISHES_FIELD_NUMBER: _builtins.int
+    VARIETY_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """UUID chosen by the client. The same id with the same payload gives the same group, never a second one; with a
     different payload ALREADY_EXISTS. After a failure the same id may be tried again.
@@ -104,6 +105,11 @@ class GenerateRequest(_message.Message):
     """Sends previews with every n-th progress message, 0 to 100; 0 is none."""
     scheduler: _group_pb2.Scheduler.ValueType
     """The sampler; unspecified is the release's default."""
+    variety: _builtins.float
+    """How strongly each candidate's seed disturbs the favours that decide about wishes, without unit, finite, 0 to 2: with 0
+    every candidate has the user's favourites, with more they differ more. Unset is 0.15; the service may then choose more
+    for some requests, to learn (ARM_EXPLORATION).
+    """
     @_builtins.property
     def refused_wishes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Phrases that must not be added as wishes, such as one of Candidate.wishes that the user struck out; up to 64, each 1
@@ -128,10 +134,11 @@ class GenerateRequest(_message.Message):
         preview_every_n_steps: _builtins.int = ...,
         scheduler: _group_pb2.Scheduler.ValueType = ...,
         refused_wishes: _abc.Iterable[_builtins.str] | None = ...,
+        variety: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_adapter_scale", b"_adapter_scale", "_guidance_scale", b"_guidance_scale", "_num_candidates", b"_num_candidates", "_num_steps", b"_num_steps", "_seed", b"_seed", "_strength", b"_strength", "adapter_scale", b"adapter_scale", "guidance_scale", b"guidance_scale", "num_candidates", b"num_candidates", "num_steps", b"num_steps", "seed", b"seed", "strength", b"strength"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_adapter_scale", b"_adapter_scale", "_guidance_scale", b"_guidance_scale", "_num_candidates", b"_num_candidates", "_num_steps", b"_num_steps", "_seed", b"_seed", "_strength", b"_strength", "_variety", b"_variety", "adapter_scale", b"adapter_scale", "guidance_scale", b"guidance_scale", "num_candidates", b"num_candidates", "num_steps", b"num_steps", "seed", b"seed", "strength", b"strength", "variety", b"variety"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_adapter_scale", b"_adapter_scale", "_guidance_scale", b"_guidance_scale", "_num_candidates", b"_num_candidates", "_num_steps", b"_num_steps", "_seed", b"_seed", "_strength", b"_strength", "adapter_scale", b"adapter_scale", "guidance_scale", b"guidance_scale", "negative_prompt", b"negative_prompt", "num_candidates", b"num_candidates", "num_steps", b"num_steps", "preview_every_n_steps", b"preview_every_n_steps", "prompt", b"prompt", "reference_image", b"reference_image", "refused_wishes", b"refused_wishes", "request_id", b"request_id", "scheduler", b"scheduler", "seed", b"seed", "strength", b"strength", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_adapter_scale", b"_adapter_scale", "_guidance_scale", b"_guidance_scale", "_num_candidates", b"_num_candidates", "_num_steps", b"_num_steps", "_seed", b"_seed", "_strength", b"_strength", "_variety", b"_variety", "adapter_scale", b"adapter_scale", "guidance_scale", b"guidance_scale", "negative_prompt", b"negative_prompt", "num_candidates", b"num_candidates", "num_steps", b"num_steps", "preview_every_n_steps", b"preview_every_n_steps", "prompt", b"prompt", "reference_image", b"reference_image", "refused_wishes", b"refused_wishes", "request_id", b"request_id", "scheduler", b"scheduler", "seed", b"seed", "strength", b"strength", "user_id", b"user_id", "variety", b"variety"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__adapter_scale: _TypeAlias = _typing.Literal["adapter_scale"]  # noqa: Y015
     _WhichOneofArgType__adapter_scale: _TypeAlias = _typing.Literal["_adapter_scale", b"_adapter_scale"]  # noqa: Y015
@@ -145,6 +152,8 @@ class GenerateRequest(_message.Message):
     _WhichOneofArgType__seed: _TypeAlias = _typing.Literal["_seed", b"_seed"]  # noqa: Y015
     _WhichOneofReturnType__strength: _TypeAlias = _typing.Literal["strength"]  # noqa: Y015
     _WhichOneofArgType__strength: _TypeAlias = _typing.Literal["_strength", b"_strength"]  # noqa: Y015
+    _WhichOneofReturnType__variety: _TypeAlias = _typing.Literal["variety"]  # noqa: Y015
+    _WhichOneofArgType__variety: _TypeAlias = _typing.Literal["_variety", b"_variety"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__adapter_scale) -> _WhichOneofReturnType__adapter_scale | None: ...
     @_typing.overload
@@ -157,6 +166,8 @@ class GenerateRequest(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__seed) -> _WhichOneofReturnType__seed | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__strength) -> _WhichOneofReturnType__strength | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__variety) -> _WhichOneofReturnType__variety | None: ...
 
 Global___GenerateRequest: _TypeAlias = GenerateRequest  # noqa: Y015
 
@@ -211,7 +222,7 @@ class GenerateAccepted(_message.Message):
     group_id: _builtins.str
     """The id the group will have (UUID); GetGroup knows it only once Kafka has acknowledged its event."""
     release: _builtins.int
-    """The release that serves the whole round."""
+    """The release that serves the round; in a mixed group the release on trial draws some candidates."""
     @_builtins.property
     def unread_phrases(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Phrases of the prompt that the generator or the reward model does not read because a prompt has more tokens than fit,

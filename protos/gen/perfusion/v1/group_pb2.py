@@ -25,21 +25,25 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18perfusion/v1/group.proto\x12\x0cperfusion.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xec\x01\n\x12GenerationSettings\x12\x11\n\tnum_steps\x18\x01 \x01(\x05\x12\x16\n\x0eguidance_scale\x18\x02 \x01(\x01\x12\x15\n\radapter_scale\x18\x03 \x01(\x01\x12*\n\tscheduler\x18\x04 \x01(\x0e\x32\x17.perfusion.v1.Scheduler\x12\x0c\n\x04seed\x18\x05 \x01(\x03\x12\x15\n\x08strength\x18\x06 \x01(\x01H\x00\x88\x01\x01\x12\x1e\n\x16reference_image_sha256\x18\x07 \x01(\t\x12\x16\n\x0erefused_wishes\x18\x08 \x03(\tB\x0b\n\t_strength\"\xa3\x01\n\tCandidate\x12\x10\n\x08image_id\x18\x01 \x01(\t\x12\x0b\n\x03png\x18\x02 \x01(\x0c\x12\x0b\n\x03uri\x18\x03 \x01(\t\x12\x0c\n\x04seed\x18\x04 \x01(\x03\x12\r\n\x05score\x18\x05 \x01(\x01\x12\x0c\n\x04rank\x18\x06 \x01(\x05\x12\x0e\n\x06wishes\x18\x07 \x03(\t\x12/\n\x0cpicture_loss\x18\x08 \x01(\x0e\x32\x19.perfusion.v1.PictureLoss\"\xc3\x02\n\x05Group\x12\x10\n\x08group_id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12\x0e\n\x06prompt\x18\x03 \x01(\t\x12\x0f\n\x07release\x18\x04 \x01(\x03\x12/\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12+\n\ncandidates\x18\x06 \x03(\x0b\x32\x17.perfusion.v1.Candidate\x12\x12\n\nrequest_id\x18\x07 \x01(\t\x12\x17\n\x0fnegative_prompt\x18\x08 \x01(\t\x12\x32\n\x08settings\x18\t \x01(\x0b\x32 .perfusion.v1.GenerationSettings\x12\x16\n\x0eunread_phrases\x18\n \x03(\t\x12\x1f\n\x17unread_negative_phrases\x18\x0b \x03(\t*u\n\tScheduler\x12\x19\n\x15SCHEDULER_UNSPECIFIED\x10\x00\x12\x12\n\x0eSCHEDULER_DDIM\x10\x01\x12$\n SCHEDULER_DPMSOLVER_PLUS_PLUS_2M\x10\x02\x12\x13\n\x0fSCHEDULER_EULER\x10\x03*_\n\x0bPictureLoss\x12\x1c\n\x18PICTURE_LOSS_UNSPECIFIED\x10\x00\x12\x18\n\x14PICTURE_LOSS_MISSING\x10\x01\x12\x18\n\x14PICTURE_LOSS_DAMAGED\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18perfusion/v1/group.proto\x12\x0cperfusion.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xfd\x01\n\x12GenerationSettings\x12\x11\n\tnum_steps\x18\x01 \x01(\x05\x12\x16\n\x0eguidance_scale\x18\x02 \x01(\x01\x12\x15\n\radapter_scale\x18\x03 \x01(\x01\x12*\n\tscheduler\x18\x04 \x01(\x0e\x32\x17.perfusion.v1.Scheduler\x12\x0c\n\x04seed\x18\x05 \x01(\x03\x12\x15\n\x08strength\x18\x06 \x01(\x01H\x00\x88\x01\x01\x12\x1e\n\x16reference_image_sha256\x18\x07 \x01(\t\x12\x16\n\x0erefused_wishes\x18\x08 \x03(\t\x12\x0f\n\x07variety\x18\t \x01(\x01\x42\x0b\n\t_strength\"W\n\nAssignment\x12\x1e\n\x03\x61rm\x18\x01 \x01(\x0e\x32\x11.perfusion.v1.Arm\x12\x12\n\npropensity\x18\x02 \x01(\x01\x12\x15\n\rtrial_release\x18\x03 \x01(\x03\"\xb4\x01\n\tCandidate\x12\x10\n\x08image_id\x18\x01 \x01(\t\x12\x0b\n\x03png\x18\x02 \x01(\x0c\x12\x0b\n\x03uri\x18\x03 \x01(\t\x12\x0c\n\x04seed\x18\x04 \x01(\x03\x12\r\n\x05score\x18\x05 \x01(\x01\x12\x0c\n\x04rank\x18\x06 \x01(\x05\x12\x0e\n\x06wishes\x18\x07 \x03(\t\x12/\n\x0cpicture_loss\x18\x08 \x01(\x0e\x32\x19.perfusion.v1.PictureLoss\x12\x0f\n\x07release\x18\t \x01(\x03\"\xf1\x02\n\x05Group\x12\x10\n\x08group_id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12\x0e\n\x06prompt\x18\x03 \x01(\t\x12\x0f\n\x07release\x18\x04 \x01(\x03\x12/\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12+\n\ncandidates\x18\x06 \x03(\x0b\x32\x17.perfusion.v1.Candidate\x12\x12\n\nrequest_id\x18\x07 \x01(\t\x12\x17\n\x0fnegative_prompt\x18\x08 \x01(\t\x12\x32\n\x08settings\x18\t \x01(\x0b\x32 .perfusion.v1.GenerationSettings\x12\x16\n\x0eunread_phrases\x18\n \x03(\t\x12\x1f\n\x17unread_negative_phrases\x18\x0b \x03(\t\x12,\n\nassignment\x18\x0c \x01(\x0b\x32\x18.perfusion.v1.Assignment*u\n\tScheduler\x12\x19\n\x15SCHEDULER_UNSPECIFIED\x10\x00\x12\x12\n\x0eSCHEDULER_DDIM\x10\x01\x12$\n SCHEDULER_DPMSOLVER_PLUS_PLUS_2M\x10\x02\x12\x13\n\x0fSCHEDULER_EULER\x10\x03*^\n\x03\x41rm\x12\x13\n\x0f\x41RM_UNSPECIFIED\x10\x00\x12\x0c\n\x08\x41RM_LIVE\x10\x01\x12\r\n\tARM_MIXED\x10\x02\x12\x13\n\x0f\x41RM_EXPLORATION\x10\x03\x12\x10\n\x0c\x41RM_HOLDBACK\x10\x04*_\n\x0bPictureLoss\x12\x1c\n\x18PICTURE_LOSS_UNSPECIFIED\x10\x00\x12\x18\n\x14PICTURE_LOSS_MISSING\x10\x01\x12\x18\n\x14PICTURE_LOSS_DAMAGED\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'perfusion.v1.group_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_SCHEDULER']._serialized_start=806
-  _globals['_SCHEDULER']._serialized_end=923
-  _globals['_PICTURELOSS']._serialized_start=925
-  _globals['_PICTURELOSS']._serialized_end=1020
+  _globals['_SCHEDULER']._serialized_start=975
+  _globals['_SCHEDULER']._serialized_end=1092
+  _globals['_ARM']._serialized_start=1094
+  _globals['_ARM']._serialized_end=1188
+  _globals['_PICTURELOSS']._serialized_start=1190
+  _globals['_PICTURELOSS']._serialized_end=1285
   _globals['_GENERATIONSETTINGS']._serialized_start=76
-  _globals['_GENERATIONSETTINGS']._serialized_end=312
-  _globals['_CANDIDATE']._serialized_start=315
-  _globals['_CANDIDATE']._serialized_end=478
-  _globals['_GROUP']._serialized_start=481
-  _globals['_GROUP']._serialized_end=804
+  _globals['_GENERATIONSETTINGS']._serialized_end=329
+  _globals['_ASSIGNMENT']._serialized_start=331
+  _globals['_ASSIGNMENT']._serialized_end=418
+  _globals['_CANDIDATE']._serialized_start=421
+  _globals['_CANDIDATE']._serialized_end=601
+  _globals['_GROUP']._serialized_start=604
+  _globals['_GROUP']._serialized_end=973
 # @@protoc_insertion_point(module_scope)

@@ -48,6 +48,38 @@ SCHEDULER_EULER: Scheduler.ValueType  # 3
 """Euler, on the sigma parametrisation."""
 Global___Scheduler: _TypeAlias = Scheduler  # noqa: Y015
 
+class _Arm:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ArmEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Arm.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    ARM_UNSPECIFIED: _Arm.ValueType  # 0
+    """A group from before there were arms: all by the release in service."""
+    ARM_LIVE: _Arm.ValueType  # 1
+    """All by the release in service."""
+    ARM_MIXED: _Arm.ValueType  # 2
+    """Some candidates, chosen at random, are drawn by the release on trial: see Candidate.release."""
+    ARM_EXPLORATION: _Arm.ValueType  # 3
+    """All by the release in service, with more variety."""
+    ARM_HOLDBACK: _Arm.ValueType  # 4
+    """All by the base release, which some users get always, so that there is something to compare with."""
+
+class Arm(_Arm, metaclass=_ArmEnumTypeWrapper):
+    """How a request was served while releases are compared."""
+
+ARM_UNSPECIFIED: Arm.ValueType  # 0
+"""A group from before there were arms: all by the release in service."""
+ARM_LIVE: Arm.ValueType  # 1
+"""All by the release in service."""
+ARM_MIXED: Arm.ValueType  # 2
+"""Some candidates, chosen at random, are drawn by the release on trial: see Candidate.release."""
+ARM_EXPLORATION: Arm.ValueType  # 3
+"""All by the release in service, with more variety."""
+ARM_HOLDBACK: Arm.ValueType  # 4
+"""All by the base release, which some users get always, so that there is something to compare with."""
+Global___Arm: _TypeAlias = Arm  # noqa: Y015
+
 class _PictureLoss:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -86,6 +118,7 @@ class GenerationSettings(_message.Message):
     STRENGTH_FIELD_NUMBER: _builtins.int
     REFERENCE_IMAGE_SHA256_FIELD_NUMBER: _builtins.int
     REFUSED_WISHES_FIELD_NUMBER: _builtins.int
+    VARIETY_FIELD_NUMBER: _builtins.int
     num_steps: _builtins.int
     """Denoising steps asked for, 1 to 100. With a reference image strength × num_steps of them run, rounded up."""
     guidance_scale: _builtins.float
@@ -100,6 +133,10 @@ class GenerationSettings(_message.Message):
     """How far the reference image may be left, without unit, above 0 up to 1; unset when there was no reference image."""
     reference_image_sha256: _builtins.str
     """Lower-case hexadecimal SHA-256 of the reference image's bytes as received; empty when there was none."""
+    variety: _builtins.float
+    """How strongly each candidate's seed disturbed the favours that decide about wishes, without unit, 0 to 2. 0 in groups
+    from before it was kept, which had 0.15.
+    """
     @_builtins.property
     def refused_wishes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The phrases that were not to be added as wishes, as received."""
@@ -115,16 +152,47 @@ class GenerationSettings(_message.Message):
         strength: _builtins.float | None = ...,
         reference_image_sha256: _builtins.str = ...,
         refused_wishes: _abc.Iterable[_builtins.str] | None = ...,
+        variety: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_strength", b"_strength", "strength", b"strength"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_strength", b"_strength", "adapter_scale", b"adapter_scale", "guidance_scale", b"guidance_scale", "num_steps", b"num_steps", "reference_image_sha256", b"reference_image_sha256", "refused_wishes", b"refused_wishes", "scheduler", b"scheduler", "seed", b"seed", "strength", b"strength"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_strength", b"_strength", "adapter_scale", b"adapter_scale", "guidance_scale", b"guidance_scale", "num_steps", b"num_steps", "reference_image_sha256", b"reference_image_sha256", "refused_wishes", b"refused_wishes", "scheduler", b"scheduler", "seed", b"seed", "strength", b"strength", "variety", b"variety"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__strength: _TypeAlias = _typing.Literal["strength"]  # noqa: Y015
     _WhichOneofArgType__strength: _TypeAlias = _typing.Literal["_strength", b"_strength"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType__strength) -> _WhichOneofReturnType__strength | None: ...
 
 Global___GenerationSettings: _TypeAlias = GenerationSettings  # noqa: Y015
+
+@_typing.final
+class Assignment(_message.Message):
+    """How a request was served, and how likely that was."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ARM_FIELD_NUMBER: _builtins.int
+    PROPENSITY_FIELD_NUMBER: _builtins.int
+    TRIAL_RELEASE_FIELD_NUMBER: _builtins.int
+    arm: Global___Arm.ValueType
+    """The arm."""
+    propensity: _builtins.float
+    """The chance of this arm over all users and requests, above 0 up to 1; 0 when it is unknown."""
+    trial_release: _builtins.int
+    """The release on trial, mixed groups only; 0 otherwise."""
+    def __init__(
+        self,
+        *,
+        arm: Global___Arm.ValueType = ...,
+        propensity: _builtins.float = ...,
+        trial_release: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arm", b"arm", "propensity", b"propensity", "trial_release", b"trial_release"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Assignment: _TypeAlias = Assignment  # noqa: Y015
 
 @_typing.final
 class Candidate(_message.Message):
@@ -140,6 +208,7 @@ class Candidate(_message.Message):
     RANK_FIELD_NUMBER: _builtins.int
     WISHES_FIELD_NUMBER: _builtins.int
     PICTURE_LOSS_FIELD_NUMBER: _builtins.int
+    RELEASE_FIELD_NUMBER: _builtins.int
     image_id: _builtins.str
     """The picture's own id (UUID), unique over all groups: what feedback refers to."""
     png: _builtins.bytes
@@ -156,6 +225,10 @@ class Candidate(_message.Message):
     """Place in the group by score: 1 is best, each place given once."""
     picture_loss: Global___PictureLoss.ValueType
     """Why png is empty although it was asked for. The rest of the candidate stands, and it can be picked."""
+    release: _builtins.int
+    """The release that drew the picture, from the first tensor to the last. The group's but for some of a mixed group. 0 in
+    groups from before it was kept: the group's.
+    """
     @_builtins.property
     def wishes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The wishes: phrases that the platform added to the prompt for this candidate, those first that the user favours most.
@@ -173,10 +246,11 @@ class Candidate(_message.Message):
         rank: _builtins.int = ...,
         wishes: _abc.Iterable[_builtins.str] | None = ...,
         picture_loss: Global___PictureLoss.ValueType = ...,
+        release: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["image_id", b"image_id", "picture_loss", b"picture_loss", "png", b"png", "rank", b"rank", "score", b"score", "seed", b"seed", "uri", b"uri", "wishes", b"wishes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["image_id", b"image_id", "picture_loss", b"picture_loss", "png", b"png", "rank", b"rank", "release", b"release", "score", b"score", "seed", b"seed", "uri", b"uri", "wishes", b"wishes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -199,6 +273,7 @@ class Group(_message.Message):
     SETTINGS_FIELD_NUMBER: _builtins.int
     UNREAD_PHRASES_FIELD_NUMBER: _builtins.int
     UNREAD_NEGATIVE_PHRASES_FIELD_NUMBER: _builtins.int
+    ASSIGNMENT_FIELD_NUMBER: _builtins.int
     group_id: _builtins.str
     """The group (UUID)."""
     user_id: _builtins.str
@@ -206,7 +281,7 @@ class Group(_message.Message):
     prompt: _builtins.str
     """The prompt as received."""
     release: _builtins.int
-    """The release all of its models belonged to; always 1 or more."""
+    """The release that ranked it and, but for some candidates of a mixed group, drew it; always 1 or more."""
     request_id: _builtins.str
     """The request that made it (UUID)."""
     negative_prompt: _builtins.str
@@ -231,6 +306,10 @@ class Group(_message.Message):
     def unread_negative_phrases(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Phrases of the negative prompt that were not read."""
 
+    @_builtins.property
+    def assignment(self) -> Global___Assignment:
+        """How the request was served."""
+
     def __init__(
         self,
         *,
@@ -245,10 +324,11 @@ class Group(_message.Message):
         settings: Global___GenerationSettings | None = ...,
         unread_phrases: _abc.Iterable[_builtins.str] | None = ...,
         unread_negative_phrases: _abc.Iterable[_builtins.str] | None = ...,
+        assignment: Global___Assignment | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "settings", b"settings"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["assignment", b"assignment", "create_time", b"create_time", "settings", b"settings"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidates", b"candidates", "create_time", b"create_time", "group_id", b"group_id", "negative_prompt", b"negative_prompt", "prompt", b"prompt", "release", b"release", "request_id", b"request_id", "settings", b"settings", "unread_negative_phrases", b"unread_negative_phrases", "unread_phrases", b"unread_phrases", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["assignment", b"assignment", "candidates", b"candidates", "create_time", b"create_time", "group_id", b"group_id", "negative_prompt", b"negative_prompt", "prompt", b"prompt", "release", b"release", "request_id", b"request_id", "settings", b"settings", "unread_negative_phrases", b"unread_negative_phrases", "unread_phrases", b"unread_phrases", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

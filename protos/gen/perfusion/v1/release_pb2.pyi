@@ -234,6 +234,7 @@ class GenerationDefaults(_message.Message):
     ADAPTER_SCALE_FIELD_NUMBER: _builtins.int
     SCHEDULER_FIELD_NUMBER: _builtins.int
     STRENGTH_FIELD_NUMBER: _builtins.int
+    VARIETY_FIELD_NUMBER: _builtins.int
     num_candidates: _builtins.int
     """Pictures."""
     num_steps: _builtins.int
@@ -246,6 +247,8 @@ class GenerationDefaults(_message.Message):
     """The sampler."""
     strength: _builtins.float
     """How far a reference image may be left, without unit."""
+    variety: _builtins.float
+    """How strongly a candidate's seed disturbs the favours that decide about wishes, without unit."""
     def __init__(
         self,
         *,
@@ -255,10 +258,11 @@ class GenerationDefaults(_message.Message):
         adapter_scale: _builtins.float = ...,
         scheduler: _group_pb2.Scheduler.ValueType = ...,
         strength: _builtins.float = ...,
+        variety: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["adapter_scale", b"adapter_scale", "guidance_scale", b"guidance_scale", "num_candidates", b"num_candidates", "num_steps", b"num_steps", "scheduler", b"scheduler", "strength", b"strength"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adapter_scale", b"adapter_scale", "guidance_scale", b"guidance_scale", "num_candidates", b"num_candidates", "num_steps", b"num_steps", "scheduler", b"scheduler", "strength", b"strength", "variety", b"variety"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -281,6 +285,7 @@ class RequestLimits(_message.Message):
     REFERENCE_IMAGE_PIXELS_FIELD_NUMBER: _builtins.int
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     SUGGESTIONS_FIELD_NUMBER: _builtins.int
+    VARIETY_FIELD_NUMBER: _builtins.int
     user_id_chars: _builtins.int
     """Characters of a user_id."""
     prompt_chars: _builtins.int
@@ -303,6 +308,8 @@ class RequestLimits(_message.Message):
     """Groups of one page."""
     suggestions: _builtins.int
     """Suggestions of one answer."""
+    variety: _builtins.float
+    """Variety of wishes."""
     def __init__(
         self,
         *,
@@ -317,10 +324,11 @@ class RequestLimits(_message.Message):
         reference_image_pixels: _builtins.int = ...,
         page_size: _builtins.int = ...,
         suggestions: _builtins.int = ...,
+        variety: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["adapter_scale", b"adapter_scale", "candidates", b"candidates", "guidance_scale", b"guidance_scale", "page_size", b"page_size", "prompt_chars", b"prompt_chars", "reference_image_bytes", b"reference_image_bytes", "reference_image_pixels", b"reference_image_pixels", "refused_wishes", b"refused_wishes", "steps", b"steps", "suggestions", b"suggestions", "user_id_chars", b"user_id_chars"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adapter_scale", b"adapter_scale", "candidates", b"candidates", "guidance_scale", b"guidance_scale", "page_size", b"page_size", "prompt_chars", b"prompt_chars", "reference_image_bytes", b"reference_image_bytes", "reference_image_pixels", b"reference_image_pixels", "refused_wishes", b"refused_wishes", "steps", b"steps", "suggestions", b"suggestions", "user_id_chars", b"user_id_chars", "variety", b"variety"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
