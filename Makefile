@@ -49,7 +49,7 @@ demo: ## set up, export, start, and play the case study into build/demo/
 
 test: setup lint ## everything the CI checks: style, types, contracts, tests on the real parts
 	@$(MAKE) export
-	@.venv/bin/python -m pytest
+	@OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n 2 --dist loadgroup
 
 test-slow: $(EXPORT) ## the tests that take a minute and more each
 	@.venv/bin/python -m pytest -m slow

@@ -201,7 +201,9 @@ def test_a_profile_that_cannot_be_used_is_ignored(profile: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    "body", [b"", b"name", b"name\0\0", b"name\0\0not deflated", b"name\0\0" + zlib.compress(srgb())[:50]]
+    "body",
+    [b"", b"name", b"name\0\0", b"name\0\0not deflated", b"name\0\0" + zlib.compress(srgb())[:50]],
+    ids=["empty", "name", "no data", "not deflated", "cut"],  # a profile has the time of its making
 )
 def test_a_broken_profile_chunk_is_ignored(body: bytes) -> None:
     assert_is(png(RED, 8, RGB, before=chunk(b"iCCP", body)), RED)
