@@ -15,7 +15,7 @@ import torch
 from transformers import CLIPModel
 
 from lab.generation.splits import Rounds
-from lab.market.attributes import ABSENT, KINDS, from_indices, to_indices
+from lab.market.attributes import ABSENT, KINDS, diversity, from_indices, to_indices
 from lab.market.taste import score, taste_weights
 from lab.recogniser.recogniser import Recogniser
 from training.common.resampling import Resampler
@@ -142,16 +142,3 @@ def mean_over_pairs(rounds: Rounds) -> Callable[[np.ndarray], tuple[float, np.nd
     """Gives the mean of values (M, P) or (M, P, K), and the means of a Resampler's draws of pairs of merchants."""
     sample = Resampler(np.repeat(rounds.pairs, rounds.given.shape[1]))
     return lambda values: sample.mean((values if values.ndim == 2 else values.mean(-1)).reshape(1, -1))
-
-
-def diversity(shown: np.ndarray) -> np.ndarray:
-    """The share of kinds in which two pictures of a group differ, the mean over its pairs; (M, P, K, kinds) → (M, P).
-
-    Kinds that neither picture has do not count.
-    """
-    k = shown.shape[2]
-    first, second = np.triu_indices(k, 1)
-    a, b = shown[:, :, first], shown[:, :, second]  # (M, P, pairs, kinds)
-    there = (a != ABSENT) | (b != ABSENT)
-    differing: np.ndarray = (((a != b) & there).sum(-1) / there.sum(-1)).mean(-1)
-    return differing

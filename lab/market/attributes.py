@@ -90,3 +90,16 @@ def from_indices(indices: np.ndarray) -> Garment:
         for kind, index in zip(KINDS, indices.tolist(), strict=True)
         if index != ABSENT
     }
+
+
+def diversity(shown: np.ndarray) -> np.ndarray:
+    """The share of kinds in which two pictures of a group differ, the mean over its pairs; (M, P, K, kinds) → (M, P).
+
+    Kinds that neither picture has do not count.
+    """
+    k = shown.shape[2]
+    first, second = np.triu_indices(k, 1)
+    a, b = shown[:, :, first], shown[:, :, second]  # (M, P, pairs, kinds)
+    there = (a != ABSENT) | (b != ABSENT)
+    differing: np.ndarray = (((a != b) & there).sum(-1) / there.sum(-1)).mean(-1)
+    return differing

@@ -1,0 +1,229 @@
+"""`make loop`: a platform of its own, simulated merchants under whose traffic the loop turns, and the report.
+
+From a first release that knows a few hundred groups. Everything lies under the work folder; what is done already is not
+done again. Knows the order of things; the turn's steps, the merchants and the measures have modules of their own.
+"""
+
+import json
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from deltalake import DeltaTable
+
+from contract.repository import Repository
+from deploy.local.clients import connect
+from deploy.local.cluster import Cluster
+from deploy.local.layout import ROOT, Layout, venv
+from deploy.loop import report
+from deploy.loop.merchants import FIRST_MERCHANT, players
+from deploy.loop.traffic import Traffic
+from deploy.loop.turn import Plan, Turn, Turning, environment, say
+from lab.recogniser.recogniser import JUDGE, Recogniser
+from training.data.table import read_table
+
+TINY = ROOT / "training" / "weights" / "tiny"
+FOUNDERS, JOINING = 100, 25  # merchants of the first table, and new ones of every turn
+EXPLORATION, HOLDBACK = 0.08, 0.04
+FLOODING_SHARE = 0.3  # of the poisoned rounds are one merchant's
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How much is played."""
+
+    turns: int = 3
+    groups: int = 1200  # picked before each turn
+    original_groups: int = 300
+    workers: int = 3
+    poison: int = 600  # poisoned rounds before a last turn
+
+
+def play(layout: Layout, work: Path, scale: Scale) -> int:
+    """The whole; returns the exit status."""
+    work.mkdir(parents=True, exist_ok=True)
+    plan = Plan(layout, work / "lake", work / "original", work / "base")
+    first = _first_family(plan, work, scale)
+    _first_release(plan, first)
+    cluster = Cluster(layout, say=say)
+    cluster.up()
+    try:
+        found = _turns(plan, work, scale, first)
+    finally:
+        cluster.down()
+    print(report.table(found))
+    print(f"written: {work / 'report.json'}, {work / 'loop.png'}")
+    return 0
+
+
+def _first_family(plan: Plan, work: Path, scale: Scale) -> Path:
+    """The base, without anything personal, and the family of the first release, which the first table taught."""
+    family = work / "first" / "family"
+    if family.exists():
+        return family
+    _run(work, "original", "lab.market.table", "--out", plan.original, "--groups", scale.original_groups,
+         "--merchants", FOUNDERS, "--first-merchant", FIRST_MERCHANT)  # fmt: skip
+    shutil.rmtree(plan.family, ignore_errors=True)
+    shutil.copytree(TINY, plan.family, ignore=shutil.ignore_patterns("preferences", "perfusion_rm"))
+    given = ["--data", plan.original, "--weights", plan.family]
+    _run(work, "first-wishes", "training.wishes.train", *given, "--out", work / "first" / "wishes")
+    _run(work, "first-reward", "training.reward.train", *given, "--out", work / "first" / "reward", "--recipe", "tiny")
+    partial = family.with_name("partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    shutil.copytree(plan.family, partial)
+    shutil.copytree(work / "first" / "wishes" / "preferences", partial / "preferences")
+    shutil.copytree(work / "first" / "reward" / "perfusion_rm", partial / "perfusion_rm")
+    partial.rename(family)
+    return family
+
+
+def _first_release(plan: Plan, family: Path) -> None:
+    """A repository of the loop's own; models that the project's newest release has already are linked."""
+    repository, project = plan.repository, Repository(ROOT / "model_repository")
+    if repository.numbers():
+        return
+    newest = project.numbers()[-1]
+    for folder in [*project.model_folders(newest), project.release_dir(newest)]:
+        into = repository.root / folder.parent.name / str(newest)
+        shutil.copytree(folder, into, copy_function=lambda source, target: Path(target).hardlink_to(source))
+    for config in project.root.glob("*/config.pbtxt"):
+        shutil.copy2(config, repository.root / config.parent.name)
+    _run(repository.root, "export", "training.exporting.export", "--weights", family, "--repository", repository.root)
+
+
+def _turns(plan: Plan, work: Path, scale: Scale, first: Path) -> dict[str, Any]:
+    """Plays, turns, and measures; goes on with the turns that an earlier call left."""
+    repository, judge = plan.repository, Recogniser.load(JUDGE)
+    first_release = repository.live()
+    assert first_release is not None
+    families = {first_release: first}
+    trained_on = {first_release: {group.user_id for group in read_table(plan.original, images=False)}}
+    turns: list[Turn] = []
+    with connect(plan.layout) as clients, _collecting(plan, work):
+        traffic = Traffic(clients, judge, work, scale.workers)
+        traffic.join(players(range(FOUNDERS), 0))
+        steps = Turning(plan, work / "setup", Turn(0, first_release, str(first)), say)
+        steps.release("shares", "shares", "--exploration", f"{EXPLORATION}", "--holdback", f"{HOLDBACK}", "--base",
+                      str(first_release))  # fmt: skip
+        with traffic.playing():
+            for number in range(1, scale.turns + 1):
+                new = FOUNDERS + (number - 1) * JOINING
+                traffic.join(players(range(new, new + JOINING), number))
+                if not (work / f"turn-{number}").exists():
+                    _await_rounds(traffic, scale.groups, f"turn {number}")
+                turns.append(_one_turn(plan, work, number, families, trained_on))
+            _await_rounds(traffic, max(scale.groups // 3, report.FEWEST), "the last release")
+            rollback_s = _roll_back_and_forth(steps)
+            if scale.poison:
+                traffic.pick = _random_pick
+                _await_rounds(traffic, scale.poison, "poisoned picks")
+                turns.append(_one_turn(plan, work, scale.turns + 1, families, trained_on))
+        erased = _erase(plan, work, traffic)
+    rounds = traffic.rounds
+    found = {
+        "releases": [
+            report.of_release(rounds, release, trained_on[release]) | {"table_version": _version_of(turns, release)}
+            for release in families
+        ],
+        "requests": traffic.requests,
+        "failed_requests": len(traffic.failed),
+        "rollback_s": rollback_s,
+        "gate": [report.of_gate(turn) for turn in turns],
+        "erased": erased,
+    }
+    (work / "report.json").write_text(json.dumps(found, indent=1) + "\n")
+    report.draw(found, turns, work / "loop.png")
+    return found
+
+
+def _one_turn(plan: Plan, work: Path, number: int, families: dict[int, Path], trained_on: dict[int, set[str]]) -> Turn:
+    live = plan.repository.live()
+    assert live is not None
+    folder = work / f"turn-{number}"
+    turn = Turn.read(folder) or Turn(number, live, str(families[live]))
+    say(f"turn {number} begins; release {live} is live")
+    turning = Turning(plan, folder, turn, say)
+    turn = turning.run()
+    if turn.candidate is not None and turn.outcome == "promote":
+        families[turn.candidate] = turning.family
+        groups = DeltaTable(str(plan.lake / "groups"), version=turn.table_version)
+        picked = groups.to_pyarrow_table(columns=["user_id"])["user_id"].to_pylist()
+        first = next(iter(trained_on.values()))
+        trained_on[turn.candidate] = first | set(picked)
+    say(f"turn {number} ends: {turn.outcome}")
+    return turn
+
+
+def _await_rounds(traffic: Traffic, more: int, what: str) -> None:
+    begin, shown = len(traffic.rounds), 0
+    say(f"{what}: waiting for {more} picked groups")
+    while (done := len(traffic.rounds) - begin) < more:
+        if done - shown >= 200:
+            shown = done
+            say(f"{what}: {done} of {more} groups; {len(traffic.failed)} calls failed")
+        time.sleep(0.5)
+
+
+def _roll_back_and_forth(steps: Turning) -> float:
+    """Seconds of a rollback under traffic; a second one puts the newest release in service again."""
+    if steps.plan.repository.fallback() is None:
+        return 0.0
+    began = time.monotonic()
+    steps.release("rollback", "rollback")
+    took_s = time.monotonic() - began
+    time.sleep(5)
+    steps.release("forth", "rollback")
+    return round(took_s, 2)
+
+
+def _random_pick(utilities: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """A pick that says nothing."""
+    selected = np.zeros(len(utilities), bool)
+    selected[rng.integers(len(utilities))] = True
+    return selected
+
+
+def _erase(plan: Plan, work: Path, traffic: Traffic) -> dict[str, int]:
+    """Erases two merchants who played, and counts what is left of them."""
+    users = sorted({shown.user_id for shown in traffic.rounds})[:2]
+    for user in users:
+        _run(work, "erase", "training.retraining.erase", "--lake", plan.lake, "--user", user)
+    left = 0
+    for name in ("events", "groups"):
+        found = DeltaTable(str(plan.lake / name)).to_pyarrow_table(columns=["user_id"])["user_id"].to_pylist()
+        left += sum(user in users for user in found)
+    return {"merchants": len(users), "rows_left": left}
+
+
+def _version_of(turns: list[Turn], release: int) -> int | None:
+    return next((turn.table_version for turn in turns if turn.candidate == release), None)
+
+
+@contextmanager
+def _collecting(plan: Plan, work: Path) -> Iterator[None]:
+    """Collect runs beside the traffic and stops in order."""
+    command = [str(venv("") / "bin" / "python"), "-m", "training.retraining.collect"]
+    command += ["--kafka", plan.layout.address("kafka"), "--lake", str(plan.lake)]
+    command += ["--feature-schema", str(plan.family / "feature_schema.json")]
+    with (work / "collect.log").open("a") as log:
+        process = subprocess.Popen(command, cwd=ROOT, env=environment(), stdout=log, stderr=subprocess.STDOUT)
+    try:
+        yield
+    finally:
+        process.terminate()
+        process.wait(60)
+
+
+def _run(work: Path, name: str, module: str, *arguments: object) -> None:
+    """A command to its end, with its own progress on the screen."""
+    say(f"{name}: python -m {module} {' '.join(map(str, arguments))}")
+    command = [str(venv("") / "bin" / "python"), "-m", module, *map(str, arguments)]
+    if subprocess.run(command, cwd=ROOT, env=environment(), stdout=sys.stderr, check=False).returncode:
+        sys.exit(f"{name} failed")

@@ -1,0 +1,222 @@
+"""One turn of the loop: what the picks so far teach becomes a release that is live, or a verdict that says why not.
+
+    collect ─▶ retrain ─▶ offline gate ─▶ export ─▶ load ─▶ trial in mixed groups ─▶ traffic gate ─▶ promote or end
+
+Each step is a command that a person can run alone (docs/loop.md); a turn runs them in their order, keeps what each said
+in a file of its own, and writes turn.json after every step, so that an interrupted turn goes on where it was. Knows
+commands, files and verdicts; not what models are, nor who plays.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from contract.repository import Repository, write_durably
+from deploy.local.layout import ROOT, Layout, clean_environment, venv
+
+PASSED, PROMOTED, ROLLED_BACK, UNDECIDED, REFUSED = "pass", "promote", "roll back", "undecided", "refuse"
+POLL_S = 10.0
+
+
+class TurnError(Exception):
+    """A step failed; the message has the end of what it said, and the file with all of it."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What every turn of a loop works with."""
+
+    layout: Layout  # of the running cluster
+    lake: Path
+    original: Path  # the table that the first release was trained on
+    family: Path  # the base: its weights begin every training
+    parts: str = "wishes,reward"
+    trial_share: float = 0.5  # of requests, that get mixed groups
+    retrain: tuple[str, ...] = ()  # further options of the commands
+    offline_gate: tuple[str, ...] = ()
+    traffic_gate: tuple[str, ...] = ()
+
+    @property
+    def repository(self) -> Repository:
+        return Repository(self.layout.model_repository)
+
+
+@dataclass
+class Turn:
+    """How far a turn has come: the content of turn.json."""
+
+    number: int
+    live: int  # the release in service when it began
+    live_family: str  # the family that this release was exported from
+    started: float = field(default_factory=time.time)
+    table_version: int | None = None
+    candidate: int | None = None
+    trial_since: str = ""  # RFC 3339, UTC
+    verdicts: dict[str, dict[str, Any]] = field(default_factory=dict)  # by the gate's kind
+    e_values: list[tuple[int, float]] = field(default_factory=list)  # (mixed groups, e-value), as they were asked for
+    took_s: dict[str, float] = field(default_factory=dict)  # by step
+    outcome: str | None = None  # of PASSED …; None: it is under way
+
+    def write(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_durably(folder / "turn.json", json.dumps(asdict(self), indent=1) + "\n")
+
+    @classmethod
+    def read(cls, folder: Path) -> "Turn | None":
+        path = folder / "turn.json"
+        return cls(**json.loads(path.read_text())) if path.exists() else None
+
+
+@dataclass(frozen=True)
+class Turning:
+    """Runs one turn in `folder`; `say` receives a line for every step."""
+
+    plan: Plan
+    folder: Path
+    turn: Turn
+    say: Callable[[str], None]
+
+    def run(self) -> Turn:
+        """All steps that are not done yet.
+
+        Raises:
+            TurnError: a step failed; the release in service goes on, and running again goes on from there.
+        """
+        while self.turn.outcome is None:
+            self._next()
+            self.turn.write(self.folder)
+        return self.turn
+
+    @property
+    def family(self) -> Path:
+        """What this turn's training made."""
+        return self.folder / "run" / "family"
+
+    def _next(self) -> None:
+        turn = self.turn
+        if turn.table_version is None:
+            self._retrain()
+        elif "offline" not in turn.verdicts:
+            self._judge_offline()
+        elif turn.candidate is None:
+            self._export()
+        elif "trial" not in turn.took_s:
+            self._start_trial()
+        else:
+            self._judge_by_traffic()
+
+    def _retrain(self) -> None:
+        plan, run = self.plan, self.folder / "run"
+        given = ["--groups", plan.lake / "groups", "--original", plan.original, "--weights", plan.family, "--out", run]
+        self.command("retrain", "training.retraining.retrain", *given, "--parts", plan.parts, *plan.retrain)
+        self.turn.table_version = int(json.loads((run / "retraining.json").read_text())["table_version"])
+
+    def _judge_offline(self) -> None:
+        plan, out = self.plan, self.folder / "offline.json"
+        table = f"{plan.lake / 'groups'}@{self.turn.table_version}"
+        given = [
+            "offline",
+            "--groups",
+            table,
+            "--live",
+            self.turn.live_family,
+            "--candidate",
+            self.family,
+            "--out",
+            out,
+        ]
+        self.command("offline gate", "training.retraining.gate", *given, *plan.offline_gate, may_refuse=True)
+        verdict = self._verdict("offline", out)
+        if verdict["verdict"] != PASSED:
+            self.turn.outcome = REFUSED
+
+    def _export(self) -> None:
+        before = self.plan.repository.numbers()
+        given = ["--weights", self.family, "--repository", self.plan.repository.root]
+        self.command("export", "training.exporting.export", *given)
+        [candidate] = set(self.plan.repository.numbers()) - set(before)
+        self.turn.candidate = candidate
+        self._keep_verdict("offline")
+
+    def _start_trial(self) -> None:
+        candidate = str(self.turn.candidate)
+        self.release("load", "load", candidate)
+        self.turn.trial_since = datetime.now(UTC).isoformat(timespec="seconds")
+        self.release("trial", "trial", candidate, "--share", f"{self.plan.trial_share:g}")
+
+    def _judge_by_traffic(self) -> None:
+        turn, out = self.turn, self.folder / "traffic.json"
+        given = ["traffic", "--groups", self.plan.lake / "groups", "--live", turn.live, "--trial", turn.candidate]
+        given += ["--since", turn.trial_since]
+        self.command(
+            "traffic gate", "training.retraining.gate", *given, "--out", out, *self.plan.traffic_gate, may_refuse=True
+        )
+        verdict = self._verdict("traffic", out)
+        turn.e_values.append((int(verdict["groups"]), float(verdict["e_value"])))
+        if verdict["verdict"] == UNDECIDED:
+            time.sleep(POLL_S)
+            return
+        self._keep_verdict("traffic")
+        reason = "; ".join(verdict["reasons"])
+        if verdict["verdict"] == PROMOTED:
+            self.release("promote", "promote", str(turn.candidate), "--reason", reason)
+        else:
+            self.release("end trial", "end-trial", "--reason", reason)
+        turn.outcome = verdict["verdict"]
+
+    def _verdict(self, kind: str, path: Path) -> dict[str, Any]:
+        verdict: dict[str, Any] = json.loads(path.read_text())
+        self.turn.verdicts[kind] = verdict
+        self.say(f"{kind} gate: {verdict['verdict']}: {'; '.join(verdict['reasons'])}")
+        return verdict
+
+    def _keep_verdict(self, kind: str) -> None:
+        """Beside the release, where `deploy.releases status` finds it."""
+        path = self.plan.repository.root / "releases" / "verdicts" / f"{self.turn.candidate}-{kind}.json"
+        write_durably(path, json.dumps(self.turn.verdicts[kind], indent=1) + "\n")
+
+    def release(self, step: str, *arguments: str) -> None:
+        """A command of deploy.releases."""
+        layout = self.plan.layout
+        where = ["--repository", layout.model_repository, "--triton", layout.address("triton_grpc")]
+        self.command(step, "deploy.releases", *arguments, *where, "--kafka", layout.address("kafka"))
+
+    def command(self, step: str, module: str, *arguments: object, may_refuse: bool = False) -> None:
+        """Runs a command to its end; what it says goes to a file named after the step.
+
+        Raises:
+            TurnError: it failed, or refused without leave.
+        """
+        log = self.folder / f"{step.replace(' ', '-')}.log"
+        self.folder.mkdir(parents=True, exist_ok=True)
+        began = time.monotonic()
+        with log.open("a") as file:
+            ended = subprocess.run(
+                [str(venv("") / "bin" / "python"), "-m", module, *map(str, arguments)],
+                cwd=ROOT, env=environment(), stdout=file, stderr=subprocess.STDOUT, check=False,
+            )  # fmt: skip
+        took_s = time.monotonic() - began
+        self.turn.took_s[step] = round(self.turn.took_s.get(step, 0.0) + took_s, 1)
+        if ended.returncode not in ((0, 1) if may_refuse else (0,)):
+            end = "\n".join(log.read_text(errors="replace").splitlines()[-15:])
+            raise TurnError(f"{step} failed ({module}, exit status {ended.returncode}); the end of {log}:\n{end}")
+        if step != "traffic gate":
+            self.say(f"{step}: done in {took_s:.0f} s")
+
+
+def environment() -> dict[str, str]:
+    """Of a command that runs from the source tree, one thread for its mathematics, beside what serves."""
+    path = os.pathsep.join(str(ROOT / part) for part in ("", "protos/gen", "protos/client"))
+    return clean_environment() | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
+
+
+def say(line: str) -> None:
+    """One line of progress with the time."""
+    print(f"{time.strftime('%H:%M:%S')}  {line}", file=sys.stderr, flush=True)
