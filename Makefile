@@ -16,7 +16,8 @@ PORT_OFFSET ?= 0
 REPOSITORY ?= $(or $(shell cat "build/$(NAME)/repository" 2>/dev/null),model_repository)
 CLUSTER := .venv-services/bin/python -m deploy.local --name $(NAME) --port-offset $(PORT_OFFSET)
 RELEASES = .venv-services/bin/python -m deploy.releases
-WHERE = --repository "$(REPOSITORY)" --triton 127.0.0.1:$$((8001 + $(PORT_OFFSET)))
+WHERE = --repository "$(REPOSITORY)" --triton 127.0.0.1:$$((8001 + $(PORT_OFFSET))) \
+    --kafka 127.0.0.1:$$((9092 + $(PORT_OFFSET)))
 INSTALL := sh deploy/local/install.sh
 TIMED := sh deploy/local/timed.sh
 KAFKA_JARS := build/kafka-jars
@@ -30,8 +31,8 @@ ifeq ($(REPOSITORY),model_repository)
 STAGED := $(EXPORT)
 endif
 
-.PHONY: help demo test test-slow up down restart status logs release-status release-load release-promote release-rollback setup export lint protos client-wheel train-tiny eval-reward eval-generation \
-    eval-samplers eval-suggestions bench-reward bench-reward-full bench-generator bench-generator-full bench-health soak clean prerequisites
+.PHONY: help demo test test-slow up down restart status logs release-status release-load release-trial release-end-trial release-promote release-rollback release-history loop setup export lint protos client-wheel train-tiny eval-reward eval-generation \
+    eval-samplers eval-suggestions bench-reward bench-reward-full bench-generator bench-generator-full bench-picks bench-health soak clean prerequisites
 
 help: ## this list
 	@echo "PerFusion: personalised fashion pictures, end to end on one machine"
@@ -69,17 +70,30 @@ status: setup ## parts, addresses, health
 logs: setup ## follow the logs, of PART=name or of all
 	@$(CLUSTER) logs $(PART)
 
-release-status: setup ## each release: staged, loaded, warm, live, fallback; and what is wrong with it
+release-status: setup ## each release: how far it has come, what it serves as, its verdicts, what is wrong with it
 	@$(RELEASES) status $(WHERE)
 
 release-load: setup ## check release R=number and load it beside the live one
 	@$(RELEASES) load $(or $(R),$(error which release? make release-load R=number)) $(WHERE)
 
+release-trial: setup ## let the loaded release R=number draw half of the candidates in SHARE=0.5 of requests
+	@$(RELEASES) trial $(or $(R),$(error which release? make release-trial R=number SHARE=0.5)) \
+	    --share $(or $(SHARE),$(error which share of requests? make release-trial R=$(R) SHARE=0.5)) $(WHERE)
+
+release-end-trial: setup ## take the release on trial out of service
+	@$(RELEASES) end-trial $(WHERE)
+
 release-promote: setup ## put the loaded release R=number in service; the one before becomes the fallback
 	@$(RELEASES) promote $(or $(R),$(error which release? make release-promote R=number)) $(WHERE)
 
-release-rollback: setup ## put the fallback in service again
+release-rollback: setup ## put the fallback in service again, end a trial
 	@$(RELEASES) rollback $(WHERE)
+
+release-history: setup ## every change of what serves: when, what, why, by whom
+	@$(RELEASES) history $(WHERE)
+
+loop: setup $(EXPORT) ## simulated merchants' picks become releases under traffic, three turns, into build/loop; hours, resumable
+	@.venv/bin/python -m deploy.loop play
 
 setup: $(INSTALLED) ## make the virtual environments, fetch Kafka's jars
 
@@ -124,6 +138,9 @@ bench-health: $(EXPORT) ## every part fails in turn: was health true? 15 minutes
 
 soak: $(EXPORT) ## 2,000 rounds with cancels, references and kills: does anything grow? build/bench/soak.png
 	.venv/bin/python -m deploy.benchmarks.soak
+
+bench-picks: $(EXPORT) ## picks a second of feedback against its Kafka library alone, into build/bench/picks.json; minutes
+	.venv/bin/python -m deploy.benchmarks.picks
 
 bench-generator: setup ## groups a second of PerFusion's training against plain loops
 	.venv/bin/python -m lab.benchmarks.generator_throughput

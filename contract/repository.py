@@ -1,11 +1,15 @@
 """A model repository on disk: which releases lie in it, which one serves, whether their files are whole.
 
-    <repository>/releases/<number>/   a release (contract/release.py); it exists once its manifest does
-                          current     the live release's number: what services answer with
-                          fallback    the number of the one before, to which a rollback goes back
-                          .lock       held by the one controller that loads and promotes
+    <repository>/releases/<number>/       a release (contract/release.py); it exists once its manifest does
+                          current         the live release's number: what services answer with
+                          fallback        the number of the one before, to which a rollback goes back
+                          rollout.json    what else draws candidates (contract/rollout.py)
+                          history.jsonl   what served when, a line a change (deploy/releases/history.py)
+                          verdicts/       of gates: R-offline.json, R-traffic.json
+                          .lock           held by the one controller that loads and promotes
+                          .state.lock     held while the files above change; a way back waits for this one alone
 
-An export adds a release and touches neither pointer; `deploy.releases` moves them. Knows files and hashes; not Triton.
+An export adds a release and touches none of these files; `deploy.releases` does. Knows files and hashes; not Triton.
 """
 
 import fcntl
@@ -29,9 +33,11 @@ from contract.release import (
     read_release,
     release_dir,
 )
+from contract.rollout import read_rollout
 
 LOCK_WAIT_S, LOCK_POLL_S = 1.0, 0.05
-CONTROL, EXPORT = ".lock", ".export.lock"  # what a lock is for: loading and promoting, adding a release
+# What a lock is for: loading and promoting, changing what serves, telling of it, adding a release.
+CONTROL, STATE, ANNOUNCING, EXPORT = ".lock", ".state.lock", ".announcing.lock", ".export.lock"
 
 
 class LockedError(InputError):
@@ -70,6 +76,15 @@ class Repository:
         except (OSError, ValueError):
             return None
         return None if number == self.live() else number
+
+    def needed(self) -> set[int]:
+        """The releases that requests are served by, or that a rollback goes back to: they stay loaded.
+
+        Raises:
+            ManifestError: the pointer or the rollout cannot be read.
+        """
+        pointed = {number for number in (self.live(), self.fallback()) if number is not None}
+        return pointed | read_rollout(self.root).releases
 
     def point(self, live: int, fallback: int | None) -> None:
         """Puts a release in service. The pointer moves last: a crash before that leaves the old one in service."""
@@ -112,7 +127,7 @@ class Repository:
 
     @contextmanager
     def lock(self, name: str, doing: str) -> Iterator[None]:
-        """Holds CONTROL or EXPORT, which ends with the process at the latest.
+        """Holds the lock of that name, which ends with the process at the latest.
 
         Raises:
             LockedError: another process holds it.
@@ -127,7 +142,7 @@ class Repository:
             file.truncate(0)
 
     def held_by(self, name: str) -> str:
-        """What the holder of CONTROL or EXPORT does; empty where nobody holds it."""
+        """What the holder of the lock of that name does; empty where nobody holds it."""
         with self._lock_file(name).open("a+", encoding="utf-8") as file:
             return "" if _locked_within(file, 0.0) else _text(file)
 

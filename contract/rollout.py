@@ -132,21 +132,22 @@ def assign(
         return Assignment(HOLDBACK, held_back, rollout.base, (rollout.base,) * num_candidates)
     mixed = rollout.mixed_share if rollout.trial not in (None, live) and num_candidates >= FEWEST_MIXED else 0.0
     exploration = rollout.exploration_share if may_explore else 0.0
-    drawn = _chance(rollout.salt, "arm", request_id)
+    request = f"{user_id}\0{request_id}"  # merchants may number their requests alike, and must not draw alike
+    drawn = _chance(rollout.salt, "arm", request)
     if rollout.trial is not None and drawn < mixed:
-        return Assignment(MIXED, served * mixed, live, _mixed(rollout, live, request_id, num_candidates))
+        return Assignment(MIXED, served * mixed, live, _mixed(rollout, live, request, num_candidates))
     if drawn < mixed + exploration:
         return Assignment(EXPLORATION, served * exploration, live, everybody)
     return Assignment(LIVE, served * (1 - mixed - exploration), live, everybody)
 
 
-def _mixed(rollout: Rollout, live: int, request_id: str, num_candidates: int) -> tuple[int, ...]:
+def _mixed(rollout: Rollout, live: int, request: str, num_candidates: int) -> tuple[int, ...]:
     """Half of the candidates by the release on trial, all choices equally likely."""
     assert rollout.trial is not None
     half = num_candidates / 2
-    more = _chance(rollout.salt, "half", request_id) < 0.5
+    more = _chance(rollout.salt, "half", request) < 0.5
     count = math.ceil(half) if more else math.floor(half)
-    by_chance = sorted(range(num_candidates), key=lambda place: _chance(rollout.salt, f"place {place}", request_id))
+    by_chance = sorted(range(num_candidates), key=lambda place: _chance(rollout.salt, f"place {place}", request))
     on_trial = set(by_chance[:count])
     return tuple(rollout.trial if place in on_trial else live for place in range(num_candidates))
 

@@ -7,8 +7,12 @@ from types import MappingProxyType
 GROUPS = "perfusion.groups.v1"  # GroupGenerated, keyed by user_id
 FEEDBACK = "perfusion.feedback.v1"  # FeedbackGiven, keyed by user_id
 RELEASES = "perfusion.releases.v1"  # ReleaseChanged, keyed by name: only the latest of each name matters
+DEAD_LETTERS = "perfusion.dead-letters.v1"  # records of GROUPS and FEEDBACK that are no events, as they came
+
+RETENTION_DAYS = 14  # how long a record with a merchant's data may be read; a file of records closes after a day more
+_KEPT = {"retention.ms": f"{RETENTION_DAYS * 86_400_000}", "segment.ms": f"{86_400_000}"}
 TOPICS: Mapping[str, Mapping[str, str]] = MappingProxyType(  # with what makes their configuration differ
-    {GROUPS: {}, FEEDBACK: {}, RELEASES: {"cleanup.policy": "compact"}}
+    {GROUPS: _KEPT, FEEDBACK: _KEPT, RELEASES: {"cleanup.policy": "compact"}, DEAD_LETTERS: _KEPT}
 )
 
 CONTENT_TYPE = "application/protobuf"
@@ -17,6 +21,8 @@ HEADER_EVENT_ID = "event-id"
 HEADER_EVENT_TYPE = "event-type"
 HEADER_EVENT_TIME = "event-time"
 HEADER_TRACEPARENT = "traceparent"
+HEADERS_ORIGIN = ("origin-cluster", "origin-topic", "origin-topic-id", "origin-partition", "origin-offset")
+HEADER_REASON = "dead-letter-reason"  # a dead letter has these and HEADERS_ORIGIN behind the headers that it came with
 
 
 def headers(event_id: str, event_type: str, time: datetime, traceparent: str | None) -> list[tuple[str, bytes]]:

@@ -7,10 +7,13 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+from contract.errors import InputError
 from contract.repository import Repository, write_durably
 from deploy.local.cluster import Cluster, ClusterError
 from deploy.local.layout import ROOT, Layout
 from deploy.local.parts import PARTS
+from deploy.releases.announcing import announce
+from deploy.releases.errors import ReleaseError
 from deploy.releases.status import next_step
 
 REPOSITORY = ROOT / "model_repository"
@@ -58,9 +61,19 @@ def _move(cluster: Cluster, known: Layout) -> None:
 def _up(cluster: Cluster, names: list[str]) -> None:
     print(f"starting the cluster '{cluster.layout.name}' (logs in {cluster.layout.logs})", flush=True)
     cluster.up(names)
+    _announce(cluster)
     print(cluster.table())
     if step := next_step(Repository(cluster.layout.model_repository)):
         print(step)
+
+
+def _announce(cluster: Cluster) -> None:
+    """A release that was promoted while Kafka was not there, as the first one may be, is told of now."""
+    if cluster.process("kafka").pid is not None:
+        try:
+            announce(Repository(cluster.layout.model_repository), cluster.layout.address("kafka"))
+        except (InputError, ReleaseError) as error:
+            print(f"warning: {error}", file=sys.stderr)
 
 
 def _down(cluster: Cluster, names: list[str]) -> None:

@@ -23,5 +23,7 @@ done
 
 export UV_HTTP_TIMEOUT="${UV_HTTP_TIMEOUT:-180}"
 [ -x "$venv/bin/python" ] || python3.11 -m venv --without-pip "$venv"
+# Compiled once here, since a machine may forbid it later (PYTHONDONTWRITEBYTECODE): torch alone then takes seconds more
+# at every start.
 echo "installing $(grep -c '==' "$lock") pinned packages of $lock into $venv"
-"$bootstrap/bin/uv" pip sync --require-hashes --python "$venv/bin/python" "$lock"
+"$bootstrap/bin/uv" pip sync --compile-bytecode --require-hashes --python "$venv/bin/python" "$lock"

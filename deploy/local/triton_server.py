@@ -89,13 +89,17 @@ def environment(_: Layout) -> dict[str, str]:
 
 
 def load_release(layout: Layout, say: Callable[[str], None]) -> None:
-    """Loads the live release and the fallback, unless they are; in a repository without, the newest goes live."""
+    """Loads the live release and the fallback, unless they are; in a repository without, the newest goes live.
+
+    A model that is loaded and lacks a process is the keeper's to revive.
+    """
     if is_ready(layout):
         return
     with closing(Server(layout.address("triton_grpc"), layout.patience_s)) as server:
         controller = Controller(Repository(layout.model_repository), [server], say, configure=configuration)
         try:
-            controller.restore()
+            if not model_processes.dead(server, layout.shared_memory):
+                controller.restore()
         except LockedError:  # another controller is at work: the caller asks again
             return
         except (InputError, ReleaseError) as error:

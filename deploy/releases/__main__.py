@@ -1,53 +1,91 @@
-"""Brings releases into service, in three steps of which none disturbs what serves.
+"""Brings releases into service, in steps of which none disturbs what serves.
 
   1. stage     python -m training.exporting.export        writes release R; nothing that serves changes
   2. load R    python -m deploy.releases load R           checks its files, loads it beside the live one, computes once
-  3. promote R python -m deploy.releases promote R        moves the pointer; the release before stays as the fallback
-     back      python -m deploy.releases rollback         the fallback serves again, at once
-     look      python -m deploy.releases status           prune --keep N deletes what nothing needs
+  3. trial R   python -m deploy.releases trial R --share .5    R draws half of the candidates of mixed groups
+     not so    python -m deploy.releases end-trial        it draws none any more
+  4. promote R python -m deploy.releases promote R        moves the pointer; the release before stays as the fallback
+     back      python -m deploy.releases rollback         the fallback serves again, at once; a trial ends
+     beside    python -m deploy.releases shares           exploration, and a hold-back of merchants on a base release
+     look      python -m deploy.releases status           also: history, served --at TIME
+     clear     python -m deploy.releases prune --keep N   deletes what nothing needs
 
-A refused step says why and leaves all models and the pointer as they were.
+A trial may be left out. A refused step says why and leaves all models and what serves as they were. With --kafka, every
+change is published (perfusion.v1.ReleaseChanged); what Kafka did not take is published with the next command.
 """
 
 import argparse
+import json
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack, closing
-from pathlib import Path
 
 from contract.errors import InputError
 from contract.repository import Repository
+from deploy.releases import lookback, status
+from deploy.releases.arguments import TRITON, parse
 from deploy.releases.controller import Controller
 from deploy.releases.errors import ReleaseError
+from deploy.releases.history import History
 from deploy.releases.server import Server
-from deploy.releases.status import table
 
-TRITON = "localhost:8001"
+LOOKING = ("status", "history", "served", "announce")
 
 
 def main() -> int:
-    options = _parse()
+    options = parse(str(__doc__))
     if not options.repository.is_dir():
         print(f"refused: there is no model repository {options.repository}", file=sys.stderr)
         return 1
+    repository = Repository(options.repository)
+    announcer = Announcer(repository, options.kafka)
     with ExitStack() as stack:
         servers = [stack.enter_context(closing(Server(a, options.limit))) for a in options.triton or [TRITON]]
         controller = Controller(
-            Repository(options.repository), servers, lambda line: print(line, flush=True), drain_s=options.drain
+            repository, servers, lambda line: print(line, flush=True), drain_s=options.drain, announce=announcer
         )
         try:
             _COMMANDS[options.command](controller, options)
         except (InputError, ReleaseError) as error:
             print(f"{options.command} refused: {error}", file=sys.stderr)
             return 1
+        except OSError as error:
+            print(f"{options.command} failed: {error}; status says how things stand", file=sys.stderr)
+            return 1
         except KeyboardInterrupt:
             print(f"{options.command} interrupted; status says how things stand", file=sys.stderr)
             return 130
+        if options.command not in LOOKING:
+            announcer()
     return 0
 
 
-def _status(controller: Controller, _: argparse.Namespace) -> None:
-    print(table(controller.repository, controller.servers))
+class Announcer:
+    """Publishes what is owed; a Kafka that did not answer is not asked again."""
+
+    def __init__(self, repository: Repository, kafka: str) -> None:
+        self._repository, self._kafka = repository, kafka
+
+    def __call__(self) -> None:
+        try:
+            if self._kafka and History(self._repository.root).owed():
+                announce(self._repository, self._kafka)
+        except (InputError, ReleaseError) as error:
+            self._kafka = ""
+            print(f"warning: {error}", file=sys.stderr)
+
+
+def announce(repository: Repository, kafka: str) -> int:
+    """announcing.announce; Kafka's client takes as long to import as a rollback may, so it is imported after that."""
+    from deploy.releases import announcing
+
+    return announcing.announce(repository, kafka)
+
+
+def _announce(controller: Controller, options: argparse.Namespace) -> None:
+    if not options.kafka:
+        raise ReleaseError("give Kafka's address: --kafka HOST:PORT")
+    print(f"published: {announce(controller.repository, options.kafka)}")
 
 
 def _prune(controller: Controller, options: argparse.Namespace) -> None:
@@ -55,59 +93,38 @@ def _prune(controller: Controller, options: argparse.Namespace) -> None:
     print(f"deleted: {', '.join(map(str, pruned)) or 'nothing'}")
 
 
+def _status(controller: Controller, options: argparse.Namespace) -> None:
+    seen = status.look(controller.repository, controller.servers)
+    print(json.dumps(seen.to_json(), indent=1) if options.json else seen)
+
+
+def _history(controller: Controller, options: argparse.Namespace) -> None:
+    lines = lookback.lines(controller.repository)
+    print("\n".join(map(json.dumps, lines)) if options.json else lookback.table(lines))
+
+
+def _served(controller: Controller, options: argparse.Namespace) -> None:
+    served = lookback.served(controller.repository, options.at)
+    print(json.dumps(served, indent=1) if options.json else lookback.told(served))
+
+
 _COMMANDS: dict[str, Callable[[Controller, argparse.Namespace], None]] = {
     "load": lambda controller, options: controller.load(options.release),
-    "promote": lambda controller, options: controller.promote(options.release),
-    "rollback": lambda controller, _: controller.rollback(),
+    "trial": lambda controller, options: controller.trial(options.release, options.share, options.reason),
+    "end-trial": lambda controller, options: controller.end_trial(options.release, options.reason),
+    "shares": lambda controller, options: controller.shares(
+        options.exploration, options.holdback, options.base, options.reason
+    ),
+    "promote": lambda controller, options: controller.promote(options.release, options.reason),
+    "rollback": lambda controller, options: controller.rollback(options.reason),
     "unload": lambda controller, options: controller.unload(options.release),
     "restore": lambda controller, _: controller.restore(),
-    "status": _status,
     "prune": _prune,
+    "announce": _announce,
+    "status": _status,
+    "history": _history,
+    "served": _served,
 }
-
-
-def _parse() -> argparse.Namespace:
-    everywhere = argparse.ArgumentParser(add_help=False)
-    everywhere.add_argument(
-        "--repository", type=Path, default=Path("model_repository"), help="where releases lie (default: %(default)s)"
-    )
-    everywhere.add_argument(
-        "--triton", action="append", metavar="HOST:PORT",
-        help="gRPC address of a Triton that serves from it; once for each (default: localhost:8001)",
-    )  # fmt: skip
-    everywhere.add_argument(
-        "--limit", type=float, default=600.0, metavar="S",
-        help="longest time for loading a model or one inference (default: %(default)g)",
-    )  # fmt: skip
-    everywhere.add_argument(
-        "--drain", type=float, default=60.0, metavar="S",
-        help="longest wait for rounds on a release before it is unloaded (default: %(default)g)",
-    )  # fmt: skip
-    parser = argparse.ArgumentParser(
-        prog="python -m deploy.releases", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    commands = parser.add_subparsers(dest="command", required=True)
-    for name, does in (
-        ("load", "check a release's files, load it beside the live one, have every model compute once"),
-        ("promote", "put a loaded release in service; the one before becomes the fallback"),
-        ("unload", "drop a release that is neither live nor the fallback, say one that shall not be promoted"),
-    ):
-        each = commands.add_parser(name, parents=[everywhere], help=does, description=does)
-        each.add_argument("release", type=int, metavar="R")
-    for name, does in (
-        ("rollback", "put the fallback in service again"),
-        ("restore", "load the live release and the fallback into a Triton that has just started"),
-        ("status", "each release: how far it has come, where it is from, its size, what is wrong with it"),
-    ):
-        commands.add_parser(name, parents=[everywhere], help=does, description=does)
-    does = "delete old releases, never the live one, the fallback or a loaded one"
-    prune = commands.add_parser("prune", parents=[everywhere], help=does, description=does)
-    prune.add_argument("--keep", type=int, required=True, metavar="N", help="the newest N stay, 1 at least")
-    prune.add_argument("--stopped", action="store_true", help="no Triton serves from this repository now")
-    options = parser.parse_args()
-    if options.command == "prune" and options.keep < 1:
-        parser.error(f"--keep must be at least 1, not {options.keep}")
-    return options
 
 
 if __name__ == "__main__":

@@ -1,14 +1,15 @@
-"""The steps of a release into service: load, promote, roll back, unload, prune.
+"""The steps of a release into service: load, trial, promote, roll back, unload, prune.
 
-One controller works on a repository at a time. A step that is refused leaves all models and the pointer as they were.
-Several Tritons that serve from one repository take each step together. Knows the order of things; files are
-contract.repository's, Triton is server's.
+One controller loads and unloads at a time; a way back (rollback, end of a trial) does not wait for it, since what it
+needs stays loaded. A step that is refused leaves all models and what serves as they were. Knows the order of things;
+files are contract.repository's and state's, Triton is tritons'.
 """
 
+import secrets
 import shutil
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +17,15 @@ from contract import tensors
 from contract.errors import InputError
 from contract.release import MANIFEST, Manifest, read_manifest, read_release
 from contract.repository import CONTROL, EXPORT, Repository
-from deploy.releases import model_config
+from contract.rollout import Rollout
+from deploy.releases import model_config, state
 from deploy.releases.errors import ReleaseError, ServerError
+from deploy.releases.history import PROMOTED, ROLLED_BACK, SHARES, TRIAL_ENDED, TRIAL_STARTED
 from deploy.releases.server import Server
+from deploy.releases.state import State
+from deploy.releases.tritons import Tritons
 
-QUIET_S = 5.0  # a version without an inference for so long is no round's any more
-UNLOADED_WITHIN_S = 60.0
-POLL_S = 0.5
-
-Manifests = Mapping[int, Manifest]
+PROOF_S = 1.5  # of a way back; a Triton that is merely slow does not hold it up
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,8 @@ class Controller:
     """What is done with the releases of one repository, on all Tritons that serve from it.
 
     `configure` gives the configuration of a model that is not loaded; a loaded one keeps the one that it runs with.
-    `say` gets each line of progress. Every method raises ReleaseError or InputError when it refuses.
+    `say` gets each line of progress. Every method raises ReleaseError or InputError when it refuses; `reason` goes into
+    the history.
     """
 
     repository: Repository
@@ -40,88 +42,219 @@ class Controller:
     say: Callable[[str], None]
     configure: Callable[[Path, str], Any] = model_config.of_repository
     drain_s: float = 60.0  # longest wait for rounds on a release that is to be unloaded
+    announce: Callable[[], None] = lambda: None  # called after a change, which does not wait for it
 
     def load(self, number: int) -> None:
-        """Loads a release beside the live one and the one before, and has every model of it compute once."""
-        with self.repository.lock(CONTROL, f"load {number}"):
+        """Loads a release beside all that are needed, and has every model of it compute once."""
+        with self._controlling(f"load {number}"):
             wanted = {number: self._checked(number)} | self._serving()
             beside = " and ".join(str(n) for n in wanted if n != number)
             self.say(f"release {number} is whole; loading it" + (f" beside {beside}" if beside else ""))
-            self._load(wanted)
-            self._tidy(wanted)  # what was loaded earlier and not promoted
-        self.say(f"release {number} is loaded and every model of it has computed; it serves after: promote {number}")
+            self._tritons.load(wanted)
+            self._tritons.tidy(wanted)  # what was loaded earlier and not promoted
+        self.say(f"release {number} is loaded and every model of it has computed; next: trial {number}, or promote")
 
     def restore(self) -> None:
-        """Loads what the pointer says into Tritons that have just started; without a pointer, the newest release.
+        """Loads what serves into Tritons that have just started; without a pointer, the newest release.
 
-        The first release of a repository is promoted here, since nothing served before it.
+        The first release of a repository is promoted here, since nothing served before it. A release on trial, or a
+        base, that cannot be loaded is taken out of the rollout: no request shall go to it.
         """
-        with self.repository.lock(CONTROL, "restore"):
-            live = self.repository.live()
-            number = self._newest() if live is None else live
+        with self._controlling("restore"):
+            before = state.read(self.repository)
+            number = self._newest() if before.live is None else before.live
             manifest, serving = self._checked(number), self._serving()
-            try:
-                self._load({number: manifest} | serving)
-            except ServerError as error:
-                if len(serving) < 2:
-                    raise
-                self.say(f"warning: without the fallback: {error}")
-                self._load({number: manifest})
-            if live is None:
-                self.repository.point(number, None)
+            loaded = self._load_what_goes({number: manifest} | serving, number)
+            self._leave_out(before.rollout.releases - loaded)
+            if before.live is None:
+                with self._changing("restore"):
+                    after = replace(before, live=number, fallback=None)
+                    state.change(self.repository, PROMOTED, before, after, "the first of this repository")
                 self.say(f"release {number} is live: the first of this repository")
 
-    def promote(self, number: int) -> None:
-        """Puts a loaded release in service; the one before stays loaded as the fallback, others are unloaded."""
-        with self.repository.lock(CONTROL, f"promote {number}"):
-            live = self.repository.live()
-            if number == live:
+    def trial(self, number: int, share: float, reason: str = "") -> None:
+        """Puts a loaded release on trial: of this share of requests, it draws half of the candidates."""
+        with self._controlling(f"trial {number}"):
+            _check_trial(state.read(self.repository), number, share)
+            self._tritons.prove(self._checked(number))
+            with self._changing(f"trial {number}"):
+                before = state.read(self.repository)
+                _check_trial(before, number, share)
+                rollout = replace(before.rollout, trial=number, mixed_share=share)
+                what = SHARES if before.trial == number else TRIAL_STARTED
+                self._roll_out(what, before, rollout, reason)
+        self.say(f"release {number} is on trial in {share:.1%} of requests")
+
+    def end_trial(self, number: int | None = None, reason: str = "") -> None:
+        """Takes the release on trial (if given: this one) out of service; it stays loaded until the next load."""
+        with self._changing("end-trial"):
+            before = state.read(self.repository)
+            if number not in (None, before.rollout.trial):
+                raise ReleaseError(f"release {number} is not on trial; {before.rollout.trial or 'none'} is")
+            if before.rollout.trial is None:
+                self.say("no release is on trial")
+                return
+            self._roll_out(TRIAL_ENDED, before, _without_trial(before.rollout), reason)
+        self.say(f"release {before.rollout.trial} is not on trial any more; {before.live} serves")
+
+    def shares(
+        self, exploration: float | None = None, holdback: float | None = None, base: int | None = None, reason: str = ""
+    ) -> None:
+        """Changes shares of exploration and hold-back, and the base, which must be loaded; 0 for none.
+
+        What is not given stays as it is.
+        """
+        with self._controlling("shares") if base else nullcontext():
+            if base:
+                self._tritons.prove(self._checked(base))
+            with self._changing("shares"):
+                before = state.read(self.repository)
+                was = before.rollout
+                rollout = replace(
+                    was,
+                    exploration_share=was.exploration_share if exploration is None else exploration,
+                    holdback_share=was.holdback_share if holdback is None else holdback,
+                    base=was.base if base is None else base or None,
+                )
+                self._roll_out(SHARES, before, rollout, reason)
+        self.say(state.told(rollout))
+
+    def promote(self, number: int, reason: str = "") -> None:
+        """Puts a loaded release in service, which ends its trial; the one before stays loaded as the fallback.
+
+        Releases that nothing needs are unloaded.
+        """
+        with self._controlling(f"promote {number}"):
+            before = state.read(self.repository)
+            if number == before.live:
                 self.say(f"release {number} is live already")
                 return
-            self._prove(number, self._checked(number))
-            fallback = live if live is not None and self._answers(live) else self.repository.fallback()
-            self.repository.point(number, None if fallback == number else fallback)
-            self.say(f"release {number} is live" + (f"; the fallback is {fallback}" if fallback else ""))
-            self._tidy({number, fallback})
+            if before.trial not in (None, number):
+                raise ReleaseError(f"release {before.trial} is on trial: end-trial first, or promote that one")
+            self._tritons.prove(self._checked(number))
+            fallback = before.live if before.live is not None and self._answers(before.live) else before.fallback
+            after = State(number, None if fallback == number else fallback, _without_trial(before.rollout))
+            with self._changing(f"promote {number}"):
+                if state.read(self.repository) != before:  # a way back does not wait for a promotion
+                    raise ReleaseError("what serves was changed meanwhile; status says how, then try again")
+                state.change(self.repository, PROMOTED, before, after, reason)
+            self.say(f"release {number} is live" + (f"; the fallback is {after.fallback}" if after.fallback else ""))
+            self._tritons.tidy(self.repository.needed())
 
-    def rollback(self) -> None:
+    def rollback(self, reason: str = "") -> None:
         """Puts the release before in service again, which is loaded; the one that served becomes the fallback.
 
-        Of its files only those are read that services read: a way back must not take long.
+        A trial ends. Of the files only those are read that services read, and a Triton that is slow is not waited for:
+        a way back must not take long.
         """
-        with self.repository.lock(CONTROL, "rollback"):
-            live, fallback = self.repository.live(), self.repository.fallback()
-            if fallback is None:
-                raise ReleaseError("there is no release to go back to: load and promote one")
-            self._prove(fallback, read_release(self.repository.release_dir(fallback)).manifest)
-            self.repository.point(fallback, live)
-        self.say(f"release {fallback} is live again; {live} stays loaded")
+        with self._changing("rollback"):
+            before = self._as_it_is()
+            if before.fallback is None:
+                hint = "; end-trial ends the trial" if before.trial else ""
+                raise ReleaseError(f"there is no release to go back to: load and promote one{hint}")
+            manifest = read_release(self.repository.release_dir(before.fallback)).manifest
+            try:
+                self._tritons.prove_within(manifest, PROOF_S)
+            except ServerError as error:
+                raise ReleaseError(f"{error}; load release {before.fallback} first: load {before.fallback}") from error
+            after = State(before.fallback, before.live, _without_trial(before.rollout))
+            state.change(self.repository, ROLLED_BACK, before, after, reason)
+        self.say(f"release {after.live} is live again; {after.fallback} stays loaded")
+        if before.trial:
+            self.say(f"release {before.trial} is not on trial any more")
 
     def unload(self, number: int) -> None:
         """Drops a release that does not serve, say one that shall not be promoted."""
-        with self.repository.lock(CONTROL, f"unload {number}"):
-            if number in (self.repository.live(), self.repository.fallback()):
-                raise ReleaseError(f"release {number} is live or the fallback: it stays loaded")
-            self._unload_all_but(self._held() - {number})
+        with self._controlling(f"unload {number}"):
+            if number in self.repository.needed():
+                raise ReleaseError(f"release {number} is live, the fallback, on trial or the base: it stays loaded")
+            self._tritons.unload_all_but(self._tritons.held() - {number})
 
     def prune(self, keep: int, *, stopped: bool = False) -> list[int]:
-        """Deletes releases but the newest `keep`, the live one, the fallback and all that a Triton still holds.
+        """Deletes releases but the newest `keep`, those that are needed and all that a Triton still holds.
 
         What interrupted exports left goes, too. `stopped`: no Triton serves from this repository now.
 
         Returns:
             The numbers of the releases deleted.
         """
-        with self.repository.lock(CONTROL, "prune"), self.repository.lock(EXPORT, "prune"):
-            held = set() if stopped else self._held()
+        with self._controlling("prune"), self.repository.lock(EXPORT, "prune"):
+            held = set() if stopped else self._tritons.held()
             numbers = self.repository.numbers()
-            needed = {self.repository.live(), self.repository.fallback(), *held, *numbers[-max(keep, 1) :]}
+            needed = {*self.repository.needed(), *held, *numbers[-max(keep, 1) :]}
             pruned = [number for number in numbers if number not in needed]
             for number in pruned:
                 (self.repository.release_dir(number) / MANIFEST).unlink()  # first, so that no half release is one
             for folder in self._leftovers(held):
                 shutil.rmtree(folder)
             return pruned
+
+    @property
+    def _tritons(self) -> Tritons:
+        return Tritons(self.repository.root, self.servers, self.say, self.configure, self.drain_s)
+
+    @contextmanager
+    def _controlling(self, doing: str) -> Iterator[None]:
+        """One controller works; what a crash left half done is settled before it is read which releases are needed."""
+        with self.repository.lock(CONTROL, doing):
+            with self._changing(doing):
+                pass
+            yield
+
+    @contextmanager
+    def _changing(self, doing: str) -> Iterator[None]:
+        with state.changing(self.repository, doing, self.say):
+            yield
+        self.announce()
+
+    def _roll_out(self, what: str, before: State, rollout: Rollout, reason: str) -> None:
+        """Changes what is served beside the live release; the salt is made once and kept."""
+        rollout = replace(rollout, salt=rollout.salt or secrets.token_hex(16))
+        if rollout != before.rollout:
+            state.change(self.repository, what, before, replace(before, rollout=rollout), reason)
+
+    def _as_it_is(self) -> State:
+        """What serves; a rollout that cannot be read holds up no way back."""
+        try:
+            return state.read(self.repository)
+        except InputError as error:
+            self.say(f"warning: {error}; it is written anew, without trial, exploration and hold-back")
+            return State(self.repository.live(), self.repository.fallback(), Rollout())
+
+    def _load_what_goes(self, wanted: Mapping[int, Manifest], live: int) -> set[int]:
+        """Loads the live release, and of the others what can be loaded; returns what is."""
+        try:
+            self._tritons.load(wanted)
+            return set(wanted)
+        except ServerError as error:
+            if len(wanted) < 2:
+                raise
+            self.say(f"warning: {error}; now one release at a time")
+        self._tritons.load({live: wanted[live]})
+        loaded = {live}
+        for number in wanted.keys() - {live}:
+            try:
+                self._tritons.load({number: wanted[number]})
+                loaded.add(number)
+            except ServerError as error:
+                self.say(f"warning: without release {number}: {error}")
+        return loaded
+
+    def _leave_out(self, numbers: set[int]) -> None:
+        """Takes releases that cannot be loaded out of the rollout."""
+        if not numbers:
+            return
+        with self._changing("restore"):
+            before = state.read(self.repository)
+            if before.rollout.trial in numbers:
+                reason = f"release {before.rollout.trial} cannot be loaded"
+                self._roll_out(TRIAL_ENDED, before, _without_trial(before.rollout), reason)
+                self.say(f"warning: the trial ends: {reason}")
+            before = state.read(self.repository)
+            if before.rollout.base in numbers:
+                reason = f"release {before.rollout.base} cannot be loaded"
+                self._roll_out(SHARES, before, replace(before.rollout, base=None, holdback_share=0.0), reason)
+                self.say(f"warning: the hold-back ends: {reason}")
 
     def _leftovers(self, held: set[int]) -> Iterator[Path]:
         """Folders of numbers that are no release and that nobody holds."""
@@ -140,16 +273,15 @@ class Controller:
         return manifest
 
     def _serving(self) -> dict[int, Manifest]:
-        """The live release and the fallback, as far as they are whole; a damaged one cannot be loaded again."""
+        """The releases that are needed, as far as they are whole; a damaged one cannot be loaded again."""
         found = {}
-        for number in (self.repository.live(), self.repository.fallback()):
-            if number is not None:
-                try:
-                    found[number] = self._checked(number)
-                except InputError as error:
-                    if any(number in held for server in self.servers for held in server.states().values()):
-                        raise  # it serves from memory: loading its model again would end that
-                    self.say(f"warning: release {number} is damaged and stays out: {error}")
+        for number in sorted(self.repository.needed()):
+            try:
+                found[number] = self._checked(number)
+            except InputError as error:
+                if any(number in held for server in self.servers for held in server.states().values()):
+                    raise  # it serves from memory: loading its model again would end that
+                self.say(f"warning: release {number} is damaged and stays out: {error}")
         return found
 
     def _newest(self) -> int:
@@ -157,95 +289,25 @@ class Controller:
             raise ReleaseError(f"there is no release in {self.repository.root} yet: export one")
         return numbers[-1]
 
-    def _load(self, wanted: Manifests) -> None:
-        """Loads these releases beside what is loaded already; puts everything back when one refuses."""
-        before: list[tuple[Server, str, Any, set[int]]] = []
-        try:
-            for server, model in self._places(wanted):
-                loaded = server.versions(model)
-                versions = loaded | {number for number, manifest in wanted.items() if model in manifest.models}
-                config = server.config(model) or self.configure(self.repository.root, model)
-                if loaded != versions:
-                    self.say(f"loading {model} {_list(versions)}")
-                    before.append((server, model, config, loaded))
-                    server.load(model, config, versions)
-                for version in sorted(versions):
-                    server.prove(model, version, config)
-        except (ServerError, KeyboardInterrupt) as error:
-            left = self._put_back(before)
-            raise ServerError(f"{str(error) or 'interrupted'}; {left}") from error
-
-    def _put_back(self, before: Sequence[tuple[Server, str, Any, set[int]]]) -> str:
-        """Undoes loads, the last one first; says how things stand."""
-        problems = []
-        for server, model, config, versions in reversed(before):
-            try:
-                if server.versions(model) != versions:
-                    server.load(model, config, versions)
-            except ServerError as error:
-                problems.append(str(error))
-        return "; ".join(problems) or "all models are as they were"
-
-    def _places(self, manifests: Manifests) -> Iterator[tuple[Server, str]]:
-        models = sorted({model for manifest in manifests.values() for model in manifest.models})
-        return ((server, model) for model in models for server in self.servers)
-
-    def _prove(self, number: int, manifest: Manifest) -> None:
-        for server, model in self._places({number: manifest}):
-            config = server.config(model) or self.configure(self.repository.root, model)
-            try:
-                server.prove(model, number, config)
-            except ServerError as error:
-                raise ReleaseError(f"{error}; load release {number} first: load {number}") from error
-
     def _answers(self, number: int) -> bool:
         try:
-            self._prove(number, read_manifest(self.repository.release_dir(number)))
+            self._tritons.prove(read_manifest(self.repository.release_dir(number)))
         except (ReleaseError, InputError):
             return False
         return True
 
-    def _held(self) -> set[int]:
-        """All versions that a Triton still holds, after those that it is about to drop are gone."""
-        end = time.monotonic() + UNLOADED_WITHIN_S
-        while True:
-            states = [s for server in self.servers for held in server.states().values() for s in held.items()]
-            if not any(state == "UNLOADING" for _, state in states) or time.monotonic() > end:
-                return {number for number, _ in states}
-            time.sleep(POLL_S)
 
-    def _tidy(self, kept: Iterable[int | None]) -> None:
-        """Unloads what nothing needs after a step that is done; what cannot be unloaded stays until the next one."""
-        try:
-            self._unload_all_but(kept)
-        except ServerError as error:
-            self.say(f"warning: releases that nothing needs stay loaded: {error}")
-
-    def _unload_all_but(self, kept: Iterable[int | None]) -> None:
-        """Drops all other versions, once nobody computes with them any more."""
-        dropped = self._held() - set(kept)
-        if not dropped:
-            return
-        self._await_quiet(dropped)
-        for server in self.servers:
-            for model in server.states():
-                versions = server.versions(model)
-                if versions & dropped:
-                    server.load(model, server.config(model), versions - dropped)
-        self.say(f"unloaded: {_list(dropped)}")
-
-    def _await_quiet(self, numbers: set[int]) -> None:
-        """Rounds that began on these releases are let end, for up to `drain_s`."""
-        end = time.monotonic() + self.drain_s
-        while time.monotonic() < end and (before := self._inferences(numbers)):
-            time.sleep(min(QUIET_S, max(0.0, end - time.monotonic())))
-            if self._inferences(numbers) == before:
-                return
-
-    def _inferences(self, numbers: set[int]) -> int:
-        counted = (server.inferences().items() for server in self.servers)
-        return sum(count for each in counted for (_, version), count in each if version in numbers)
+def _check_trial(serving: State, number: int, share: float) -> None:
+    """Refuses a trial that would compare nothing."""
+    if serving.live is None:
+        raise ReleaseError("no release is live yet: promote one, then try another")
+    if number == serving.live:
+        raise ReleaseError(f"release {number} is live: a trial needs another beside it")
+    if serving.trial not in (None, number):
+        raise ReleaseError(f"release {serving.trial} is on trial: end-trial first, or promote that one")
+    if not 0 < share <= 1:
+        raise ReleaseError(f"the share of a trial is above 0 and at most 1, not {share:g}; end-trial ends one")
 
 
-def _list(numbers: Iterable[int]) -> str:
-    return ", ".join(map(str, sorted(numbers)))
+def _without_trial(rollout: Rollout) -> Rollout:
+    return replace(rollout, trial=None, mixed_share=0.0)

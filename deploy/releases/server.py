@@ -3,8 +3,10 @@
 Loads go by gRPC, since a load by HTTP holds up inferences. Knows Triton's model control; no releases, files or order.
 """
 
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from queue import SimpleQueue
 from typing import Any
 
 import grpc
@@ -33,10 +35,10 @@ class Server:
     def close(self) -> None:
         self._client.close()
 
-    def states(self) -> dict[str, dict[int, str]]:
+    def states(self, limit_s: float = ANSWER_S) -> dict[str, dict[int, str]]:
         """Model → version → state, of all versions that Triton holds or is about to load or to drop."""
         with self._asking("for its index"):
-            index = self._client.get_model_repository_index(client_timeout=ANSWER_S)
+            index = self._client.get_model_repository_index(client_timeout=limit_s)
         found: dict[str, dict[int, str]] = {}
         for entry in index.models:
             held = found.setdefault(entry.name, {})
@@ -77,21 +79,44 @@ class Server:
         Raises:
             ServerError: the version is not ready, fails, or answers something else.
         """
-        inputs = []
-        for name, array in model_config.sample(config).items():
-            tensor = triton.InferInput(name, list(array.shape), np_to_triton_dtype(array.dtype))
-            inputs.append(tensor.set_data_from_numpy(array))
-        with self._asking(f"version {version} of {model} for an inference"):
+        with self._asking(_inference(model, version)):
             if not self._client.is_model_ready(model, str(version), client_timeout=ANSWER_S):
                 raise ServerError(f"{self.address} has not loaded version {version} of {model}")
-            answer = self._client.infer(model, inputs, str(version), client_timeout=self._limit_s)
-        for name, shape in model_config.outputs(config):
-            found = answer.as_numpy(name)
-            if found is None or found.shape != shape or not np.isfinite(found).all():
-                was = "nothing" if found is None else f"{list(found.shape)}"
-                raise ServerError(
-                    f"version {version} of {model} answers {was} for {name}, not {list(shape)} finite numbers"
-                )
+            answer = self._client.infer(model, _inputs(config), str(version), client_timeout=self._limit_s)
+        _check(answer, model, version, config)
+
+    def prove_within(self, models: Sequence[str], version: int, limit_s: float) -> list[str]:
+        """The same of several models at a time, for about as long as that.
+
+        Returns:
+            The models that are ready and too busy to answer in time.
+
+        Raises:
+            ServerError: a version is not ready, fails, or answers something else.
+        """
+        end, states = time.monotonic() + limit_s, self.states(limit_s)
+        for model in models:
+            if states.get(model, {}).get(version) != "READY":
+                raise ServerError(f"{self.address} has not loaded version {version} of {model}")
+        answers: SimpleQueue[tuple[Any, Any]] = SimpleQueue()
+        asked: dict[str, Any] = {}
+        slow: list[str] = []
+        for model in models:
+            left_s = end - time.monotonic()
+            with self._asking(_inference(model, version)), _late(model, slow):
+                config = self._client.get_model_config(model, client_timeout=left_s).config
+                self._client.async_infer(
+                    model, _inputs(config), lambda result, error, of=model: answers.put((of, error or result)),
+                    str(version), client_timeout=left_s,
+                )  # fmt: skip
+                asked[model] = config
+        for _ in asked:
+            model, answer = answers.get()
+            with self._asking(_inference(model, version)), _late(model, slow):
+                if isinstance(answer, InferenceServerException):
+                    raise answer
+                _check(answer, model, version, asked[model])
+        return slow
 
     def inferences(self) -> Mapping[tuple[str, int], int]:
         """How many inferences each loaded (model, version) has answered."""
@@ -107,3 +132,38 @@ class Server:
             if error.status() == f"StatusCode.{grpc.StatusCode.UNAVAILABLE.name}":
                 raise ServerError(f"no Triton answers at {self.address}: does it run there?") from error
             raise ServerError(f"{self.address}, asked {what}, refuses: {error.message()}") from error
+
+
+@contextmanager
+def _late(model: str, slow: list[str]) -> Iterator[None]:
+    """An answer that does not come in time is noted."""
+    try:
+        yield
+    except InferenceServerException as error:
+        if error.status() != f"StatusCode.{grpc.StatusCode.DEADLINE_EXCEEDED.name}":
+            raise
+        slow.append(model)
+
+
+def _inference(model: str, version: int) -> str:
+    return f"version {version} of {model} for an inference"
+
+
+def _inputs(config: Any) -> list[Any]:
+    """One sample of zeros."""
+    inputs = []
+    for name, array in model_config.sample(config).items():
+        tensor = triton.InferInput(name, list(array.shape), np_to_triton_dtype(array.dtype))
+        inputs.append(tensor.set_data_from_numpy(array))
+    return inputs
+
+
+def _check(answer: Any, model: str, version: int, config: Any) -> None:
+    """An answer has everything that the contract promises."""
+    for name, shape in model_config.outputs(config):
+        found = answer.as_numpy(name)
+        if found is None or found.shape != shape or not np.isfinite(found).all():
+            was = "nothing" if found is None else f"{list(found.shape)}"
+            raise ServerError(
+                f"version {version} of {model} answers {was} for {name}, not {list(shape)} finite numbers"
+            )

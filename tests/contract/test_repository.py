@@ -12,6 +12,7 @@ from contract.errors import InputError, ManifestError
 from contract.feature_schema import FeatureSchema
 from contract.release import FEATURE_SCHEMA, MANIFEST, PHRASES, REWARD_TOKENIZER, TOKENIZER, ModelFiles
 from contract.repository import CONTROL, EXPORT, LockedError, Repository, sha256
+from contract.rollout import Rollout, rollout_file
 from tests.contract.test_release import MANIFEST as SAID
 from tests.contract.test_release import write
 
@@ -61,6 +62,18 @@ def test_the_pointer_moves_last_and_a_fallback_that_serves_is_none(
     with pytest.raises(KeyboardInterrupt):
         repository.point(3, 12)
     assert (repository.live(), repository.fallback()) == (12, None), "the old one serves on"
+
+
+def test_what_serves_and_the_way_back_are_needed(repository: Repository) -> None:
+    assert repository.needed() == set()
+    repository.point(12, 3)
+    assert repository.needed() == {3, 12}
+    rollout = Rollout(trial=13, mixed_share=0.5, base=1, holdback_share=0.02)
+    rollout_file(repository.root).write_text(json.dumps(rollout.to_json()))
+    assert repository.needed() == {1, 3, 12, 13}
+    rollout_file(repository.root).write_text("{")
+    with pytest.raises(ManifestError, match=r"rollout\.json"):
+        repository.needed()
 
 
 def test_what_is_whole_is_checked_without_a_word(repository: Repository) -> None:

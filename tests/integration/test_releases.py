@@ -1,6 +1,6 @@
-"""Releases beside a running Triton: staged, loaded, promoted, rolled back, refused, while a client calls all the time.
+"""Releases beside a running Triton: staged, loaded, tried, promoted, rolled back, refused, under clients that call on.
 
-On a Triton of its own with the project's newest export, three times under three numbers: what differs between releases
+On a Triton and a Kafka of its own with the project's newest export under several numbers: what differs between releases
 is not the matter here.
 """
 
@@ -9,23 +9,34 @@ import os
 import shutil
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 import tritonclient.grpc as triton
+from kafka import KafkaConsumer, TopicPartition
+from perfusion.v1 import events_pb2
 from tritonclient.utils import InferenceServerException
 
+from contract import topics
 from contract.release import MANIFEST
 from contract.repository import CONTROL, LockedError, Repository, sha256
+from contract.rollout import read_rollout
 from deploy.local import model_processes, triton_server
 from deploy.local.cluster import Cluster
 from deploy.local.layout import Layout
+from deploy.releases import __main__ as command
+from deploy.releases.announcing import announce, message
 from deploy.releases.controller import Controller
 from deploy.releases.errors import ReleaseError, ServerError
+from deploy.releases.history import ROLLED_BACK, History
+from deploy.releases.lookback import served
 from deploy.releases.server import Server
-from deploy.releases.status import table
+from deploy.releases.status import look
 from tests.integration.client import wait_until
 from tests.ports import free_offset
 from tests.repositories import copy_of, link, replace_file
@@ -34,6 +45,8 @@ MODELS = (
     "denoiser", "reward_image", "reward_text", "text_encoder", "user_encoder", "vae_decoder", "vae_encoder",
 )  # fmt: skip
 LIMIT_S = 120.0  # of a busy machine
+ROLLBACK_S = 5.0
+SLOW_DISK = timedelta(seconds=2)  # longest way from a change's time to its pointer
 
 
 class Client(threading.Thread):
@@ -44,6 +57,7 @@ class Client(threading.Thread):
         self._layout, self._repository = layout, Repository(layout.model_repository)
         self._stopped = threading.Event()
         self.answered: list[int] = []  # the release of each call
+        self.seen: list[tuple[datetime, int]] = []  # when it read the pointer, and what it said
         self.failures: list[str] = []
 
     def run(self) -> None:
@@ -51,6 +65,7 @@ class Client(threading.Thread):
             configs = {model: triton_server.configuration(self._repository.root, model) for model in MODELS}
             while not self._stopped.is_set():
                 live = self._repository.live() or 0
+                self.seen.append((datetime.now(UTC), live))
                 for model in MODELS:
                     try:
                         server.prove(model, live, configs[model])
@@ -64,30 +79,32 @@ class Client(threading.Thread):
 
 
 @contextmanager
-def calling(cluster: Cluster) -> Iterator[Client]:
-    """A client that must hear from nothing: every call of its is answered."""
-    client = Client(cluster.layout)
-    client.start()
+def calling(cluster: Cluster, number: int = 1) -> Iterator[Client]:
+    """Clients that must hear from nothing: every call of theirs is answered. Gives one of them."""
+    clients = [Client(cluster.layout) for _ in range(number)]
+    for client in clients:
+        client.start()
     try:
-        wait_until(lambda: bool(client.answered), LIMIT_S)
-        yield client
-        already = len(client.answered)
-        wait_until(lambda: len(client.answered) > already + len(MODELS), LIMIT_S)
+        wait_until(lambda: all(client.answered for client in clients), LIMIT_S)
+        yield clients[0]
+        already = len(clients[0].answered)
+        wait_until(lambda: len(clients[0].answered) > already + len(MODELS), LIMIT_S)
     finally:
-        client.stop()
-    assert client.failures == []
+        for client in clients:
+            client.stop()
+    assert [failure for client in clients for failure in client.failures] == []
 
 
 @pytest.fixture(scope="module")
 def cluster(exported: Repository, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """Triton and its keeper, serving release 1 of a repository whose path has a blank."""
+    """Triton, its keeper and Kafka, serving release 1 of a repository whose path has a blank."""
     root = tmp_path_factory.mktemp("releases") / "model repository"
     repository = copy_of(exported, root, [])
     stage(exported, exported.numbers()[-1], repository, 1)
     running = Cluster(Layout("releases", free_offset(), root), say=print)
     shutil.rmtree(running.layout.home, ignore_errors=True)
     try:
-        running.up(["triton", "keeper"])
+        running.up(["triton", "keeper", "kafka"])
         assert repository.live() == 1, "the first release of a repository disturbs nothing"
         yield running
     finally:
@@ -107,7 +124,7 @@ def server(cluster: Cluster) -> Iterator[Server]:
 
 @pytest.fixture
 def controller(repository: Repository, server: Server) -> Controller:
-    return Controller(repository, [server], print)
+    return Controller(repository, [server], print, drain_s=0.0)
 
 
 def stage(source: Repository, number: int, repository: Repository, as_number: int) -> None:
@@ -144,51 +161,122 @@ def broken(repository: Repository, model: str, number: int) -> None:
     replace_file(manifest, json.dumps(said).encode())
 
 
-def test_a_release_is_staged_loaded_promoted_and_rolled_back_under_a_client_that_hears_nothing(
+def test_two_rejected_candidates_leave_the_live_release_as_it_was(
     cluster: Cluster, repository: Repository, controller: Controller, server: Server
 ) -> None:
     with calling(cluster) as client:
-        stage(repository, 1, repository, 2)
-        cluster.up(["triton", "keeper"])  # as `make up` would beside a running platform
-        assert (repository.live(), loaded(server)) == (1, everywhere(1))
+        for number in (2, 3):
+            stage(repository, 1, repository, number)
+            cluster.up(["triton", "keeper"])  # as `make up` would beside a running platform
+            assert number not in server.versions("denoiser")
+            controller.load(number)
+            controller.trial(number, 0.5, "its offline gate passed")
+            assert read_rollout(repository.root).trial == number
+            controller.end_trial(number, "its traffic gate says: roll back")
+            assert (repository.live(), repository.fallback()) == (1, None)
+            assert loaded(server) == everywhere(1, number)
+    assert set(client.answered) == {1}
+
+
+def test_a_release_is_tried_promoted_and_rolled_back_in_seconds_under_clients_that_hear_nothing(
+    cluster: Cluster,
+    repository: Repository,
+    controller: Controller,
+    server: Server,
+    monkeypatch: pytest.MonkeyPatch,
+    record_testsuite_property: Callable[[str, object], None],
+) -> None:
+    with calling(cluster, 3) as client:
         with pytest.raises(ReleaseError, match="has not loaded version 2 of denoiser; load release 2 first"):
             controller.promote(2)
+        controller.shares(exploration=0.05, holdback=0.02, base=1)
+        controller.trial(3, 0.5)
+        controller.promote(3, "e-value 31")
+        assert (repository.live(), repository.fallback(), read_rollout(repository.root).trial) == (3, 1, None)
+        wait_until(lambda: 3 in client.answered[-3:], LIMIT_S)
 
-        controller.load(2)
-        assert (repository.live(), loaded(server)) == (1, everywhere(1, 2))
-        controller.promote(2)
-        assert (repository.live(), repository.fallback()) == (2, 1)
-        wait_until(lambda: 2 in client.answered[-3:], LIMIT_S)
+        controller.trial(1, 0.5)
+        begin = time.monotonic()
+        controller.rollback("clients complain")
+        took_s = time.monotonic() - begin
+        record_testsuite_property("rollback_s", round(took_s, 2))
+        assert took_s < ROLLBACK_S
+        assert (repository.live(), repository.fallback(), read_rollout(repository.root).trial) == (1, 3, None)
+        assert loaded(server) == everywhere(1, 3), "the way back, and forth, needs no load"
+        wait_until(lambda: client.answered[-1] == 1, LIMIT_S)
 
-        controller.rollback()
-        assert (repository.live(), repository.fallback()) == (1, 2)
-        assert loaded(server) == everywhere(1, 2), "the way back, and forth, needs no load"
-        controller.promote(2)
-    assert set(client.answered) == {1, 2}
-    rows = {line.split()[0]: line for line in table(repository, [server]).splitlines()}
-    assert "fallback, warm" in rows["1"] and "live, warm" in rows["2"] and "7 of 7" in rows["2"]
+        where = ["--repository", str(repository.root), "--triton", cluster.layout.address("triton_grpc")]
+        monkeypatch.setattr("sys.argv", ["releases", "rollback", *where, "--kafka", cluster.layout.address("kafka")])
+        assert command.main() == 0
+        assert (repository.live(), repository.fallback()) == (3, 1)
+        wait_until(lambda: client.answered[-1] == 3, LIMIT_S)
+    assert set(client.answered) == {1, 3}
+    rows = {line.split()[0]: line for line in str(look(repository, [server])).splitlines()}
+    assert "fallback, base, warm" in rows["1"] and "live, warm" in rows["3"] and "7 of 7" in rows["3"]
+    changes = History(repository.root).changes()
+    for time_seen, live in client.seen:
+        if not any(change.time <= time_seen <= change.time + SLOW_DISK for change in changes):
+            assert served(repository, time_seen)["live"] == live
+
+
+def test_kafka_is_told_of_every_change_in_order(cluster: Cluster, repository: Repository) -> None:
+    """The last command above published what was owed from before; on a busy machine, this does."""
+    announce(repository, cluster.layout.address("kafka"), limit_s=LIMIT_S)
+    history = History(repository.root)
+    changes = history.changes()
+    assert changes[-1].what == ROLLED_BACK and history.owed() == []
+    found = {dict(r.headers)[topics.HEADER_EVENT_ID].decode(): r for r in published(cluster) if r.key == b"perfusion"}
+    assert list(found) == [change.event_id for change in changes]
+    for change, record in zip(changes, found.values(), strict=True):
+        assert record.value == message(change).SerializeToString(deterministic=True)
+        assert dict(record.headers)[topics.HEADER_EVENT_TYPE] == b"perfusion.v1.ReleaseChanged"
+    last = events_pb2.ReleaseChanged.FromString(record.value)
+    assert (last.release, last.previous_release, last.fallback_release, last.trial_release) == (3, 1, 1, 0)
+
+
+def published(cluster: Cluster) -> list[Any]:
+    """All records of the topic of releases."""
+    with closing(KafkaConsumer(bootstrap_servers=cluster.layout.address("kafka"))) as consumer:
+        places = [TopicPartition(topics.RELEASES, n) for n in consumer.partitions_for_topic(topics.RELEASES)]
+        consumer.assign(places)
+        consumer.seek_to_beginning()
+        ends, found = consumer.end_offsets(places), []
+        while any(consumer.position(place) < ends[place] for place in places):
+            found += [record for records in consumer.poll(1000).values() for record in records]
+        return found
+
+
+def test_a_triton_is_asked_no_longer_than_said_before_a_way_back(repository: Repository, server: Server) -> None:
+    live = repository.live() or 0
+    assert server.prove_within(MODELS, live, LIMIT_S) == []
+    with pytest.raises(ServerError, match="has not loaded version 99 of denoiser"):
+        server.prove_within(MODELS, 99, LIMIT_S)
+    states = server.states()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(server, "states", lambda limit_s: states)
+        assert server.prove_within(MODELS, live, 0.0) == list(MODELS), "ready, and busy for all that is known"
 
 
 @pytest.mark.parametrize(
     ("spoil", "told"),
     [
         pytest.param(
-            lambda repository: damaged(repository.model_dir("vae_encoder", 3) / "model.onnx"),
-            "vae_encoder/3/model.onnx has changed: expected SHA-256 .*, found",
+            lambda repository: damaged(repository.model_dir("vae_encoder", 4) / "model.onnx"),
+            "vae_encoder/4/model.onnx has changed: expected SHA-256 .*, found",
             id="one bit",
         ),
         pytest.param(
-            lambda repository: (repository.model_dir("vae_encoder", 3) / "model.onnx").unlink(),
-            "vae_encoder/3/model.onnx is missing",
+            lambda repository: (repository.model_dir("vae_encoder", 4) / "model.onnx").unlink(),
+            "vae_encoder/4/model.onnx is missing",
             id="partial",
         ),
         pytest.param(
-            lambda repository: broken(repository, "vae_encoder", 3),
+            lambda repository: broken(repository, "vae_encoder", 4),
             "asked to load vae_encoder, refuses: (?s:.*)all models are as they were",
             id="the seventh model cannot be loaded",
         ),
         pytest.param(
-            lambda repository: shutil.rmtree(repository.release_dir(3)), "there is no release 3", id="no manifest"
+            lambda repository: shutil.rmtree(repository.release_dir(4)), "there is no release 4", id="no manifest"
         ),
     ],
 )
@@ -201,16 +289,16 @@ def test_a_release_that_cannot_serve_is_refused_and_leaves_all_models_as_they_we
     server: Server,
 ) -> None:
     before, live = loaded(server), repository.live()
-    stage(repository, 1, repository, 3)
+    stage(repository, 1, repository, 4)
     spoil(repository)
     try:
         with calling(cluster), pytest.raises((ReleaseError, ValueError), match=told):
-            controller.load(3)
+            controller.load(4)
         assert (loaded(server), repository.live()) == (before, live)
     finally:
-        shutil.rmtree(repository.release_dir(3), ignore_errors=True)
+        shutil.rmtree(repository.release_dir(4), ignore_errors=True)
         controller.prune(10)
-    assert not any(repository.model_folders(3)), "what is no release is pruned"
+    assert not any(repository.model_folders(4)), "what is no release is pruned"
 
 
 def test_a_second_controller_is_refused_and_told_who_is_at_work(
@@ -250,5 +338,5 @@ def test_a_model_whose_process_died_is_not_serving_until_it_is_revived(
     wait_until(lambda: cluster.states()["triton"] == "serving", LIMIT_S)
     for _ in range(2 * instances):
         server.prove("denoiser", live, config)
-    assert loaded(server) == everywhere(1, 2)
+    assert loaded(server) == everywhere(1, 3)
     wait_until(lambda: len(model_processes.processes(region)["denoiser", live]) == instances, LIMIT_S)

@@ -1,112 +1,18 @@
-"""The steps of a release into service, against Tritons that are tables in memory; the real one: tests/integration."""
+"""The steps of a release into service: load, promote, roll back, unload, prune; trials: test_controller_trials.py."""
 
-import json
-import shutil
-from collections.abc import Callable, Sequence
-from dataclasses import replace
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from contract.errors import InputError
-from contract.feature_schema import Feature, FeatureSchema
-from contract.release import FEATURE_SCHEMA, MANIFEST, PHRASES, ModelFiles, current_file
-from contract.repository import CONTROL, LockedError, Repository, sha256
+from contract.release import current_file
+from contract.repository import CONTROL, LockedError, Repository
 from deploy.releases import __main__ as command
-from deploy.releases import controller as steps
 from deploy.releases import model_config
 from deploy.releases.controller import Controller
 from deploy.releases.errors import ReleaseError, ServerError
-from deploy.releases.server import Server
-from deploy.releases.status import table
-from tests.contract.test_release import MANIFEST as SAID
-from tests.contract.test_release import WORDS
-
-CONTRACTS = Path(__file__).parents[2] / "model_repository"
-MODELS = ("denoiser", "text_encoder", "vae_decoder")
-SCHEMA = FeatureSchema((Feature("style", "categorical", ("minimalist", "luxury")),))
-
-
-class Table(Server):
-    """A Triton of which only the table of loaded versions is there."""
-
-    def __init__(self, refuses: Sequence[tuple[str, int]] = (), mute: Sequence[tuple[str, int]] = ()) -> None:
-        self.address, self.held = "triton:8001", {model: dict[int, str]() for model in MODELS}
-        self.refuses, self.mute = list(refuses), list(mute)
-        self.loads: list[tuple[str, set[int]]] = []
-        self.counts: dict[tuple[str, int], int] = {}
-
-    def states(self) -> dict[str, dict[int, str]]:
-        return {model: dict(held) for model, held in self.held.items()}
-
-    def config(self, model: str) -> Any | None:
-        return object() if self.held[model] else None
-
-    def load(self, model: str, config: Any, versions: set[int]) -> None:
-        self.loads.append((model, set(versions)))
-        for version in versions:
-            if (model, version) in self.refuses:
-                raise ServerError(f"{model} {version} is no graph")
-        self.held[model] = dict.fromkeys(versions, "READY")
-
-    def prove(self, model: str, version: int, config: Any) -> None:
-        if version not in self.versions(model) or (model, version) in self.mute:
-            raise ServerError(f"{model} {version} does not compute")
-        self.counts[model, version] = self.counts.get((model, version), 0) + 1
-
-    def inferences(self) -> dict[tuple[str, int], int]:
-        return self.counts
-
-
-@pytest.fixture
-def repository(tmp_path: Path) -> Repository:
-    """Four releases, 1 live."""
-    made = Repository(tmp_path)
-    for model in MODELS:
-        (tmp_path / model).mkdir()
-        shutil.copy2(CONTRACTS / model / "config.pbtxt", tmp_path / model)
-    for number in (1, 2, 3, 4):
-        write_release(made, number)
-    made.point(1, None)
-    return made
-
-
-def write_release(repository: Repository, number: int) -> None:
-    """As an export would stage it, with a line of text in the place of each graph."""
-    files = {}
-    for model in MODELS:
-        path = repository.model_dir(model, number) / "model.onnx"
-        path.parent.mkdir()
-        path.write_text(f"{model} {number}")
-        files[model] = ModelFiles({path.name: sha256(path)}, 0.0, 1e-4, "f")
-    directory = repository.release_dir(number)
-    directory.mkdir(parents=True)
-    SCHEMA.write(directory / FEATURE_SCHEMA)
-    WORDS.write(directory / PHRASES)
-    said = replace(SAID, release=number, models=files, in_use=replace(SAID.in_use, feature_slots=SCHEMA.n_slots))
-    (directory / MANIFEST).write_text(json.dumps(said.to_json()))
-
-
-@pytest.fixture
-def triton() -> Table:
-    return Table()
-
-
-@pytest.fixture
-def controller(repository: Repository, triton: Table, monkeypatch: pytest.MonkeyPatch) -> Controller:
-    monkeypatch.setattr(steps, "QUIET_S", 0.0)
-    monkeypatch.setattr(steps, "UNLOADED_WITHIN_S", 0.2)
-    monkeypatch.setattr(steps, "POLL_S", 0.01)
-    return Controller(repository, [triton], lambda line: None)
-
-
-def loaded(triton: Table) -> list[set[int]]:
-    return [triton.versions(model) for model in MODELS]
-
-
-def everywhere(*numbers: int) -> list[set[int]]:
-    return [set(numbers) for _ in MODELS]
+from tests.deploy.releases.parts import MODELS, Table, everywhere, loaded, spoil
 
 
 def test_a_triton_that_has_just_started_gets_what_the_pointers_say(
@@ -205,7 +111,7 @@ def test_a_release_is_unloaded_only_when_no_round_is_on_it_any_more(
             triton.counts["denoiser", 1] += 1
         assert 1 in triton.versions("denoiser"), "a round is on it"
 
-    monkeypatch.setattr("deploy.releases.controller.time.sleep", sleep)
+    monkeypatch.setattr("deploy.releases.tritons.time.sleep", sleep)
     controller.promote(3)
     assert next(rounds, None) is None and loaded(triton) == everywhere(2, 3)
 
@@ -216,7 +122,7 @@ def test_what_serves_is_not_unloaded_and_without_a_fallback_there_is_no_way_back
     controller.restore()
     with pytest.raises(ReleaseError, match="there is no release to go back to"):
         controller.rollback()
-    with pytest.raises(ReleaseError, match="release 1 is live or the fallback"):
+    with pytest.raises(ReleaseError, match="release 1 is live, the fallback"):
         controller.unload(1)
     controller.load(2)
     controller.unload(2)
@@ -241,10 +147,6 @@ def test_a_promotion_is_done_though_what_nothing_needs_cannot_be_unloaded(
     controller.promote(4)
     assert (repository.live(), repository.fallback()) == (4, 3)
     assert loaded(triton) == everywhere(2, 3, 4)
-
-
-def spoil(repository: Repository, number: int) -> None:
-    (repository.model_dir("denoiser", number) / "model.onnx").write_text("rotten")
 
 
 def test_nothing_is_loaded_beside_a_live_release_whose_files_are_damaged(
@@ -304,7 +206,8 @@ def test_nothing_is_pruned_while_nobody_can_say_what_is_loaded(
     [
         lambda controller: controller.load(2),
         lambda controller: controller.promote(2),
-        lambda controller: controller.rollback(),
+        lambda controller: controller.trial(2, 0.5),
+        lambda controller: controller.shares(base=2),
         lambda controller: controller.unload(2),
         lambda controller: controller.restore(),
         lambda controller: controller.prune(1),
@@ -330,28 +233,6 @@ def test_a_load_says_the_whole_configuration_with_the_versions(repository: Repos
     said = model_config.serving(config, {7, 2})
     assert '"versions": [\n' in said and said.index('"2"') < said.index('"7"') and '"latents"' in said
     assert not config.version_policy.specific.versions, "what was given is not changed"
-
-
-def test_status_says_how_far_each_release_has_come(
-    controller: Controller, repository: Repository, triton: Table
-) -> None:
-    controller.restore()
-    controller.load(2)
-    controller.promote(2)
-    triton.held["denoiser"][3] = "READY"
-    spoil(repository, 4)
-    head, *rows = table(repository, [triton]).splitlines()
-    assert head.split()[:2] == ["release", "state"]
-    found = {int(row.split()[0]): row for row in rows[:4]}
-    assert "fallback, warm" in found[1] and "live, warm" in found[2] and "3 of 3" in found[2]
-    assert "loading" in found[3] and "1 of 3" in found[3]
-    assert "staged" in found[4] and "denoiser/4/model.onnx has changed" in found[4]
-    assert SAID.source_commit[:7] in found[1] and SAID.create_time[:19] in found[1]
-    assert rows[4:] == [
-        "release 2 is live; 4 is newer and does not serve. For it to: make release-load R=4 && make release-promote R=4"
-    ]
-    del triton.held["text_encoder"][2]
-    assert "live, but only 2 of its 3 models are ready" in table(repository, [triton])
 
 
 def test_the_command_refuses_in_one_line(
