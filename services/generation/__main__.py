@@ -17,6 +17,7 @@ from services.generation.adapters.references import SqlReferences
 from services.generation.adapters.round_claims import SqlRoundClaims
 from services.generation.adapters.tables import OUTBOX, SCHEMA
 from services.generation.adapters.users import GrpcUsers
+from services.generation.assigning import Assigner
 from services.generation.metrics import GenerationMetrics
 from services.generation.painting import Painter
 from services.generation.places import Places
@@ -68,6 +69,7 @@ def build(settings: Settings, models: Models, users: Users, ranker: Ranker, even
         painter=Painter(models, tokenizers, metrics),
         users=users,
         ranker=ranker,
+        assigner=Assigner(releases, metrics),
         relay=relay,
         metrics=metrics,
         clock=now_us,

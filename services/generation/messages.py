@@ -7,10 +7,11 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from perfusion.v1 import events_pb2, group_pb2, release_pb2, user_pb2
 from perfusion.v1 import generation_service_pb2 as pb
 
-from contract import limits
+from contract import limits, rollout
 from contract.feature_schema import Feature, Kind
 from contract.release import Defaults, Release
 from contract.vocabulary import PhraseKind
+from contract.wishes import VARIETY
 from services.generation.orders import Accepted, Group, Progress, Settings, Unread
 from services.generation.phrases import Suggestion
 from services.generation.pictures import Loss
@@ -29,6 +30,13 @@ _LOSSES: Mapping[Loss | None, group_pb2.PictureLoss.ValueType] = {
     None: group_pb2.PICTURE_LOSS_UNSPECIFIED,
     Loss.MISSING: group_pb2.PICTURE_LOSS_MISSING,
     Loss.DAMAGED: group_pb2.PICTURE_LOSS_DAMAGED,
+}
+_ARMS: Mapping[str | None, group_pb2.Arm.ValueType] = {
+    None: group_pb2.ARM_UNSPECIFIED,
+    rollout.LIVE: group_pb2.ARM_LIVE,
+    rollout.MIXED: group_pb2.ARM_MIXED,
+    rollout.EXPLORATION: group_pb2.ARM_EXPLORATION,
+    rollout.HOLDBACK: group_pb2.ARM_HOLDBACK,
 }
 _FEATURE_KINDS: Mapping[Kind, release_pb2.FeatureKind.ValueType] = {
     "categorical": release_pb2.FEATURE_KIND_CATEGORICAL,
@@ -69,6 +77,7 @@ def group_message(group: Group, unread: Unread) -> group_pb2.Group:
         settings=_settings(group.settings),
         unread_phrases=unread.prompt,
         unread_negative_phrases=unread.negative_prompt,
+        assignment=_assignment(group),
     )
 
 
@@ -106,6 +115,7 @@ def event_message(group: Group, features: Mapping[str, user_pb2.FeatureValue]) -
         settings=_settings(group.settings),
         candidates=_candidates(group, with_pictures=False),
         user_features=features,
+        assignment=_assignment(group),
     )
 
 
@@ -136,6 +146,7 @@ def _candidates(group: Group, *, with_pictures: bool) -> list[group_pb2.Candidat
             rank=candidate.rank,
             wishes=candidate.wishes,
             picture_loss=_LOSSES[candidate.loss],
+            release=candidate.release or 0,
         )
         for candidate in group.candidates
     ]
@@ -151,6 +162,13 @@ def _settings(settings: Settings) -> group_pb2.GenerationSettings:
         strength=settings.strength,
         reference_image_sha256=settings.reference_image_sha256,
         refused_wishes=settings.refused_wishes,
+        variety=settings.variety or 0,
+    )
+
+
+def _assignment(group: Group) -> group_pb2.Assignment:
+    return group_pb2.Assignment(
+        arm=_ARMS[group.arm], propensity=group.propensity or 0, trial_release=group.trial_release or 0
     )
 
 
@@ -178,6 +196,7 @@ def _defaults(defaults: Defaults) -> release_pb2.GenerationDefaults:
         adapter_scale=defaults.adapter_scale,
         scheduler=SCHEDULER_OF[defaults.sampler],
         strength=limits.DEFAULT_STRENGTH,
+        variety=VARIETY,
     )
 
 
@@ -194,4 +213,5 @@ def _limits(image_limits: ImageLimits) -> release_pb2.RequestLimits:
         reference_image_pixels=image_limits.max_pixels,
         page_size=limits.MAX_PAGE_SIZE,
         suggestions=limits.MAX_SUGGESTIONS,
+        variety=limits.MAX_VARIETY,
     )

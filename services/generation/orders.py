@@ -23,6 +23,7 @@ class Settings:
     strength: float | None  # None without reference image
     reference_image_sha256: str  # "" without reference image
     refused_wishes: tuple[str, ...]  # phrases that must not be added
+    variety: float | None  # of the noise on favours; None in groups from before it was kept
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,7 @@ class Order:
     settings: Settings
     reference: NDArray[uint8] | None  # (H, W, 3), of the release's size
     preview_every_n_steps: int  # 0: none
+    may_explore: bool  # it leaves the variety to the service
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,7 @@ class Candidate:
     score: float
     rank: int  # 1 is best
     wishes: tuple[str, ...]  # added to the prompt, those first that the merchant favours most
+    release: int | None  # that drew it; None, in groups from before it was kept, is the group's
     png: bytes = b""  # empty when only the record was read
     loss: Loss | None = None  # why there is no png although it was to be read
 
@@ -72,10 +75,13 @@ class Group:
     user_id: str
     prompt: str
     negative_prompt: str
-    release: int
+    release: int  # that ranked it, and drew all but some candidates of a mixed group
     create_time_us: int  # microseconds since 1970, UTC
     settings: Settings
     candidates: tuple[Candidate, ...]  # best first
+    arm: str | None  # of contract.rollout.ARMS; None in groups from before there were arms
+    propensity: float | None  # the chance of this arm
+    trial_release: int | None  # of a mixed group
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""From an order to pictures: the models in sequence, all candidates in one batch, one release throughout.
+"""From an order to pictures: the models in sequence, the candidates in one batch, one release throughout.
 
 It knows each model's tensors. It does not know where models run, nor the use of the pictures.
 """
@@ -17,10 +17,10 @@ from contract.release import Release
 from contract.wishes import with_wishes
 from services.generation.denoising import PredictNoise, denoise
 from services.generation.metrics import GenerationMetrics
-from services.generation.orders import Order, Progress, User
+from services.generation.orders import Order, Progress, Settings, User
 from services.generation.pictures import encode_png
 from services.generation.samplers import SAMPLERS, Latents, cumulative_alphas
-from services.generation.seeds import candidate_seeds, noise_of
+from services.generation.seeds import noise_of
 from services.generation.wishing import TextStates, blended, wishes_of
 from services.runtime.tokens import Tokenizers
 from services.runtime.triton import Array, Models, usable
@@ -54,18 +54,19 @@ class Painter:
         self._metrics = metrics
         self._empty: dict[int, TextStates] = {}  # of the empty prompt by release: most orders have no negative one
 
-    async def paint(self, order: Order, user: User, release: Release) -> AsyncGenerator[Progress | Painted]:
-        """Yields after every step, and the pictures at the end."""
+    async def paint(
+        self, order: Order, seeds: Sequence[int], user: User, release: Release
+    ) -> AsyncGenerator[Progress | Painted]:
+        """Paints the candidates of these seeds; yields after every step, and the pictures at the end."""
         settings, schedule, sizes = order.settings, release.manifest.noise_schedule, release.sizes
         alphas = cumulative_alphas(
             schedule.num_train_timesteps, schedule.beta_start, schedule.beta_end, schedule.beta_schedule
         )
         sampler = SAMPLERS[settings.sampler](alphas, settings.num_steps, settings.strength or 1.0)
-        seeds = candidate_seeds(settings.seed, order.num_candidates)
         wished = wishes_of(order, user, release, seeds, self._tokenizers.generator(release).unread)
         noise = noise_of(seeds, (sizes.latent_channels, sizes.latent_size, sizes.latent_size))  # (B, C, S, S)
         start = sampler.start(noise, await self._reference_latents(order, release))
-        predict = self._denoiser(order, user, await self._texts(order, wished, release), release)
+        predict = self._denoiser(order.settings, user, await self._texts(order, wished, release), release)
         latents = start
         async with aclosing(denoise(sampler, start, predict)) as steps:
             async for done in steps:
@@ -104,9 +105,9 @@ class Painter:
             self._empty[release.number] = states[""].copy()  # the rest of its batch is not kept
         return states
 
-    def _denoiser(self, order: Order, user: User, texts: Texts, release: Release) -> PredictNoise:
-        """Predicts noise for this order; inputs that are the same at every step are prepared once."""
-        settings, batch = order.settings, order.num_candidates
+    def _denoiser(self, settings: Settings, user: User, texts: Texts, release: Release) -> PredictNoise:
+        """Predicts noise for these texts; inputs that are the same at every step are prepared once."""
+        batch = len(texts.positive)
         fixed: dict[str, Array] = {
             "text": texts.positive,  # (B, T, D)
             "negative_text": _repeated(texts.negative, batch),  # (B, T, D)

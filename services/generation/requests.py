@@ -13,6 +13,7 @@ from perfusion.v1 import group_pb2
 
 from contract import limits
 from contract.release import Release
+from contract.wishes import VARIETY
 from services.generation.messages import SAMPLER_OF, groups_of
 from services.generation.orders import Order, Settings
 from services.generation.seeds import SEED_LIMIT, draw_seed
@@ -66,6 +67,7 @@ def _order(request: pb.GenerateRequest, release: Release) -> Order:
         settings=settings,
         reference=None,
         preview_every_n_steps=preview,
+        may_explore=not request.HasField("variety"),
     )
 
 
@@ -147,6 +149,7 @@ def _settings(request: pb.GenerateRequest, release: Release, numbers: _Numbers) 
         strength=_strength(request, fields),
         reference_image_sha256=hashlib.sha256(request.reference_image).hexdigest() if request.reference_image else "",
         refused_wishes=_refused_wishes(request, fields),
+        variety=numbers.real("variety", VARIETY, limits.MAX_VARIETY),
     )
 
 

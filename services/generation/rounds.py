@@ -1,24 +1,29 @@
-"""A round from order to group: claim it, paint, rank, store, publish to Kafka, and only then return it.
+"""A round from plan to group: claim it, paint, rank, store, publish to Kafka, and only then return it.
 
 It knows the order of these steps and what each failure leaves behind. It does not know gRPC, SQL, Kafka or Triton.
 
 What a failure leaves: before the group is stored, nothing (the claim is given up); between storing and Kafka's
 acknowledgement, a group that no client can see yet and an owed event, which the relay publishes whether the same
 request_id comes again or not. A repeat waits for the event, and gets the group without painting again.
+
+A release beside the live one fails no round: the live release then makes the whole of it, within the same call.
 """
 
 import asyncio
 import logging
+import math
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from contextlib import aclosing, asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from uuid import UUID, uuid4, uuid5
 
 from contract.release import Release
+from services.generation.assigning import Assigner, CannotServe, Plan
 from services.generation.messages import event_message
 from services.generation.metrics import GenerationMetrics
-from services.generation.orders import Accepted, Candidate, Group, Order, Progress
+from services.generation.mixing import Part, in_step
+from services.generation.orders import Accepted, Candidate, Group, Progress, Scores, User
 from services.generation.painting import Painted, Painter
 from services.generation.pictures import Loss
 from services.generation.places import Places
@@ -32,6 +37,7 @@ from services.generation.ports import (
     RoundClaims,
     Users,
 )
+from services.generation.seeds import candidate_seeds
 from services.runtime.clock import Clock
 from services.runtime.deadlines import is_over, remaining_s
 from services.runtime.errors import DeadlineExceeded, NotFound, PermanentError, ResourceExhausted
@@ -52,6 +58,7 @@ class Rounds:
     painter: Painter
     users: Users
     ranker: Ranker
+    assigner: Assigner
     relay: Relay
     metrics: GenerationMetrics
     clock: Clock
@@ -59,27 +66,29 @@ class Rounds:
     working: Places  # of rounds
     waiting: Places  # of calls that wait for another call's round
 
-    async def run(self, order: Order, release: Release) -> AsyncGenerator[Accepted | Progress | Group]:
+    async def run(self, plan: Plan) -> AsyncGenerator[Accepted | Progress | Group]:
         """Accepted, then Progress for each step, then the Group; the same group for the same request_id."""
         started = time.monotonic()
-        claim = await self._claim(order, release)
-        with self._counting_failures(claim.release):
+        claim = await self._claim(plan)
+        with self._counting_failures(claim.release, plan.arm):
             if isinstance(claim, Finished):
                 yield Accepted(claim.group_id, claim.release)
-                await self._announce(order.user_id, claim.group_id)
+                await self._announce(plan.order.user_id, claim.group_id)
                 group, outcome = await self.read(claim.group_id), "repeated"
             else:
-                async with self._working_on(claim), aclosing(self._make(order, release, claim)) as events:
+                async with self._working_on(claim), aclosing(self._make(plan, claim)) as events:
                     async for event in events:
                         if isinstance(event, Group):
                             group, outcome = event, "made"
                         else:
                             yield event
-                await self._announce(order.user_id, claim.group_id)
-        self.metrics.groups.labels(outcome, claim.release).inc()
+                await self._announce(plan.order.user_id, claim.group_id)
+        arm = group.arm or ""
+        self.metrics.groups.labels(outcome, group.release, arm).inc()
         if outcome == "made":
-            self.metrics.candidates.labels(claim.release).inc(len(group.candidates))
-            self.metrics.group_latency_s.labels(claim.release).observe(time.monotonic() - started)
+            for candidate in group.candidates:
+                self.metrics.candidates.labels(candidate.release, arm).inc()
+            self.metrics.group_latency_s.labels(group.release, arm).observe(time.monotonic() - started)
         yield group
 
     async def read(self, group_id: str, *, with_pictures: bool = True) -> Group:
@@ -97,22 +106,23 @@ class Rounds:
         png = await self.pictures.get(candidate.uri)
         return replace(candidate, loss=png) if isinstance(png, Loss) else replace(candidate, png=png)
 
-    async def _claim(self, order: Order, release: Release) -> Claim | Finished:
+    async def _claim(self, plan: Plan) -> Claim | Finished:
         """Waits while another call has the round; that call may finish it, or fail and release it."""
-        claim = await self.claims.claim(order.request_id, order.fingerprint, release.number)
+        order, release = plan.order, plan.release.number
+        claim = await self.claims.claim(order.request_id, order.fingerprint, release)
         if isinstance(claim, Busy):
             with self.waiting.taken():
                 while isinstance(claim, Busy):
                     await asyncio.sleep(remaining_s(POLL_S))
-                    claim = await self.claims.claim(order.request_id, order.fingerprint, release.number)
+                    claim = await self.claims.claim(order.request_id, order.fingerprint, release)
         return claim
 
     @contextmanager
-    def _counting_failures(self, release: int) -> Iterator[None]:
+    def _counting_failures(self, release: int, arm: str) -> Iterator[None]:
         try:
             yield
         except BaseException as error:
-            self.metrics.groups.labels(_outcome(error), release).inc()
+            self.metrics.groups.labels(_outcome(error), release, arm).inc()
             raise
 
     @asynccontextmanager
@@ -143,32 +153,71 @@ class Rounds:
         except Exception:  # the first error is the one to report; the lease will run out by itself
             _log.warning("could not give up the claim on request %s", claim.request_id, exc_info=True)
 
-    async def _make(self, order: Order, release: Release, claim: Claim) -> AsyncGenerator[Accepted | Progress | Group]:
+    async def _make(self, plan: Plan, claim: Claim) -> AsyncGenerator[Accepted | Progress | Group]:
+        """The round by its plan, else by the live release: what the client was told already is not told again."""
+        told = -1.0
+        while True:
+            try:
+                async with aclosing(self._attempt(plan, claim)) as events:
+                    async for event in events:
+                        if _place(event) > told:
+                            told = _place(event)
+                            yield event
+            except CannotServe as failure:
+                assert plan.instead is not None
+                self.assigner.taken_over(plan, failure)
+                plan = plan.instead
+            else:
+                return
+
+    async def _attempt(self, plan: Plan, claim: Claim) -> AsyncGenerator[Accepted | Progress | Group]:
         """Everything from the user's vectors to the stored group, which ends the claim."""
-        user, features = await asyncio.gather(
-            self.users.vectors(order.user_id, release), self.users.features(order.user_id)
+        features, users = await asyncio.gather(
+            self.users.features(plan.order.user_id),
+            asyncio.gather(*(self._user(plan, release) for release, _ in plan.parts)),
         )
-        yield Accepted(claim.group_id, release.number)
-        async with aclosing(self.painter.paint(order, user, release)) as painting:
+        yield Accepted(claim.group_id, plan.release.number)
+        async with aclosing(self._paint(plan, users)) as painting:
             async for event in painting:
                 if isinstance(event, Progress):
                     yield event
                 else:
                     painted = event
-        group = await self._group(order, release, claim, painted)
+        group = await self._group(plan, claim, painted)
         await self.groups.add(claim, group, _event_id(group.group_id), event_message(group, features))
         yield group
 
-    async def _group(self, order: Order, release: Release, claim: Claim, painted: Painted) -> Group:
+    async def _user(self, plan: Plan, release: Release) -> User:
+        with plan.serving(release):
+            return await self.users.vectors(plan.order.user_id, release)
+
+    def _paint(self, plan: Plan, users: Sequence[User]) -> AsyncGenerator[Progress | Painted]:
+        """All releases side by side."""
+        seeds = candidate_seeds(plan.order.settings.seed, plan.order.num_candidates)
+        parts = [
+            Part(places, self._paint_part(plan, [seeds[place] for place in places], user, release))
+            for user, (release, places) in zip(users, plan.parts, strict=True)
+        ]
+        return in_step(parts)
+
+    async def _paint_part(
+        self, plan: Plan, seeds: Sequence[int], user: User, release: Release
+    ) -> AsyncGenerator[Progress | Painted]:
+        with plan.serving(release):
+            async with aclosing(self.painter.paint(plan.order, seeds, user, release)) as painting:
+                async for event in painting:
+                    yield event
+
+    async def _group(self, plan: Plan, claim: Claim, painted: Painted) -> Group:
         """Ranks and keeps the pictures."""
+        order = plan.order
         scores, uris = await asyncio.gather(
-            self.ranker.rank(order.user_id, order.prompt, painted.pngs, release.number),
-            asyncio.gather(*(self.pictures.put(png) for png in painted.pngs)),
+            self._rank(plan, painted.pngs), asyncio.gather(*(self.pictures.put(png) for png in painted.pngs))
         )
         candidates = [
-            Candidate(str(uuid4()), uri, seed, score, rank, wishes, png)
-            for seed, wishes, png, uri, (score, rank) in zip(
-                painted.seeds, painted.wishes, painted.pngs, uris, scores, strict=True
+            Candidate(str(uuid4()), uri, seed, score, rank, wishes, release.number, png)
+            for seed, wishes, release, png, uri, (score, rank) in zip(
+                painted.seeds, painted.wishes, plan.drawn_by, painted.pngs, uris, scores, strict=True
             )
         ]
         return Group(
@@ -177,15 +226,33 @@ class Rounds:
             user_id=order.user_id,
             prompt=order.prompt,
             negative_prompt=order.negative_prompt,
-            release=release.number,
+            release=plan.release.number,
             create_time_us=self.clock(),
             settings=order.settings,
             candidates=tuple(sorted(candidates, key=lambda candidate: candidate.rank)),
+            arm=plan.arm,
+            propensity=plan.propensity,
+            trial_release=plan.trial_release,
         )
+
+    async def _rank(self, plan: Plan, pngs: Sequence[bytes]) -> Scores:
+        with plan.serving(plan.release):
+            return await self.ranker.rank(plan.order.user_id, plan.order.prompt, pngs, plan.release.number)
 
     async def _announce(self, user_id: str, group_id: str) -> None:
         """Kafka first, clients after: a group that clients can see has always been acknowledged."""
         await self.relay.deliver(user_id, _event_id(group_id))
+
+
+def _place(event: Accepted | Progress | Group) -> float:
+    """Among the events of a round."""
+    match event:
+        case Accepted():
+            return 0
+        case Progress():
+            return event.step
+        case Group():
+            return math.inf
 
 
 def _outcome(error: BaseException) -> str:

@@ -8,7 +8,7 @@ from perfusion.v1 import generation_service_pb2 as pb
 from perfusion.v1.generation_service_pb2_grpc import GenerationServiceServicer
 
 from services.generation import messages, requests
-from services.generation.orders import Accepted
+from services.generation.orders import Progress
 from services.generation.reading import Reader
 from services.generation.rounds import Rounds
 from services.generation.suggestions import Suggester
@@ -27,11 +27,11 @@ class GenerationServicer(GenerationServiceServicer):
     reader: Reader
 
     async def Generate(self, request: pb.GenerateRequest, context: object) -> AsyncGenerator[pb.GenerateResponse]:
-        release = self.releases.current()
-        order = await requests.order_of(request, release, self.decoder)
-        async with aclosing(self.rounds.run(order, release)) as events:
+        live = self.releases.current()
+        order = await requests.order_of(request, live, self.decoder)
+        async with aclosing(self.rounds.run(self.rounds.assigner.plan(order, live))) as events:
             async for event in events:
-                if isinstance(event, Accepted):
+                if not isinstance(event, Progress):
                     unread = self.reader.unread(order, event.release)
                 yield messages.response_of(event, unread)
 

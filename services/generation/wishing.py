@@ -11,7 +11,7 @@ from numpy import float32
 from numpy.typing import NDArray
 
 from contract.release import Release
-from contract.wishes import wishes, with_wishes
+from contract.wishes import VARIETY, wishes, with_wishes
 from services.generation.orders import Order, User
 from services.generation.seeds import choice_noise_of
 
@@ -30,7 +30,10 @@ def wishes_of(
     if settings.adapter_scale == 0:
         return [()] * len(seeds)
     noise = choice_noise_of(seeds, release.manifest.in_use.phrases)  # (B, V)
-    wished = [wishes(release.vocabulary, order.prompt, user.favours, of, settings.refused_wishes) for of in noise]
+    variety = VARIETY if settings.variety is None else settings.variety
+    wished = [
+        wishes(release.vocabulary, order.prompt, user.favours, of, settings.refused_wishes, variety) for of in noise
+    ]
     return [_that_fit(order.prompt, of_candidate, unread) for of_candidate in wished]
 
 

@@ -22,7 +22,7 @@ class RankingServicer(pb_grpc.RankingServiceServicer):
 
     async def Rank(self, request: pb.RankRequest, context: object) -> pb.RankResponse:
         query = requests.query_of(request)
-        release = self.releases.get(query.release)
-        images = await requests.decoded(query.images, release.sizes.image_size_px, self.decoder)  # (N, H, W, 3)
-        scores = await self.ranker.rank(release, query.user_id, query.prompt, images)
+        with self.releases.serving(query.release) as release:
+            images = await requests.decoded(query.images, release.sizes.image_size_px, self.decoder)  # (N, H, W, 3)
+            scores = await self.ranker.rank(release, query.user_id, query.prompt, images)
         return response_of(scores, release.number, self.ranker.reward.unread(release, query.prompt))

@@ -30,13 +30,15 @@ class UserEmbeddingServicer(pb_grpc.UserEmbeddingServiceServicer):
     async def GetUserEmbedding(
         self, request: pb.GetUserEmbeddingRequest, context: object
     ) -> pb.GetUserEmbeddingResponse:
-        asked, release = requests.embedding_query_of(request)
-        [embedding] = await self.users.embedded([asked], self.releases.get(release))
+        asked, number = requests.embedding_query_of(request)
+        with self.releases.serving(number) as release:
+            [embedding] = await self.users.embedded([asked], release)
         return pb.GetUserEmbeddingResponse(embedding=embedding_message(embedding))
 
     async def BatchGetUserEmbeddings(
         self, request: pb.BatchGetUserEmbeddingsRequest, context: object
     ) -> pb.BatchGetUserEmbeddingsResponse:
-        asked, release = requests.batch_of(request)
-        embeddings = await self.users.embedded(asked, self.releases.get(release))
+        asked, number = requests.batch_of(request)
+        with self.releases.serving(number) as release:
+            embeddings = await self.users.embedded(asked, release)
         return pb.BatchGetUserEmbeddingsResponse(embeddings=map(embedding_message, embeddings))

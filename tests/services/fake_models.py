@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from services.runtime.errors import Unavailable
-from services.runtime.triton import Array, Models, Tensors
+from services.runtime.triton import Array, Models, NotLoaded, Tensors
 from tests.services.market import PADDED_PHRASES, PADDED_SLOTS, REWARD_WIDTH, USER_WIDTH
 
 
@@ -25,7 +25,7 @@ class FakeModels(Models):
         if self.down:
             raise Unavailable("triton", f"does not answer for {model}")
         if release not in self.loaded:
-            raise Unavailable("triton", f"has not loaded release {release} of {model}")
+            raise NotLoaded(model, release)
         batch = len(next(iter(inputs.values())))
         assert batch <= 32, "a real model refuses more than its max_batch_size"
         self.asked.append((model, release, batch))

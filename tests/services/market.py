@@ -30,15 +30,22 @@ VOCABULARY = Vocabulary(
 SLOTS, PHRASES = SCHEMA.n_slots, len(VOCABULARY.phrases)  # 5, 7
 
 
-def write_release(model_repository: Path, number: int, *, current: bool = True) -> Release:
+def write_release(
+    model_repository: Path,
+    number: int,
+    *,
+    current: bool = True,
+    schema: FeatureSchema = SCHEMA,
+    vocabulary: Vocabulary = VOCABULARY,
+) -> Release:
     """Adds a release, by default the one in service."""
     directory = release_dir(model_repository, number)
     directory.mkdir(parents=True)
-    (directory / files.MANIFEST).write_text(json.dumps(_manifest(number).to_json()))
-    SCHEMA.write(directory / files.FEATURE_SCHEMA)
-    VOCABULARY.write(directory / files.PHRASES)
+    (directory / files.MANIFEST).write_text(json.dumps(_manifest(number, schema, vocabulary).to_json()))
+    schema.write(directory / files.FEATURE_SCHEMA)
+    vocabulary.write(directory / files.PHRASES)
     for name in (files.TOKENIZER, files.REWARD_TOKENIZER):
-        _tokenizer().save(str(directory / name))
+        _tokenizer(number).save(str(directory / name))
     if current:
         files.current_file(model_repository).write_text(str(number))
     return files.read_release(directory)
@@ -50,7 +57,7 @@ def release_of(number: int = 1) -> Release:
     return Release(_manifest(number), SCHEMA, VOCABULARY, nowhere / files.TOKENIZER, nowhere / files.REWARD_TOKENIZER)
 
 
-def _manifest(number: int) -> Manifest:
+def _manifest(number: int, schema: FeatureSchema = SCHEMA, vocabulary: Vocabulary = VOCABULARY) -> Manifest:
     return Manifest(
         release=number,
         source_commit="0" * 40,
@@ -70,7 +77,10 @@ def _manifest(number: int) -> Manifest:
             reward_width=REWARD_WIDTH,
         ),
         in_use=SizesInUse(
-            feature_slots=SLOTS, phrases=PHRASES, generator_user_width=USER_WIDTH, reward_user_width=USER_WIDTH
+            feature_slots=schema.n_slots,
+            phrases=len(vocabulary.phrases),
+            generator_user_width=USER_WIDTH,
+            reward_user_width=USER_WIDTH,
         ),
         noise_schedule=NoiseSchedule(1000, 0.00085, 0.012, "scaled_linear", "epsilon"),
         reward_logit_scale=LOGIT_SCALE,
@@ -78,8 +88,11 @@ def _manifest(number: int) -> Manifest:
     )
 
 
-def _tokenizer() -> Tokenizer:
-    words = ["<|startoftext|>", "<|endoftext|>", "[unk]", "red", "dress", "sleeveless", ","]
+def _tokenizer(number: int) -> Tokenizer:
+    """The same words in each release, in another order."""
+    words = ["red", "dress", "sleeveless", ","]
+    first = (number - 1) % len(words)
+    words = ["<|startoftext|>", "<|endoftext|>", "[unk]", *words[first:], *words[:first]]
     tokenizer = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, unk_token="[unk]"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     tokenizer.post_processor = processors.TemplateProcessing(

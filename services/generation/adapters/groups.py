@@ -20,7 +20,7 @@ from services.runtime.outbox import Outbox
 from services.runtime.pages import Page
 
 _SETTINGS = tuple(Settings.__dataclass_fields__)
-_CANDIDATE = ("image_id", "uri", "seed", "score", "rank", "wishes")
+_CANDIDATE = ("image_id", "uri", "seed", "score", "rank", "wishes", "release")
 
 
 class SqlGroups(Groups):
@@ -38,7 +38,7 @@ class SqlGroups(Groups):
             for candidate in group.candidates
         ]
         async with self._database.transaction() as connection:
-            await self._claims.finish(connection, claim)
+            await self._claims.finish(connection, claim, group.release)
             sequence = await self._outbox.next_sequence(connection, group.user_id)
             await connection.execute(insert(groups).values(row | {"sequence": sequence}))
             await connection.execute(insert(candidates), pictures)
@@ -87,4 +87,7 @@ def _group(row: Row[Any], of_group: tuple[Candidate, ...]) -> Group:
         create_time_us=row.create_time_us,
         settings=Settings(**settings | {"refused_wishes": tuple(row.refused_wishes)}),
         candidates=of_group,
+        arm=row.arm,
+        propensity=row.propensity,
+        trial_release=row.trial_release,
     )

@@ -14,7 +14,7 @@ from services.generation.adapters.tables import rounds
 from services.generation.ports import Busy, Claim, Finished, RoundClaims
 from services.runtime.database import Database, insert_into
 from services.runtime.errors import AlreadyExists, Unavailable
-from services.runtime.leases import Watch
+from services.runtime.leases import Watch, new_token
 
 
 class SqlRoundClaims(RoundClaims):
@@ -25,7 +25,7 @@ class SqlRoundClaims(RoundClaims):
         self._watch = watch
 
     async def claim(self, request_id: str, fingerprint: str, release: int) -> Claim | Finished | Busy:
-        owner = str(uuid4())
+        owner = new_token()
         row = {
             "request_id": request_id,
             "fingerprint": fingerprint,
@@ -51,7 +51,7 @@ class SqlRoundClaims(RoundClaims):
 
     async def _take_over(self, connection: AsyncConnection, found: Row[Any], owner: str, release: int) -> bool:
         """Takes the round of an owner that has gone; it begins anew on the release in service."""
-        if not self._watch.has_expired(found.request_id, (found.owner, found.beats)):
+        if not self._watch.has_expired(found.request_id, found.owner, found.beats):
             return False
         claimed = update(rounds).where(_unchanged(found)).values(owner=owner, beats=found.beats + 1, release=release)
         return (await connection.execute(claimed)).rowcount == 1
@@ -60,9 +60,9 @@ class SqlRoundClaims(RoundClaims):
         async with self._database.transaction() as connection:
             await _change(connection, claim, beats=rounds.c.beats + 1)
 
-    async def finish(self, connection: AsyncConnection, claim: Claim) -> None:
+    async def finish(self, connection: AsyncConnection, claim: Claim, release: int) -> None:
         """Ends the round within the transaction that stores its group; Unavailable when it was taken over."""
-        await _change(connection, claim, state="done", owner="")
+        await _change(connection, claim, state="done", owner="", release=release)
 
     async def abandon(self, claim: Claim) -> None:
         async with self._database.transaction() as connection:
@@ -74,7 +74,7 @@ class SqlRoundClaims(RoundClaims):
             running = (await connection.execute(select(rounds).where(rounds.c.state == "running"))).all()
         self._watch.keep({found.request_id for found in running})
         for found in running:
-            if self._watch.has_expired(found.request_id, (found.owner, found.beats)):
+            if self._watch.has_expired(found.request_id, found.owner, found.beats):
                 async with self._database.transaction() as connection:
                     await connection.execute(delete(rounds).where(_unchanged(found)))
 

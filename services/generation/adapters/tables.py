@@ -62,6 +62,11 @@ groups = Table(
     Column("strength", Float(53), nullable=True),
     Column("reference_image_sha256", String(64), nullable=False),
     Column("refused_wishes", JSON, nullable=False),
+    # NULL in groups from before these were kept; trial_release also where no release was on trial.
+    Column("variety", Float(53), nullable=True),
+    Column("arm", String(16), nullable=True),
+    Column("propensity", Float(53), nullable=True),
+    Column("trial_release", BigInteger, nullable=True),
     Index("groups_by_user", "user_id", "sequence", unique=True),
 )
 
@@ -75,6 +80,7 @@ candidates = Table(
     Column("seed", BigInteger, nullable=False),
     Column("score", Float(53), nullable=False),
     Column("wishes", JSON, nullable=False),
+    Column("release", BigInteger, nullable=True),  # NULL from before it was kept: the group's
     Index("candidates_by_uri", "uri"),  # a sweep of the object store asks which objects have a candidate
 )
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from perfusion.v1.user_pb2 import FeatureValue
@@ -11,7 +12,7 @@ from services.generation.orders import Scores, User
 from services.generation.ports import Features, Ranker, Users
 from services.runtime.errors import NotFound, Unavailable
 from services.runtime.events import Event, Events
-from services.runtime.triton import Array, Tensors
+from services.runtime.triton import Array, NotLoaded, Tensors
 from tests.services.fake_models import FakeModels
 from tests.services.market import IMAGE_SIZE_PX, PADDED_SLOTS, REWARD_WIDTH, TEXT_WIDTH, USER_WIDTH
 
@@ -19,7 +20,10 @@ DENOISER_INPUTS = {"latents", "timestep", "text", "negative_text", "user", "guid
 
 
 class PaintingModels(FakeModels):
-    """Each sample's answer depends on that sample alone. `hold`, when set, stops the denoiser until it is released."""
+    """Each sample's answer depends on that sample and the release alone.
+
+    `hold`, when set, stops the denoiser until it is released.
+    """
 
     def __init__(self) -> None:
         super().__init__([1])
@@ -33,11 +37,13 @@ class PaintingModels(FakeModels):
     async def infer(self, model: str, inputs: Tensors, release: int) -> dict[str, Array]:
         if self.down:
             raise Unavailable("triton", f"does not answer for {model}")
-        assert release in self.loaded
+        if release not in self.loaded:
+            raise NotLoaded(model, release)
         if model == "denoiser":
             await self._step()
         self.asked.append((model, release, len(next(iter(inputs.values())))))
-        return getattr(self, f"_{model}")(inputs)
+        answer: dict[str, Array] = getattr(self, f"_{model}")(inputs)
+        return answer | {"noise": answer["noise"] - (release - 1) / np.float32(5)} if model == "denoiser" else answer
 
     async def _step(self) -> None:
         self.steps += 1
@@ -104,16 +110,23 @@ PROFILE = {"style": FeatureValue(string_value="luxury")}
 
 
 class KnownUsers(Users):
-    """Knows "ada" and "bob", who have the same profile; `down` fails its check."""
+    """Knows "ada" and "bob", who have the same profile.
+
+    `down` fails its check, `lacking` names releases without vectors.
+    """
 
     def __init__(self) -> None:
         self.asked: list[str] = []
         self.known = {"ada", "bob"}
+        self.lacking: set[int] = set()
         self.down = False
 
     async def vectors(self, user_id: str, release: Release) -> User:
         self._find(user_id, "vectors")
-        return USER
+        if release.number in self.lacking:
+            raise Unavailable("user embedding service")
+        favours = np.resize(USER.favours, release.manifest.in_use.phrases)
+        return replace(USER, generator=USER.generator + release.number - 1, favours=favours)
 
     async def features(self, user_id: str) -> Features:
         self._find(user_id, "features")
@@ -130,11 +143,17 @@ class KnownUsers(Users):
 
 
 class LastIsBest(Ranker):
-    """Scores pictures by their place: the last one given is best; `down` fails its check."""
+    """Scores pictures by their place: the last one given is best; `down` fails its check, `lacking` names releases."""
 
-    down = False
+    def __init__(self) -> None:
+        self.down = False
+        self.lacking: set[int] = set()
+        self.asked: list[int] = []  # the release of each call
 
     async def rank(self, user_id: str, prompt: str, images: Sequence[bytes], release: int) -> Scores:
+        self.asked.append(release)
+        if release in self.lacking:
+            raise Unavailable("ranking service")
         return [(float(i), len(images) - i) for i in range(len(images))]
 
     async def check(self) -> None:

@@ -53,6 +53,7 @@ def test_a_release_says_its_defaults_and_the_limits_of_requests() -> None:
         adapter_scale=1.0,
         scheduler=group_pb2.SCHEDULER_DDIM,
         strength=0.6,
+        variety=0.15,
     )
     assert info.limits == release_pb2.RequestLimits(
         user_id_chars=128,
@@ -66,4 +67,5 @@ def test_a_release_says_its_defaults_and_the_limits_of_requests() -> None:
         reference_image_pixels=2000,
         page_size=100,
         suggestions=50,
+        variety=2.0,
     )

@@ -13,6 +13,7 @@ from contract.wishes import with_wishes
 from services.generation.metrics import GenerationMetrics
 from services.generation.orders import User
 from services.generation.painting import Painted, Painter
+from services.generation.seeds import candidate_seeds
 from services.runtime.tokens import Tokenizers
 from tests.services.generation.fakes import USER, PaintingModels
 from tests.services.generation.test_wishing import order
@@ -37,8 +38,8 @@ def painter(models: PaintingModels) -> Painter:
 async def painted(
     painter: Painter, release: Release, prompt: str = "red,dress", user: User = USER, batch: int = 3, **settings: Any
 ) -> Painted:
-    asked = replace(order(prompt, **settings), num_candidates=batch)
-    *_, last = [event async for event in painter.paint(asked, user, release)]
+    asked = order(prompt, **settings)
+    *_, last = [event async for event in painter.paint(asked, candidate_seeds(7, batch), user, release)]
     assert isinstance(last, Painted)
     return last
 

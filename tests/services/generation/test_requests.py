@@ -35,6 +35,7 @@ async def test_what_is_not_asked_for_is_filled_in_from_the_release() -> None:
         strength=None,
         reference_image_sha256="",
         refused_wishes=(),
+        variety=0.15,
     )
 
 
@@ -45,7 +46,9 @@ async def test_what_is_asked_for_stays_as_it_was_said() -> None:
     assert order.settings.refused_wishes == ("Sequins", "sequins")
 
 
-@pytest.mark.parametrize("change", [{"seed": 8}, {"refused_wishes": ["sequins"]}, {"user_id": "bob"}])
+@pytest.mark.parametrize(
+    "change", [{"seed": 8}, {"refused_wishes": ["sequins"]}, {"variety": 0.15}, {"user_id": "bob"}]
+)
 def test_requests_that_differ_have_other_fingerprints(change: dict[str, object]) -> None:
     assert fingerprint_of(request()) == fingerprint_of(request())  # though their ids differ
     assert fingerprint_of(request()) != fingerprint_of(request(**change))

@@ -75,7 +75,7 @@ async def test_a_short_deadline_is_late_and_no_failure(settings: Settings) -> No
         assert failure.code == grpc.StatusCode.DEADLINE_EXCEEDED
 
         def counted(outcome: str) -> float:
-            labels = {"outcome": outcome, "release": "1"}
+            labels = {"outcome": outcome, "release": "1", "arm": "live"}
             return studio.server._registry.get_sample_value("perfusion_groups_total", labels) or 0.0
 
         async with asyncio.timeout(30):

@@ -23,6 +23,7 @@ SETTINGS = Settings(
     strength=None,
     reference_image_sha256="",
     refused_wishes=(),
+    variety=0.15,
 )
 
 
@@ -37,6 +38,7 @@ def order(prompt: str = "red,dress", **settings: Any) -> Order:
         settings=replace(SETTINGS, **settings),
         reference=None,
         preview_every_n_steps=0,
+        may_explore=True,
     )
 
 

@@ -16,6 +16,7 @@ from perfusion.v1.user_embedding_service_pb2 import PutUserProfileRequest
 from perfusion.v1.user_embedding_service_pb2_grpc import UserEmbeddingServiceStub
 from PIL import Image
 
+from contract.repository import Repository
 from services.ranking.__main__ import build
 from services.ranking.adapters.users import GrpcUsers
 from services.ranking.settings import Settings
@@ -146,15 +147,21 @@ async def test_an_unknown_user_is_not_found(judges: Judges) -> None:
     assert failure.code == grpc.StatusCode.NOT_FOUND and "user_id" in failure.message
 
 
-async def test_a_release_that_is_not_there_is_a_failed_precondition(judges: Judges) -> None:
+@pytest.mark.parametrize("release", [99, 3], ids=["not there", "staged"])
+async def test_a_release_that_is_not_loaded_is_a_failed_precondition(judges: Judges, release: int) -> None:
     async with failing() as failure:
-        await judges.rank(GOOD, release=99)
+        await judges.rank(GOOD, release=release)
     assert failure.code == grpc.StatusCode.FAILED_PRECONDITION
+    assert failure.message == f"release: release {release} is not loaded"
 
 
-async def test_a_release_that_triton_has_not_loaded_yet_may_be_asked_for_again(judges: Judges) -> None:
+@pytest.mark.parametrize("named", [0, 3])
+async def test_a_release_in_service_that_triton_has_not_loaded_yet_may_be_asked_for_again(
+    judges: Judges, tmp_path: Path, named: int
+) -> None:
+    Repository(tmp_path).point(3, fallback=1)
     async with failing() as failure:
-        await judges.rank(GOOD, release=3)
+        await judges.rank(GOOD, release=named)
     assert failure.code == grpc.StatusCode.UNAVAILABLE and failure.retryable
 
 

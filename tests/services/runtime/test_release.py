@@ -1,11 +1,15 @@
 """Which release is in service, and what a release that cannot be read means to a caller."""
 
+import json
 from pathlib import Path
 
 import pytest
 
+from contract.repository import Repository
+from contract.rollout import Rollout, rollout_file
 from services.runtime.errors import FailedPrecondition, Unavailable
 from services.runtime.release import Releases
+from services.runtime.triton import NotLoaded
 from tests.services.market import (
     IMAGE_SIZE_PX,
     PADDED_PHRASES,
@@ -46,6 +50,23 @@ def test_a_switch_is_seen_at_once(releases: Releases, tmp_path: Path) -> None:
 def test_a_release_that_is_not_there_is_a_failed_precondition(releases: Releases) -> None:
     with pytest.raises(FailedPrecondition, match="release 7"):
         releases.get(7)
+
+
+def test_a_release_is_refused_only_where_nothing_needs_it_loaded(releases: Releases, tmp_path: Path) -> None:
+    """The live one, the fallback and those of the rollout are loaded again when Triton starts: that passes."""
+    for number in (2, 3, 4, 5):
+        write_release(tmp_path, number, current=False)
+    Repository(tmp_path).point(1, fallback=2)
+    rollout_file(tmp_path).write_text(json.dumps(Rollout(trial=3, mixed_share=0.5, base=4).to_json()))
+    for number, error in [(0, Unavailable), (1, Unavailable), (2, Unavailable), (3, Unavailable), (4, Unavailable)]:
+        with pytest.raises(error), releases.serving(number) as release:
+            raise NotLoaded("denoiser", release.number)
+    with pytest.raises(FailedPrecondition, match="release 5 is not loaded") as refused, releases.serving(5):
+        raise NotLoaded("denoiser", 5)
+    assert refused.value.metadata == {"field": "release"}
+    rollout_file(tmp_path).write_text("{")
+    with pytest.raises(NotLoaded), releases.serving(5):
+        raise NotLoaded("denoiser", 5)
 
 
 @pytest.mark.parametrize("broken", ["", "one", "9"])

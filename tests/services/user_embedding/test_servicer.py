@@ -186,10 +186,14 @@ async def test_a_batch_has_bounds(stub: Any, count: int) -> None:
 
 async def test_releases_that_cannot_serve_are_told_apart(stub: Any) -> None:
     await put(stub, "u")
-    for release, code in [(-1, "INVALID_ARGUMENT"), (99, "FAILED_PRECONDITION"), (3, "UNAVAILABLE")]:
-        async with failing() as failure:
-            await stub.GetUserEmbedding(pb.GetUserEmbeddingRequest(user_id="u", release=release))
-        assert failure.code.name == code, release
+    for release, code in [(-1, "INVALID_ARGUMENT"), (99, "FAILED_PRECONDITION"), (3, "FAILED_PRECONDITION")]:
+        for ask in (
+            lambda n: stub.GetUserEmbedding(pb.GetUserEmbeddingRequest(user_id="u", release=n)),
+            lambda n: stub.BatchGetUserEmbeddings(pb.BatchGetUserEmbeddingsRequest(user_ids=["u"], release=n)),
+        ):
+            async with failing() as failure:
+                await ask(release)
+            assert failure.code.name == code and "release" in failure.message, release
 
 
 async def test_while_triton_is_down_calls_are_retryable_and_profiles_still_work(stub: Any, models: FakeModels) -> None:

@@ -8,13 +8,14 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
+from services.generation.adapters import round_claims
 from services.generation.adapters.round_claims import SqlRoundClaims
 from services.generation.adapters.tables import SCHEMA
 from services.generation.ports import Busy, Claim, Finished
 from services.runtime.database import Database
 from services.runtime.errors import AlreadyExists, Unavailable
 from services.runtime.leases import Watch
-from tests.services.running import database_threads_ended
+from tests.services.running import database_threads_ended, token_of_a_killed_process
 
 LEASE_S = 10.0
 
@@ -37,7 +38,7 @@ class Replica:
 
     async def finish(self, claim: Claim) -> None:
         async with self.database.transaction() as connection:
-            await self.claims.finish(connection, claim)
+            await self.claims.finish(connection, claim, claim.release)
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -98,6 +99,16 @@ async def test_a_claim_is_taken_over_when_its_owner_has_not_moved_for_a_lease(
             await write
     await gone.claims.abandon(old)  # takes nothing from the new owner
     await survivor.finish(new)
+
+
+async def test_the_round_of_a_process_that_was_killed_on_this_machine_begins_anew_at_once(
+    replica: Callable[[], Replica], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = await token_of_a_killed_process()
+    with monkeypatch.context() as patched:
+        patched.setattr(round_claims, "new_token", lambda: gone)
+        old = await replica().claimed()
+    assert (await replica().claimed()).group_id == old.group_id
 
 
 async def test_an_owner_that_renews_keeps_its_claim(replica: Callable[[], Replica]) -> None:

@@ -92,14 +92,13 @@ async def test_what_waited_for_kafka_is_owed_and_nothing_else(engine: Engine, ur
     database = Database(url, SCHEMA, timeout_s=20)
     outbox = Outbox(database, OUTBOX, now_us, Watch(10.0))
     groups = SqlGroups(database, SqlRoundClaims(database, Watch(10.0)), outbox)
-    owed = await outbox.claim("ada", "token")
+    owed = await outbox.claim(["ada"], "token")
     assert [(each.event_id, each.value) for each in owed] == [
         (str(uuid5(UUID(group_id), "GroupGenerated")), event(group_id)) for group_id in (first, later)
     ]
-    assert await outbox.claim("bob", "token") == []
+    assert await outbox.claim(["bob"], "token") == []
     assert [group.group_id for group in (await groups.page("ada", Page(5, None)))[0]] == [done]
-    for each in owed:
-        await outbox.settle(each, "token")
+    await outbox.settle("token", [each.event_id for each in owed], {}, ["ada"])
     assert [group.group_id for group in (await groups.page("ada", Page(5, None)))[0]] == [later, done, first]
     assert [group.group_id for group in (await groups.page("bob", Page(5, None)))[0]] == [others]
     async with database.transaction() as connection:
