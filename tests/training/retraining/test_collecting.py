@@ -1,0 +1,261 @@
+"""From records to tables, exactly once: through repeats, corrections, poison, ends at any step, and second writers."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from contract import topics
+from tests.training.retraining.events import Log, group, headers_of, pick, uuid
+from training.retraining import collecting, offsets
+from training.retraining.collecting import Collector, Counts, Letter
+from training.retraining.erasing import erase
+from training.retraining.incoming import Record
+from training.retraining.lake import Lake, Raced
+
+
+class Collecting:
+    """A lake, and a log that is collected into it from where it goes on."""
+
+    def __init__(self, folder: Path) -> None:
+        self.lake, self.log = Lake(str(folder)), Log()
+        self.letters: list[Letter] = []
+        self.counts = Counts()
+
+    def open(self) -> Collector:
+        return Collector(self.lake, self.letters.extend, self.counts)
+
+    def collect(self, collector: Collector | None = None) -> Collector:
+        """Takes what comes next."""
+        collector = collector or self.open()
+        collector.add(self.rest(collector), self.log.ends())
+        return collector
+
+    def rest(self, collector: Collector) -> list[Record]:
+        read = collector.events.transaction_version
+        at = {p.topic: read(offsets.name_of(p)) or 0 for p in self.log.ends()}
+        return [record for record in self.log.records if record.origin.offset >= at[record.origin.topic]]
+
+    def events(self) -> list[str]:
+        return sorted(self.lake.open("events").to_pyarrow_table().column("event_id").to_pylist())
+
+    def rows(self) -> dict[str, Any]:
+        rows = self.lake.open("groups").to_pyarrow_table().to_pylist()
+        assert len({row["group_id"] for row in rows}) == len(rows)
+        return {row["group_id"]: row for row in rows}
+
+    def selected(self, name: str) -> list[int]:
+        """The places of the selected pictures."""
+        row = self.rows()[uuid(name)]
+        return [place for place, candidate in enumerate(row["candidates"]) if candidate["selected"]]
+
+
+@pytest.fixture
+def of(tmp_path: Path) -> Collecting:
+    return Collecting(tmp_path / "lake")
+
+
+def test_a_group_and_its_pick_become_a_row_in_whatever_order_they_come(of: Collecting) -> None:
+    of.log.put(group("a"), pick("a", 1))
+    collector = of.collect()
+    of.log.put(pick("b", 0))
+    of.collect(collector)
+    assert (of.rows().keys(), collector.joined.waiting_picks) == ({uuid("a")}, 1)
+    of.log.put(group("b"))
+    of.collect(collector)
+    assert (of.selected("a"), of.selected("b"), collector.joined.waiting_picks) == ([1], [0], 0)
+    assert len(of.events()) == 4
+
+
+def test_what_waits_is_known_after_a_new_start(of: Collecting) -> None:
+    of.log.put(group("a"), group("b"), group("c"), pick("a", 1), pick("later", 0))
+    of.collect()
+    again = of.open()
+    assert (again.joined.waiting_picks, again.joined.waiting_groups) == (1, 2)
+    assert again.joined.oldest() is not None
+    of.log.put(group("later"), pick("c", 2))
+    of.collect(again)
+    assert (of.selected("later"), of.selected("c")) == ([0], [2])
+
+
+def test_a_corrected_pick_stands_in_the_place_of_the_old_one(of: Collecting) -> None:
+    of.log.put(group("a"), pick("a", 0, sequence=5), group("b"), pick("b", 1))
+    collector = of.collect()
+    of.log.put(pick("a", 2, sequence=8))
+    of.collect(collector)
+    assert (of.selected("a"), of.selected("b")) == ([2], [1])
+    of.log.put(pick("a", 1, sequence=6))  # comes late, and counts no more
+    of.collect(of.open())
+    assert of.selected("a") == [2]
+
+
+def test_picks_without_a_sequence_count_in_their_topic_order(of: Collecting) -> None:
+    of.log.put(group("a"), pick("a", 0, sequence=0), pick("a", 1, sequence=0))
+    of.collect()
+    assert of.selected("a") == [1]
+    of.log.put(pick("a", 0, sequence=0))  # the first one again, by its id
+    of.collect()
+    assert of.selected("a") == [1] and of.counts.repeated == 1
+    of.log.put(pick("a", 2, sequence=1))
+    of.collect()
+    assert of.selected("a") == [2]
+
+
+def test_repeated_events_land_once_within_a_batch_and_later(of: Collecting) -> None:
+    of.log.put(group("a"), group("a"), pick("a", 1))
+    collector = of.collect()
+    of.log.put(pick("a", 1), group("a"), pick("a", 1))
+    of.collect(collector)
+    of.log.put(pick("a", 1))
+    of.collect(of.open())
+    assert (len(of.events()), len(of.rows()), of.counts.repeated) == (2, 1, 5)
+
+
+def test_poison_is_a_dead_letter_before_its_offset_is_passed(of: Collecting, monkeypatch: pytest.MonkeyPatch) -> None:
+    of.log.put(group("a"), group("b"))
+    bad = of.log.put_raw(topics.FEEDBACK, b"store-1", b"\xff\xff", headers_of(pick("a")))
+    bad += of.log.put(pick("a", 0, user_id="store-2"), pick("b", 0, size=4))
+    monkeypatch.setattr(collecting, "append", failing)
+    with pytest.raises(Killed):
+        of.collect()
+    assert [record for record, _ in of.letters] == bad[:1]  # and no offset is passed
+    monkeypatch.undo()
+    of.letters.clear()
+    of.collect()
+    assert sorted(record.origin.offset for record, _ in of.letters) == [record.origin.offset for record in bad]
+    assert (of.rows(), of.counts.dead[topics.FEEDBACK]) == ({}, 4)
+    of.collect()
+    assert len(of.letters) == 3
+
+
+def test_a_dead_letter_is_no_obstacle_to_a_later_pick_that_fits(of: Collecting) -> None:
+    of.log.put(group("a"), pick("a", 0, size=4, sequence=9), pick("a", 1, sequence=2))
+    of.collect()
+    of.log.put(pick("a", 2, sequence=3))
+    of.collect()
+    assert of.selected("a") == [2] and len(of.letters) == 1
+
+
+def test_dead_letters_that_a_mended_code_reads_are_events_in_their_place(of: Collecting) -> None:
+    of.log.put(group("a"), pick("a", 0, sequence=0))
+    dead = of.log.put_raw(topics.FEEDBACK, b"store-1", None, headers_of(pick("a")))
+    of.log.put(pick("a", 1, sequence=0))
+    of.collect()
+    first = Record(dead[0].origin, b"store-1", pick("a", 2, sequence=0).SerializeToString(), dead[0].headers)
+    counts = Counts()
+    assert not Collector(of.lake, of.letters.extend, counts).replay([first])
+    assert counts.events == 1 and len(of.events()) == 4
+    assert of.selected("a") == [1]  # the letter's place in its topic was before that pick
+    assert not of.open().replay([first]) and len(of.events()) == 4  # again: nothing new
+    assert of.open().replay(dead).total() == 1 and len(of.letters) == 1  # what is still dead is not buried again
+
+
+class Killed(Exception):
+    """Stands for a SIGKILL: nothing behind this point happens."""
+
+
+def failing(*_: Any, **__: Any) -> None:
+    raise Killed
+
+
+def killed_after(call: Callable[..., None]) -> Callable[..., None]:
+    def run(*given: Any, **named: Any) -> None:
+        call(*given, **named)
+        raise Killed
+
+    return run
+
+
+@pytest.mark.parametrize("step", ["append", "put", "_derive"])
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_an_end_at_any_step_loses_and_doubles_nothing(
+    of: Collecting, monkeypatch: pytest.MonkeyPatch, step: str, moment: str
+) -> None:
+    of.log.put(group("a"), group("b"), pick("a", 0, sequence=1), pick("late", 0))
+    of.collect()
+    of.log.put(pick("a", 2, sequence=2), pick("b", 1), group("late"), group("c"))
+    where = Collector if step == "_derive" else collecting
+    whole = getattr(where, step)
+    monkeypatch.setattr(where, step, failing if moment == "before" else killed_after(whole))
+    with pytest.raises(Killed):
+        of.collect()
+    monkeypatch.undo()
+    of.collect()
+    assert len(of.events()) == len(set(of.events())) == 8
+    assert (of.selected("a"), of.selected("b"), of.selected("late")) == ([2], [1], [0])
+    assert of.open().joined.waiting_groups == 1
+
+
+def test_replayed_letters_that_were_not_derived_are_derived_at_the_next_start(
+    of: Collecting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    of.log.put(group("a"), group("b"), pick("b", 0))
+    dead = of.log.put_raw(topics.FEEDBACK, b"store-1", None, headers_of(pick("a")))
+    of.collect()
+    mended = Record(dead[0].origin, b"store-1", pick("a", 2).SerializeToString(), dead[0].headers)
+    monkeypatch.setattr(Collector, "_derive", failing)
+    with pytest.raises(Killed):
+        of.open().replay([mended])
+    monkeypatch.undo()
+    of.open()
+    assert (of.selected("a"), of.selected("b")) == ([2], [0])
+
+
+def test_of_two_writers_one_wins_and_the_other_begins_anew(of: Collecting) -> None:
+    of.log.put(group("a"), pick("a", 0))
+    first, second = of.open(), of.open()
+    of.log.put(group("b"), pick("b", 1))
+    of.collect(first)
+    with pytest.raises(Raced):
+        of.collect(second)
+    of.collect(of.open())
+    assert (len(of.events()), len(of.rows())) == (4, 2)
+
+
+def test_a_writer_that_is_late_with_groups_alone_fails_too(of: Collecting, monkeypatch: pytest.MonkeyPatch) -> None:
+    of.log.put(group("a"))
+    late = of.collect()
+    of.log.put(pick("a", 1))
+    derive = Collector._derive
+
+    def overtaken(self: Collector, *given: Any, **named: Any) -> Any:
+        monkeypatch.undo()
+        of.open()  # finds the event, and derives it
+        return derive(self, *given, **named)
+
+    monkeypatch.setattr(Collector, "_derive", overtaken)
+    with pytest.raises(Raced):
+        of.collect(late)
+    assert of.selected("a") == [1]
+
+
+def test_groups_that_were_taken_away_are_derived_again_from_the_events(of: Collecting, tmp_path: Path) -> None:
+    of.log.put(group("a"), pick("a", 0), pick("a", 1, sequence=2), group("b"), pick("b"))
+    of.collect()
+    rows = of.rows()
+    (tmp_path / "lake" / "groups").rename(tmp_path / "away")
+    of.open()
+    assert of.rows() == rows
+
+
+def test_what_comes_of_an_erased_merchant_is_dropped_and_whoever_did_not_know_fails(of: Collecting) -> None:
+    of.log.put(group("a"), pick("a", 0), group("b", "store-2"), pick("b", 0, user_id="store-2"))
+    before = of.collect()
+    of.log.put(group("c"), pick("c", 1), group("d", "store-2"), pick("d", 1, user_id="store-2"))
+    erase(of.lake, "store-1")
+    with pytest.raises(Raced):
+        of.collect(before)
+    of.log.put_raw(topics.FEEDBACK, b"store-1", b"\xff", [])  # of theirs, and poison
+    of.collect()
+    assert of.rows().keys() == {uuid("b"), uuid("d")} and len(of.events()) == 4
+    assert (of.counts.erased, of.letters) == (3, [])
+
+
+def test_offsets_never_move_backwards(of: Collecting) -> None:
+    seen = []
+    for n in range(6):
+        of.log.put(group(f"g{n}"), pick(f"g{n}", 0))
+        collector = of.collect()
+        seen.append([collector.events.transaction_version(offsets.name_of(p)) for p in of.log.ends()])
+    assert seen == sorted(seen) and seen[-1] == [6, 6]

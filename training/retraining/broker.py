@@ -1,0 +1,177 @@
+"""Kafka's side of collecting: which partitions there are, what they hold now, their records, and dead letters.
+
+Partitions are assigned, not subscribed to: the table that the records go into is the only memory of offsets, so a
+consumer group would be a second one. Knows kafka-python; nothing about events or tables.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
+from kafka.errors import KafkaError
+
+from contract.topics import DEAD_LETTERS, FEEDBACK, GROUPS, HEADER_REASON, HEADERS_ORIGIN
+from training.common.errors import ModelError
+from training.retraining.incoming import Origin, Record
+
+TOPICS = (GROUPS, FEEDBACK)
+PATIENCE_S = 30.0  # for an answer of the brokers
+_MOST_BYTES = 32 * 2**20  # of one record, as the services allow
+_POLL_MS = 200
+
+
+class KafkaRefused(ModelError):
+    """Kafka is not there, or has not what is to be read; the message says what to do."""
+
+
+@dataclass(frozen=True, order=True)
+class Partition:
+    """A partition of one topic of one cluster."""
+
+    cluster_id: str
+    topic: str
+    topic_id: str
+    number: int
+
+    def __str__(self) -> str:
+        return f"{self.topic}/{self.number}"
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """What a partition holds: the records from `begin` until before `end`."""
+
+    begin: int
+    end: int
+
+
+class Broker:
+    """One Kafka cluster. Every method raises KafkaRefused where the brokers do not answer."""
+
+    def __init__(self, bootstrap: str) -> None:
+        self._bootstrap = bootstrap.split(",")
+        with _answering(bootstrap):
+            self._admin = KafkaAdminClient(
+                bootstrap_servers=self._bootstrap, bootstrap_timeout_ms=_ms(PATIENCE_S), request_timeout_ms=_ms(10)
+            )
+            self._consumer = KafkaConsumer(
+                bootstrap_servers=self._bootstrap, enable_auto_commit=False, auto_offset_reset="none",
+                max_partition_fetch_bytes=8 * 2**20, fetch_max_bytes=_MOST_BYTES, max_poll_records=10_000,
+            )  # fmt: skip
+        self._producer: Any = None
+        self._reading: dict[tuple[str, int], Partition] = {}
+
+    def partitions(self, topics: Iterable[str] = TOPICS) -> list[Partition]:
+        """All partitions of these topics, in order."""
+        with _answering(self._bootstrap):
+            cluster_id = str(self._admin.describe_cluster()["cluster_id"])
+            described = self._admin.describe_topics(list(topics))
+        for topic in described:
+            if topic["error_code"]:
+                raise KafkaRefused(
+                    f"Kafka at {self.where} has no topic {topic['name']}: create it (contract/topics.py)"
+                )
+        return sorted(
+            Partition(cluster_id, topic["name"], str(topic["topic_id"]), part["partition_index"])
+            for topic in described
+            for part in topic["partitions"]
+        )
+
+    @property
+    def where(self) -> str:
+        return ",".join(self._bootstrap)
+
+    def bounds(self, partitions: Iterable[Partition]) -> dict[Partition, Bounds]:
+        """What these hold now."""
+        named = {TopicPartition(p.topic, p.number): p for p in partitions}
+        with _answering(self._bootstrap):
+            begins, ends = self._consumer.beginning_offsets(list(named)), self._consumer.end_offsets(list(named))
+        return {partition: Bounds(begins[key], ends[key]) for key, partition in named.items()}
+
+    def start(self, offsets: Mapping[Partition, int]) -> None:
+        """Reads these partitions from these offsets on."""
+        self._reading = {(p.topic, p.number): p for p in offsets}
+        with _answering(self._bootstrap):
+            self._consumer.assign([TopicPartition(p.topic, p.number) for p in offsets])
+            for p, offset in offsets.items():
+                self._consumer.seek(TopicPartition(p.topic, p.number), offset)
+
+    def read(self, most: int, limit_s: float = _POLL_MS / 1000) -> list[Record]:
+        """The next records, at most so many, in each partition's order; none if there are none within the time."""
+        with _answering(self._bootstrap):
+            polled = self._consumer.poll(timeout_ms=_ms(limit_s), max_records=most)
+        return [self._record(raw) for batch in polled.values() for raw in batch]
+
+    def positions(self) -> dict[Partition, int]:
+        """The offset of each partition's next record, past gaps that hold none."""
+        with _answering(self._bootstrap):
+            return {p: self._consumer.position(TopicPartition(*key)) for key, p in self._reading.items()}
+
+    def bury(self, letters: Iterable[tuple[Record, str]]) -> None:
+        """Puts records on the topic of dead letters, each with its origin and reason; returns when they are there."""
+        with _answering(self._bootstrap):
+            if self._producer is None:
+                self._producer = KafkaProducer(
+                    bootstrap_servers=self._bootstrap, acks="all", enable_idempotence=True,
+                    allow_auto_create_topics=False, max_request_size=_MOST_BYTES,
+                    max_block_ms=_ms(PATIENCE_S), delivery_timeout_ms=_ms(PATIENCE_S), request_timeout_ms=_ms(10),
+                )  # fmt: skip
+            sent = [
+                self._producer.send(DEAD_LETTERS, value=r.value, key=r.key, headers=[*r.headers, *_origin(r, reason)])
+                for r, reason in letters
+            ]
+            for future in sent:
+                future.get(timeout=PATIENCE_S)
+
+    def close(self) -> None:
+        """Lets go of connections."""
+        self._consumer.close(timeout_ms=_ms(1))
+        self._admin.close()
+        if self._producer is not None:
+            self._producer.close(timeout=1)
+
+    def _record(self, raw: Any) -> Record:
+        p = self._reading[raw.topic, raw.partition]
+        origin = Origin(p.cluster_id, p.topic, p.topic_id, p.number, raw.offset)
+        return Record(origin, raw.key, raw.value, tuple(raw.headers))
+
+
+def _origin(record: Record, reason: str) -> list[tuple[str, bytes]]:
+    o = record.origin
+    values = (o.cluster_id, o.topic, o.topic_id, o.partition, o.offset)
+    named = zip(HEADERS_ORIGIN, values, strict=True)
+    return [*((name, str(value).encode()) for name, value in named), (HEADER_REASON, reason.encode())]
+
+
+def dead_letter(letter: Record) -> tuple[Record, str]:
+    """The record that a dead letter was made of, and the reason that it carries.
+
+    Raises:
+        KafkaRefused: it says no origin.
+    """
+    told = dict(letter.headers)
+    added = {*HEADERS_ORIGIN, HEADER_REASON}
+    try:
+        cluster_id, topic, topic_id, partition, offset = (told[name].decode() for name in HEADERS_ORIGIN)
+        origin = Origin(cluster_id, topic, topic_id, int(partition), int(offset))
+        reason = told[HEADER_REASON].decode()
+    except (KeyError, ValueError) as error:
+        where = f"{letter.origin.topic}/{letter.origin.partition} at {letter.origin.offset}"
+        raise KafkaRefused(f"{where} is no dead letter of ours: {error}") from error
+    kept = tuple((name, value) for name, value in letter.headers if name not in added)
+    return Record(origin, letter.key, letter.value, kept), reason
+
+
+@contextmanager
+def _answering(bootstrap: object) -> Iterator[None]:
+    try:
+        yield
+    except (KafkaError, TimeoutError) as error:
+        where = bootstrap if isinstance(bootstrap, str) else ",".join(bootstrap)  # type: ignore[arg-type]
+        raise KafkaRefused(f"Kafka at {where} does not answer: {error or type(error).__name__}") from error
+
+
+def _ms(seconds: float) -> int:
+    return round(seconds * 1000)

@@ -1,0 +1,173 @@
+"""From Kafka to the tables, exactly once: a batch of records becomes events, then groups.
+
+The order of a batch: what is no event goes to the dead letters; events go into LAKE/events with the offsets behind
+them, in one commit; groups and picks that found each other go into LAKE/groups. A process may end between any two of
+these: whoever opens the tables next finds in them how far each step came, and does the rest first. Two writers cannot
+both win, since a commit on a snapshot whose offsets another has moved fails; the loser forgets everything and begins
+anew. Knows the order of the steps; what they do is in the modules beside it.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from itertools import islice
+
+from training.retraining import offsets, raw
+from training.retraining.broker import Bounds, Partition
+from training.retraining.erasures import TRANSACTION, erased
+from training.retraining.groups import Groups
+from training.retraining.incoming import Event, Poison, Record, event_of
+from training.retraining.joining import GROUPS_SCHEMA
+from training.retraining.lake import EVENTS_SCHEMA, Lake, append, put, reading_files
+from training.retraining.seen import Seen
+
+VERSION = "groups"  # carried by LAKE/groups: the version of LAKE/events that it follows from
+REPLAYED = "replayed"  # carried by both: how often dead letters became events, and how many of these are derived
+_CHUNK = 10_000  # events derived at once when a backlog is made up
+Letter = tuple[Record, str]  # what is no event, or fits no group, and why
+Bury = Callable[[Sequence[Letter]], None]
+
+
+@dataclass
+class Counts:
+    """What became of records, since this process began."""
+
+    records: int = 0
+    events: int = 0  # into LAKE/events
+    repeated: int = 0  # were there already, by their event_id
+    groups: int = 0  # rows into LAKE/groups, corrections too
+    dead: Counter[str] = field(default_factory=Counter)  # dead letters, by topic
+    erased: int = 0  # of erased merchants, dropped
+
+
+class Collector:
+    """The tables as of one moment, and what is needed to go on from there.
+
+    Every method raises Raced when another process was faster: let go of this object then, and make another.
+    """
+
+    def __init__(self, lake: Lake, bury: Bury, counts: Counts) -> None:
+        self._bury_all, self.counts = bury, counts
+        self.groups = lake.open("groups")
+        self.events = lake.open("events")  # after the groups, which then follow from events that are in it
+        self._erased = erased(lake)  # after both: it knows every erasure that they have seen
+        with reading_files():
+            self._known = Seen(raw.column(self.events, "event_id"))
+            ends = raw.ends(self.events)
+            behind = {p: start for p, end in ends.items() if (start := self._derived_until(p)) < end}
+            self.joined = Groups(self.events, raw.column(self.groups, "group_id"), behind)
+            if behind:
+                self._catch_up(behind, ends)
+
+    def starts(self, bounds: Mapping[Partition, Bounds], accepted: Collection[str] = ()) -> dict[Partition, int]:
+        """Where reading goes on, in each partition.
+
+        Raises:
+            OffsetsLost: Kafka no longer has what comes next.
+        """
+        return offsets.starts(self.events.transaction_version, bounds, accepted)
+
+    def add(self, records: Sequence[Record], reached: Mapping[Partition, int]) -> None:
+        """Takes the records that lie before the offsets `reached`, and after those that were taken last."""
+        self.counts.records += len(records)
+        events, letters = self._events(records)
+        self._bury(letters)
+        moved = offsets.moved(reached)
+        with reading_files():
+            self._append(events, moved)
+            self._derive(events, moved)
+
+    def replay(self, records: Sequence[Record]) -> Counter[str]:
+        """Takes the records of dead letters, wherever they came from; returns why some are still none.
+
+        No partition's offset moves. What is an event already and fits its group now is derived again.
+        """
+        events, letters = self._events(records)
+        still = Counter(why for _, why in letters)
+        with reading_files():
+            self._append(events, {REPLAYED: (self.events.transaction_version(REPLAYED) or 0) + 1})
+            touched = set(_groups_of(records))
+            again = list(raw.about(self.events, touched)) if touched else []
+            unfit = self._derive(again, {}, bury=False)
+        return still + Counter(why for _, why in unfit)
+
+    # ---- steps -------------------------------------------------------------------------------
+
+    def _events(self, records: Iterable[Record]) -> tuple[list[Event], list[Letter]]:
+        """The events that are new, and what is none; erased merchants' are neither."""
+        events, letters = dict[str, Event](), list[Letter]()
+        for record in records:
+            if record.key is not None and record.key.decode(errors="replace") in self._erased:
+                self.counts.erased += 1
+                continue
+            try:
+                event = event_of(record)
+            except Poison as why:
+                letters.append((record, str(why)))
+                continue
+            self.counts.repeated += event.event_id in events
+            events.setdefault(event.event_id, event)
+        if maybe := [event_id for event_id in events if event_id in self._known]:
+            with reading_files():
+                for event_id in raw.held(self.events, maybe):
+                    self.counts.repeated += 1
+                    del events[event_id]
+        return list(events.values()), letters
+
+    def _bury(self, letters: Sequence[Letter]) -> None:
+        if letters:
+            self._bury_all(letters)
+            self.counts.dead.update(record.origin.topic for record, _ in letters)
+
+    def _append(self, events: Sequence[Event], moved: Mapping[str, int]) -> None:
+        carried = {**moved, TRANSACTION: self._erased.version}
+        append(self.events, [raw.row_of(event) for event in events], EVENTS_SCHEMA, carried)
+        self._known.add(event.event_id for event in events)
+        self.counts.events += len(events)
+
+    def _derive(self, events: Sequence[Event], moved: Mapping[str, int], bury: bool = True) -> list[Letter]:
+        derived = self.joined.derive(events, self.events)
+        letters = [(pick.record, why) for pick, why in derived.unfit]
+        if bury:
+            self._bury(letters)
+        if derived.rows or letters:
+            write = put if derived.corrects else append
+            write(self.groups, derived.rows, GROUPS_SCHEMA, self._carried(moved))
+        self.joined.settled(derived)
+        self.counts.groups += len(derived.rows)
+        return letters
+
+    def _carried(self, moved: Mapping[str, int]) -> dict[str, int]:
+        replayed = self.events.transaction_version(REPLAYED) or 0
+        return {**moved, VERSION: self.events.version(), REPLAYED: replayed, TRANSACTION: self._erased.version}
+
+    # ---- after an interruption ---------------------------------------------------------------
+
+    def _catch_up(self, behind: Mapping[Partition, int], ends: Mapping[Partition, int]) -> None:
+        """Derives the events that no derivation has seen."""
+        carried = {offsets.name_of(p): start for p, start in behind.items()}
+        for chunk in _chunks(raw.beyond(self.events, behind)):
+            self._derive(chunk, carried)
+        append(self.groups, [], GROUPS_SCHEMA, self._carried(offsets.moved(ends)))
+
+    def _derived_until(self, p: Partition) -> int:
+        """The first offset that no derivation has seen; 0: begin at the beginning."""
+        read, name = self.groups.transaction_version, offsets.name_of(p)
+        if (read(REPLAYED) or 0) != (self.events.transaction_version(REPLAYED) or 0):
+            return 0  # dead letters became events at offsets that were passed
+        until = read(name) or 0
+        return until if until <= (self.events.transaction_version(name) or 0) else 0  # a loss was accepted
+
+
+def _groups_of(records: Iterable[Record]) -> Iterator[str]:
+    """The groups that records are about, as far as they are events."""
+    for record in records:
+        with suppress(Poison):
+            yield event_of(record).group_id
+
+
+def _chunks(events: Iterable[Event]) -> Iterator[list[Event]]:
+    each = iter(events)
+    while chunk := list(islice(each, _CHUNK)):
+        yield chunk

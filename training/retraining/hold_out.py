@@ -1,0 +1,178 @@
+"""The groups that a candidate is judged on: newer than everything that it and the live family were trained on.
+
+What a family was trained on stands in its retraining.json, as table and version; the same rows are read again from
+there. Groups with a group_id or a time that a training used are never held out. Knows tables and the record of a
+training; no pictures and no models.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+from training.common.errors import ModelError, reading
+from training.data.table import Group, read_table
+from training.retraining.limits import limit
+from training.retraining.offline_gate import GateMargins
+from training.retraining.traffic_gate import hashed
+
+RECORD = "retraining.json"
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much the offline gate measures; each is an option of the command."""
+
+    held_out: int = limit(400, "newest groups with a pick to compare on")
+    of_merchant: int = limit(20, "most of them of one merchant")
+    drawn: int = limit(60, "of them, whose prompts both families draw")
+    candidates: int = limit(4, "pictures of each")
+    checked: int = limit(300, "newest groups trained on whose picks are checked, and as many older ones; 0: none")
+    seed: int = limit(0, "of the noise")
+
+    def __post_init__(self) -> None:
+        for name, least in (
+            ("held_out", 2),
+            ("of_merchant", 1),
+            ("drawn", 2),
+            ("candidates", 2),
+            ("checked", 0),
+            ("seed", 0),
+        ):
+            if getattr(self, name) < least:
+                raise ModelError(f"{name} is {getattr(self, name)}, at least {least} is needed")
+
+
+class HoldOutError(ModelError):
+    """No groups are left to judge a candidate on; says what the training used."""
+
+
+@dataclass(frozen=True)
+class TrainedOn:
+    """The groups of picks that a family was trained on."""
+
+    groups: tuple[Group, ...] = ()  # in the order of the table
+
+    @property
+    def group_ids(self) -> set[str]:
+        return {group.group_id for group in self.groups}
+
+    @property
+    def until(self) -> datetime | None:
+        """When the newest of them was made."""
+        return max((group.create_time for group in self.groups if group.create_time), default=None)
+
+
+@dataclass(frozen=True)
+class Split:
+    """The groups of a table by what a candidate's training did with them."""
+
+    held_out: tuple[Group, ...]  # the newest, which neither family was trained on
+    new: tuple[Group, ...]  # what the candidate was trained on, and the live family was not
+    old: tuple[Group, ...]  # what both were trained on
+    known: frozenset[str] = field(default_factory=frozenset)  # merchants of `new` and `old`
+
+
+def record_of(family: Path) -> Path | None:
+    """The record of the training that made a family, in its folder or beside it; None: it has none."""
+    return next((path for path in (family / RECORD, family.parent / RECORD) if path.is_file()), None)
+
+
+def trained_on(family: Path) -> TrainedOn | None:
+    """The groups of picks that a family was trained on, by its record; None: it has no record.
+
+    Raises:
+        HoldOutError: the record does not say which groups.
+        TableError: that version of the table is gone.
+    """
+    if (path := record_of(family)) is None:
+        return None
+    with reading(path, HoldOutError):
+        record = json.loads(path.read_text(encoding="utf-8"))
+        table, version = record["table"], record["table_version"]
+        held_out, surplus = set(record["hold_out"]["groups"]), Counter(record.get("surplus", {}))
+    name = f"{table}@{version}" if isinstance(version, int) else table
+    groups = [group for group in read_table(Path(name), images=False) if group.group_id not in held_out]
+    return TrainedOn(tuple(_without_surplus(groups, surplus)))
+
+
+def _without_surplus(groups: Sequence[Group], surplus: Counter[str]) -> list[Group]:
+    """Without as many of the newest groups of a merchant as the training left out, by `hashed` merchants."""
+    left = +surplus
+    kept = list[Group]()
+    for group in reversed(groups):
+        if left and left[who := hashed(group.user_id)]:
+            left[who] -= 1
+        else:
+            kept.append(group)
+    return kept[::-1]
+
+
+def split(
+    table: Sequence[Group], candidate: TrainedOn | None, live: TrainedOn | None, size: Size,
+    until: datetime | None = None,
+) -> Split:  # fmt: skip
+    """The newest groups with a pick that both families have not seen, and what the candidate was trained on.
+
+    Args:
+        table: in the order of time.
+        until: a time up to which the candidate's training used groups, for a family without a record.
+
+    Raises:
+        HoldOutError: there are none.
+    """
+    used = [family for family in (candidate, live) if family is not None]
+    seen = set[str]().union(*(family.group_ids for family in used))
+    times = [time for time in (until, *(family.until for family in used)) if time is not None]
+    if not times:
+        raise HoldOutError("no time is known up to which the candidate was trained: give --trained-until")
+    last = max(times)
+    later = [
+        group
+        for group in table
+        if group.group_id not in seen and group.create_time is not None and group.create_time > last
+        and group.prompt.strip() and has_choice(group)
+    ]  # fmt: skip
+    if not later:
+        raise HoldOutError(
+            f"no group with a pick is newer than what the families were trained on, which goes to {last.isoformat()}: "
+            "a candidate is judged on later picks, so wait for some, or train on an earlier version of the table"
+        )
+    before = live.group_ids if live is not None else set[str]()
+    learnt = candidate.groups if candidate is not None else ()
+    return Split(
+        tuple(_newest(later, size)),
+        tuple(group for group in learnt if group.group_id not in before),
+        tuple(group for group in learnt if group.group_id in before),
+        frozenset(group.user_id for group in learnt),
+    )
+
+
+def has_choice(group: Group) -> bool:
+    """Whether a candidate was picked and another one passed over."""
+    return len({candidate.selected for candidate in group.candidates}) == 2
+
+
+def _newest(groups: Sequence[Group], size: Size) -> list[Group]:
+    """The last groups, of each merchant only so many."""
+    counts, kept = Counter[str](), list[Group]()
+    for group in reversed(groups):
+        counts[group.user_id] += 1
+        if counts[group.user_id] <= size.of_merchant:
+            kept.append(group)
+    return kept[: size.held_out][::-1]
+
+
+def flooding(new: Sequence[Group], margins: GateMargins) -> list[str]:
+    """That one merchant has too many of the new groups that a candidate was trained on, as a sentence."""
+    if not new:
+        return []
+    merchant, count = Counter(group.user_id for group in new).most_common(1)[0]
+    if count <= margins.most_merchant_share * len(new) or count < 2:
+        return []
+    return [
+        f"one merchant ({hashed(merchant)}) has {count} of the {len(new)} new groups that the candidate was trained "
+        f"on, {count / len(new):.0%}; {margins.most_merchant_share:.0%} are allowed"
+    ]
