@@ -19,7 +19,8 @@ from deploy.local.layout import ROOT, Layout
 from tests.ports import free_offset
 from tests.repositories import copy_of
 
-# The same examples at every run, however slow the machine; `pytest --hypothesis-profile thorough` tries 10,000 others.
+# The same examples at every run, however slow the machine; `pytest --hypothesis-profile thorough --timeout 0`
+# tries 10,000 others.
 settings.register_profile("always", deadline=None, derandomize=True)
 settings.register_profile("thorough", deadline=None, max_examples=10_000)
 settings.load_profile("always")

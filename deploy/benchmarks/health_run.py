@@ -163,24 +163,28 @@ class Platform:
         if pid is not None:
             os.killpg(pid, number)
 
-    def kill_a_denoiser(self) -> None:
-        """One of the processes that compute denoising steps, as the kernel does when memory runs out."""
+    def kill_denoisers(self, most: int) -> None:
+        """Processes that compute denoising steps, as the kernel does when memory runs out. Nothing revives them yet."""
+        self.cluster.stop("keeper")
         pid = self.cluster.process("triton").pid
         found = subprocess.run(
             ["pgrep", "-P", str(pid), "-f", "/denoiser/"], capture_output=True, text=True, check=True
         )
         release = f"/denoiser/{self.layout.release()}/"
-        for line in found.stdout.split():
-            if release in Path(f"/proc/{line}/cmdline").read_text():
-                return os.kill(int(line), signal.SIGKILL)
-        raise RuntimeError("Triton runs no process of the denoiser")
+        ours = [int(line) for line in found.stdout.split() if release in Path(f"/proc/{line}/cmdline").read_text()]
+        for process in ours[:most]:
+            os.kill(process, signal.SIGKILL)
 
     def failures(self, kind: str) -> list[Failure]:
         """Of a kind, of every part in turn."""
         names = ("ranking", "user_embedding", "generation", "feedback", "kafka", "triton")
         if kind == "kill":
             kills = [Failure(name, partial(self.cluster.kill, name), partial(self.restart, name)) for name in names]
-            return [*kills, Failure("one denoiser process", self.kill_a_denoiser, self._revive_models)]
+            return [
+                *kills,
+                Failure("one denoiser process", partial(self.kill_denoisers, 1), self._revive_models),
+                Failure("all of them", partial(self.kill_denoisers, 99), self._revive_models),
+            ]
         if kind == "stop":
             stop = partial(self.signal, number=signal.SIGSTOP)
             return [Failure(name, partial(stop, name), partial(self._go_on, name)) for name in names]
@@ -193,7 +197,7 @@ class Platform:
 
     def _revive_models(self) -> None:
         """The keeper does it."""
-        self.cluster.up(["triton"])
+        self.cluster.up(["keeper", "triton"])
 
     def _go_on(self, name: str) -> None:
         self.signal(name, signal.SIGCONT)

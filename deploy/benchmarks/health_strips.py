@@ -9,18 +9,16 @@ check's timeout. A false SERVING is within that time if the failure has begun so
 NOT_SERVING if a call of the method failed so lately, or fails so soon.
 """
 
+import argparse
 import json
 import sys
 from dataclasses import dataclass
-from typing import Any
-
-import matplotlib
-
-matplotlib.use("Agg")
-from matplotlib import pyplot as plt
-from matplotlib.axes import Axes
+from typing import TYPE_CHECKING, Any
 
 from deploy.local.layout import ROOT
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 RUNS = ROOT / "build" / "bench" / "health"
 PICTURE = ROOT / "docs" / "pictures" / "health.png"
@@ -83,14 +81,14 @@ def counts(run: dict[str, Any]) -> Counts:
     )
 
 
-def strip(axes: Axes, seconds: list[bool], top: float, height: float, good: str, bad: str) -> None:
+def strip(axes: "Axes", seconds: list[bool], top: float, height: float, good: str, bad: str) -> None:
     """One colour a second."""
     for wanted, colour in ((True, good), (False, bad)):
         spans = [(at, 1) for at, said in enumerate(seconds) if said == wanted]
         axes.broken_barh(spans, (top, height), color=colour, lw=0, antialiased=False)
 
 
-def draw(axes: Axes, run: dict[str, Any]) -> None:
+def draw(axes: "Axes", run: dict[str, Any]) -> None:
     """A strip a method: health above, the calls' outcome below; failures as bands."""
     methods = list(run["seen"])
     for failure in run["failures"]:
@@ -114,6 +112,7 @@ def draw(axes: Axes, run: dict[str, Any]) -> None:
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     runs = [json.loads(path.read_text()) for kind in KINDS if (path := RUNS / f"{kind}.json").is_file()]
     if not runs:
         sys.exit("nothing to count: run python -m deploy.benchmarks.health_run first")
@@ -124,6 +123,11 @@ def main() -> None:
             f"| {KINDS[run['kind']]} | {n.looked} | {n.false_serving} | {n.false_serving_beyond} "
             f"| {n.false_not_serving} | {n.false_not_serving_beyond} |"
         )
+    import matplotlib  # takes a second to load; --help needs none
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
     figure, all_axes = plt.subplots(len(runs), 1, figsize=(15, 4.6 * len(runs)), squeeze=False, facecolor="white")
     for axes, run in zip(all_axes[:, 0], runs, strict=True):
         draw(axes, run)

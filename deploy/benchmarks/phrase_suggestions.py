@@ -23,7 +23,6 @@ from pathlib import Path
 import grpc
 import numpy as np
 from perfusion.v1.generation_service_pb2 import SuggestPhrasesRequest
-from scipy.stats import spearmanr
 from tqdm import tqdm
 
 from contract.limits import MAX_SUGGESTIONS
@@ -54,6 +53,8 @@ def measure(clients: Clients, rounds: Rounds, tick: Callable[[], None]) -> dict[
 
 
 def _suggested(clients: Clients, who: Merchant, prompt: str) -> dict[str, float]:
+    from scipy.stats import spearmanr  # takes seconds to load; --help needs none
+
     query = SuggestPhrasesRequest(user_id=who.user_id, prompt=prompt, max_suggestions=MAX_SUGGESTIONS)
     suggestions = clients.generation.SuggestPhrases(query, timeout=CALL_TIMEOUT_S).suggestions
     gains = np.array([_gain(who, prompt, each.phrase) for each in suggestions])  # (P,) best first, NaN: out of place

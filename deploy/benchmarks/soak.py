@@ -5,9 +5,11 @@
 
 Several clients play rounds at once: plain ones, with a reference picture, cancelled in the middle, cut off by a short
 deadline, repeated under the same request_id, and refused. In the first quarter every part is killed once and started
-again. After each hundredth of the rounds it notes what the processes of each part hold (resident memory, descriptors,
-threads) and the files of the object store that no stored group has. Prints the growth from the second quarter to the
-last one, and draws build/bench/soak.png; build/bench/soak.json has every number.
+again; a client whose round is lost waits until rounds are served again. A part that ends by itself is started again,
+too, and named in the report. Pictures that stay in memory are few, so that a growth of generation is none of them, and
+the object store is swept often. After each hundredth of the rounds it notes what the processes of each part hold
+(resident memory, descriptors, threads) and the files of the object store that no stored group has. Prints the growth
+from the second quarter to the last one, and draws build/bench/soak.png; build/bench/soak.json has every number.
 """
 
 import argparse
@@ -19,13 +21,12 @@ import sqlite3
 import statistics
 import sys
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import grpc
-import matplotlib
 import numpy as np
 from perfusion.v1.feedback_service_pb2 import SubmitFeedbackRequest
 from perfusion.v1.feedback_service_pb2_grpc import FeedbackServiceStub
@@ -40,17 +41,24 @@ from tqdm import tqdm
 
 from deploy.local.cluster import Cluster, ClusterError
 from deploy.local.layout import ROOT, Layout
-from deploy.local.parts import PARTS
-
-matplotlib.use("Agg")
-from matplotlib import pyplot as plt
+from deploy.local.parts import PARTS, is_serving, part
 
 OUT = ROOT / "build" / "bench"
 CLIENTS = 3
-CALL_TIMEOUT_S = 60.0
+CALL_TIMEOUT_S, OUTAGE_LIMIT_S = 60.0, 600.0
 KINDS = {"plain": 8, "reference": 3, "cancelled": 4, "late": 1, "repeated": 2, "refused": 2}  # kind → weight
 PROMPTS = ("dress,v-neck,slim-fit,long sleeves", "hoodie,loose fit", "coat,belted", "skirt,floral", "t-shirt,striped")
+STEPS = (1, 2, 4)  # few: what leaks, leaks by the round
 LOOKS = 100
+SERVED = {
+    "generation": "perfusion.v1.GenerationService/Generate",
+    "feedback": "perfusion.v1.FeedbackService/SubmitFeedback",
+}
+SETTINGS = {
+    "PERFUSION_REMEMBERED_PICTURE_BYTES": str(2**20),
+    "PERFUSION_SWEEP_INTERVAL_S": "20",
+    "PERFUSION_SWEEP_GRACE_S": "60",
+}
 LOST = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED}  # what a killed part may answer with
 
 
@@ -72,6 +80,7 @@ class Soaked:
     held: dict[str, list[Held]] = field(default_factory=dict)
     unreferenced: list[int] = field(default_factory=list)  # files of the object store that no group has
     ended: dict[str, int] = field(default_factory=dict)  # kind of round and its end → how many
+    crashed: list[tuple[str, int]] = field(default_factory=list)  # part that ended by itself, after how many rounds
 
 
 def processes_of(leader: int) -> Iterator[Path]:
@@ -113,7 +122,7 @@ class Client:
 
     def __init__(self, layout: Layout, seed: int, ended: dict[str, int]) -> None:
         self._random, self._ended = random.Random(seed), ended
-        self._user = f"soak-{seed}"
+        self._user, self._layout = f"soak-{seed}", layout
         services = ("user_embedding", "generation", "feedback")
         self._channels = {name: grpc.aio.insecure_channel(layout.address(name)) for name in services}
         self._generation = GenerationServiceStub(self._channels["generation"])
@@ -134,8 +143,15 @@ class Client:
         except grpc.aio.AioRpcError as error:
             end = error.code().name
             if error.code() in LOST:
-                await asyncio.sleep(0.2)
+                await self._wait_until_served()
         self._ended[f"{kind}: {end}"] = self._ended.get(f"{kind}: {end}", 0) + 1
+
+    async def _wait_until_served(self) -> None:
+        """Rounds that nobody could serve would wear nothing out."""
+        async with asyncio.timeout(OUTAGE_LIMIT_S):
+            for service, method in SERVED.items():
+                while not await asyncio.to_thread(is_serving, self._layout.address(service), method):
+                    await asyncio.sleep(0.2)
 
     async def close(self) -> None:
         for channel in self._channels.values():
@@ -146,7 +162,7 @@ class Client:
         return GenerateRequest(
             request_id=str(uuid.UUID(int=self._random.getrandbits(128), version=4)), user_id=self._user,
             prompt=self._random.choice(PROMPTS), num_candidates=self._random.choice((1, 5)), seed=seed,
-            preview_every_n_steps=self._random.choice((0, 2)), **more,
+            preview_every_n_steps=self._random.choice((0, 2)), **({"num_steps": self._random.choice(STEPS)} | more),
         )  # fmt: skip
 
     def _picture(self) -> bytes:
@@ -204,9 +220,19 @@ def look(cluster: Cluster, played: int, soaked: Soaked) -> None:
     """Notes what everything holds now."""
     soaked.rounds.append(played)
     soaked.unreferenced.append(unreferenced(cluster.layout))
-    for part in PARTS:
-        leader = cluster.process(part.name).pid
-        soaked.held.setdefault(part.name, []).append(held_by(leader) if leader else Held(0, 0, 0, 0))
+    for each in PARTS:
+        leader = cluster.process(each.name).pid
+        soaked.held.setdefault(each.name, []).append(held_by(leader) if leader else Held(0, 0, 0, 0))
+
+
+def up(cluster: Cluster, names: Sequence[str]) -> None:
+    """Returns when the parts serve."""
+    for name in names:
+        process = cluster.process(name)
+        if name == "generation" and process.pid is None:
+            each = part(name)
+            process.start(each.command(cluster.layout), each.environment(cluster.layout) | SETTINGS, ROOT)
+    cluster.up(names)
 
 
 async def soak(cluster: Cluster, rounds: int) -> Soaked:
@@ -216,9 +242,24 @@ async def soak(cluster: Cluster, rounds: int) -> Soaked:
     for client in clients:
         await client.begin()
     every = max(1, rounds // LOOKS)
-    kills = {rounds // 4 * (i + 1) // (len(PARTS) + 1): part.name for i, part in enumerate(PARTS)}
+    kills = {rounds // 4 * (i + 1) // (len(PARTS) + 1): each.name for i, each in enumerate(PARTS)}
     ahead, played = iter(range(rounds)), 0
     killing: set[asyncio.Task[None]] = set()
+    changing = asyncio.Lock()  # of the parts that run
+
+    async def revive() -> None:
+        while True:
+            await asyncio.sleep(1.0)
+            async with changing:
+                for each in PARTS:
+                    if cluster.process(each.name).pid is None:
+                        soaked.crashed.append((each.name, played))
+                        await asyncio.to_thread(up, cluster, [each.name])
+
+    async def kill(name: str) -> None:
+        async with changing:
+            await asyncio.to_thread(cluster.kill, name)
+            await asyncio.to_thread(up, cluster, [name])
 
     with tqdm(total=rounds, unit="round") as bar:
 
@@ -226,24 +267,20 @@ async def soak(cluster: Cluster, rounds: int) -> Soaked:
             nonlocal played
             for number in ahead:
                 if number in kills:
-                    killing.add(asyncio.create_task(kill(cluster, kills[number])))
+                    killing.add(asyncio.create_task(kill(kills[number])))
                 await client.play()
                 played += 1
                 bar.update()
                 if played % every == 0:
                     await asyncio.to_thread(look, cluster, played, soaked)
 
-        await asyncio.gather(*(keep_playing(client) for client in clients), *killing)
+        reviving = asyncio.create_task(revive())
+        await asyncio.gather(*(keep_playing(client) for client in clients))
         await asyncio.gather(*killing)
+        reviving.cancel()
     for client in clients:
         await client.close()
     return soaked
-
-
-async def kill(cluster: Cluster, name: str) -> None:
-    """A crash, and the start after it."""
-    await asyncio.to_thread(cluster.kill, name)
-    await asyncio.to_thread(cluster.up, [name])
 
 
 def growth(soaked: Soaked) -> dict[str, dict[str, float]]:
@@ -262,6 +299,11 @@ def growth(soaked: Soaked) -> dict[str, dict[str, float]]:
 
 def draw(soaked: Soaked, path: Path) -> None:
     """Resident memory, descriptors and threads by part, and unreferenced files, over the rounds."""
+    import matplotlib  # takes a second to load; --help needs none
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
     figure, axes = plt.subplots(4, 1, figsize=(9, 11), sharex=True, constrained_layout=True)
     for axis, what in zip(axes, ("resident_mib", "descriptors", "threads"), strict=False):
         for name, held in soaked.held.items():
@@ -285,7 +327,7 @@ def main() -> int:
         parser.error(f"--rounds must be at least 40, not {arguments.rounds}: four quarters of ten looks")
     cluster = Cluster(Layout("soak", arguments.port_offset, arguments.repository.resolve()), say=print)
     try:
-        cluster.up()
+        up(cluster, [each.name for each in PARTS])
         soaked = asyncio.run(soak(cluster, arguments.rounds))
     except ClusterError as error:
         print(f"not soaked: {error}", file=sys.stderr)
@@ -308,6 +350,8 @@ def report(soaked: Soaked) -> None:
             + f"{of['resident_mib']:8.3f} {of['descriptors']:12.3f} {of['threads']:8.3f} {of['processes']:10.3f}"
         )
     print(f"unreferenced files at the end: {soaked.unreferenced[-1]}, at most {max(soaked.unreferenced)}")
+    for name, played in soaked.crashed:
+        print(f"ended by itself after {played} rounds: {name}")
     for end, count in sorted(soaked.ended.items()):
         print(f"{count:6}  {end}")
 

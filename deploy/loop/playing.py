@@ -44,12 +44,14 @@ class Scale:
     original_groups: int = 300
     workers: int = 3
     poison: int = 600  # poisoned rounds before a last turn
+    reward_steps: int = 200  # of each training of the reward model
 
 
 def play(layout: Layout, work: Path, scale: Scale) -> int:
     """The whole; returns the exit status."""
     work.mkdir(parents=True, exist_ok=True)
-    plan = Plan(layout, work / "lake", work / "original", work / "base")
+    steps = ("--reward-steps", str(scale.reward_steps))
+    plan = Plan(layout, work / "lake", work / "original", work / "base", retrain=steps)
     first = _first_family(plan, work, scale)
     _first_release(plan, first)
     cluster = Cluster(layout, say=say)
@@ -74,7 +76,18 @@ def _first_family(plan: Plan, work: Path, scale: Scale) -> Path:
     shutil.copytree(TINY, plan.family, ignore=shutil.ignore_patterns("preferences", "perfusion_rm"))
     given = ["--data", plan.original, "--weights", plan.family]
     _run(work, "first-wishes", "training.wishes.train", *given, "--out", work / "first" / "wishes")
-    _run(work, "first-reward", "training.reward.train", *given, "--out", work / "first" / "reward", "--recipe", "tiny")
+    _run(
+        work,
+        "first-reward",
+        "training.reward.train",
+        *given,
+        "--out",
+        work / "first" / "reward",
+        "--recipe",
+        "tiny",
+        "--steps",
+        scale.reward_steps,
+    )
     partial = family.with_name("partial")
     shutil.rmtree(partial, ignore_errors=True)
     shutil.copytree(plan.family, partial)

@@ -1,10 +1,8 @@
 """Times several ways to do the same step, in turns within one run, so that their ratios hold on any machine."""
 
-import argparse
 import statistics
 import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,21 +12,8 @@ from transformers import CLIPTokenizer
 
 from contract.feature_schema import FeatureSchema
 from lab.market.prompts import PHRASE_OF
-from training.common.commands import parser_of
-from training.common.reports import write_report
 from training.data.groups import GroupTensors
-from training.models.family import TINY
 from training.models.tokens import encode
-
-
-def parse_arguments(description: str | None, needs: str, groups: int, out: Path) -> argparse.Namespace:
-    """weights, groups, rounds and out; `needs` names the parts of the family that are read."""
-    parser = parser_of(description)
-    parser.add_argument("--weights", type=Path, default=TINY, help=f"family with {needs} (default: %(default)s)")
-    parser.add_argument("--groups", type=int, default=groups, help="a batch (default: %(default)s)")
-    parser.add_argument("--rounds", type=int, default=7, help="steps of each way (default: %(default)s)")
-    parser.add_argument("--out", type=Path, default=out, help="(default: %(default)s)")
-    return parser.parse_args()
 
 
 def race(ways: Mapping[str, Callable[[], None]], groups: int, rounds: int) -> dict[str, Any]:
@@ -48,12 +33,6 @@ def race(ways: Mapping[str, Callable[[], None]], groups: int, rounds: int) -> di
         "groups_per_second": rates,
         f"{first}_over": {name: rates[first] / rate for name, rate in rates.items() if name != first},
     }
-
-
-def write(found: Mapping[str, Any], out: Path) -> None:
-    """Writes the result to a file and prints it."""
-    write_report(out, found)
-    print(out.read_text(encoding="utf-8"))
 
 
 def random_groups(schema: FeatureSchema, tokenizer: CLIPTokenizer, size_px: int, n: int, k: int) -> GroupTensors:

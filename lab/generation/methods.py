@@ -15,8 +15,10 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal
 
+from lab.generation.names import METHODS as METHODS
+from lab.generation.names import Method as Method
 from training.common.errors import ModelError
 from training.common.storage import fingerprint
 from training.data.groups import GroupTensors
@@ -29,10 +31,6 @@ from training.models.family import FamilyPaths
 from training.models.frozen_unet import load_unet
 from training.models.policies import Policy, to_draw_with
 
-Method = Literal[
-    "perfusion", "perfusion_plus", "sd", "sft", "spo", "dpo", "pmg", "without_pan", "without_gobj", "without_both",
-]  # fmt: skip
-METHODS: tuple[Method, ...] = get_args(Method)
 PERSONAL: tuple[Method, ...] = ("perfusion", "perfusion_plus", "pmg", "without_gobj")
 Chain = tuple[Stage | Literal["spo"], ...]
 CHAINS: Mapping[Method, Chain] = {

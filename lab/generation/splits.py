@@ -8,20 +8,21 @@ form pairs that share their prompts, so that a picture drawn for one can be show
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal, get_args
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from torch import Tensor
 
+from lab.generation.names import SPLITS as SPLITS
+from lab.generation.names import Split as Split
 from lab.market.attributes import BY_KIND, complete
 from lab.market.merchants import FEATURE_SCHEMA, Merchant, merchant
 from lab.market.prompts import ask_for, write
 from lab.market.rounds import Round, play
 from training.common.errors import ModelError
 
-Split = Literal["seen", "unseen", "shuffled", "permuted", "validation"]
-SPLITS: tuple[Split, ...] = get_args(Split)
+if TYPE_CHECKING:
+    from torch import Tensor
+
 CATEGORIES = BY_KIND["category"].values
 TRAINED_MERCHANTS = 2_000  # of the market that generators train on
 HISTORY, SHOWN = 8, 5  # rounds of a merchant in that market, on average, and the candidates of each
@@ -103,8 +104,10 @@ class Rounds:
         """What each given prompt asks for, str (M, P)."""
         return np.array([asked["category"] for asked in self.asked])[self.given]
 
-    def noise(self, seed: int, shape: tuple[int, ...], candidates: int) -> Tensor:
+    def noise(self, seed: int, shape: tuple[int, ...], candidates: int) -> "Tensor":
         """The starting noise of each prompt's candidates, (N, candidates, *shape); the first ones never change."""
+        import torch  # takes seconds to load; a command's --help needs none
+
         per_prompt = [
             torch.randn((candidates, *shape), generator=torch.Generator().manual_seed(1_000_000 * (seed + 1) + n))
             for n in range(len(self.prompts))

@@ -12,52 +12,16 @@ The ceiling holds for merchants that no training used. A model can recognise a m
 features and learn the individual part: there the share can pass 1, up to the ceiling `full`.
 """
 
-import argparse
-from functools import partial
-from pathlib import Path
-from typing import Any
-
-import numpy as np
-
-from lab.market.table import TRUTH
-from lab.preference.report import RoundsWithTruth, measure, table
 from training.common.commands import attempt
-from training.common.errors import ModelError
-from training.common.reports import write_report
-from training.models.family import FamilyPaths, hush_libraries
 from training.reward.evaluate import options_of
-from training.reward.evaluation import family_of, model_in, rankings, scores_of
-from training.reward.recipes import Model
-
-
-def evaluate(data: Path, family: FamilyPaths, *, name: Model = "perfusion_rm") -> dict[str, Any]:
-    """All numbers of the module for the model `name`, as JSON values.
-
-    Raises:
-        ModelError: there is no truth beside the table.
-    """
-    if not (data / TRUTH).exists():
-        raise ModelError(f"{data} has no {TRUTH}: python -m training.reward.evaluate needs none")
-    groups, scores = scores_of(data, family, name=name)
-    rounds, by_name = RoundsWithTruth.of(groups, data), {name: [values] for name, values in scores.items()}
-    sets = {"all": measure(rounds, by_name)}
-    for category in np.unique(rounds.categories):
-        sets[str(category)] = measure(rounds.only(rounds.categories == category), by_name)
-    return rankings(groups, scores) | {"sets": sets}
-
-
-def run(arguments: argparse.Namespace) -> None:
-    """The command."""
-    hush_libraries()
-    family, name = family_of(arguments.model, arguments.weights), model_in(arguments.model)
-    found = evaluate(arguments.data, family, name=name)
-    print(table(found))
-    if arguments.out:
-        write_report(arguments.out, found)
 
 
 def main() -> int:
-    return attempt(partial(run, options_of(__doc__).parse_args()), "cannot evaluate")
+    arguments = options_of(__doc__).parse_args()
+
+    from lab.preference.evaluation import run  # torch takes seconds to load
+
+    return attempt(lambda: run(arguments), "cannot evaluate")
 
 
 if __name__ == "__main__":

@@ -13,7 +13,10 @@ from services.feedback.adapters.groups import GrpcGroups
 from services.feedback.adapters.records import SqlRecords
 from services.feedback.adapters.remembered import RememberedGroups
 from services.feedback.adapters.tables import OUTBOX, SCHEMA
+from services.feedback.importing import Bounds, Imports
+from services.feedback.metrics import FeedbackMetrics
 from services.feedback.ports import Groups
+from services.feedback.room import Room
 from services.feedback.servicer import FeedbackServicer
 from services.feedback.settings import Settings
 from services.feedback.submission import Submissions
@@ -45,16 +48,21 @@ def build(settings: Settings, groups: Groups, events: Events) -> Server:
         new_id=lambda: str(uuid4()),
         clock=now_us,
     )
+    bounds = Bounds(settings.import_streams, settings.import_window, settings.import_picks)
+    imports = Imports(submissions, bounds, FeedbackMetrics(registry))
+    servicer = FeedbackServicer(submissions, imports, Room(settings.max_picks_in_flight))
+    taking = [
+        Dependency("database", database.check),
+        Dependency("kafka", events.check),
+        Dependency("generation service", groups.check),
+    ]
     return Server(
         settings,
         service="perfusion.v1.FeedbackService",
-        register=partial(add_FeedbackServiceServicer_to_server, FeedbackServicer(submissions)),
+        register=partial(add_FeedbackServiceServicer_to_server, servicer),
         needs={
-            "SubmitFeedback": [
-                Dependency("database", database.check),
-                Dependency("kafka", events.check),
-                Dependency("generation service", groups.check),
-            ],
+            "SubmitFeedback": taking,
+            "ImportFeedback": taking,
             "GetFeedback": [reads],
             "ListFeedback": [reads],
         },

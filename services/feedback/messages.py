@@ -9,11 +9,24 @@ from services.feedback.picks import Feedback
 from services.feedback.ports import Picks, Recorded
 from services.runtime.clock import timestamp
 from services.runtime.pages import token_of
+from services.runtime.statuses import status_of
 
 
 def response_of(feedback: Feedback) -> pb.SubmitFeedbackResponse:
     """The pick is recorded."""
     return pb.SubmitFeedbackResponse(event_id=feedback.event_id, feedback_time=timestamp(feedback.create_time_us))
+
+
+def import_response(outcomes: Sequence[Feedback | Exception]) -> pb.ImportFeedbackResponse:
+    """What became of the picks of one message."""
+    return pb.ImportFeedbackResponse(
+        results=[
+            pb.ImportFeedbackResult(status=status_of(outcome).SerializeToString())
+            if isinstance(outcome, Exception)
+            else pb.ImportFeedbackResult(response=response_of(outcome))
+            for outcome in outcomes
+        ]
+    )
 
 
 def feedback_message(recorded: Recorded) -> pb.Feedback:

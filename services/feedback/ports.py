@@ -4,7 +4,7 @@ Events are published by the runtime's own relay, services/runtime/relay.py.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from services.feedback.picks import Feedback, ShownGroup
@@ -32,8 +32,8 @@ class Groups(ABC):
     """The groups of the generation service."""
 
     @abstractmethod
-    async def get(self, group_id: str) -> ShownGroup | None:
-        """The group; None if it does not exist."""
+    async def get(self, group_ids: Collection[str]) -> Mapping[str, ShownGroup]:
+        """Those of the groups that exist, by their ids."""
 
     @abstractmethod
     async def check(self) -> None:
@@ -44,12 +44,15 @@ class Records(ABC):
     """Stored feedback."""
 
     @abstractmethod
-    async def find(self, request_id: str) -> Feedback | None:
-        """The feedback of a request id, whether Kafka has its event or not."""
+    async def find(self, request_ids: Sequence[str]) -> Sequence[Feedback | None]:
+        """The feedback of each request id, whether Kafka has its event or not."""
 
     @abstractmethod
-    async def add(self, feedback: Feedback) -> Feedback:
-        """Stores it and the event it owes, unless its request id is taken; returns what now has that id."""
+    async def add(self, feedback: Sequence[Feedback]) -> Sequence[Feedback]:
+        """Stores each, in this order, and the event it owes, unless its request id is taken.
+
+        Returns what now has each one's request id.
+        """
 
     @abstractmethod
     async def counting(self, group_id: str) -> Recorded | None:

@@ -3,12 +3,15 @@
 It knows the proto's limits and the form of ids. picks.py checks the pick against its group.
 """
 
+from collections.abc import Sequence
+
 from perfusion.v1 import feedback_service_pb2 as pb
 
 from contract.limits import MAX_SELECTED_IMAGES
 from services.feedback.messages import scope_of
 from services.feedback.picks import Pick, duplicates
 from services.feedback.ports import Picks
+from services.runtime.errors import InvalidArgument, PermanentError
 from services.runtime.fields import Fields
 from services.runtime.pages import Page, page_of
 
@@ -26,6 +29,18 @@ def pick_of(request: pb.SubmitFeedbackRequest) -> Pick:
         fields.refuse(f"selected_image_ids[{i}]", "is selected twice")
     fields.done()
     return Pick(request_id, group_id, user_id, selected)
+
+
+def part_of(request: pb.ImportFeedbackRequest) -> Sequence[Pick | PermanentError]:
+    """The picks of one message, or what is wrong with the form of each."""
+    return [_pick_or_error(each) for each in request.requests]
+
+
+def _pick_or_error(request: pb.SubmitFeedbackRequest) -> Pick | PermanentError:
+    try:
+        return pick_of(request)
+    except InvalidArgument as error:
+        return error
 
 
 def group_query_of(request: pb.GetFeedbackRequest) -> tuple[str, str]:

@@ -5,10 +5,11 @@ service. What a committed transaction wrote is on disk: SQLite with synchronous=
 """
 
 import asyncio
+import logging
 import shutil
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,9 @@ _PROBLEMS = {  # by words of either database
     "not a database": "is damaged",
 }
 _ROOM_BYTES = 2**20  # a disk with less left is full: SQLite's log may grow by this much at once
+_LITTLE_ROOM_BYTES = 256 * 2**20  # with less left, the log warns
+
+_log = logging.getLogger(__name__)
 
 
 class Database:
@@ -59,7 +63,18 @@ class Database:
         self._engine = _open_async(url, timeout_s)
         self._ready = False
         self._file: int | None = None
+        self._has_room = True
         self._preparing = asyncio.Lock()
+        self._turn = asyncio.Lock() if make_url(url).get_backend_name() == "sqlite" else nullcontext()
+
+    @asynccontextmanager
+    async def writing(self) -> AsyncIterator[AsyncConnection]:
+        """A transaction that writes from its first statement on.
+
+        SQLite has one writer at a time, and who waits for it sleeps and looks again: so those of this process queue.
+        """
+        async with self._turn, self.transaction() as connection:
+            yield connection
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncConnection]:
@@ -129,6 +144,10 @@ class Database:
         """On a full disk, SQLite writes into room that its log already has, until one day it needs more."""
         if (path := _file(self._url)) is not None:
             free = shutil.disk_usage(path.parent).free
+            if self._has_room != (free >= _LITTLE_ROOM_BYTES):
+                self._has_room = not self._has_room
+                level = logging.INFO if self._has_room else logging.WARNING
+                _log.log(level, "the database's disk has %d MiB left", free // 2**20, extra={"file": str(path)})
             if free < _ROOM_BYTES:
                 raise Unavailable("database", f"has a full disk ({free} bytes left)")
 

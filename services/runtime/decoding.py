@@ -5,6 +5,7 @@ allowed, the services' requests.py know.
 """
 
 from collections.abc import Callable, Iterator
+from itertools import islice
 from typing import Any
 
 from google.protobuf.descriptor import FieldDescriptor
@@ -28,6 +29,35 @@ def decoded(data: bytes, deserialize: Callable[[bytes], Any]) -> Any:
         return deserialize(data)
     except (_Malformed, DecodeError):
         raise InvalidArgument((descriptor.name, "the bytes sent are no such message")) from None
+
+
+def decoded_by_entries(data: bytes, deserialize: Callable[[bytes], Any]) -> Any:
+    """As `decoded`, for messages of a stream: of its entries those that are malformed by themselves become empty ones.
+
+    So one entry that a caller spoiled is refused for what it lacks, and the others are read.
+    """
+    try:
+        return decoded(data, deserialize)
+    except InvalidArgument:
+        kind: type[Message] = deserialize.__self__  # type: ignore[attr-defined]
+        message, spoiled = kind(), 0
+        try:
+            entries = list(islice(_fields(data), MAX_FIELDS + 1))
+        except _Malformed:
+            raise InvalidArgument((kind.DESCRIPTOR.name, "the bytes sent are no such message")) from None
+        for number, value in entries:
+            field = kind.DESCRIPTOR.fields_by_number.get(number)
+            if field is None or value is None or field.message_type is None or not field.is_repeated:
+                continue
+            entry = getattr(message, field.name).add()
+            try:
+                entry.ParseFromString(bytes(value))
+            except DecodeError:
+                entry.Clear()
+                spoiled += 1
+        if not spoiled or len(entries) > MAX_FIELDS:
+            raise
+        return message
 
 
 class _Malformed(Exception):

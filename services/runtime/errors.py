@@ -83,10 +83,13 @@ class PermissionDenied(PermanentError):
 
 
 class FailedPrecondition(PermanentError):
-    """The state of the system does not allow the call, such as a release that is not there."""
+    """The state of the system does not allow what `field` of the request names, such as a release that is not there."""
 
     code = grpc.StatusCode.FAILED_PRECONDITION
     reason = reasons.ERROR_REASON_FAILED_PRECONDITION
+
+    def __init__(self, message: str, *, field: str = "") -> None:
+        super().__init__(message, metadata={"field": field} if field else None)
 
 
 class MessageTooLarge(PermanentError):

@@ -7,6 +7,7 @@ contract/topics.py has the envelope. It does not know the events' meaning, nor w
 import asyncio
 import threading
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -20,7 +21,13 @@ from contract import topics
 from services.runtime.deadlines import remaining_s
 from services.runtime.errors import DeadlineExceeded, Unavailable
 
-_MOST_BYTES = 32 * 2**20  # of one request; what an event may have, the broker and the topic decide
+DELIVERY = {  # the producer's settings that decide what is sent together, in which order, and when it counts as taken
+    "acks": "all",
+    "enable_idempotence": True,  # the broker takes a batch only after all that were sent to its partition before it
+    "batch_size": 2**17,  # bytes of one partition in a request; the library's own 16 KiB are twenty picks
+    "max_request_size": 32 * 2**20,  # what an event may have, the broker and the topic decide
+    "allow_auto_create_topics": False,
+}
 _CONTENT_REFUSED = (MessageSizeTooLargeError, RecordListTooLargeError, InvalidRecordError)
 
 
@@ -57,6 +64,29 @@ class Events(ABC):
             Refused: it never will be.
         """
 
+    async def publish_all(self, events: Sequence[Event]) -> Sequence[Exception | None]:
+        """What `publish` would raise for each; an event whose key had a failure before it is not sent, or fails too."""
+        by_key: dict[str, list[int]] = {}
+        for i, event in enumerate(events):
+            by_key.setdefault(event.key, []).append(i)
+        ended: list[Exception | None] = [None] * len(events)
+
+        async def publish_in_order(places: Sequence[int]) -> None:
+            failure: Exception | None = None
+            for i in places:
+                try:
+                    if failure is None:
+                        await self.publish(events[i])
+                except Refused as error:
+                    ended[i] = error
+                    continue
+                except Exception as error:
+                    failure = error
+                ended[i] = failure
+
+        await asyncio.gather(*map(publish_in_order, by_key.values()))
+        return ended
+
     @abstractmethod
     async def check(self) -> None:
         """Returns when every topic this service publishes to can be reached; raises saying what is wrong."""
@@ -84,50 +114,66 @@ class KafkaEvents(Events):
         self._checker = ThreadPoolExecutor(1, thread_name_prefix="kafka-check")
 
     async def publish(self, event: Event) -> None:
+        [error] = await self.publish_all([event])
+        if error is not None:
+            raise error
+
+    async def publish_all(self, events: Sequence[Event]) -> Sequence[Exception | None]:
         limit_s = remaining_s(self._timeout_s)
-        loop = asyncio.get_running_loop()
-        acknowledged: asyncio.Future[None] = loop.create_future()
-        used: list[Any] = []  # the producer that took the event, once one did
+        sending = _Sending(events)
+        late: Exception = Unavailable("kafka")
         try:
             async with asyncio.timeout(limit_s):
-                await loop.run_in_executor(self._senders, self._send, event, loop, acknowledged, used)
-                await acknowledged
-        except TimeoutError as error:
+                await asyncio.get_running_loop().run_in_executor(self._senders, self._send, sending)
+                await sending.ended
+        except TimeoutError:
             if limit_s < self._timeout_s:  # the caller's deadline was short: the producer may be sound
-                raise DeadlineExceeded from error
-            self._discard(used)
-            raise Unavailable("kafka") from error
-        except _CONTENT_REFUSED as error:
-            self._discard(used)
-            raise Refused(str(error)) from error
-        except KafkaError as error:
-            self._discard(used)
-            raise Unavailable("kafka", "did not acknowledge the event") from error
+                late = DeadlineExceeded()
+            else:
+                self._discard(sending.producer)
+        except KafkaError as error:  # there is no producer
+            late.__cause__ = error
         finally:
-            acknowledged.cancel()  # a thread that still waits for the lock need not send any more
+            sending.ended.cancel()  # a thread that still waits for the lock need not send any more
+        if any(isinstance(error, KafkaError) for error in sending.errors):
+            self._discard(sending.producer)
+        ended = zip(sending.has_ended, sending.errors, strict=True)
+        return [_translated(error) if has_ended else late for has_ended, error in ended]
 
-    def _send(
-        self,
-        event: Event,
-        loop: asyncio.AbstractEventLoop,
-        acknowledged: "asyncio.Future[None]",
-        used: list[Any],
-    ) -> None:
+    def _send(self, sending: "_Sending") -> None:
         """Runs in a thread: making a producer and fetching metadata block."""
-        if acknowledged.done():
+        if sending.ended.done():
             return
+        producer = sending.producer = self._connected_producer()
+        failed: dict[str, Exception] = {}  # by key
+        for i, event in enumerate(sending.events):
+            if sending.ended.done():
+                return
+            if event.key in failed:
+                sending.end(i, failed[event.key])
+                continue
+            try:
+                future = producer.send(
+                    event.topic, value=event.value, key=event.key.encode(), headers=headers_of(event)
+                )
+            except _CONTENT_REFUSED as error:
+                sending.end(i, error)
+            except KafkaError as error:  # it waited for metadata, or is closed: no other would fare better
+                for rest in range(i, len(sending.events)):
+                    sending.end(rest, error)
+                return
+            except Exception as error:
+                failed[event.key] = error
+                sending.end(i, error)
+            else:
+                future.add_callback(lambda _, i=i: sending.end(i, None))
+                future.add_errback(lambda error, i=i: self._fail(producer, sending, i, error))
 
-        def settle(error: Exception | None) -> None:
-            if not acknowledged.done():
-                acknowledged.set_exception(error) if error else acknowledged.set_result(None)
-
-        producer = self._connected_producer()
-        used.append(producer)
-        if acknowledged.done():
-            return
-        future = producer.send(event.topic, value=event.value, key=event.key.encode(), headers=headers_of(event))
-        future.add_callback(lambda _: loop.call_soon_threadsafe(settle, None))
-        future.add_errback(lambda error: loop.call_soon_threadsafe(settle, error))
+    def _fail(self, producer: Any, sending: "_Sending", i: int, error: Exception) -> None:
+        """Runs in the producer's own thread: so it sends nothing more, and no event overtakes the one that failed."""
+        if not isinstance(error, _CONTENT_REFUSED):
+            producer._sender.force_close()
+        sending.end(i, error)
 
     def _connected_producer(self) -> Any:
         with self._lock:
@@ -135,11 +181,8 @@ class KafkaEvents(Events):
                 limit_ms = round(self._timeout_s * 1000)
                 self._producer = _connected(
                     KafkaProducer,
+                    **DELIVERY,
                     bootstrap_servers=self._bootstrap,
-                    acks="all",
-                    enable_idempotence=True,
-                    allow_auto_create_topics=False,
-                    max_request_size=_MOST_BYTES,
                     bootstrap_timeout_ms=limit_ms,
                     max_block_ms=limit_ms,
                     request_timeout_ms=max(limit_ms // 2, 1),
@@ -148,12 +191,13 @@ class KafkaEvents(Events):
                 )
             return self._producer
 
-    def _discard(self, used: list[Any]) -> None:
+    def _discard(self, producer: Any) -> None:
         """Lets go of a producer that failed; one that was made since belongs to a later call."""
-        for producer in used:
-            if self._producer is producer:
-                self._producer = None
-            self._senders.submit(_close_at_once, producer)
+        if producer is None:
+            return
+        if self._producer is producer:
+            self._producer = None
+        self._senders.submit(_close_at_once, producer)
 
     async def check(self) -> None:
         await asyncio.get_running_loop().run_in_executor(self._checker, self._describe_topics)
@@ -184,12 +228,52 @@ class KafkaEvents(Events):
 
     async def close(self) -> None:
         """Waits for nothing: every publish has already waited for its own acknowledgement."""
-        if self._producer is not None:
-            self._discard([self._producer])
+        self._discard(self._producer)
         if self._admin is not None:
             self._checker.submit(self._admin.close)
         self._senders.shutdown(wait=True)
         self._checker.shutdown(wait=True)
+
+
+class _Sending:
+    """Events on their way, and how it ended for each. Made on the event loop; threads note the ends."""
+
+    def __init__(self, events: Sequence[Event]) -> None:
+        self.events = events
+        self.has_ended = [False] * len(events)
+        self.errors: list[Exception | None] = [None] * len(events)
+        self.producer: Any = None  # that took the events, once one did
+        self._loop = asyncio.get_running_loop()
+        self.ended: asyncio.Future[None] = self._loop.create_future()  # when all have
+        self._left = len(events)
+        self._lock = threading.Lock()
+
+    def end(self, i: int, error: Exception | None) -> None:
+        """Event i is acknowledged, or failed."""
+        with self._lock:
+            if self.has_ended[i]:
+                return
+            self.errors[i] = error
+            self.has_ended[i] = True
+            self._left -= 1
+            if self._left:
+                return
+        self._loop.call_soon_threadsafe(self._all_ended)
+
+    def _all_ended(self) -> None:
+        if not self.ended.done():
+            self.ended.set_result(None)
+
+
+def _translated(error: Exception | None) -> Exception | None:
+    """A failure to send as the callers of `Events` know it."""
+    if not isinstance(error, KafkaError):
+        return error
+    translated: Exception = Unavailable("kafka", "did not acknowledge the event")
+    if isinstance(error, _CONTENT_REFUSED):
+        translated = Refused(str(error))
+    translated.__cause__ = error
+    return translated
 
 
 def _close_at_once(producer: Any) -> None:

@@ -20,13 +20,12 @@ import grpc
 from services.runtime import tracing
 from services.runtime.calls import Calls, detached
 from services.runtime.deadlines import deadline_in, is_over
-from services.runtime.decoding import decoded
+from services.runtime.decoding import decoded, decoded_by_entries
 from services.runtime.errors import InvalidArgument, ServiceError
 from services.runtime.metrics import RpcMetrics
-from services.runtime.statuses import message_of, reason_of, trailers_of
+from services.runtime.statuses import INTERNAL_MESSAGE, message_of, reason_of, trailers_of
 from services.runtime.writing import Writer
 
-INTERNAL_MESSAGE = "internal error; the service's log has the details under this call's trace id"
 TRACE_KEY = "trace-id"
 UNKNOWN_METHOD = "unknown"  # the metrics' label: a caller must not choose labels
 IDS = ("request_id", "user_id", "group_id")  # fields of requests by which people look for a call in the log
@@ -110,8 +109,11 @@ class ServiceInterceptor(_Interceptor):
     def _serving(self, handler: Any, method: str) -> Serve:
         async def serve(_requests: object, context: _Context) -> None:
             async with self._observed(method, context) as call:
-                request = decoded(await _read(context), handler.request_deserializer)
-                call.said = {name: value for name in IDS if (value := getattr(request, name, ""))}
+                if handler.request_streaming:
+                    request = _messages(context, handler.request_deserializer)
+                else:
+                    request = decoded(await _read(context), handler.request_deserializer)
+                    call.said = {name: value for name in IDS if (value := getattr(request, name, ""))}
                 async with aclosing(_answers(handler, request, context)) as answers:
                     async for answer in answers:
                         written = handler.response_serializer(answer)
@@ -190,7 +192,8 @@ async def _answers(handler: Any, request: Any, context: _Context) -> AsyncGenera
     if not handler.response_streaming:
         yield await handler.unary_unary(request, context)
         return
-    async with aclosing(handler.unary_stream(request, context)) as answers:
+    method = handler.stream_stream if handler.request_streaming else handler.unary_stream
+    async with aclosing(method(request, context)) as answers:
         async for answer in answers:
             yield answer
 
@@ -202,6 +205,12 @@ async def _read(context: _Context) -> bytes:
         await asyncio.sleep(EMPTY_WAIT_S)  # so ends, too, what the caller cancelled and what is too large for gRPC
         raise InvalidArgument(("request", "the call has no message"))
     return bytes(data)
+
+
+async def _messages(context: _Context, deserialize: Callable[[bytes], Any]) -> AsyncIterator[Any]:
+    """The caller's messages, each read from the connection when it is asked for: what is not asked for stays there."""
+    while (data := await context.read()) is not grpc.aio.EOF:  # type: ignore[attr-defined]
+        yield decoded_by_entries(bytes(data), deserialize)
 
 
 @asynccontextmanager

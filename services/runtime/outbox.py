@@ -5,7 +5,7 @@ row locked until its commit. So numbers rise in the order of commits, whatever t
 gone has been acknowledged. It knows two tables; relay.py knows when and how events are published.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ from sqlalchemy import (
     ColumnElement,
     LargeBinary,
     MetaData,
+    Select,
     String,
     Table,
     Text,
@@ -32,7 +33,7 @@ from services.runtime.database import Database, insert_into
 from services.runtime.leases import Watch
 from services.runtime.tracing import traceparent
 
-_MOST_AT_ONCE = 50  # events that one claim reads
+_MOST_AT_ONCE = 500  # events that one claim reads, or one of each key
 
 
 @dataclass(frozen=True)
@@ -105,79 +106,106 @@ class Outbox:
 
     async def next_sequence(self, connection: AsyncConnection, key: str) -> int:
         """The key's next place, within the caller's transaction; the key's next one waits for the transaction's end."""
+        return (await self.next_sequences(connection, {key: 1}))[key]
+
+    async def next_sequences(self, connection: AsyncConnection, counts: Mapping[str, int]) -> dict[str, int]:
+        """The first of so many places in a row of each key, as `next_sequence` gives one."""
         keys = self._keys
-        insert = insert_into(connection, keys).values(key=key, last_sequence=1, holder="", beats=0)
+        insert = insert_into(connection, keys)
         counted = insert.on_conflict_do_update(
-            index_elements=["key"], set_={"last_sequence": keys.c.last_sequence + 1}
-        ).returning(keys.c.last_sequence)
-        sequence: int = (await connection.execute(counted)).scalar_one()
-        return sequence
+            index_elements=["key"], set_={"last_sequence": keys.c.last_sequence + insert.excluded.last_sequence}
+        ).returning(keys.c.key, keys.c.last_sequence)
+        # All who lock rows of several keys do so in the keys' order: none waits for one who waits for it.
+        rows = [{"key": key, "last_sequence": counts[key], "holder": "", "beats": 0} for key in sorted(counts)]
+        given = (await connection.execute(counted, rows)).all()
+        return {row.key: row.last_sequence - counts[row.key] + 1 for row in given}
 
     async def add(self, connection: AsyncConnection, key: str, sequence: int, event_id: str, message: Message) -> None:
         """Stores an event within the transaction that took `sequence` and stores what the event tells of."""
-        row = {
-            "key": key,
-            "sequence": sequence,
-            "event_id": event_id,
-            "event_type": message.DESCRIPTOR.full_name,
-            "value": message.SerializeToString(deterministic=True),
-            "traceparent": traceparent() or "",
-            "add_time_us": self._clock(),
-            "refusal": "",
-        }
-        await connection.execute(self._events.insert().values(row))
+        await self.add_all(connection, [self.owed(key, sequence, event_id, message, traceparent())])
 
-    async def find(self, event_id: str) -> str | None:
-        """None when the event is acknowledged, "" when it is owed, else why Kafka never takes it."""
-        query = select(self._events.c.refusal).where(self._events.c.event_id == event_id)
-        async with self._database.transaction() as connection:
-            return (await connection.execute(query)).scalar_one_or_none()
+    def owed(self, key: str, sequence: int, event_id: str, message: Message, trace: str | None) -> "Owed":
+        """An event as it is stored; `trace` is the traceparent of its call."""
+        value = message.SerializeToString(deterministic=True)
+        return Owed(key, sequence, event_id, message.DESCRIPTOR.full_name, value, trace)
 
-    async def claim(self, key: str, token: str) -> Sequence[Owed]:
-        """The key's owed events in their order, now the token's to publish; none while another publishes them."""
+    async def add_all(self, connection: AsyncConnection, events: Sequence["Owed"]) -> None:
+        """Stores events as `add` does."""
+        now_us = self._clock()
+        rows = [
+            {
+                "key": event.key,
+                "sequence": event.sequence,
+                "event_id": event.event_id,
+                "event_type": event.event_type,
+                "value": event.value,
+                "traceparent": event.traceparent or "",
+                "add_time_us": now_us,
+                "refusal": "",
+            }
+            for event in events
+        ]
+        if rows:
+            await connection.execute(self._events.insert(), rows)
+
+    async def find(self, event_ids: Collection[str]) -> dict[str, str]:
+        """Of these events those that are not acknowledged: "" when one is owed, else why Kafka never takes it."""
+        events = self._events
+        query = select(events.c.event_id, events.c.refusal).where(events.c.event_id.in_(event_ids))
         async with self._database.transaction() as connection:
-            if not await self._take(connection, key, token):
+            return {row.event_id: row.refusal for row in await connection.execute(query)}
+
+    async def claim(self, keys: Collection[str], token: str) -> Sequence[Owed]:
+        """Owed events of these keys, each key's in their order, now the token's to publish.
+
+        There are none of a key that another publishes or that owes nothing, and it is not claimed.
+        """
+        async with self._database.writing() as connection:
+            taken = await self._take(connection, keys, token)
+            if not taken:
                 return []
             events = self._events
-            query = select(events).where(events.c.key == key, events.c.refusal == "").order_by(events.c.sequence)
-            owed = [_owed(row) for row in await connection.execute(query.limit(_MOST_AT_ONCE))]
-            if not owed:
-                await self._give_up(connection, key, token)
+            nth = func.row_number().over(partition_by=events.c.key, order_by=events.c.sequence).label("nth")
+            numbered = select(events, nth).where(events.c.key.in_(taken), events.c.refusal == "").subquery()
+            query = select(numbered).where(numbered.c.nth <= max(1, _MOST_AT_ONCE // len(taken)))
+            owed = [_owed(row) for row in await connection.execute(query.order_by(numbered.c.key, numbered.c.nth))]
+            await self._give_up(connection, taken - {event.key for event in owed}, token)
             return owed
 
-    async def _take(self, connection: AsyncConnection, key: str, token: str) -> bool:
+    async def _take(self, connection: AsyncConnection, wanted: Collection[str], token: str) -> set[str]:
         keys = self._keys
         mine = {"holder": token, "beats": keys.c.beats + 1}
-        free = update(keys).where(keys.c.key == key, keys.c.holder == "").values(mine)
-        if (await connection.execute(free)).rowcount == 1:
-            return True
-        seen = (await connection.execute(select(keys.c.holder, keys.c.beats).where(keys.c.key == key))).one_or_none()
-        if seen is None or not self._watch.has_expired(key, tuple(seen)):
-            return False
-        unchanged = (keys.c.key == key) & (keys.c.holder == seen.holder) & (keys.c.beats == seen.beats)
-        return (await connection.execute(update(keys).where(unchanged).values(mine))).rowcount == 1
+        free = update(keys).where(keys.c.key.in_(self._locked(wanted)), keys.c.holder == "").values(mine)
+        taken = set((await connection.execute(free.returning(keys.c.key))).scalars())
+        held = select(keys.c.key, keys.c.holder, keys.c.beats).where(keys.c.key.in_(set(wanted) - taken))
+        for seen in (await connection.execute(held)).all() if len(taken) < len(wanted) else ():
+            if self._watch.has_expired(seen.key, seen.holder, seen.beats):
+                unchanged = (keys.c.key == seen.key) & (keys.c.holder == seen.holder) & (keys.c.beats == seen.beats)
+                if (await connection.execute(update(keys).where(unchanged).values(mine))).rowcount == 1:
+                    taken.add(seen.key)
+        return taken
 
-    async def settle(self, event: Owed, token: str, *, refusal: str = "", release: bool = False) -> bool:
-        """Kafka has acknowledged the event, or refuses it for ever. False when another has taken the claim over."""
-        events, keys = self._events, self._keys
-        this = (events.c.key == event.key) & (events.c.sequence == event.sequence)
-        mine = (keys.c.key == event.key) & (keys.c.holder == token)
-        beat = {"beats": keys.c.beats + 1} | ({"holder": ""} if release else {})
-        async with self._database.transaction() as connection:
-            # Whoever holds the claim by now: what Kafka has said stays true.
-            await connection.execute(
-                update(events).where(this).values(refusal=refusal) if refusal else delete(events).where(this)
-            )
-            return (await connection.execute(update(keys).where(mine).values(beat))).rowcount == 1
+    def _locked(self, wanted: Collection[str]) -> Select[tuple[str]]:
+        """Locks these keys' rows in the keys' order, where the database locks rows."""
+        keys = self._keys
+        return select(keys.c.key).where(keys.c.key.in_(wanted)).order_by(keys.c.key).with_for_update()
 
-    async def release(self, key: str, token: str) -> None:
-        """Gives the claim up, if it is still ours."""
-        async with self._database.transaction() as connection:
-            await self._give_up(connection, key, token)
+    async def settle(
+        self, token: str, acknowledged: Collection[str], refusals: Mapping[str, str], keys: Collection[str]
+    ) -> None:
+        """Kafka has acknowledged events, by their ids, and refuses others for ever; the keys' claims are given up."""
+        events = self._events
+        async with self._database.writing() as connection:
+            # Whoever holds the claims by now: what Kafka has said stays true.
+            await connection.execute(delete(events).where(events.c.event_id.in_(acknowledged)))
+            for event_id, refusal in refusals.items():
+                await connection.execute(update(events).where(events.c.event_id == event_id).values(refusal=refusal))
+            await self._give_up(connection, keys, token)
 
-    async def _give_up(self, connection: AsyncConnection, key: str, token: str) -> None:
-        mine = (self._keys.c.key == key) & (self._keys.c.holder == token)
-        await connection.execute(update(self._keys).where(mine).values(holder=""))
+    async def _give_up(self, connection: AsyncConnection, keys: Collection[str], token: str) -> None:
+        if keys:
+            mine = self._keys.c.key.in_(self._locked(keys)) & (self._keys.c.holder == token)
+            await connection.execute(update(self._keys).where(mine).values(holder=""))
 
     async def waiting(self, after: str, most: int) -> Sequence[str]:
         """Keys with owed events that come after a key in the database's own order; "" begins at the first."""

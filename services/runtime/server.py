@@ -133,11 +133,12 @@ class Server:
         _log.info("stopped")
 
     async def run(self) -> None:
-        """Serves until SIGTERM or SIGINT, then drains."""
+        """Serves until SIGTERM, SIGINT or SIGHUP, then drains; under nohup, a SIGHUP is ignored."""
         stopping = asyncio.Event()
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, stopping.set)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
+                loop.add_signal_handler(number, stopping.set)
         await self.start()
         await stopping.wait()
         await self.stop()

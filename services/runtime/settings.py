@@ -45,9 +45,6 @@ class RuntimeSettings(BaseSettings):
     log_level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], Text] = Field(
         default="INFO", description="Least severe level logged."
     )
-    model_repository: Folder = Field(
-        default=Path("model_repository"), description="Directory with releases/ and the models."
-    )
     max_concurrent_calls: Count = Field(default=64, description="Calls in flight; one more is RESOURCE_EXHAUSTED.")
     max_watches: Count = Field(
         default=256, description="Streams of health and reflection at once; one more is RESOURCE_EXHAUSTED."
@@ -91,6 +88,9 @@ class TritonSettings(BaseSettings):
 
     triton_address: Address = Field(default="localhost:8001", description="Triton's gRPC address, host:port.")
     triton_timeout_s: Seconds = Field(default=20.0, description="Longest that one inference may take, seconds.")
+    model_repository: Folder = Field(
+        default=Path("model_repository"), description="Directory with releases/ and the models."
+    )
 
 
 class KafkaSettings(BaseSettings):
@@ -147,5 +147,5 @@ def load(kind: type[SettingsT]) -> SettingsT:
 def _explained(kind: type[BaseSettings], name: str, problem: str, given: object) -> str:
     field = kind.model_fields[name]
     problem = problem.removeprefix("Value error, ").replace("Input should be", "must be")
-    given = "" if name.endswith("_url") else f", not {str(given)[:100]!r}"  # a URL may hold a password
+    given = "" if name.endswith("_url") else f", not {str(given)[:100]!r:.100}"  # a URL may hold a password
     return f"{PREFIX}{name.upper()}: {problem}{given}. It is: {field.description} Default: {field.default}"

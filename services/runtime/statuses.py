@@ -5,13 +5,14 @@ from collections.abc import Sequence
 from google.protobuf.any_pb2 import Any
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import DecodeError, Message
-from google.rpc import error_details_pb2, status_pb2
+from google.rpc import code_pb2, error_details_pb2, status_pb2
 from perfusion.v1.error_reason_pb2 import ErrorReason
 
 from services.runtime.errors import ServiceError
 
 DOMAIN = "perfusion.v1"
 DETAILS_KEY = "grpc-status-details-bin"
+INTERNAL_MESSAGE = "internal error; the service's log has the details under this call's trace id"
 PUSHBACK_KEY = "grpc-retry-pushback-ms"  # RetryInfo for gRPC's own retries, which read no details
 
 # Clients take 8 KiB of trailers in all, every byte of the message that is not ASCII counting three times.
@@ -46,6 +47,13 @@ def to_status(error: ServiceError) -> status_pb2.Status:
         details.append(error_details_pb2.RetryInfo(retry_delay=delay))
     code: int = error.code.value[0]
     return status_pb2.Status(code=code, message=message_of(error), details=[_packed(detail) for detail in details])
+
+
+def status_of(error: Exception) -> status_pb2.Status:
+    """`to_status` of any error, for one of many outcomes: a fault of ours shows nothing of itself."""
+    if isinstance(error, ServiceError):
+        return to_status(error)
+    return status_pb2.Status(code=code_pb2.INTERNAL, message=INTERNAL_MESSAGE)
 
 
 def message_of(error: ServiceError) -> str:

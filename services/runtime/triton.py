@@ -5,11 +5,11 @@ not the purpose of any model.
 """
 
 import asyncio
+import logging
 import math
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,12 +26,23 @@ from services.runtime.tracing import traceparent
 
 Array = npt.NDArray[Any]
 Tensors = Mapping[str, Array]
-_PROBES_IN_DOUBT = 4  # probes of each of several instances after a failure
-_RETRIES = 12  # of a call whose instance failed: the other may be at work, and the dead one takes all that comes
+_SHORTEST_PAUSE_S, _LONGEST_PAUSE_S = 0.005, 0.2  # before a call whose instance failed is asked again
+_TURNS = 5  # of each of several instances, until one answers a probe
+_WELL_AFTER = 5  # proofs without a failure
+_TURN_PAUSE_S = 0.1  # before the turns after the first: an instance at work answers none
+
+_log = logging.getLogger(__name__)
 
 
 class InstanceFailed(Unavailable):
     """The server answers, but the instance that had the call could not compute."""
+
+
+class NotLoaded(Unavailable):
+    """The server answers, and has not loaded the release."""
+
+    def __init__(self, model: str, release: int) -> None:
+        super().__init__("triton", f"has not loaded release {release} of {model}")
 
 
 class Models(ABC):
@@ -43,7 +54,7 @@ class Models(ABC):
 
     @abstractmethod
     async def check(self, models: Sequence[str], release: int) -> None:
-        """Returns when each model computes in all its instances; raises Unavailable naming one that does not."""
+        """Returns when each model computes; raises Unavailable naming one that does not."""
 
     @abstractmethod
     async def close(self) -> None:
@@ -64,26 +75,27 @@ def _fits(found: tuple[int, ...], wanted: tuple[int | None, ...]) -> bool:
 
 @dataclass
 class _Evidence:
-    """What inferences of one release of a model have shown; a failure puts another in its place."""
+    """What is known of one release of a model until the server fails."""
 
-    doubted: bool = False  # an instance has failed since the model was last proven
-    answered: int = 0  # probes since then, without a failure in between
+    instances: int
+    probe: Tensors
     proven_until: float = -math.inf  # by the clock of time.monotonic
-    probe: Tensors | None = None
+    answers: int = 0  # to probes and calls
+    ailing: int = 0  # proofs without a failure that are wanted until all instances count as well
 
 
 class TritonModels(Models):
     """Triton over gRPC. Must be made inside a running event loop.
 
+    A call whose instance failed is asked again while its time lasts, since models are functions: another instance may
+    live, or the dead one be revived. So a model serves while one of its instances computes.
+
     What proves a model, until an inference fails: an answer, for a model with one instance. Of several, each may be a
-    process that dies alone, so they are proven by as many probes one after the other, which Triton gives to its idle
-    instances in turn; after a failure by four times as many, since calls in between disturb the turns.
+    process that dies or hangs alone, so as many probes follow one after the other, which Triton gives to its idle
+    instances in turn: each must answer or fail, and at least one must answer. One that hangs fails the check.
 
     A proof lasts `proof_s`, or so long that probes take no more than `probe_share` of a model's time: a large model on
     a slow device must come to its work.
-
-    Of a model with several instances, a call whose instance failed is asked again, since models are functions: another
-    instance may live.
     """
 
     def __init__(
@@ -99,8 +111,6 @@ class TritonModels(Models):
         self._proof_s = proof_s
         self._probe_share = probe_share
         self._evidence: dict[tuple[str, int], _Evidence] = {}
-        self._instances: dict[tuple[str, int], int] = {}
-        self._in_flight: dict[tuple[str, int], set[asyncio.Future[None]]] = {}
         self._client = triton_aio.InferenceServerClient(
             address,
             channel_args=[
@@ -114,20 +124,15 @@ class TritonModels(Models):
         )
 
     async def infer(self, model: str, inputs: Tensors, release: int) -> dict[str, Array]:
-        for _ in range(_RETRIES if self._instances.get((model, release), 1) > 1 else 0):
-            with suppress(InstanceFailed):
-                return await self._infer(model, inputs, release)
-        return await self._infer(model, inputs, release)
-
-    async def _infer(self, model: str, inputs: Tensors, release: int) -> dict[str, Array]:
-        in_flight = self._in_flight.setdefault((model, release), set())
-        ended = asyncio.get_running_loop().create_future()
-        in_flight.add(ended)
-        try:
-            return await self._ask(model, inputs, release)
-        finally:
-            in_flight.discard(ended)
-            ended.set_result(None)
+        ends, pause_s = time.monotonic() + remaining_s(self._timeout_s), _SHORTEST_PAUSE_S
+        while True:
+            try:
+                return await self._ask(model, inputs, release)
+            except InstanceFailed:
+                if time.monotonic() + pause_s > ends:
+                    raise
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
 
     async def _ask(self, model: str, inputs: Tensors, release: int) -> dict[str, Array]:
         """Asks once. A failure is evidence against the model, but where the caller had too little time."""
@@ -144,15 +149,19 @@ class TritonModels(Models):
             answer = {output.name: _array(result, model, output.name) for output in result.get_response().outputs}
         except InferenceServerException as error:
             problem = _translated(error, model, release, out_of_time=limit_s < self._timeout_s)
-            if not isinstance(problem, DeadlineExceeded):
-                self._forget(model, release, doubted=isinstance(problem, InstanceFailed))
+            if isinstance(problem, InstanceFailed):
+                self._doubt(model, release)
+            elif not isinstance(problem, DeadlineExceeded):
+                self._forget(model, release)
             raise problem from error
         except InstanceFailed:
-            self._forget(model, release, doubted=True)
+            self._doubt(model, release)
             raise
         known = self._evidence.get((model, release))
-        if known is not None and known.probe is not None and self._instances[model, release] == 1:
-            self._believe(known, began)
+        if known is not None:
+            known.answers += 1
+            if known.instances == 1:
+                self._believe(known, began)
         return answer
 
     async def check(self, models: Sequence[str], release: int) -> None:
@@ -161,36 +170,59 @@ class TritonModels(Models):
 
     async def _check_ready(self, model: str, release: int) -> None:
         if not await self._says_ready(model, release):
-            self._forget(model, release, doubted=False)
-            raise Unavailable("triton", f"has not loaded release {release} of {model}")
+            self._forget(model, release)
+            raise NotLoaded(model, release)
 
     async def _prove(self, model: str, release: int) -> None:
         """Triton still reports a stuck model as "ready", so the model computes samples unless it was proven lately."""
-        known = self._evidence.setdefault((model, release), _Evidence())
+        if (known := self._evidence.get((model, release))) is None:
+            instances, probe = await self._count_instances(model, release), await self._probe_inputs(model, release)
+            known = self._evidence.setdefault((model, release), _Evidence(instances, probe))
         if time.monotonic() < known.proven_until:
             return
-        if known.probe is None:
-            self._instances[model, release] = await self._count_instances(model, release)
-            known.probe = await self._probe_inputs(model, release)
         began = time.monotonic()
-        earlier = set(self._in_flight.get((model, release), ())) if known.doubted else set()
-        while known.answered < _probes(self._instances[model, release], doubted=known.doubted):
-            await self._infer(model, known.probe, release)
-            known.answered += 1
-        if earlier:  # an instance that is dead may hold one of them, while others answer the probes
-            await asyncio.wait(earlier)
-        if self._evidence[model, release] is not known:
+        failure = await self._probe(known, model, release)
+        if self._evidence.get((model, release)) is not known:
             raise Unavailable("triton", f"failed in a call of {model} meanwhile")
         self._believe(known, began)
+        self._tell(known, f"{model} of release {release}", failure)
+
+    def _tell(self, known: _Evidence, model: str, failure: InstanceFailed | None) -> None:
+        """Logs that an instance began to fail, or that all are well: one proof may miss the one that is dead."""
+        before, known.ailing = known.ailing, _WELL_AFTER if failure is not None else max(0, known.ailing - 1)
+        if before == 0 and known.ailing:
+            _log.warning("%s: an instance fails, calls go to the others", model)
+        elif before and known.ailing == 0:
+            _log.warning("%s: all instances answer again", model)
+
+    async def _probe(self, known: _Evidence, model: str, release: int) -> InstanceFailed | None:
+        """Has every instance compute, or what comes to it; returns how one failed, raises that when none answered."""
+        before, failure = known.answers, None
+        for turn in range(known.instances * _TURNS if known.instances > 1 else 1):
+            if turn >= known.instances:
+                if known.answers > before:
+                    break
+                await asyncio.sleep(_TURN_PAUSE_S)
+            try:
+                await self._ask(model, known.probe, release)
+            except InstanceFailed as error:
+                failure = error
+        if known.answers == before and failure is not None:
+            raise failure
+        return failure
 
     def _believe(self, known: _Evidence, began: float) -> None:
         now = time.monotonic()
         known.proven_until = now + max(self._proof_s, (now - began) / self._probe_share)
-        known.doubted, known.answered = False, 0
 
-    def _forget(self, model: str, release: int, *, doubted: bool) -> None:
+    def _doubt(self, model: str, release: int) -> None:
+        """An instance failed: what was proven must be proven again."""
+        if (known := self._evidence.get((model, release))) is not None:
+            known.proven_until = -math.inf
+
+    def _forget(self, model: str, release: int) -> None:
         """What was proven, and how many instances there are: a Triton that was restarted may have others."""
-        self._evidence[model, release] = _Evidence(doubted=doubted)
+        self._evidence.pop((model, release), None)
 
     async def _says_ready(self, model: str, release: int) -> bool:
         try:
@@ -220,10 +252,6 @@ class TritonModels(Models):
 
     async def close(self) -> None:
         await self._client.close()
-
-
-def _probes(instances: int, *, doubted: bool) -> int:
-    return instances * _PROBES_IN_DOUBT if doubted and instances > 1 else instances
 
 
 async def _all(checks: Iterable[Awaitable[None]]) -> None:
@@ -256,7 +284,7 @@ def _translated(error: InferenceServerException, model: str, release: int, *, ou
         return DeadlineExceeded() if out_of_time else Unavailable("triton", f"took too long for {model}")
     not_loaded = "unknown model" in message or "not found" in message
     if grpc.StatusCode.NOT_FOUND.name in status or not_loaded:  # a server that restarted loads its models one by one
-        return Unavailable("triton", f"has not loaded release {release} of {model}")
+        return NotLoaded(model, release)
     if grpc.StatusCode.INVALID_ARGUMENT.name in status:
         return RuntimeError(message)  # the request's tensors are ours, so this is our fault: INTERNAL
     kind = InstanceFailed if grpc.StatusCode.INTERNAL.name in status else Unavailable

@@ -18,6 +18,7 @@ from services.runtime.addresses import bare, joined
 DAY_S = 86_400.0
 MOST_SIZE = 2**31 - 1  # of bytes or pixels; gRPC counts in 32 bits
 MOST = 1_000_000
+MOST_CHARACTERS = 4096  # of a value
 DATABASES = ("sqlite", "postgresql")
 
 _NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,251}[A-Za-z0-9_.])?")
@@ -118,9 +119,13 @@ def folder(value: Path) -> Path:
     """A folder, which need not be there yet.
 
     Raises:
-        ValueError: it is a file.
+        ValueError: it is a file, or no folder can be called so.
     """
-    if value.exists() and not value.is_dir():
+    try:
+        is_another = value.exists() and not value.is_dir()
+    except OSError as error:
+        raise ValueError(f"must be a folder that can be looked at: {error.strerror}") from None
+    if is_another:
         raise ValueError("must be a folder, and is a file")
     return value
 
@@ -142,6 +147,8 @@ def _said(value: object) -> object:
         return value
     if not value.strip():
         raise ValueError("must not be empty; unset the variable to have the default")
+    if len(value) > MOST_CHARACTERS:
+        raise ValueError(f"must have at most {MOST_CHARACTERS} characters, not {len(value)}")
     return value.strip()
 
 

@@ -6,6 +6,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import grpc
@@ -128,16 +129,25 @@ def test_groups_are_read_and_picks_are_taken_while_nothing_can_be_painted(
     assert kept(clients, cluster.layout, user_id).feedback_events == 1
 
 
-def test_a_model_process_that_dies_fails_no_round_and_shows_in_health(
+def test_model_processes_that_die_fail_no_round_and_health_says_what_is_served(
     clients: Clients, cluster: Cluster, user_id: str
 ) -> None:
     address, method = cluster.layout.address("generation"), "perfusion.v1.GenerationService/Generate"
-    cluster.stop("keeper")  # which would revive it in a second or two
-    os.kill(denoiser_processes(cluster)[0], signal.SIGKILL)
+    log = cluster.process("generation").log_file
+    cluster.stop("keeper")  # which would revive them in a second or two
+    one, *others = denoiser_processes(cluster)
+    os.kill(one, signal.SIGKILL)
+    wait_until(lambda: "denoiser of release" in log.read_text(), NOTICED_WITHIN_S)
+    assert generate(clients, request(user_id)).group.candidates  # steps that meet the dead process ask another
+    assert is_serving(address, method) and cluster.states()["triton"] == "not serving"
+    for other in others:
+        os.kill(other, signal.SIGKILL)
     wait_until(lambda: not is_serving(address, method), NOTICED_WITHIN_S)
     assert is_serving(address, "perfusion.v1.GenerationService/SuggestPhrases")
-    assert generate(clients, request(user_id)).group.candidates  # steps that meet the dead process ask another
-    cluster.up(["keeper"])
+    with ThreadPoolExecutor() as pool:
+        begun = pool.submit(generate, clients, request(user_id))
+        cluster.up(["keeper", "triton"])
+        assert begun.result().group.candidates, "it waits while they are revived"
     wait_until(lambda: is_serving(address, method), RECOVERED_WITHIN_S)
 
 

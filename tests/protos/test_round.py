@@ -46,13 +46,15 @@ class Streams:
 def test_a_round_is_accepted_then_steps_then_the_group():
     generate = Streams([ACCEPTED, step(1), step(2), GROUP])
     with serving(Generate=generate) as address, PerFusion(address) as client:
-        events = client.generate("store-1", "dress", num_steps=2, scheduler=SCHEDULER_EULER, refused_wishes=["gothic"])
+        settings = {"num_steps": 2, "scheduler": SCHEDULER_EULER, "refused_wishes": ["gothic"], "variety": 0}
+        events = client.generate("store-1", "dress", **settings)
         assert names(events) == ["GenerateAccepted", "step 1", "step 2", "Group"]
     [request] = generate.requests
     assert request.request_id == events.request_id
     assert (request.user_id, request.prompt, request.num_steps) == ("store-1", "dress", 2)
     assert request.scheduler == SCHEDULER_EULER
     assert request.refused_wishes == ["gothic"]
+    assert request.HasField("variety") and request.variety == 0
     assert not request.HasField("seed")
 
 

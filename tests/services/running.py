@@ -1,9 +1,11 @@
 """A service's real server inside the test's process, on a port of the system's choice."""
 
 import asyncio
+import sys
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -43,6 +45,22 @@ async def database_threads_ended() -> None:
     async with asyncio.timeout(10):
         while any("_connection_worker_thread" in thread.name for thread in threading.enumerate()):
             await asyncio.sleep(0.005)
+
+
+async def token_of_a_killed_process() -> str:
+    """A claim's token, as the process that made it leaves it behind when it is killed."""
+    code = "from services.runtime.leases import new_token; print(new_token(), flush=True); input()"
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", code),
+        cwd=Path(__file__).parents[2],
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    token = (await process.stdout.readline()).decode().strip()
+    process.kill()
+    await process.communicate()
+    return token
 
 
 class Failure:

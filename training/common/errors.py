@@ -48,4 +48,5 @@ def reading(path: Path, error: type[InputError] = WeightsError) -> Iterator[None
         raise
     except (*_BROKEN, *_BROKEN_ARCHIVE) as broken:
         why = next(iter(str(broken).splitlines()), "") or type(broken).__name__
+        why = f"{why} is missing" if isinstance(broken, KeyError) else why
         raise error(f"{path} cannot be read: {why}") from broken

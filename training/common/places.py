@@ -6,4 +6,5 @@ TINY = Path("training/weights/tiny")  # the committed family
 CACHE = Path("build/prepared")  # arrays, prepared once from tables
 FAMILY_PARTS = (  # what training.models.family.FamilyPaths has a path for
     "pipeline", "reward", "perfusion_rm", "backbone", "adapter", "preferences", "feature_schema", "phrases", "defaults",
+    "retraining",
 )  # fmt: skip

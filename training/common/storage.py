@@ -1,5 +1,5 @@
 """Saving a module's own weights beside its configuration: config.json + one fp16 safetensors file, and origin.json,
-which says on which backbone they were trained.
+which says on which backbone they were trained, and with what beside it.
 
 The caller decides which tensors belong to the module. Loading is strict, for our own files and for diffusers' and
 transformers' directories: a missing tensor, one of another shape, or one that is not finite is an error that names it,
@@ -50,25 +50,29 @@ def origin_of(backbone: nn.Module) -> dict[str, str]:
 
 
 def write_origin(directory: Path, origin: Mapping[str, str]) -> None:
-    """Says beside saved weights on which backbone they were trained."""
+    """Says beside saved weights what they were trained with: fingerprints by name, and the backbone's path."""
     write_report(directory / ORIGIN_FILE, dict(origin))
 
 
 def check_origin(directory: Path, given: Mapping[str, str]) -> None:
-    """Refuses weights that were trained on another backbone; those that do not say on which are accepted.
+    """Refuses weights that were trained with another of these; what origin.json does not say is accepted.
 
     Raises:
-        WeightsError: names both backbones.
+        WeightsError: names what differs, with both fingerprints.
     """
     path = directory / ORIGIN_FILE
     if not path.is_file():
         return
     with reading(path):
-        trained = json.loads(path.read_text(encoding="utf-8"))
-        if trained["backbone"] == given["backbone"]:
-            return
-    was, now = (f"{origin['backbone']} ({origin['path'] or 'of no directory'})" for origin in (trained, given))
-    raise WeightsError(f"{directory} was trained on the backbone {was}, and {now} is given")
+        trained = dict(**json.loads(path.read_text(encoding="utf-8")))
+    for name in given.keys() & trained.keys() - {"path"}:
+        if trained[name] != given[name]:
+            was, now = (_told(name, origin) for origin in (trained, given))
+            raise WeightsError(f"{directory} was trained on the {name.replace('_', ' ')} {was}, and {now} is given")
+
+
+def _told(name: str, origin: Mapping[str, str]) -> str:
+    return f"{origin[name]} ({origin.get('path') or 'of no directory'})" if name == "backbone" else origin[name]
 
 
 def read_config(directory: Path) -> dict[str, Any]:
@@ -77,6 +81,8 @@ def read_config(directory: Path) -> dict[str, Any]:
         raise WeightsError(f"{path} is missing")
     with reading(path):
         config: dict[str, Any] = json.loads(path.read_text())
+        if not isinstance(config, dict):
+            raise WeightsError(f"{path} holds a {type(config).__name__}, not settings by name")
     return config
 
 

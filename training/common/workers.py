@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, distributed, nn
 
 Rows = TypeVar("Rows", np.ndarray, Tensor)
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,13 @@ class Workers:
                 if parameter.grad is None:
                     parameter.grad = torch.zeros_like(parameter)
                 distributed.all_reduce(parameter.grad)
+
+    def agreed(self, value: T) -> T:
+        """The first worker's value, in every worker: what each found for itself may differ."""
+        told = [value]
+        if self.count > 1:
+            distributed.broadcast_object_list(told)
+        return told[0]
 
     def wait(self) -> None:
         """Waits until every worker arrives."""

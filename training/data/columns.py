@@ -8,7 +8,13 @@ from difflib import get_close_matches
 
 import pyarrow as pa
 
+from training.common.errors import ModelError
 from training.common.problems import Problem
+
+
+class TableError(ModelError):
+    """This is not a valid table; the message names the file, row and column."""
+
 
 CANDIDATE = pa.struct([
     pa.field("image_id", pa.string(), nullable=False),
@@ -28,6 +34,7 @@ SCHEMA = pa.schema([
 ])  # fmt: skip
 OPTIONAL = ("origin", "create_time", "release")  # columns that a file may lack
 OPTIONAL_PARTS = ("image", "uri")  # of a candidate; one of them is needed
+CHECK = "python -m training.data.check_table"
 ALSO_CALLED = {  # other names that people give to columns and parts
     "group_id": ("id", "round_id", "ranking_id", "session_id", "query_id"),
     "user_id": ("merchant", "merchant_id", "user", "customer_id", "shop_id", "seller_id"),
@@ -55,11 +62,25 @@ REMEDIES = {  # with df, a pandas table, and c, a candidate
 }
 
 
+def columns_checked(found: pa.Schema, file: str, table: str) -> None:
+    """Refuses columns that no training can read.
+
+    Raises:
+        TableError: the first thing that is wrong, and how many more there are.
+    """
+    wrong = [problem for problem in column_problems(found, file) if problem.weight == "error"]
+    if wrong:
+        more = f"; {len(wrong) - 1} more: {CHECK} {table}" if wrong[1:] else ""
+        raise TableError(f"{wrong[0].where}: {wrong[0].kind} ({wrong[0].remedy}){more}")
+
+
 def column_problems(found: pa.Schema, file: str) -> Iterator[Problem]:
     """Everything that is wrong with a file's columns; those that no command reads are named as notes."""
     extra = [name for name in found.names if name not in SCHEMA.names]
     for wanted in SCHEMA:
-        if wanted.name in found.names:
+        if found.names.count(wanted.name) > 1:
+            yield Problem("error", f"more than one column {wanted.name!r}", file, "keep one, and rename the others")
+        elif wanted.name in found.names:
             yield from _type_problems(found.field(wanted.name), wanted, file)
         elif wanted.name not in OPTIONAL:
             yield missing(wanted.name, extra, f"{file}", f"no column {wanted.name!r}")

@@ -10,6 +10,7 @@ model. Knows nothing about where groups come from.
     latents.npy     float16 (N, K, C, S, S)    at the U-Net's scale; optional
     images.npy      uint8   (N, K, H, W, 3)    optional
     present.npy     bool    (N, K)             optional: which candidates exist, where groups differ in size
+    weights.npy     float32 (N,)               optional: how often a training sees a group, against others' 1
     group_ids.npy, user_ids.npy  str (N,)      optional
     feature_schema.json
 """
@@ -25,7 +26,7 @@ from contract.feature_schema import FeatureSchema
 from training.common.errors import ModelError, reading
 
 REQUIRED = {"features": ("int64", 2), "selected": ("bool", 2), "input_ids": ("int64", 3)}
-OPTIONAL = {"latents": ("float16", 5), "images": ("uint8", 5), "present": ("bool", 2)}
+OPTIONAL = {"latents": ("float16", 5), "images": ("uint8", 5), "present": ("bool", 2), "weights": ("float32", 1)}
 NAMES = ("group_ids", "user_ids")
 MOST_EPOCHS = 1_000  # in one batch; more is a mistake
 
@@ -45,6 +46,7 @@ class GroupTensors:
     latents: np.ndarray | None = None
     images: np.ndarray | None = None
     present: np.ndarray | None = None
+    weights: np.ndarray | None = None
     group_ids: np.ndarray | None = None
     user_ids: np.ndarray | None = None
 
@@ -56,16 +58,27 @@ class GroupTensors:
                 continue
             if array.dtype != dtype or array.ndim != ndim or len(array) != n:
                 raise GroupError(f"{name} is {array.dtype}{array.shape}, expected {dtype} of {ndim} axes, {n} groups")
-            if name in OPTIONAL and array.shape[1] != k:
+            if name in OPTIONAL and ndim > 1 and array.shape[1] != k:
                 raise GroupError(f"{name} has {array.shape[1]} candidates a group, selected has {k}")
         if (self.selected & ~self.there).any():
             raise GroupError("selected names candidates that are not present")
+        if not (np.isfinite(self.weight) & (self.weight > 0)).all():
+            raise GroupError("weights are positive numbers")
         self._check_features()
 
     @property
     def there(self) -> np.ndarray:
         """Which candidates exist, bool (N, K)."""
         return np.ones_like(self.selected) if self.present is None else self.present
+
+    @property
+    def weight(self) -> np.ndarray:
+        """How often a training sees each group, against others' 1; float32 (N,)."""
+        return np.ones(len(self.selected), np.float32) if self.weights is None else self.weights
+
+    def weights_of(self, rows: np.ndarray) -> np.ndarray | None:
+        """The weights of these rows; None: all groups count alike."""
+        return None if self.weights is None else self.weights[rows]
 
     def _check_features(self) -> None:
         if self.features.shape[1] != self.schema.n_slots:
@@ -83,6 +96,8 @@ class GroupTensors:
         digest = hashlib.sha256(json.dumps(self.schema.to_json(), sort_keys=True).encode())
         for array in (self.features, self.selected, self.there, self.input_ids):
             digest.update(np.ascontiguousarray(array).data)
+        if self.weights is not None:
+            digest.update(np.ascontiguousarray(self.weights).data)
         if self.latents is not None:
             update_with(digest, self.latents)
         return digest.hexdigest()[:16]
@@ -134,15 +149,19 @@ def update_with(digest: "hashlib._Hash", array: np.ndarray, at_once: int = 256) 
 class EpochSampler:
     """The groups in the batch of step n: every group once an epoch, in a new order.
 
-    A function of (seed, n) alone, so a resumed training gets the same batches.
+    Groups with weights take part in an epoch as often as their weight says, against the mean of all weights; what lies
+    between two whole numbers is drawn anew for every epoch. A function of (seed, n) alone, so a resumed training gets
+    the same batches.
     """
 
-    def __init__(self, rows: np.ndarray, batch_size: int, seed: int) -> None:
+    def __init__(self, rows: np.ndarray, batch_size: int, seed: int, weights: np.ndarray | None = None) -> None:
+        """`weights` (R,) are of these rows; None: all alike."""
         if len(rows) == 0:
             raise GroupError("no group has both a selected candidate and whatever else the objective needs")
         if batch_size > MOST_EPOCHS * len(rows):
             raise GroupError(f"a batch of {batch_size} groups shows each of {len(rows)} over {MOST_EPOCHS} times")
         self.rows, self.batch_size, self.seed = rows, batch_size, seed
+        self.shares = None if weights is None else np.cumsum(weights, dtype=np.float64) / np.sum(weights, dtype=float)
         self._epoch, self._order = -1, rows
 
     def batch(self, n: int) -> np.ndarray:
@@ -151,6 +170,13 @@ class EpochSampler:
 
     def _at(self, epoch: int, index: int) -> int:
         if epoch != self._epoch:
-            self._order = np.random.default_rng((self.seed, 17, epoch)).permutation(self.rows)
+            rng = np.random.default_rng((self.seed, 17, epoch))
+            self._order = rng.permutation(self.rows if self.shares is None else self.rows[self._drawn(rng)])
             self._epoch = epoch
         return int(self._order[index])
+
+    def _drawn(self, rng: np.random.Generator) -> np.ndarray:
+        """As many places as there are rows, each as often as its weight says or once more: systematic sampling."""
+        assert self.shares is not None
+        n = len(self.rows)
+        return np.searchsorted(self.shares, (np.arange(n) + rng.random()) / n, side="right").clip(max=n - 1)

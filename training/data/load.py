@@ -1,4 +1,4 @@
-"""Loads groups for a training or an evaluation, from a Parquet table or from prepared arrays.
+"""Loads groups for a training or an evaluation, from a table or from prepared arrays.
 
 Knows the two forms on disk and which of a family's parts they need; nothing about objectives.
 """
@@ -19,7 +19,7 @@ from training.common.runs import held
 from training.common.workers import Workers
 from training.data.groups import GroupError, GroupTensors, update_with
 from training.data.prepare import prepare
-from training.data.table import check_data
+from training.data.table import check_data, is_table
 from training.models.family import FamilyPaths
 
 
@@ -38,7 +38,7 @@ def by_all(workers: Workers, load: Load) -> GroupTensors:
 
 def reward_groups(data: Path, family: FamilyPaths, cache: Path = CACHE, *, quiet: bool = False) -> GroupTensors:
     """Groups with pictures of the reward model's size, prompts in its tokens."""
-    check_data(data)
+    data = check_data(data)
     if not is_table(data):
         return GroupTensors.load(data)
     size_px = family.clip().config.vision_config.image_size
@@ -47,7 +47,7 @@ def reward_groups(data: Path, family: FamilyPaths, cache: Path = CACHE, *, quiet
 
 def generator_groups(data: Path, family: FamilyPaths, cache: Path = CACHE, *, quiet: bool = False) -> GroupTensors:
     """Groups with latents of the family's VAE, prompts in its text encoder's tokens."""
-    check_data(data)
+    data = check_data(data)
     if not is_table(data):
         return GroupTensors.load(data)
     groups = prepare(data, cache, family.tokenizer(), family.vae().config.sample_size, quiet=quiet)
@@ -76,11 +76,6 @@ def kept(path: Path, make: Callable[[], np.ndarray]) -> np.ndarray:
                 unfinished.replace(path)
     array: np.ndarray = np.load(path, mmap_mode="r")
     return array
-
-
-def is_table(data: Path) -> bool:
-    """Whether this directory holds a Parquet table."""
-    return any(data.glob("groups-*.parquet"))
 
 
 @torch.inference_mode()

@@ -11,7 +11,6 @@ import json
 import os
 import shutil
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -28,7 +27,17 @@ from training.common.reports import write_report
 from training.common.runs import held
 from training.data.groups import GroupTensors
 from training.data.pictures import Pictures, Unreachable, place_of, stamp
-from training.data.table import CHECK, Candidate, Group, TableError, count_rows, files, read_schema, read_table
+from training.data.table import (
+    CHECK,
+    Candidate,
+    Group,
+    TableError,
+    count_rows,
+    hash_table,
+    name_of,
+    read_schema,
+    read_table,
+)
 from training.models.tokens import TOKENS, encode, reads_whole
 
 WORDINGS = 4  # wordings of each prompt: as written, and with its phrases shuffled
@@ -72,7 +81,7 @@ def prepare(
     """The table's usable groups as tensors, computed unless `cache` holds them; prints its report.
 
     Args:
-        table: directory of the Parquet format (training.data.table).
+        table: of either form (training.data.table).
         cache: where prepared folders lie, one per table, tokenizer and size.
         tokenizer: of the model that reads the prompts.
         size_px: side of the square pictures kept, see `decode`.
@@ -110,7 +119,7 @@ def _make(table: Path, folder: Path, tokenizer: CLIPTokenizer, size_px: int, see
     groups, report = _read_all(table, schema, size_px, unfinished / "images.npy")
     prompts = [group.prompt for group in groups]
     report.cut = sum(not reads_whole(tokenizer, prompt) for prompt in prompts)
-    _stack(groups, _tokenise(prompts, tokenizer, seed), schema).save(unfinished)
+    stack(groups, tokenise(prompts, tokenizer, seed), schema).save(unfinished)
     write_report(unfinished / "report.json", vars(report))
     shutil.rmtree(folder, ignore_errors=True)  # a training that reads it keeps its files open
     unfinished.rename(folder)
@@ -212,14 +221,14 @@ def _without_bytes(group: Group) -> Group:
 # ---- tensors ---------------------------------------------------------------------------------
 
 
-def _tokenise(prompts: list[str], tokenizer: CLIPTokenizer, seed: int) -> np.ndarray:
+def tokenise(prompts: list[str], tokenizer: CLIPTokenizer, seed: int) -> np.ndarray:
     """int64 (N, WORDINGS, 77); the first wording is the prompt as written."""
     rng = np.random.default_rng((seed, 29))
     worded = [wording for p in prompts for wording in (p, *(shuffled(p, rng) for _ in range(WORDINGS - 1)))]
     return encode(tokenizer, worded).reshape(len(prompts), WORDINGS, TOKENS)
 
 
-def _stack(groups: list[Group], ids: np.ndarray, schema: FeatureSchema) -> GroupTensors:
+def stack(groups: list[Group], ids: np.ndarray, schema: FeatureSchema) -> GroupTensors:
     """Everything but the pictures, which lie on disk already."""
     n, k = len(groups), max(len(group.candidates) for group in groups)
     selected, present = np.zeros((n, k), bool), np.zeros((n, k), bool)
@@ -239,17 +248,8 @@ def _fingerprint(table: Path, tokenizer: CLIPTokenizer, size_px: int, seed: int)
     digest = hashlib.sha256(
         json.dumps([_FORMAT, size_px, seed, WORDINGS, tokenizer.backend_tokenizer.to_str()]).encode()
     )
-    digest.update((table / "feature_schema.json").read_bytes())
-    for path in files(table):
-        digest.update(path.name.encode())
-        _update(digest.update, path)
+    hash_table(table, digest.update)
     for group in read_table(table, images=False):
         stamps = [stamp(candidate.uri) for candidate in group.candidates if candidate.uri is not None]
         digest.update("\n".join(stamps).encode())
-    return f"{table.name}-{size_px}px-{digest.hexdigest()[:16]}"
-
-
-def _update(update: Callable[[bytes], None], path: Path) -> None:
-    with path.open("rb") as opened:
-        while block := opened.read(1 << 20):
-            update(block)
+    return f"{name_of(table)}-{size_px}px-{digest.hexdigest()[:16]}"

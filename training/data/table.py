@@ -1,7 +1,8 @@
 """Groups as Parquet: the one format for all data.
 
-A table is a directory of `groups-*.parquet` with a `feature_schema.json` beside them. One row is
-one group: the candidates that a merchant was shown for a prompt, and the picks.
+A table is a directory of `groups-*.parquet` with a `feature_schema.json` beside them, or a Delta table of the same
+columns, named with or without a version (training.data.delta). One row is one group: the candidates that a merchant
+was shown for a prompt, and the picks.
 
     group_id     string   unique in the table
     user_id      string
@@ -21,9 +22,10 @@ A file may lack the last three columns, and `image` or `uri`; it may have others
 Knows the format; nothing about pixels, tokens or models.
 """
 
+import hashlib
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from difflib import get_close_matches
@@ -36,17 +38,15 @@ import pyarrow.parquet as pq
 
 from contract.errors import FeatureError
 from contract.feature_schema import FeatureSchema
-from training.common.errors import ModelError, reading
-from training.data.columns import OPTIONAL, SCHEMA, column_problems
+from training.common.errors import reading
+from training.data.columns import CHECK as CHECK
+from training.data.columns import OPTIONAL, SCHEMA, columns_checked
+from training.data.columns import TableError as TableError
+from training.data.delta import count_delta_rows, delta_name, delta_rows, delta_schema, pinned_delta, why_no_delta
 
 ROWS_PER_FILE = 10_000
-FORM = "a table is a folder of groups-*.parquet with feature_schema.json beside them"
-CHECK = "python -m training.data.check_table"
+FORM = "a table is a folder of groups-*.parquet with feature_schema.json beside them, or a Delta table"
 _BATCH = 64  # rows held at once while reading or writing
-
-
-class TableError(ModelError):
-    """The directory is not a valid table; the message names the file, row and column."""
 
 
 @dataclass(frozen=True)
@@ -112,13 +112,17 @@ def read_table(directory: Path, *, images: bool = True) -> Iterator[Group]:
 
 def read_rows(directory: Path, *, images: bool = True) -> Iterator[tuple[str, dict[str, Any]]]:
     """The rows as they are, with where each stands."""
+    if name := delta_name(directory):
+        for number, row in enumerate(delta_rows(name, images)):
+            yield f"{name}, row {number}", row
+        return
     for path in files(directory):
         for number, row in enumerate(rows_of(path, images)):
             yield f"{path.name}, row {number}", row
 
 
 def files(directory: Path) -> list[Path]:
-    """The table's files in order, each checked against the format.
+    """The Parquet table's files in order, each checked against the format.
 
     Raises:
         TableError: not a table, or a file has other columns.
@@ -127,10 +131,7 @@ def files(directory: Path) -> list[Path]:
         raise TableError(why)
     paths = sorted(directory.glob("groups-*.parquet"))
     for path in paths:
-        wrong = [problem for problem in column_problems(columns_of(path), path.name) if problem.weight == "error"]
-        if wrong:
-            more = f"; {len(wrong) - 1} more: {CHECK} {directory}" if wrong[1:] else ""
-            raise TableError(f"{wrong[0].where}: {wrong[0].kind} ({wrong[0].remedy}){more}")
+        columns_checked(columns_of(path), path.name, str(directory))
     return paths
 
 
@@ -146,23 +147,71 @@ def columns_of(path: Path) -> pa.Schema:
         raise TableError(f"{path.name} is not Parquet: {error}") from error
 
 
-def check_data(path: Path) -> None:
+def check_data(path: Path) -> Path:
     """Refuses what is neither a table nor a directory of arrays (training.data.groups), before any work.
+
+    Returns:
+        what the command reads from now on: a Delta table by its version, the newest one now where none is named;
+        anything else as it was named.
 
     Raises:
         TableError: says what a table is, and what was found in its place.
     """
+    if name := delta_name(path):
+        delta_schema(name)
+        return Path(str(pinned_delta(name)))
     if not (path / "features.npy").is_file():
         files(path)
+    return path
+
+
+def is_table(path: Path) -> bool:
+    """Whether this names a table, of either form."""
+    return delta_name(path) is not None or any(path.glob("groups-*.parquet"))
+
+
+def name_of(table: Path) -> str:
+    """A table's name, the same for all of its versions."""
+    name = delta_name(table)
+    return name.name if name else table.name
+
+
+def hash_table(table: Path, update: Callable[[bytes], None]) -> None:
+    """Hashes a table's content: a Parquet table's files, a Delta table's rows, however files and versions hold them.
+
+    Raises:
+        TableError: not a table.
+    """
+    if name := delta_name(table):
+        update(json.dumps(delta_schema(name).to_json(), sort_keys=True).encode())
+        for row in delta_rows(name, images=True):
+            update(json.dumps(row, default=_as_text).encode())
+        return
+    update((table / "feature_schema.json").read_bytes())
+    for path in files(table):
+        update(path.name.encode())
+        with path.open("rb") as opened:
+            while block := opened.read(1 << 20):
+                update(block)
+
+
+def _as_text(value: Any) -> str:
+    return hashlib.sha256(value).hexdigest() if isinstance(value, bytes) else str(value)
 
 
 def why_no_table(path: Path) -> str | None:
     """Why this path is not a table, and what may be meant; None: it is one."""
+    if name := delta_name(path):
+        return why_no_delta(name)
     parquet, schema = any(path.glob("groups-*.parquet")), (path / "feature_schema.json").is_file()
     if parquet and schema:
         return None
-    if str(path).startswith(("s3:/", "gs:/", "http:/", "https:/")):
+    if str(path).startswith(("gs:/", "http:/", "https:/")):
         found = "is not a local folder; copy the table first, its pictures may stay where their uri says"
+    elif "@" in path.name[1:] and (before := path.with_name(path.name.rpartition("@")[0])).exists():
+        tail = path.name[len(before.name) :]
+        why = "a number belongs behind @" if delta_name(before) else f"{before} is no Delta table; leave {tail} out"
+        found = f"names no version: {why}"
     elif not path.exists():
         found = f"does not exist{_meant(path)}"
     elif path.is_file():
@@ -189,11 +238,15 @@ def _meant(path: Path) -> str:
 
 
 def count_rows(directory: Path) -> int:
+    if name := delta_name(directory):
+        return count_delta_rows(name)
     return sum(pq.ParquetFile(path).metadata.num_rows for path in files(directory))
 
 
 def read_schema(directory: Path) -> FeatureSchema:
     """The feature schema of a table's profiles, or of a directory of arrays."""
+    if name := delta_name(directory):
+        return delta_schema(name)
     return FeatureSchema.read(directory / "feature_schema.json")
 
 
@@ -204,7 +257,7 @@ def check_schema(data: Path, wanted: FeatureSchema, whose: str) -> None:
         FeatureError: names the first feature that differs.
     """
     if differs := wanted.difference(read_schema(data)):
-        raise FeatureError(f"{data / 'feature_schema.json'} differs from {whose}: {differs}")
+        raise FeatureError(f"the feature_schema.json of {data} differs from {whose}: {differs}")
 
 
 # ---- rows ------------------------------------------------------------------------------------

@@ -52,7 +52,7 @@ def main() -> int:
         before = repository.numbers()
         number = export_family(paths, repository, arguments.processes)
         live = repository.live()
-    except InputError as error:
+    except (InputError, OSError) as error:
         print(f"export refused: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

@@ -12,7 +12,7 @@ from tritonclient.grpc import model_config_pb2
 from contract import tensors
 from contract.release import Sizes
 from contract.tensors import Shapes
-from training.common.errors import ModelError
+from training.common.errors import ModelError, reading
 from training.common.storage import read_config
 from training.exporting.manifest import sizes_in_use
 from training.models.family import FamilyPaths
@@ -28,11 +28,16 @@ def shapes_of(paths: FamilyPaths) -> dict[str, Shapes]:
         WeightsError: a part is missing.
         ExportError: the plug-ins and the adapter were trained with another feature schema than the family's.
     """
+    with reading(paths.pipeline.parent):
+        return tensors.shapes(_sizes(paths))
+
+
+def _sizes(paths: FamilyPaths) -> Sizes:
     unet, vae = read_config(paths.backbone_files), read_config(paths.pipeline / "vae")
     text, clip = read_config(paths.pipeline / "text_encoder"), read_config(paths.reward)
     in_use = sizes_in_use(paths)
     side = unet["sample_size"]
-    sizes = Sizes(
+    return Sizes(
         image_size_px=side * 2 ** (len(vae["block_out_channels"]) - 1),
         latent_channels=unet["in_channels"],
         latent_size=side,
@@ -44,7 +49,6 @@ def shapes_of(paths: FamilyPaths) -> dict[str, Shapes]:
         reward_user_width=tensors.room_for(in_use.reward_user_width, tensors.REWARD_USER_WIDTH),
         reward_width=clip["projection_dim"],
     )
-    return tensors.shapes(sizes)
 
 
 def resized(

@@ -18,6 +18,7 @@ from contract.feature_schema import FeatureSchema
 from contract.release import Defaults, Manifest, ModelFiles, NoiseSchedule, Sizes, SizesInUse
 from contract.repository import sha256
 from contract.vocabulary import Vocabulary
+from training.common.errors import reading
 from training.common.storage import read_config
 from training.exporting.errors import ContractError, ExportError
 from training.exporting.release import files_under, source_commit
@@ -47,13 +48,14 @@ def build_manifest(
         release=number,
         source_commit=source_commit(),
         create_time=datetime.now(UTC).isoformat(timespec="seconds"),
-        weights=_weights(paths),
+        weights=weights_of(paths),
         models=dict(models),
         sizes=sizes,
         in_use=in_use,
         noise_schedule=_noise_schedule(paths),
         reward_logit_scale=_reward_logit_scale(paths),
         defaults=defaults_of(paths),
+        trained_on=trained_on(paths),
     )
 
 
@@ -113,10 +115,12 @@ def sizes_in_use(paths: FamilyPaths) -> SizesInUse:
     adapter, preferences = (read_config(p) if p.exists() else None for p in (paths.adapter, paths.preferences))
     personal = ((paths.perfusion_rm, plugin), (paths.adapter, adapter), (paths.preferences, preferences))
     for where, config in personal:
-        if config is not None and FeatureSchema.from_json(config["schema"]) != schema:
-            raise ExportError(f"{where} was trained with another feature schema than {paths.feature_schema}")
-    if preferences is not None and Vocabulary.from_json(preferences["vocabulary"]) != vocabulary:
-        raise ExportError(f"{paths.preferences} was fitted with another vocabulary than {paths.phrases}")
+        with reading(where / "config.json"):
+            if config is not None and FeatureSchema.from_json(config["schema"]) != schema:
+                raise ExportError(f"{where} was trained with another feature schema than {paths.feature_schema}")
+    with reading(paths.preferences / "config.json"):
+        if preferences is not None and Vocabulary.from_json(preferences["vocabulary"]) != vocabulary:
+            raise ExportError(f"{paths.preferences} was fitted with another vocabulary than {paths.phrases}")
     n = len(schema.features)
     return SizesInUse(
         feature_slots=schema.n_slots,
@@ -131,7 +135,7 @@ def _agree(tensor: str, shapes: Mapping[str, tuple[int, ...]]) -> None:
         raise ContractError(f"config.pbtxt files disagree on {tensor}: {dict(shapes)}")
 
 
-def _weights(paths: FamilyPaths) -> dict[str, str]:
+def weights_of(paths: FamilyPaths) -> dict[str, str]:
     """The release's sources; `backbone` is the U-Net that draws, from any directory."""
     roots = {name: getattr(paths, name) for name in ("pipeline", "reward", "perfusion_rm", "adapter", "preferences")}
     roots["backbone"] = paths.backbone_files
@@ -174,6 +178,21 @@ def defaults_of(paths: FamilyPaths) -> Defaults:
         return Defaults(**own)
     except ManifestError as error:
         raise ExportError(f"{paths.defaults}: {error}") from error
+
+
+def trained_on(paths: FamilyPaths) -> dict[str, str]:
+    """The table of picks and its version that a retraining made the family from; nothing for any other family.
+
+    Raises:
+        ExportError: retraining.json does not say it.
+    """
+    if not paths.retraining.is_file():
+        return {}
+    record = _read_json(paths.retraining)
+    version = record.get("table_digest") if record.get("table_version") is None else record["table_version"]
+    if not record.get("table") or version is None:
+        raise ExportError(f"{paths.retraining} does not say which table, and which version of it, it is trained on")
+    return {"table": str(record["table"]), "version": str(version)}
 
 
 def _read_json(path: Path) -> dict[str, Any]:

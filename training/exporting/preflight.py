@@ -34,7 +34,7 @@ OLD_END = 2  # eos_token_id of early CLIP configurations, for which transformers
 
 
 def check_family(paths: FamilyPaths, repository: Path, contracts: Mapping[str, Contract]) -> None:
-    """Checks, by configuration files alone, that the family's parts fit each other and config.pbtxt.
+    """Checks that the family's parts fit each other and config.pbtxt, by configuration files and origins.
 
     Raises:
         InputError: names the file, what is wrong in it, and the remedy.
@@ -62,6 +62,7 @@ def check_family(paths: FamilyPaths, repository: Path, contracts: Mapping[str, C
             f"{paths.reward / 'config.json'}: the text tower reads texts at token {reward.eos_token_id}, their end in "
             f"its tokenizer is {paths.reward_tokenizer().eos_token_id}: take the tokenizer it was trained with"
         )
+    paths.check_origins()
     for model, wanted_shapes in shapes.items():
         given = (*contracts[model].inputs, *contracts[model].outputs)
         _check_shapes(repository / model / "config.pbtxt", given, wanted_shapes)

@@ -22,6 +22,8 @@ def main() -> int:
     parser.add_argument("--max-batch", type=int, help="largest batch of every model, of the text encoder 8 at least")
     parser.add_argument("--instances", type=int, help="of every model; each has its own copy of the weights")
     arguments = parser.parse_args()
+    if any(number is not None and number < 1 for number in (arguments.max_batch, arguments.instances)):
+        parser.error("--max-batch and --instances are at least 1")
 
     from training.exporting.family_contracts import write_contracts  # torch takes seconds to load
     from training.exporting.graphs import BUILDERS

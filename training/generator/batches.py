@@ -54,7 +54,7 @@ class GeneratorBatches:
         self.groups, self.recipe, self.device, self.latents = groups, recipe, device, groups.latents
         check_finite(groups)
         self.rows = groups.rows_with(negatives=recipe.needs_reference)
-        self.sampler = EpochSampler(self.rows, recipe.groups_per_batch, recipe.seed)
+        self.sampler = EpochSampler(self.rows, recipe.groups_per_batch, recipe.seed, groups.weights_of(self.rows))
         self.text = TextStates(family.text_encoder(), groups.input_ids, device)
         blank = encode(family.tokenizer(), [""], groups.input_ids.shape[2])
         self.no_text = self.text.encode(torch.from_numpy(blank))  # (1, 77, D)

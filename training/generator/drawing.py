@@ -67,11 +67,15 @@ class Artist:
         return states.of(np.arange(len(ids)), np.zeros(len(ids), int))
 
     @torch.inference_mode()
-    def draw(self, text: Tensor, features: Tensor, noise: Tensor, desc: str) -> np.ndarray:
-        """Pictures uint8 (G, K, H, W, 3) for text states (G, 77, D), profiles (G, F) and noise (G, K, C, S, S)."""
+    def draw(self, text: Tensor, features: Tensor, noise: Tensor, desc: str | None) -> np.ndarray:
+        """Pictures uint8 (G, K, H, W, 3) for text states (G, 77, D), profiles (G, F) and noise (G, K, C, S, S).
+
+        `desc` names the progress bar; None: there is none.
+        """
         k = noise.shape[1]
         parts = torch.arange(len(noise)).split(max(1, self.how.batch_size // k))
-        found = [self._batch(text[part], features[part], noise[part]) for part in tqdm(parts, desc=desc, mininterval=5)]
+        progress = tqdm(parts, desc=desc, mininterval=5, disable=desc is None)
+        found = [self._batch(text[part], features[part], noise[part]) for part in progress]
         drawn = np.concatenate(found)
         return drawn.reshape(-1, k, *drawn.shape[1:])
 
@@ -104,7 +108,7 @@ class Generator:
             PreferenceWeights.load(family.preferences, self.schema, family.vocabulary()) if wishing else None
         )
 
-    def draw(self, prompts: Sequence[str], features: np.ndarray, noise: Tensor, desc: str) -> np.ndarray:
+    def draw(self, prompts: Sequence[str], features: np.ndarray, noise: Tensor, desc: str | None) -> np.ndarray:
         """Pictures uint8 (G, K, H, W, 3) of G prompts for encoded profiles (G, F), from noise (G, K, C, S, S)."""
         artist, users = self.artist, torch.from_numpy(features)
         if self.preferences is None:

@@ -37,7 +37,7 @@ def parse_arguments() -> argparse.Namespace:
 
 def run(arguments: argparse.Namespace) -> None:
     """Checks the table first, then loads torch."""
-    check_data(arguments.data)
+    arguments.data = check_data(arguments.data)
     if (arguments.data / "features.npy").is_file():
         raise ModelError(f"{arguments.data} holds arrays: prompts and profiles are needed as a table has them")
 
@@ -49,10 +49,10 @@ def run(arguments: argparse.Namespace) -> None:
     size = Size(arguments.groups, arguments.candidates, arguments.seed)
     family, backbones = FamilyPaths.under(arguments.weights), arguments.reward_weights or arguments.weights
     check_schema(arguments.data, family.schema(), str(family.feature_schema))
-    tried = Generator(family)
-    baseline = (
-        Generator(FamilyPaths.under(arguments.baseline)) if arguments.baseline else Generator(family, personal=False)
-    )
+    beside = FamilyPaths.under(arguments.baseline) if arguments.baseline else family
+    for each in {family, beside}:
+        each.check_generator_origins()
+    tried, baseline = Generator(family), Generator(beside, personal=arguments.baseline is not None)
     groups = measured_groups(arguments.data, FamilyPaths.under(backbones), size)
     rewards = [reward_on(run, backbones, arguments.data, groups) for run in arguments.reward]
     for reward in rewards:

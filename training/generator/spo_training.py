@@ -15,7 +15,7 @@ from training.common.errors import ModelError
 from training.common.loop import Stateful, fit, warmup_cosine
 from training.common.noise import add_noise, predicted_original
 from training.common.objectives import pairwise_cross_entropy, step_preference
-from training.common.storage import fingerprint
+from training.common.storage import check_origin, fingerprint, write_origin
 from training.common.workers import Workers
 from training.data.groups import GroupTensors
 from training.generator.batches import GeneratorBatches, check_latents
@@ -136,10 +136,14 @@ def untrained_critic(family: FamilyPaths, device: torch.device) -> Critic:
 
 def train(recipe: SpoRecipes, groups: GroupTensors, family: FamilyPaths, out: Path, unet: Path | None = None) -> Path:
     """Both stages from a U-Net directory (without it, the family's), resumable; returns out/spo/unet."""
+    origin = family.generator_origin()
+    check_origin(unet or family.pipeline / "unet", origin)
     saved = out / "step_aware" / "model.safetensors"
     first = StepAwareTraining(recipe.step_aware, groups, family, unet)
     fit(saved.parent, recipe.step_aware.steps, first.step, first.state(), made_with=first.made_with)
     save_file({name: value.contiguous() for name, value in first.critic.model.state_dict().items()}, saved)
     second = SpoTraining(recipe.spo, groups, family, unet, first.critic)
     fit(out / "spo", recipe.spo.rounds, second.step, second.state(), log_every=1, made_with=second.made_with)
-    return second.policy.save(out / "spo")
+    kept = second.policy.save(out / "spo")
+    write_origin(kept, origin)
+    return kept

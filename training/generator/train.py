@@ -82,24 +82,25 @@ def recipes_of(arguments: argparse.Namespace) -> dict[Stage, GeneratorRecipe]:
 def run(arguments: argparse.Namespace) -> None:
     """Checks the arguments first, then loads torch."""
     recipes = recipes_of(arguments)
-    check_data(arguments.data)
+    arguments.data = check_data(arguments.data)
 
     from training.common.loop import check_resumable  # torch takes seconds to load
     from training.common.workers import Workers
     from training.data.load import by_all, generator_groups
-    from training.generator.training import check_start, train_stage
+    from training.generator.training import check_starts, train_stage
     from training.models.family import FamilyPaths, hush_libraries
 
     hush_libraries()
     family, workers = FamilyPaths.under(arguments.weights), Workers.from_environment()
+    arguments.data = workers.agreed(arguments.data)
     with held(arguments.out, unless=not workers.is_first):
         for name, recipe in recipes.items():
             check_resumable(arguments.out / name, recipe.steps, recipe)
         family.check_pipeline()
-        check_start(arguments.start, arguments.data)
-        groups = by_all(workers, partial(generator_groups, arguments.data, family))
-        below = family.backbone_files if next(iter(recipes.values())).trains == "adapter" else None
+        below = family.backbone_files if next(iter(recipes.values())).trains == "adapter" else family.pipeline / "unet"
         unet, adapter, written = arguments.unet or below, arguments.start, list[str]()
+        check_starts(unet, adapter, arguments.data, family)
+        groups = by_all(workers, partial(generator_groups, arguments.data, family))
         for name, recipe in recipes.items():  # each on the result of those before it
             kept = train_stage(recipe, groups, family, arguments.out / name, unet=unet, start=adapter, workers=workers)
             unet, adapter = (kept, None) if recipe.trains == "unet" else (unet, kept)

@@ -32,7 +32,7 @@ def parse_arguments() -> argparse.Namespace:
 def run(arguments: argparse.Namespace) -> None:
     """Checks the arguments first, then loads torch."""
     recipe = RECIPES[arguments.recipe](arguments.seed)
-    check_data(arguments.data)
+    arguments.data = check_data(arguments.data)
 
     from training.common.loop import check_resumable  # torch takes seconds to load
     from training.data.load import generator_groups

@@ -19,7 +19,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from contract.feature_schema import FeatureSchema
 from training.common.errors import Diverged
 from training.common.loop import LOG_EVERY, Stateful, fit, warmup_cosine, warmup_only
-from training.common.storage import fingerprint, read_config
+from training.common.storage import check_origin, fingerprint, read_config, write_origin
 from training.common.workers import Workers
 from training.data.groups import GroupError, GroupTensors
 from training.data.table import check_schema
@@ -194,18 +194,27 @@ def train_stage(
         print(f"{out.name}: {len(training.batches.rows)} groups to train on, {left_out} without a usable selection")
     how = {"on_log": training.measure, "workers": training.workers, "made_with": training.made_with}
     fit(out, recipe.steps, training.step, training.state(), **how)
-    kept = training.kept.save(out) if training.workers.is_first else out / recipe.trains
+    kept = out / recipe.trains
+    if training.workers.is_first:
+        training.kept.save(out)
+        write_origin(kept, training.kept.origin | family.generator_origin())
     training.workers.wait()
     return kept
 
 
-def check_start(start: Path | None, data: Path) -> None:
-    """Refuses an adapter to go on from that was trained with another feature schema than the data's.
+def check_starts(unet: Path, start: Path | None, data: Path, family: FamilyPaths) -> None:
+    """Refuses a U-Net or an adapter to go on from that does not belong to the data or the family.
 
     Raises:
-        FeatureError: names the first feature that differs.
-        WeightsError: there is no adapter.
+        FeatureError: the adapter was trained with another feature schema; names the first feature that differs.
+        WeightsError: one of them is missing, or was trained with another text encoder, tokenizer or VAE; or the noise
+            schedule is not supported.
     """
+    family.noise_scheduler()
+    origin = family.generator_origin()
+    for given in (unet, *([start] if start else [])):
+        read_config(given)
+        check_origin(given, origin)
     if start is not None:
         config = read_config(start)
         if "schema" in config:  # the adapter's own loading says what else it lacks

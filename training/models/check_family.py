@@ -3,7 +3,8 @@
     python -m training.models.check_family FOLDER [FOLDER …]
 
 A family is one folder; what is missing or does not fit together is found from the configuration files, and then every
-part is loaded as trainings load it (`--no-weights` leaves this out, and takes a second).
+part is loaded as trainings load it, and compared with what its origin.json says that it was trained with
+(`--no-weights` leaves both out, and takes a second).
 
     pipeline/        unet, vae, text_encoder, tokenizer, scheduler: Stable Diffusion in diffusers' format
     reward/          a transformers CLIPModel with tokenizer/ and preprocessor_config.json
@@ -28,6 +29,7 @@ from contract.errors import InputError
 from contract.feature_schema import FeatureSchema
 from contract.vocabulary import Vocabulary
 from training.common.commands import parser_of
+from training.common.errors import reading
 from training.common.problems import Findings, Problem
 
 TOKENS = 77  # ids of a prompt, which the served models fix
@@ -146,6 +148,12 @@ def check_sizes(root: Path) -> Iterator[Problem]:
     reward_tokens = "reward/tokenizer" if (root / "reward/tokenizer").is_dir() else "reward"
     yield from _of_tokens(told, "pipeline/tokenizer", "pipeline/text_encoder", text)
     yield from _of_tokens(told, reward_tokens, "reward", clip.get("text_config") or {})
+    one, other = told.vocabulary_of("pipeline/tokenizer"), told.vocabulary_of(reward_tokens)
+    if len(one) == len(other) and one != other:
+        odd = next(token for token in one if one[token] != other.get(token))
+        what = f"{odd!r} is {one[odd]} in pipeline/tokenizer and {other.get(odd, 'no token')} in {reward_tokens}"
+        remedy = "right only if each text model was trained with its own; sizes cannot tell"
+        yield Problem("note", "two tokenizers of one size that differ", reward_tokens, remedy, what)
     side = (clip.get("vision_config") or {}).get("image_size")
     crop = told.read("reward/preprocessor_config.json").get("crop_size")
     crop = crop.get("height") if isinstance(crop, dict) else crop
@@ -244,7 +252,7 @@ def check_texts(root: Path) -> Iterator[Problem]:
 
 def check_weights(root: Path) -> Iterator[Problem]:
     """Every part loaded as trainings do, and each trained part on its backbone."""
-    from training.common.storage import check_origin, origin_of  # torch takes seconds to load
+    from training.common.storage import read_config  # torch takes seconds to load
     from training.models.family import FamilyPaths, hush_libraries
     from training.models.frozen_unet import check_topology
 
@@ -260,11 +268,13 @@ def check_weights(root: Path) -> Iterator[Problem]:
         "backbone": family.backbone_unet,
         "adapter": lambda: family.perfusion(family.backbone_unet()),
         "perfusion_rm": lambda: family.reward_model() if family.perfusion_rm.exists() else None,
-        "preferences": lambda: check_origin(family.preferences, origin_of(family.clip())),
+        "preferences": lambda: read_config(family.preferences) if family.preferences.exists() else None,
+        "origin.json": family.check_origins,
     }
     for name, load in parts.items():
         try:
-            load()
+            with reading(root / name):
+                load()
         except InputError as error:
             remedy = "copy the part again, or train it on this family"
             yield Problem("error", "a part cannot be used", name, remedy, str(error))

@@ -21,11 +21,12 @@ from contract.vocabulary import Vocabulary
 from training.common.errors import WeightsError, reading
 from training.common.noise import NUM_TRAIN_TIMESTEPS
 from training.common.places import TINY as TINY
-from training.common.storage import load_pretrained
+from training.common.storage import check_origin, fingerprint, load_pretrained, origin_of, write_origin
 from training.models.adaptive_network import PersonalisedAdaptiveNetwork
 from training.models.frozen_unet import load_unet
 from training.models.preprocess import Preprocess
 from training.models.reward_model import PerFusionRM
+from training.models.tokens import origin_of_tokens
 
 TOKENIZER_FILES = ("tokenizer.json", "vocab.json")
 FORM = (
@@ -49,6 +50,7 @@ class FamilyPaths:
     feature_schema: Path  # feature_schema.json that both were trained with
     phrases: Path  # phrases.json, the professional vocabulary
     defaults: Path  # defaults.json, the settings that a request may leave out; may be absent
+    retraining: Path  # retraining.json, what a retraining made the family from; may be absent
 
     @classmethod
     def under(cls, root: Path) -> "FamilyPaths":
@@ -62,6 +64,7 @@ class FamilyPaths:
             feature_schema=root / "feature_schema.json",
             phrases=root / "phrases.json",
             defaults=root / "defaults.json",
+            retraining=root / "retraining.json",
         )
 
     def schema(self) -> FeatureSchema:
@@ -92,7 +95,10 @@ class FamilyPaths:
         return load_pretrained(CLIPTextModel, where, dtype=torch.float32)
 
     def tokenizer(self) -> CLIPTokenizer:
-        return _tokenizer(self._present(self.pipeline / "tokenizer"))
+        """The text encoder's, which must be the one that it was trained with, where it says which."""
+        found = _tokenizer(self._present(self.pipeline / "tokenizer"))
+        check_origin(self.pipeline / "text_encoder", origin_of_tokens(found))
+        return found
 
     def noise_scheduler(self) -> DDIMScheduler:
         """The noise schedule of the U-Net, which must predict ε on as many levels as trainings draw."""
@@ -117,8 +123,11 @@ class FamilyPaths:
         return load_pretrained(CLIPModel, self._present(self.reward), dtype=torch.float32)
 
     def reward_tokenizer(self) -> CLIPTokenizer:
+        """The CLIP's, which must be the one that it was trained with, where it says which."""
         inside = self.reward / "tokenizer"
-        return _tokenizer(inside if inside.is_dir() else self._present(self.reward))
+        found = _tokenizer(inside if inside.is_dir() else self._present(self.reward))
+        check_origin(self.reward, origin_of_tokens(found))
+        return found
 
     def preprocess(self, clip: CLIPModel) -> Preprocess:
         path = self._present(self.reward / "preprocessor_config.json")
@@ -136,6 +145,31 @@ class FamilyPaths:
 
     def reward_model(self) -> PerFusionRM:
         return _frozen(PerFusionRM.load(self.perfusion_rm, self.clip(), self.schema()))
+
+    def generator_origin(self) -> dict[str, str]:
+        """What a U-Net and an adapter of this family are trained with, beside each other, for origin.json."""
+        return _origin_of_generator(self.tokenizer(), self.text_encoder(), self.vae())
+
+    def reward_origin(self) -> dict[str, str]:
+        """What plug-ins and preference weights of this family are trained with, for origin.json."""
+        return origin_of(self.clip()) | origin_of_tokens(self.reward_tokenizer())
+
+    def check_origins(self) -> None:
+        """Refuses a part that was trained with other parts than this family's, where its origin.json says with which.
+
+        Raises:
+            WeightsError: names the part and what differs.
+        """
+        self.check_generator_origins()
+        origin = self.reward_origin()
+        for part in (self.perfusion_rm, self.preferences):
+            check_origin(part, origin)
+
+    def check_generator_origins(self) -> None:
+        """The same of the parts that draw."""
+        origin = self.generator_origin()
+        for part in (self.pipeline / "unet", self.backbone, self.adapter):
+            check_origin(part, origin)
 
     @staticmethod
     def _present(path: Path) -> Path:
@@ -170,6 +204,8 @@ def save_pipeline(
         requires_safety_checker=False,
     )
     pipeline.save_pretrained(directory)
+    write_origin(directory / "text_encoder", origin_of_tokens(tokenizer))
+    write_origin(directory / "unet", _origin_of_generator(tokenizer, text_encoder, vae))
 
 
 def save_reward_backbone(
@@ -178,6 +214,7 @@ def save_reward_backbone(
     """A transformers CLIPModel directory with fp16 weights, its tokenizer and preprocessing."""
     clip.half().save_pretrained(directory)
     tokenizer.save_pretrained(directory / "tokenizer")
+    write_origin(directory, origin_of_tokens(tokenizer))
     size_px = clip.config.vision_config.image_size
     preprocessing = {
         "image_processor_type": "CLIPImageProcessor",
@@ -195,6 +232,10 @@ def _tokenizer(directory: Path) -> CLIPTokenizer:
         raise WeightsError(f"{directory} has no tokenizer: neither {' nor '.join(TOKENIZER_FILES)}")
     with reading(directory):
         return CLIPTokenizer.from_pretrained(directory)
+
+
+def _origin_of_generator(tokenizer: CLIPTokenizer, text_encoder: CLIPTextModel, vae: AutoencoderKL) -> dict[str, str]:
+    return origin_of_tokens(tokenizer) | {"text_encoder": fingerprint(text_encoder), "vae": fingerprint(vae)}
 
 
 def _frozen(module: M) -> M:

@@ -75,6 +75,11 @@ class AdaptedUNet(nn.Module):
         self.unet.enable_gradient_checkpointing()
         self.network.copy.enable_gradient_checkpointing()
 
+    @property
+    def origin(self) -> dict[str, str]:
+        """The U-Net below the adapter, for origin.json."""
+        return dict(self.network.origin)
+
     def save(self, directory: Path) -> Path:
         """As directory/adapter, which is returned."""
         self.network.save(directory / "adapter")
@@ -124,6 +129,11 @@ class TunedUNet(nn.Module):
     def checkpoint_gradients(self) -> None:
         """Compute activations again in the backward pass instead of keeping them."""
         self.unet.enable_gradient_checkpointing()
+
+    @property
+    def origin(self) -> dict[str, str]:
+        """Nothing: once trained, it stands alone."""
+        return {}
 
     def save(self, directory: Path) -> Path:
         """As directory/unet in diffusers' format, which is returned."""

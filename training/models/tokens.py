@@ -4,6 +4,8 @@ Prompts are read by the contract's rules, which the services keep, too. Knows a 
 vocabularies nor models.
 """
 
+import hashlib
+import json
 from collections.abc import Sequence
 from functools import lru_cache
 
@@ -29,6 +31,18 @@ def reads_whole(tokenizer: CLIPTokenizer, prompt: str, length: int = TOKENS) -> 
 @lru_cache(maxsize=8)
 def _reader(tokenizer: CLIPTokenizer, length: int) -> PromptTokenizer:
     return PromptTokenizer(tokenizer.backend_tokenizer.to_str(), length, tokenizer.pad_token_id)
+
+
+def origin_of_tokens(tokenizer: CLIPTokenizer) -> dict[str, str]:
+    """Which tokenizer this is, as an entry of origin.json: a hash of its tokens, merges and padding.
+
+    The files' form does not matter: tokenizer.json gives the same as vocab.json and merges.txt.
+    """
+    model = json.loads(tokenizer.backend_tokenizer.to_str())["model"]
+    merges = [pair if isinstance(pair, str) else " ".join(pair) for pair in model["merges"]]
+    tokens = sorted(tokenizer.get_vocab().items(), key=lambda entry: (entry[1], entry[0]))
+    digest = hashlib.sha256(json.dumps([tokens, merges, tokenizer.pad_token_id]).encode())
+    return {"tokenizer": digest.hexdigest()[:16]}
 
 
 def without_padding(input_ids: Tensor, eos_token_id: int) -> Tensor:

@@ -11,6 +11,7 @@ from typing import Any
 
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.errors import KafkaError
+from kafka.net.compat import KafkaNetClient
 
 from contract.topics import DEAD_LETTERS, FEEDBACK, GROUPS, HEADER_REASON, HEADERS_ORIGIN
 from training.common.errors import ModelError
@@ -53,11 +54,12 @@ class Broker:
     def __init__(self, bootstrap: str) -> None:
         self._bootstrap = bootstrap.split(",")
         with _answering(bootstrap):
-            self._admin = KafkaAdminClient(
-                bootstrap_servers=self._bootstrap, bootstrap_timeout_ms=_ms(PATIENCE_S), request_timeout_ms=_ms(10)
-            )
-            self._consumer = KafkaConsumer(
-                bootstrap_servers=self._bootstrap, enable_auto_commit=False, auto_offset_reset="none",
+            self._admin = _client(
+                KafkaAdminClient, bootstrap_servers=self._bootstrap, bootstrap_timeout_ms=_ms(PATIENCE_S),
+                request_timeout_ms=_ms(10),
+            )  # fmt: skip
+            self._consumer = _client(
+                KafkaConsumer, bootstrap_servers=self._bootstrap, enable_auto_commit=False, auto_offset_reset="none",
                 max_partition_fetch_bytes=8 * 2**20, fetch_max_bytes=_MOST_BYTES, max_poll_records=10_000,
             )  # fmt: skip
         self._producer: Any = None
@@ -171,6 +173,22 @@ def _answering(bootstrap: object) -> Iterator[None]:
     except (KafkaError, TimeoutError) as error:
         where = bootstrap if isinstance(bootstrap, str) else ",".join(bootstrap)  # type: ignore[arg-type]
         raise KafkaRefused(f"Kafka at {where} does not answer: {error or type(error).__name__}") from error
+
+
+def _client(kind: Any, **config: Any) -> Any:
+    """A Kafka client, connected. One that cannot connect would leave its thread and sockets behind."""
+    made: list[Any] = []
+
+    def network(**network_config: Any) -> Any:
+        made.append(KafkaNetClient(**network_config))
+        return made[-1]
+
+    try:
+        return kind(kafka_client=network, **config)
+    except Exception:
+        for client in made:
+            client.close()
+        raise
 
 
 def _ms(seconds: float) -> int:

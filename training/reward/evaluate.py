@@ -32,7 +32,7 @@ def options_of(description: str | None) -> argparse.ArgumentParser:
 
 def run(arguments: argparse.Namespace) -> None:
     """Checks the table first, then loads torch."""
-    check_data(arguments.data)
+    arguments.data = check_data(arguments.data)
 
     from training.models.family import hush_libraries  # torch takes seconds to load
     from training.reward.evaluation import as_text, family_of, model_in, rankings, scores_of

@@ -29,7 +29,7 @@ def scores_of(
         WeightsError: no trained model, or it does not fit the backbone.
         FeatureError: the table has another feature schema than the plug-ins were trained with.
     """
-    check_data(data)
+    data = check_data(data)
     scorer = RewardScorer.of(family, name)
     if isinstance(scorer.model, PerFusionRM):
         check_schema(data, scorer.model.schema, f"the schema of {family.perfusion_rm.with_name(name)}")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from transformers import BlipTextConfig, BlipVisionConfig, CLIPModel
+from transformers import BlipTextConfig, BlipVisionConfig, CLIPModel, CLIPTokenizer
 
 from contract.feature_schema import FeatureSchema
 from training.common.errors import WeightsError
@@ -18,6 +18,7 @@ from training.common.objectives import pairwise_cross_entropy, rating_error, rew
 from training.common.reports import write_report
 from training.common.storage import check_origin, load_pretrained, origin_of, read_config, write_origin
 from training.models.reward_model import PerFusionRM
+from training.models.tokens import origin_of_tokens
 from training.reward.baselines.aesthetics import Aesthetics
 from training.reward.baselines.checkpoint import fill, read_checkpoint
 from training.reward.baselines.image_reward import BlipShape, ImageReward
@@ -44,6 +45,11 @@ class Starts:
 
     clip: CLIPModel
     blip: ImageReward | None = None
+    tokenizer: CLIPTokenizer | None = None  # whose ids they read
+
+    def origin(self) -> dict[str, str]:
+        """What a model that starts here is trained with, for origin.json."""
+        return origin_of(self.clip) | (origin_of_tokens(self.tokenizer) if self.tokenizer else {})
 
 
 def build(recipe: RewardRecipe, starts: Starts, schema: FeatureSchema | None) -> nn.Module:
@@ -98,11 +104,9 @@ def trained(model: nn.Module) -> dict[str, nn.Parameter]:
 def save(model: nn.Module, directory: Path, origin: Mapping[str, str] | None = None) -> None:
     """PerFusionRM: plug-ins in the family's format; PickScore: a `CLIPModel`; others: a state dict.
 
-    `origin` is that of the CLIP that a baseline's training started from, by whose tokens and pixels it reads.
+    `origin` is that of what its training started from (Starts), by whose tokens and pixels it reads.
     """
     directory.mkdir(parents=True, exist_ok=True)
-    if origin is not None:
-        write_origin(directory, origin)
     if isinstance(model, PerFusionRM):
         model.save(directory)
     elif isinstance(model, PickScore):
@@ -114,6 +118,8 @@ def save(model: nn.Module, directory: Path, origin: Mapping[str, str] | None = N
         save_file(
             {name: value.contiguous() for name, value in model.state_dict().items()}, directory / "model.safetensors"
         )
+    if origin is not None:
+        write_origin(directory, origin)
 
 
 def load(model: Model, path: Path | None, starts: Starts, schema: FeatureSchema | None = None) -> nn.Module:
@@ -126,7 +132,7 @@ def load(model: Model, path: Path | None, starts: Starts, schema: FeatureSchema 
     """
     if path is not None:
         _check_there(path, model)
-        check_origin(path, origin_of(starts.clip))
+        check_origin(path, starts.origin())
     if path is not None and model in VARIANTS:
         return PerFusionRM.load(path, starts.clip, schema)
     if path is not None and model == "pickscore":

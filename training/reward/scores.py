@@ -40,7 +40,8 @@ class RewardScorer:
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         clip = family.clip()
         schema = family.schema() if family.feature_schema.exists() else None
-        model = load(name, family.perfusion_rm.with_name(name), Starts(clip), schema)
+        starts = Starts(clip, tokenizer=family.reward_tokenizer())
+        model = load(name, family.perfusion_rm.with_name(name), starts, schema)
         return cls(model.eval().requires_grad_(False).to(device), family.preprocess(clip).to(device), device)
 
     def batch(self, groups: GroupTensors, rows: np.ndarray, wordings: np.ndarray, features: Tensor) -> Tensor:

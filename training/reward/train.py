@@ -50,7 +50,7 @@ def run(arguments: argparse.Namespace) -> None:
         raise ModelError("--blip and --model imagereward need each other: ImageReward starts from a BLIP")
     if recipe.accumulate > recipe.groups_per_batch:
         raise ModelError(f"{recipe.groups_per_batch} groups a batch cannot be divided into {recipe.accumulate} parts")
-    check_data(arguments.data)
+    arguments.data = check_data(arguments.data)
 
     from training.common.loop import check_resumable  # torch takes seconds to load
     from training.common.workers import Workers
@@ -61,11 +61,13 @@ def run(arguments: argparse.Namespace) -> None:
 
     hush_libraries()
     workers = Workers.from_environment()
+    arguments.data = workers.agreed(arguments.data)
     with held(arguments.out, unless=not workers.is_first):
         check_resumable(arguments.out, recipe.steps, recipe)
         family = FamilyPaths.under(arguments.weights)
         clip = family.clip()
-        starts = Starts(clip, read_blip(arguments.blip) if arguments.blip else None)
+        blip = read_blip(arguments.blip) if arguments.blip else None
+        starts = Starts(clip, blip, family.reward_tokenizer())
         groups = by_all(workers, partial(reward_groups, arguments.data, family))
         train(recipe, groups, starts, family.preprocess(clip), arguments.out, workers)
     if workers.is_first:

@@ -18,7 +18,6 @@ from torch.optim.lr_scheduler import LambdaLR
 from training.common.loop import Stateful, fit, warmup_cosine, warmup_only
 from training.common.metrics import Ranking, rank_metrics
 from training.common.reports import write_report
-from training.common.storage import origin_of
 from training.common.workers import Workers
 from training.data.groups import EpochSampler, GroupError, GroupTensors
 from training.models.feature_crossing import drop_features
@@ -91,7 +90,7 @@ class RewardTraining:
                 f"{recipe.groups_per_batch} groups a batch cannot be divided into {recipe.accumulate} parts"
             )
         self.recipe, self.workers = recipe, workers
-        self.origin = origin_of(starts.clip)  # before it trains
+        self.origin = starts.origin()  # before they train
         self.made_with = recipe.made_with() | {"groups": groups.fingerprint(), "backbone": self.origin["backbone"]}
         self.training, self.held_out = groups.split(min(recipe.held_out, len(groups) // 5))
         torch.manual_seed(recipe.seed)
@@ -110,7 +109,9 @@ class RewardTraining:
         self.optimizer = torch.optim.AdamW(parts, recipe.lr, weight_decay=recipe.weight_decay)
         self.schedule = self._schedule()
         self.rows = self._usable(self.training)
-        self.sampler = EpochSampler(self.rows, recipe.groups_per_batch, recipe.seed)
+        self.sampler = EpochSampler(
+            self.rows, recipe.groups_per_batch, recipe.seed, self.training.weights_of(self.rows)
+        )
         self.weights = np.ones(len(self.training), np.float32)  # of the groups in a batch's mean
         if recipe.model == "pickscore":
             self.weights[self.rows] = 1 / prompt_counts(self.training.input_ids[self.rows, 0])

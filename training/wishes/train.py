@@ -31,7 +31,7 @@ def parse_arguments() -> argparse.Namespace:
 
 def run(arguments: argparse.Namespace) -> None:
     """Checks the table first, then loads torch."""
-    check_data(arguments.data)
+    arguments.data = check_data(arguments.data)
 
     from training.models.family import FamilyPaths, hush_libraries  # torch takes seconds to load
     from training.wishes.training import train

@@ -14,13 +14,14 @@ from contract.vocabulary import Vocabulary
 from training.common.places import CACHE
 from training.common.reports import write_report
 from training.common.runs import held
-from training.common.storage import fingerprint, origin_of, write_origin
+from training.common.storage import write_origin
 from training.data.groups import GroupError, GroupTensors, update_with
-from training.data.load import is_table, kept, reward_groups
-from training.data.table import check_data, check_schema, read_table
+from training.data.load import kept, reward_groups
+from training.data.table import check_data, check_schema, is_table, read_table
 from training.models.family import FamilyPaths
-from training.wishes.preferences import LEAST_GROUPS, PreferenceWeights, fit, held_out_losses
-from training.wishes.tagging import tags_by_clip
+from training.wishes.fitting import LEAST_GROUPS, Fit, fit
+from training.wishes.preferences import PreferenceWeights
+from training.wishes.tagging import Tagger, tags_by_clip
 
 
 def train(data: Path, family: FamilyPaths, out: Path) -> PreferenceWeights:
@@ -32,17 +33,26 @@ def train(data: Path, family: FamilyPaths, out: Path) -> PreferenceWeights:
     with held(out):
         vocabulary = check(data, family)
         groups = reward_groups(data, family)
-        check_enough(len(groups.rows_with(negatives=True)), data)
-        tags = tags_of(groups, family, vocabulary)
-        model = fit(tags, groups, vocabulary)
-        picks = predicted(model, tags, groups)
-        write_report(out / "picks.json", picks)
-        print(verdict(picks))
-        if not model.weights.any():
-            raise GroupError(f"{len(groups)} groups favour no phrase: there is nothing to wish for")
-        model.save(out / "preferences")
-        write_origin(out / "preferences", origin_of(family.clip()))  # whose tags they were fitted to
-        return model
+        check_enough(len(groups.rows_with(negatives=True)), str(data))
+        return train_on(groups, tags_of(groups, family, vocabulary), family, out)
+
+
+def train_on(groups: GroupTensors, tags: np.ndarray, family: FamilyPaths, out: Path) -> PreferenceWeights:
+    """Fits the weights to these groups, whose candidates show `tags`; writes out/picks.json and out/preferences.
+
+    Raises:
+        GroupError: they favour no phrase.
+    """
+    vocabulary = family.vocabulary()
+    found = fit(tags, groups, vocabulary)
+    picks = predicted(found, tags, groups)
+    write_report(out / "picks.json", picks)
+    print(verdict(picks))
+    if not found.model.weights.any():
+        raise GroupError(f"{len(groups)} groups favour no phrase: there is nothing to wish for")
+    found.model.save(out / "preferences")
+    write_origin(out / "preferences", family.reward_origin())  # whose tags they were fitted to
+    return found.model
 
 
 def check(data: Path, family: FamilyPaths) -> Vocabulary:
@@ -54,7 +64,7 @@ def check(data: Path, family: FamilyPaths) -> Vocabulary:
         FeatureError: the table has another feature schema than the family.
         VocabularyError: the phrases offer no choice, or no prompt names a category.
     """
-    check_data(data)
+    data = check_data(data)
     if not is_table(data):
         raise GroupError(f"{data} is no table of groups: prompts and pictures are needed as they are")
     vocabulary = family.vocabulary()
@@ -65,7 +75,7 @@ def check(data: Path, family: FamilyPaths) -> Vocabulary:
     for group in read_table(data, images=False):
         prompts.append(group.prompt)
         usable += len({candidate.selected for candidate in group.candidates}) == 2  # a pick, and what it passed over
-    check_enough(usable, data)
+    check_enough(usable, str(data))
     named = sum(vocabulary.category.name in vocabulary.asked(prompt) for prompt in prompts)
     if not named:
         some = ", ".join(vocabulary.category.phrases[:3])
@@ -75,7 +85,7 @@ def check(data: Path, family: FamilyPaths) -> Vocabulary:
     return vocabulary
 
 
-def check_enough(usable: int, data: Path) -> None:
+def check_enough(usable: int, data: str) -> None:
     """Refuses a table that too little can be learnt from, before its pictures are read by CLIP."""
     if usable < LEAST_GROUPS:
         raise GroupError(
@@ -85,25 +95,24 @@ def check_enough(usable: int, data: Path) -> None:
 
 def tags_of(groups: GroupTensors, family: FamilyPaths, vocabulary: Vocabulary) -> np.ndarray:
     """The candidates' tags, computed once for these pictures, this vocabulary and this CLIP."""
-    clip = family.clip()
-    how = (groups.selected.shape, vocabulary, fingerprint(clip), family.preprocess(clip).settings)
-    digest = hashlib.sha256(repr(how).encode())
-    digest.update(family.reward_tokenizer().backend_tokenizer.to_str().encode())
+    tagger = Tagger(family, vocabulary)
+    digest = hashlib.sha256(repr((groups.selected.shape, tagger.how)).encode())
     assert groups.images is not None  # prepared from a table
     update_with(digest, groups.images)
     path = CACHE / f"tags-{digest.hexdigest()[:16]}.npy"
-    return kept(path, lambda: tags_by_clip(groups, family, vocabulary))
+    return kept(path, lambda: tags_by_clip(groups, tagger))
 
 
-def predicted(model: PreferenceWeights, tags: np.ndarray, groups: GroupTensors) -> dict[str, float]:
+def predicted(found: Fit, tags: np.ndarray, groups: GroupTensors) -> dict[str, float]:
     """The cross-entropy of held-out groups' picks by profile and by the population average, in nats a group."""
     alike = replace(groups, features=np.zeros_like(groups.features))
-    by_profile = held_out_losses(model, tags, groups)
-    average = held_out_losses(fit(tags, alike, model.vocabulary), tags, alike)
-    gain = average - by_profile
+    average = fit(tags, alike, found.model.vocabulary)
+    gains, weights = average.losses - found.losses, found.weights / found.weights.sum()
+    gain = float(gains @ weights)
+    error = float(np.sqrt(weights**2 @ (gains - gain) ** 2))
     return {
-        "held_out_groups": len(gain), "by_profile": float(by_profile.mean()), "by_average": float(average.mean()),
-        "gain": float(gain.mean()), "standard_error": float(gain.std() / max(1, len(gain) - 1) ** 0.5),
+        "held_out_groups": len(gains), "weight_decay": found.decay, "by_profile": found.loss,
+        "by_average": average.loss, "gain": gain, "standard_error": error,
     }  # fmt: skip
 
 

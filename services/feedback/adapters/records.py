@@ -4,8 +4,10 @@ Knows which pick of a group counts: the one with the greatest number. Does not k
 is sent, or which database it is.
 """
 
-from collections.abc import Sequence
-from dataclasses import asdict, replace
+from collections import Counter
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+from itertools import count
 from typing import Any
 
 from sqlalchemy import ColumnElement, FromClause, Select, exists, select
@@ -15,9 +17,13 @@ from services.feedback.adapters.tables import OUTBOX, picks
 from services.feedback.messages import event_message
 from services.feedback.picks import Feedback
 from services.feedback.ports import Picks, Recorded, Records
+from services.runtime.batches import Batches
 from services.runtime.database import Database, insert_into
-from services.runtime.outbox import Outbox
+from services.runtime.outbox import Outbox, Owed
 from services.runtime.pages import Page
+from services.runtime.tracing import traceparent
+
+_MOST = 500  # picks that one transaction finds or stores
 
 
 class SqlRecords(Records):
@@ -26,22 +32,43 @@ class SqlRecords(Records):
     def __init__(self, database: Database, outbox: Outbox) -> None:
         self._database = database
         self._outbox = outbox
+        self._finding: Batches[str, Feedback | None] = Batches(self._find, most=_MOST)
+        self._adding: Batches[tuple[Feedback, str | None], Feedback] = Batches(self._add, most=_MOST)
 
-    async def find(self, request_id: str) -> Feedback | None:
-        async with self._database.transaction() as connection:
-            return await _find(connection, request_id)
+    async def find(self, request_ids: Sequence[str]) -> Sequence[Feedback | None]:
+        return await self._finding.run(request_ids)
 
-    async def add(self, feedback: Feedback) -> Feedback:
+    async def add(self, feedback: Sequence[Feedback]) -> Sequence[Feedback]:
+        trace = traceparent()
+        return await self._adding.run([(each, trace) for each in feedback])
+
+    async def _find(self, request_ids: Sequence[str]) -> Sequence[Feedback | None]:
         async with self._database.transaction() as connection:
-            placed = replace(feedback, sequence=await self._outbox.next_sequence(connection, feedback.user_id))
-            insert = insert_into(connection, picks).values(asdict(placed))
-            insert = insert.on_conflict_do_nothing(index_elements=["request_id"])
-            if (await connection.execute(insert.returning(picks.c.request_id))).first() is not None:
-                event = event_message(placed)
-                await self._outbox.add(connection, placed.user_id, placed.sequence, placed.event_id, event)
-            recorded = await _find(connection, feedback.request_id)
-        assert recorded is not None, "the row was just written, or stood in the way"
-        return recorded
+            found = await _find(connection, request_ids)
+        return [found.get(request_id) for request_id in request_ids]
+
+    async def _add(self, given: Sequence[tuple[Feedback, str | None]]) -> Sequence[Feedback]:
+        """In one transaction, whose synced commit costs the same for one pick as for hundreds."""
+        async with self._database.writing() as connection:
+            counts = Counter(feedback.user_id for feedback, _ in given)
+            first = await self._outbox.next_sequences(connection, counts)
+            places = {user_id: count(place) for user_id, place in first.items()}
+            placed = [(replace(feedback, sequence=next(places[feedback.user_id])), trace) for feedback, trace in given]
+            insert = insert_into(connection, picks).on_conflict_do_nothing(index_elements=["request_id"])
+            await connection.execute(insert, [vars(feedback) for feedback, _ in placed])
+            query = select(picks.c.request_id, picks.c.event_id, picks.c.sequence)
+            query = query.where(picks.c.request_id.in_([feedback.request_id for feedback, _ in placed]))
+            stands = {row.request_id: (row.event_id, row.sequence) for row in await connection.execute(query)}
+            new = [(each, trace) for each, trace in placed if stands[each.request_id] == (each.event_id, each.sequence)]
+            await self._outbox.add_all(connection, [self._owed(feedback, trace) for feedback, trace in new])
+            recorded = {feedback.request_id: feedback for feedback, _ in new}
+            if others := stands.keys() - recorded.keys():
+                recorded |= await _find(connection, others)
+        return [recorded[feedback.request_id] for feedback, _ in given]
+
+    def _owed(self, feedback: Feedback, trace: str | None) -> Owed:
+        event = event_message(feedback)
+        return self._outbox.owed(feedback.user_id, feedback.sequence, feedback.event_id, event, trace)
 
     async def counting(self, group_id: str) -> Recorded | None:
         query = _acknowledged().where(picks.c.group_id == group_id).order_by(picks.c.sequence.desc()).limit(1)
@@ -79,10 +106,9 @@ def _owes(of: FromClause) -> ColumnElement[bool]:
     return OUTBOX.owes(of.c.user_id, of.c.sequence)
 
 
-async def _find(connection: AsyncConnection, request_id: str) -> Feedback | None:
-    query = select(picks).where(picks.c.request_id == request_id)
-    row = (await connection.execute(query)).one_or_none()
-    return None if row is None else _feedback(row)
+async def _find(connection: AsyncConnection, request_ids: Collection[str]) -> dict[str, Feedback]:
+    query = select(picks).where(picks.c.request_id.in_(request_ids))
+    return {row.request_id: _feedback(row) for row in await connection.execute(query)}
 
 
 def _recorded(row: Any) -> Recorded:

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from lab.generation.artist import Artist
-from lab.generation.evaluate import _measured, as_text, main, policies, try_generator
+from lab.generation.evaluate import main
+from lab.generation.evaluation import _measured, as_text, policies, try_generator
 from lab.generation.splits import Rounds, Size
 from lab.generation.worth import true_utility
 from lab.market.attributes import complete, to_indices

@@ -5,7 +5,8 @@ import argparse
 import numpy as np
 import pytest
 
-from lab.generation.samplers import WAYS, compare, way
+from lab.generation.comparison import compare
+from lab.generation.samplers import WAYS, way
 from lab.generation.splits import Rounds, Size
 from lab.generation.worth import true_utility
 from lab.market.attributes import complete, to_indices

@@ -13,7 +13,8 @@ from PIL import Image
 
 from contract.feature_schema import FeatureSchema
 from lab.market.table import TRUTH
-from lab.preference.evaluate import evaluate, main
+from lab.preference.evaluate import main
+from lab.preference.evaluation import evaluate
 from training.common.errors import ModelError
 from training.common.metrics import rank_metrics
 from training.data.load import reward_groups

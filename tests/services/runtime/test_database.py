@@ -256,7 +256,7 @@ async def test_a_database_that_takes_no_writes_can_be_read(any_url: str, schema:
     await database.close()
 
 
-async def test_a_full_disk_fails_the_check(url: str, schema: Schema, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_full_disk_fails_the_check(url: str, schema: Schema) -> None:
     database = Database(url, schema, timeout_s=5)
     await database.check()
     with files_of_at_most(1000):
@@ -264,9 +264,25 @@ async def test_a_full_disk_fails_the_check(url: str, schema: Schema, monkeypatch
             await database.check()
         await database.check_reads()
     await database.check()
-    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(2**30, 2**30, 1000))
+    await database.close()
+
+
+async def test_a_disk_that_fills_is_told_of_before_it_fails_the_check(
+    url: str, schema: Schema, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    database = Database(url, schema, timeout_s=5)
+    free = iter([2**30, 200 * 2**20, 2 * 2**20, 1000, 2**30])
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(2**30, 2**30, next(free)))
+    caplog.set_level("INFO", "services.runtime.database")
+    for _ in range(3):
+        await database.check()
     with pytest.raises(Unavailable, match="full disk"):
         await database.check()
+    await database.check()
+    assert [(record.levelname, record.getMessage()) for record in caplog.records] == [
+        ("WARNING", "the database's disk has 200 MiB left"),
+        ("INFO", "the database's disk has 1024 MiB left"),
+    ]
     await database.close()
 
 

@@ -1,13 +1,15 @@
 """Bytes to messages: whatever comes, it is a message or refused with the name of what is wrong."""
 
 import pytest
+from google.protobuf.message import DecodeError
 from hypothesis import given
 from hypothesis import strategies as st
+from perfusion.v1 import feedback_service_pb2 as feedback_pb
 from perfusion.v1 import generation_service_pb2 as pb
 from perfusion.v1 import user_embedding_service_pb2 as users_pb
 from perfusion.v1.user_pb2 import FeatureValue, StringList
 
-from services.runtime.decoding import MAX_FIELDS, decoded
+from services.runtime.decoding import MAX_FIELDS, decoded, decoded_by_entries
 from services.runtime.errors import InvalidArgument
 
 KINDS = [pb.GenerateRequest, pb.GetGroupRequest, users_pb.PutUserProfileRequest]
@@ -57,3 +59,21 @@ def test_as_many_entries_as_allowed_pass() -> None:
 
 def test_a_field_of_a_later_api_is_no_mistake() -> None:
     assert decoded(b"\xfa\x7f\x01x", pb.GetGroupRequest.FromString) is not None
+
+
+@given(st.lists(st.binary(max_size=40), max_size=6))
+def test_of_a_streams_message_each_entry_is_read_or_empty(entries: list[bytes]) -> None:
+    data = b"".join(b"\x0a" + bytes([len(entry)]) + entry for entry in entries)
+    message = decoded_by_entries(data, feedback_pb.ImportFeedbackRequest.FromString)
+    assert len(message.requests) == len(entries)
+    for entry, read in zip(entries, message.requests, strict=True):
+        try:
+            assert read == feedback_pb.SubmitFeedbackRequest.FromString(entry)
+        except DecodeError:
+            assert read == feedback_pb.SubmitFeedbackRequest()
+
+
+def test_a_streams_message_that_is_none_is_refused_as_any_other() -> None:
+    for data in (b"\x0a\xff", b"\x0a\x00" * (MAX_FIELDS + 1)):
+        with pytest.raises(InvalidArgument, match="ImportFeedbackRequest"):
+            decoded_by_entries(data, feedback_pb.ImportFeedbackRequest.FromString)

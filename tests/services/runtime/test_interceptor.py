@@ -15,9 +15,8 @@ from prometheus_client import CollectorRegistry
 
 from services.runtime import errors, tracing
 from services.runtime.deadlines import remaining_s
-from services.runtime.interceptor import INTERNAL_MESSAGE
 from services.runtime.logs import JsonFormatter
-from services.runtime.statuses import reason_of
+from services.runtime.statuses import INTERNAL_MESSAGE, reason_of
 from tests.services.running import failing, running
 from tests.services.runtime.answering import SERVICE as GENERATION
 from tests.services.runtime.answering import Answering, server_of

@@ -16,7 +16,7 @@ from perfusion.v1.generation_service_pb2_grpc import GenerationServiceStub
 from prometheus_client import CollectorRegistry
 
 from services.runtime.decoding import MAX_FIELDS
-from services.runtime.interceptor import INTERNAL_MESSAGE
+from services.runtime.statuses import INTERNAL_MESSAGE
 from tests.services.running import failing, running
 from tests.services.runtime.answering import PICTURE, SERVICE, Answering, server_of
 

@@ -24,7 +24,7 @@ from services.runtime.leases import Watch
 from services.runtime.outbox import Outbox
 from services.runtime.relay import Relay, RelayMetrics
 from services.runtime.settings import KafkaSettings
-from tests.services.running import database_threads_ended
+from tests.services.running import database_threads_ended, token_of_a_killed_process
 
 HOUR_US = 3_600_000_000
 SETTINGS = KafkaSettings(outbox_interval_s=0.02, outbox_backoff_s=0.05, kafka_timeout_s=20.0)
@@ -158,7 +158,7 @@ async def test_a_call_publishes_what_its_key_owes_before_its_own_event(replica: 
     assert broker.ids("bob") == []
     await replica.relay.deliver("ada", ids[1])  # a repeat publishes nothing more
     assert broker.ids("ada") == ids
-    assert await replica.outbox.find(other) == ""
+    assert await replica.outbox.find([other]) == {other: ""}
 
 
 async def test_the_relay_publishes_what_no_call_waits_for_with_its_trace_and_bytes(
@@ -239,7 +239,7 @@ async def test_a_dead_holders_key_is_taken_over_after_a_lease_whatever_the_calen
 ) -> None:
     dead, survivor = replica_of(), replica_of(time=Time(wall_us=Time.wall_us + 7 * HOUR_US))
     ids = [await dead.store("ada")]
-    await dead.outbox.claim("ada", "token of the dead")
+    await dead.outbox.claim(["ada"], "token of the dead")
     survivor.time.wall_us += jump_us
     ids.append(await survivor.store("ada"))
     async with survivor.running():
@@ -253,6 +253,18 @@ async def test_a_dead_holders_key_is_taken_over_after_a_lease_whatever_the_calen
     assert broker.ids("ada") == ids
 
 
+async def test_the_next_process_publishes_at_once_what_a_killed_one_had_claimed(
+    replica_of: Callable[..., Replica], broker: Broker
+) -> None:
+    """No lease passes: nothing moves the replica's clock."""
+    survivor = replica_of()
+    ids = [await survivor.store("ada")]
+    await survivor.outbox.claim(["ada"], await token_of_a_killed_process())
+    ids.append(await survivor.store("ada"))
+    await survivor.relay.deliver("ada", ids[1])
+    assert broker.ids("ada") == ids
+
+
 async def test_a_holder_that_was_only_slow_stops_after_it_was_taken_over(
     replica_of: Callable[..., Replica], broker: Broker
 ) -> None:
@@ -262,14 +274,19 @@ async def test_a_holder_that_was_only_slow_stops_after_it_was_taken_over(
     call = asyncio.create_task(slow.relay.deliver("ada", ids[0]))
     async with asyncio.timeout(20):
         await broker.asked.wait()
-    assert await quick.outbox.claim("ada", "quick") == []
+    assert await quick.outbox.claim(["ada"], "quick") == []
     quick.time.elapsed_s += SETTINGS.outbox_lease_s
-    owed = await quick.outbox.claim("ada", "quick")
+    owed = await quick.outbox.claim(["ada"], "quick")
     assert [event.event_id for event in owed] == ids
+    ids.append(await quick.store("ada"))
+    later = asyncio.create_task(slow.relay.deliver("ada", ids[3]))
     broker.hold.set()
     await call
-    assert broker.ids("ada") == ids[:1]  # what it had begun, and nothing after
-    assert [await quick.outbox.settle(event, "quick") for event in owed] == [True] * 3
+    await asyncio.wait({later}, timeout=0.3)
+    assert broker.ids("ada") == ids[:3] and not later.done()  # what it had begun, and nothing after
+    await quick.outbox.settle("quick", ids[:3], {}, ["ada"])
+    await later
+    assert broker.ids("ada") == ids
 
 
 async def test_an_event_that_kafka_never_takes_keeps_nobody_waiting(replica: Replica, broker: Broker) -> None:
@@ -281,7 +298,7 @@ async def test_an_event_that_kafka_never_takes_keeps_nobody_waiting(replica: Rep
     assert (broker.ids("ada"), broker.ids("bob")) == ([good], [other])
     with pytest.raises(RuntimeError, match="too large"):
         await replica.relay.deliver("ada", bad)
-    assert await replica.outbox.find(bad) == "too large"
+    assert await replica.outbox.find([bad]) == {bad: "too large"}
 
 
 async def test_a_fault_with_one_keys_events_keeps_no_other_waiting(
@@ -295,7 +312,7 @@ async def test_a_fault_with_one_keys_events_keeps_no_other_waiting(
             await replica.relay.deliver("ada", bad)
         later = await replica.store("bob")
         await until(lambda: broker.ids("bob") == [good, later])
-    assert await replica.outbox.find(bad) == ""
+    assert await replica.outbox.find([bad]) == {bad: ""}
     assert "could not publish the events of a merchant" in caplog.text
 
 
@@ -338,7 +355,7 @@ async def test_a_stop_gives_up_the_claims(replica_of: Callable[..., Replica], br
     broker.hold = asyncio.Event()
     async with stopped.running(), asyncio.timeout(20):
         await broker.asked.wait()
-    assert [event.event_id for event in await other.outbox.claim("ada", "other")] == [event_id]
+    assert [event.event_id for event in await other.outbox.claim(["ada"], "other")] == [event_id]
 
 
 async def test_places_rise_in_the_order_of_commits(replica: Replica) -> None:
@@ -351,7 +368,7 @@ async def test_places_rise_in_the_order_of_commits(replica: Replica) -> None:
         event_id = str(uuid4())
         await replica.outbox.add(connection, "ada", first, event_id, FeedbackGiven())
     owed = [event_id, await later]
-    assert [event.event_id for event in await replica.outbox.claim("ada", "t")] == owed
+    assert [event.event_id for event in await replica.outbox.claim(["ada"], "t")] == owed
 
 
 async def test_what_is_rolled_back_owes_nothing(replica: Replica) -> None:

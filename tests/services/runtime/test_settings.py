@@ -84,7 +84,10 @@ OBJECT_STORE_URL = (
     [*NOTHING, "build/objects", "/tmp/objects", "file://", "file:// ", "s3:/bucket", "nothing://x", "gs3://b", "://x"],
 )
 TOPIC = (["x", "a.b_c-D9", "x" * 249], [*NOTHING, "a b", "a/b", ".", "..", "x" * 250, "größe", "a,b"])
-FOLDER = (["model_repository", "/tmp", "/tmp/with space", "not/there/yet"], [*NOTHING, __file__])
+FOLDER = (
+    ["model_repository", "/tmp", "/tmp/with space", "not/there/yet"],
+    [*NOTHING, __file__, "x" * 300, "/x" * 3000],
+)
 LEVEL = (["DEBUG", "ERROR", " INFO "], [*NOTHING, "debug", "TRACE", "10"])
 SWITCH = (["true", "false", "1", "0"], [*NOTHING, "maybe", "2"])
 
@@ -100,6 +103,9 @@ FORMS = {
     "health_interval_s": SECONDS,
     "health_timeout_s": SECONDS,
     "host": HOST,
+    "import_picks": COUNT,
+    "import_streams": COUNT,
+    "import_window": COUNT,
     "kafka_bootstrap": ADDRESSES,
     "kafka_timeout_s": SECONDS,
     "keepalive_s": SECONDS_FROM_1,
@@ -114,6 +120,7 @@ FORMS = {
     "max_image_bytes": SIZE,
     "max_image_pixels": SIZE,
     "max_message_bytes": ANSWER_SIZE,
+    "max_picks_in_flight": COUNT,
     "max_request_bytes": REQUEST_SIZE,
     "max_waiting_calls": COUNT,
     "max_watches": COUNT,
@@ -198,6 +205,7 @@ async def process(service: str, folder: Path, **settings: str) -> asyncio.subpro
         env=environment(**settings),
         cwd=folder,
         stderr=asyncio.subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),  # which nohup ignores
     )
 
 
@@ -216,7 +224,7 @@ async def test_a_service_runs_with_every_number_at_its_extreme(service: str, tmp
             while line := await running.stderr.readline():
                 lines.append(line)
                 if b'"listening"' in line:
-                    running.send_signal(signal.SIGTERM)
+                    running.send_signal((signal.SIGTERM, signal.SIGHUP)[end])  # of a terminal that closes
         assert await running.wait() == 0, b"".join(lines).decode()
         assert not any(b"Traceback" in line for line in lines), b"".join(lines).decode()
 

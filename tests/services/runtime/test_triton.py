@@ -4,6 +4,7 @@ import asyncio
 import math
 import time
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import grpc
@@ -23,17 +24,31 @@ INPUT = {"x": np.array([[1.0, 2.0]], np.float32)}
 class Doubling(service_pb2_grpc.GRPCInferenceServiceServicer):
     """Holds release 1 of a model that doubles x. `state` makes it hang, answer nothing, or refuse.
 
-    It has as many instances as `dead` has entries, which take calls in turn, and those that are dead refuse them.
+    It has as many instances as `dead` has entries. A call goes to the one that is idle longest, as Triton does it, and
+    a dead one is idle again at once.
     """
 
     def __init__(self) -> None:
         self.state = "works"
         self.dead = [False]
-        self.hold: asyncio.Event | None = None  # how long a dead instance keeps a call; others take what comes then
-        self.is_held = False
+        self.idle: asyncio.Queue[int] = asyncio.Queue()
+        self.hold: asyncio.Event | None = None  # until when living instances keep their calls
+        self.made = 0  # instances
         self.versions: list[str] = []
         self.traces: list[str] = []
         self.batches: list[int] = []
+
+    @asynccontextmanager
+    async def instance(self) -> AsyncIterator[int]:
+        """One that takes a call."""
+        while self.made < len(self.dead):
+            self.idle.put_nowait(self.made)
+            self.made += 1
+        number = await self.idle.get()
+        try:
+            yield number
+        finally:
+            self.idle.put_nowait(number)
 
     async def ModelReady(self, request: Any, context: Any) -> Any:
         return service_pb2.ModelReadyResponse(ready=request.version == "1" and request.name != "loading")
@@ -48,12 +63,14 @@ class Doubling(service_pb2_grpc.GRPCInferenceServiceServicer):
 
     async def ModelInfer(self, request: Any, context: Any) -> Any:
         self.versions.append(request.model_version)
-        if self.dead[len(self.versions) % len(self.dead)] and not self.is_held:
+        async with self.instance() as number:
+            if self.dead[number]:
+                await context.abort(grpc.StatusCode.INTERNAL, "Stub process 'double_0_1' is not healthy.")
             if self.hold is not None:
-                self.is_held = True
                 await self.hold.wait()
-                self.is_held = False
-            await context.abort(grpc.StatusCode.INTERNAL, "Stub process 'double_0_1' is not healthy.")
+            return await self._compute(request, context)
+
+    async def _compute(self, request: Any, context: Any) -> Any:
         self.traces += [value for key, value in context.invocation_metadata() if key == "traceparent"]
         if self.state == "hangs":
             await asyncio.sleep(60)
@@ -117,7 +134,7 @@ async def test_tensors_it_refuses_are_our_fault(models: TritonModels, triton: Do
 
 async def test_an_output_without_data_is_unavailable(models: TritonModels, triton: Doubling) -> None:
     triton.state = "empty"
-    with pytest.raises(Unavailable, match="no data"):
+    with deadline_in(0.3), pytest.raises(Unavailable, match="no data"):
         await models.infer("double", INPUT, 1)
 
 
@@ -174,38 +191,74 @@ async def test_the_check_computes_one_real_sample(models: TritonModels, triton: 
     assert triton.batches == [1]
 
 
-async def test_a_dead_instance_of_several_fails_every_check_until_it_lives_again(
-    models: TritonModels, triton: Doubling
+async def test_a_model_serves_while_one_of_its_instances_computes(
+    models: TritonModels, triton: Doubling, caplog: pytest.LogCaptureFixture
 ) -> None:
     triton.dead = [False, False, False]
     await models.check(["double"], 1)
-    assert triton.batches == [1, 1, 1]
-    triton.dead[1] = True
+    assert triton.batches == [1, 1, 1], "each is asked"
+    triton.dead = [True, False, True]
     for _ in range(6):
-        with pytest.raises(Unavailable, match="does not answer for double"):
-            await models.check(["double"], 1)
-    triton.dead[1] = False
-    await models.check(["double"], 1)
-
-
-async def test_a_call_whose_instance_died_is_answered_by_another_and_all_are_proven_harder(
-    models: TritonModels, triton: Doubling
-) -> None:
-    triton.dead = [False, False]
-    await models.check(["double"], 1)
-    triton.dead[1] = True
-    triton.versions.clear()
-    triton.batches.clear()
-    for _ in range(4):
+        await models.check(["double"], 1)
         outputs = await models.infer("double", INPUT, 1)
         np.testing.assert_array_equal(outputs["y"], [[2.0, 4.0]])
-    assert len(triton.versions) == 8 and len(triton.batches) == 4, "each went to the dead one first"
-    triton.dead[1] = False
-    triton.batches.clear()
+    triton.dead = [True, True, True]
+    for _ in range(2):
+        with pytest.raises(Unavailable, match="does not answer for double"):
+            await models.check(["double"], 1)
+    triton.dead = [False, False, False]
+    for _ in range(5):
+        assert len(caplog.records) == 1
+        await models.check(["double"], 1)
+    said = [record.getMessage() for record in caplog.records]
+    assert [line.partition(": ")[2] for line in said] == [
+        "an instance fails, calls go to the others",
+        "all instances answer again",
+    ]
+
+
+async def test_an_instance_at_work_is_not_taken_for_a_dead_one(models: TritonModels, triton: Doubling) -> None:
+    """Meanwhile the dead one takes all that comes, probes and calls."""
+    triton.dead = [False, False]
     await models.check(["double"], 1)
-    assert len(triton.batches) == 8
+    triton.dead[1], triton.hold = True, asyncio.Event()
+    asked = len(triton.versions)
+    calls = [asyncio.create_task(models.infer("double", INPUT, 1)) for _ in range(3)]
+    async with asyncio.timeout(20):
+        while len(triton.versions) < asked + 5:
+            await asyncio.sleep(0.005)
+        checking = asyncio.create_task(models.check(["double"], 1))
+        while len(triton.versions) < asked + 12:
+            await asyncio.sleep(0.005)
+        assert not checking.done()
+        triton.hold.set()
+        await asyncio.gather(checking, *calls)
+
+
+@pytest.mark.parametrize("instances", [1, 2])
+async def test_a_call_waits_while_its_model_is_revived(models: TritonModels, triton: Doubling, instances: int) -> None:
+    triton.dead = [False] * instances
     await models.check(["double"], 1)
-    assert len(triton.batches) == 8 + 2
+    triton.dead = [True] * instances
+    triton.versions.clear()
+    call = asyncio.create_task(models.infer("double", INPUT, 1))
+    async with asyncio.timeout(20):
+        while len(triton.versions) < 8:
+            await asyncio.sleep(0.005)
+        with pytest.raises(Unavailable):
+            await models.check(["double"], 1)
+        assert not call.done()
+        triton.dead = [False] * instances
+        np.testing.assert_array_equal((await call)["y"], [[2.0, 4.0]])
+
+
+async def test_a_call_of_a_model_that_stays_dead_ends_in_time(models: TritonModels, triton: Doubling) -> None:
+    triton.dead = [True]
+    begin = time.monotonic()
+    with deadline_in(0.5), pytest.raises(Unavailable, match="does not answer for double"):
+        await models.infer("double", INPUT, 1)
+    assert time.monotonic() - begin < 5
+    assert len(triton.versions) < 50, "with pauses in between"
 
 
 @pytest.mark.parametrize(("instances", "probes"), [(1, 0), (2, 2)])
@@ -223,38 +276,6 @@ async def test_a_call_answered_proves_no_instance_but_its_own(triton: Doubling, 
     await server.stop(0)
 
 
-async def test_what_a_dead_instance_still_holds_is_not_taken_for_its_life(
-    models: TritonModels, triton: Doubling
-) -> None:
-    triton.dead = [False, False]
-    await models.check(["double"], 1)
-    triton.dead[1], triton.hold = True, asyncio.Event()
-    triton.hold.set()
-    await models.infer("double", INPUT, 1)  # of another instance, so the model is in doubt
-    triton.hold.clear()
-    call = asyncio.create_task(models.infer("double", INPUT, 1))
-    async with asyncio.timeout(10):
-        while not triton.is_held:
-            await asyncio.sleep(0.005)
-        triton.batches.clear()
-        checking = asyncio.create_task(models.check(["double"], 1))
-        while len(triton.batches) < 8:
-            await asyncio.sleep(0.005)
-        triton.hold.set()
-        with pytest.raises(Unavailable, match="meanwhile"):
-            await checking
-        await call
-
-
-async def test_a_call_of_a_model_with_one_instance_is_not_asked_again(models: TritonModels, triton: Doubling) -> None:
-    await models.check(["double"], 1)
-    triton.dead = [True]
-    triton.versions.clear()
-    with pytest.raises(Unavailable, match="does not answer for double"):
-        await models.infer("double", INPUT, 1)
-    assert len(triton.versions) == 1
-
-
 async def test_a_restarted_triton_is_asked_again_how_many_instances_it_has(
     models: TritonModels, triton: Doubling
 ) -> None:
@@ -262,9 +283,10 @@ async def test_a_restarted_triton_is_asked_again_how_many_instances_it_has(
     triton.state = "refuses"
     with pytest.raises(RuntimeError):
         await models.infer("double", INPUT, 1)
-    triton.state, triton.dead = "works", [True, False]
-    with pytest.raises(Unavailable):
-        await models.check(["double"], 1)
+    triton.state, triton.dead = "works", [False, False]
+    triton.batches.clear()
+    await models.check(["double"], 1)
+    assert triton.batches == [1, 1]
 
 
 async def test_work_done_lately_is_proof_until_it_fails(triton: Doubling) -> None:

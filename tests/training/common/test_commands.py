@@ -1,4 +1,5 @@
-"""Every command of training: --help at once and without torch, wrong arguments before any work, refusals in a line."""
+"""Every command: --help at once and without torch. Those of training: wrong arguments before any work, refusals in a
+line."""
 
 import importlib
 import json
@@ -15,8 +16,9 @@ from training.models.family import FamilyPaths
 
 ROOT = Path(__file__).parents[3]
 COMMANDS = sorted(
-    ".".join(path.relative_to(ROOT).with_suffix("").parts)
-    for path in (ROOT / "training").rglob("*.py")
+    ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__main__")
+    for part in ("training", "lab", "deploy")
+    for path in (ROOT / part).rglob("*.py")
     if 'if __name__ == "__main__"' in path.read_text(encoding="utf-8")
 )
 TRAININGS = [
@@ -26,15 +28,16 @@ TRAININGS = [
     "training.wishes.train",
 ]
 READERS = [*TRAININGS, "training.reward.evaluate", "training.generator.evaluate"]
-HELP_S = 2.0  # of the processor's time, which other work on the machine does not change
-MEASURED = """
+HELP_S = 2.0  # of the processor's time, which other work on the machine changes little
+HEAVY = {"torch", "transformers", "diffusers", "onnxruntime", "scipy", "matplotlib"}
+MEASURED = f"""
 import json, resource, runpy, sys
 sys.argv = [sys.argv[1], *sys.argv[2:]]
 try:
     runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=False)
 except SystemExit as ended:
     used = resource.getrusage(resource.RUSAGE_SELF)
-    heavy = sorted({"torch", "transformers", "diffusers"} & sys.modules.keys())
+    heavy = sorted({HEAVY} & sys.modules.keys())
     print(json.dumps([ended.code, used.ru_utime + used.ru_stime, heavy]))
 """
 
@@ -42,7 +45,8 @@ except SystemExit as ended:
 @pytest.mark.parametrize("module", COMMANDS)
 def test_help_needs_no_torch_and_little_time(module: str) -> None:
     command = [sys.executable, "-c", MEASURED, module, "--help"]
-    where = {"cwd": ROOT, "env": os.environ | {"PYTHONPATH": str(ROOT)}}
+    paths = os.pathsep.join(str(ROOT / path) for path in ("", "protos/gen", "protos/client"))
+    where = {"cwd": ROOT, "env": os.environ | {"PYTHONPATH": paths}}
     done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=True, **where)
     code, seconds, heavy = json.loads(done.stdout.splitlines()[-1])
     assert not code and heavy == [] and seconds < HELP_S
@@ -73,6 +77,23 @@ def test_a_path_that_is_no_table_is_refused_at_once_and_says_what_a_table_is(
     told = in_process(module, ["--data", path, *more], monkeypatch, capsys)
     assert "a table is a folder of groups-*.parquet with feature_schema.json beside them" in told
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("option", ["--max-batch", "--instances"])
+@pytest.mark.parametrize("number", ["0", "-1", "many"])
+def test_a_contract_of_no_batch_is_refused(option: str, number: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["write_contracts", "--weights", "nowhere", "--out", "nowhere", option, number])
+    with pytest.raises(SystemExit) as ended:
+        importlib.import_module("training.exporting.write_contracts").main()
+    assert ended.value.code == 2
+
+
+def test_a_repository_that_is_a_file_is_refused_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    told = in_process("training.exporting.export", ["--repository", str(tmp_path / "file")], monkeypatch, capsys)
+    assert "export refused: " in told
 
 
 NUMBERS = {

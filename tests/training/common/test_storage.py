@@ -92,6 +92,10 @@ def test_weights_are_used_on_the_backbone_that_they_say_alone(tmp_path: Path) ->
     trained, given = fingerprint(ours), fingerprint(other)
     with pytest.raises(WeightsError, match=f"trained on the backbone {trained} .*, and {given} .* is given"):
         check_origin(tmp_path, origin_of(other))
+    write_origin(tmp_path, origin_of(ours) | {"tokenizer": "a"})
+    check_origin(tmp_path, origin_of(ours) | {"text_encoder": "b"})  # what either does not say
+    with pytest.raises(WeightsError, match="was trained on the tokenizer a, and c is given"):
+        check_origin(tmp_path, {"tokenizer": "c"})
     (tmp_path / "origin.json").write_text("[]")
     with pytest.raises(WeightsError, match=r"origin\.json cannot be read"):
         check_origin(tmp_path, origin_of(ours))

@@ -26,6 +26,7 @@ def test_without_torchrun_there_is_one_worker_that_waits_for_nobody(monkeypatch:
     alone.add_up([tensor])
     alone.add_up_gradients(layer.parameters())
     alone.wait()
+    assert alone.agreed("groups@3") == "groups@3"
     assert torch.equal(tensor, torch.ones(2)) and layer.weight.grad is None
 
 

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from contract.feature_schema import FeatureSchema
+from contract.feature_schema import Feature, FeatureSchema
 from training.data.check_table import main
 from training.models.family import FamilyPaths
 
@@ -121,6 +121,50 @@ def test_what_a_training_can_use_is_counted_and_no_error(check: Check, odd: dict
     code, told = check([odd, row("g1")])
     assert code == 0 and f"  {kind}, 1 time" in told.splitlines()
     assert "0 to be mended, 0 left out, " in told.splitlines()[-1]
+
+
+def test_a_table_of_another_schema_than_the_family_is_named_by_its_first_feature(
+    check: Check,
+    schema: FeatureSchema,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    own = tmp_path / "my family"
+    own.mkdir()
+    FeatureSchema((*schema.features, Feature("channel", "categorical", ("app", "web")))).write(
+        own / "feature_schema.json"
+    )
+    code, told = check([row("g1")], "--weights", str(own))
+    assert code == 1 and "the table has another feature schema than the family, 1 time" in told
+    assert "my tàble: the feature 'channel' is missing" in told
+    for content, what in (
+        ("{", "the family's feature schema cannot be used"),
+        (None, "has no feature schema to compare"),
+    ):
+        (own / "feature_schema.json").unlink()
+        if content:
+            (own / "feature_schema.json").write_text(content)
+        monkeypatch.setattr(sys, "argv", ["check_table", str(tmp_path / "my tàble"), "--weights", str(own)])
+        assert main() == (1 if content else 0) and what in capsys.readouterr().out
+    monkeypatch.setattr(sys, "argv", ["check_table", str(tmp_path / "my tàble")])
+    assert main() == 0, "without a family, schemas are not compared"
+    monkeypatch.setattr(
+        sys, "argv", ["check_table", str(tmp_path / "my tàble"), "--weights", str(tmp_path / "nowhere")]
+    )
+    assert main() == 1 and "nowhere is no folder of a family" in capsys.readouterr().err
+
+
+def test_tokenizers_that_cannot_judge_prompts_are_told(check: Check, tmp_path: Path, schema: FeatureSchema) -> None:
+    own = tmp_path / "my family"
+    (own / "pipeline/tokenizer").mkdir(parents=True)
+    (own / "pipeline/tokenizer/tokenizer.json").write_text('{"model": 1}')
+    (own / "reward").mkdir()
+    (own / "reward/vocab.json").write_text("{}")
+    schema.write(own / "feature_schema.json")
+    code, told = check([row("g1")], "--weights", str(own))
+    assert code == 1 and "a tokenizer cannot be read, 1 time" in told
+    assert "lengths of prompts are not judged, 1 time" in told
 
 
 def test_many_of_a_kind_are_counted_and_a_few_shown(check: Check) -> None:

@@ -57,6 +57,7 @@ def test_what_writers_choose_is_accepted(schema: pa.Schema) -> None:
             "a candidate has no 'selected'",
             "did you mean 'picked'?",
         ),
+        (pa.schema([*SCHEMA, ("prompt", pa.string())]), "more than one column 'prompt'", "rename the others"),
         (
             changed("candidates", candidates(image_id=pa.string(), jpg=pa.binary(), selected=pa.bool_())),
             "a candidate has neither 'image' nor 'uri'",

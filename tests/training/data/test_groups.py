@@ -1,5 +1,6 @@
 """Groups as tensors: their file format, what they refuse, and the order they are trained in."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -88,3 +89,26 @@ def test_each_group_comes_once_an_epoch_in_an_order_that_depends_on_the_step_alo
 def test_nothing_to_train_on_is_an_error() -> None:
     with pytest.raises(GroupError, match="no group"):
         EpochSampler(np.array([], int), 2, seed=0)
+
+
+def test_a_group_is_seen_as_often_as_its_weight_says() -> None:
+    rows, weights = np.array([3, 5, 8, 9]), np.array([2.5, 0.5, 0.5, 0.5], np.float32)
+    sampler = EpochSampler(rows, 4, seed=1, weights=weights)
+    epochs = [sampler.batch(n).tolist() for n in range(200)]
+    assert all(epoch.count(3) in (2, 3) and set(epoch) <= set(rows.tolist()) for epoch in epochs)
+    counts = np.array([[epoch.count(row) for row in rows] for epoch in epochs]).mean(0)
+    np.testing.assert_allclose(counts, weights / weights.mean(), atol=0.15)
+    np.testing.assert_array_equal(EpochSampler(rows, 4, seed=1, weights=weights).batch(7), epochs[7])
+
+
+def test_weights_stay_with_their_groups(tmp_path: Path, schema: FeatureSchema) -> None:
+    features, ids = np.ones((3, schema.n_slots), np.int64), np.zeros((3, 1, 77), np.int64)
+    selected, weights = np.eye(3, 2, dtype=bool), np.array([1, 2, 3], np.float32)
+    groups = GroupTensors(schema, features, selected, ids, weights=weights)
+    assert groups.weight.tolist() == [1, 2, 3] and groups.rows(np.array([2, 0])).weight.tolist() == [3, 1]
+    groups.save(tmp_path)
+    assert GroupTensors.load(tmp_path).weight.tolist() == [1, 2, 3]
+    plain = replace(groups, weights=None)
+    assert plain.weight.tolist() == [1, 1, 1] and plain.fingerprint() != groups.fingerprint()
+    with pytest.raises(GroupError, match="weights are positive"):
+        replace(groups, weights=np.array([1, 0, 1], np.float32))

@@ -10,8 +10,8 @@ from PIL import Image
 
 from contract.feature_schema import FeatureSchema
 from training.data.groups import GroupError, GroupTensors
-from training.data.load import generator_groups, is_table, kept, reward_groups, with_latents
-from training.data.table import Candidate, Group, write_table
+from training.data.load import generator_groups, kept, reward_groups, with_latents
+from training.data.table import Candidate, Group, is_table, write_table
 from training.models.family import FamilyPaths
 
 

@@ -14,7 +14,7 @@ from contract.repository import sha256
 from training.exporting.errors import ContractError, ExportError
 from training.exporting.family_contracts import write_contracts
 from training.exporting.graphs import BUILDERS
-from training.exporting.manifest import build_manifest, release_texts, sizes_in_use, tensor_sizes
+from training.exporting.manifest import build_manifest, release_texts, sizes_in_use, tensor_sizes, trained_on
 from training.exporting.tensor_contract import Contract, TensorSpec, read_contract
 from training.models.family import FamilyPaths
 
@@ -143,6 +143,33 @@ def test_a_family_may_bring_its_own_defaults(
         (tmp_path / "defaults.json").write_text(json.dumps(own))
         found = build_manifest(1, replace(family, defaults=tmp_path / "defaults.json"), contracts, {})
         assert asdict(found.defaults) == asdict(Defaults()) | own
+
+
+@pytest.mark.parametrize(
+    ("record", "version"),
+    [
+        ({"table": "s3://lake/groups", "table_version": 12, "table_digest": "12", "state": "finished"}, "12"),
+        ({"table": "/data/groups", "table_version": None, "table_digest": "ab12"}, "ab12"),
+    ],
+)
+def test_a_retrained_family_names_the_table_and_its_version(
+    family: FamilyPaths, contracts: dict[str, Contract], tmp_path: Path, record: dict[str, object], version: str
+) -> None:
+    retrained = replace(family, retraining=tmp_path / "retraining.json")
+    retrained.retraining.write_text(json.dumps(record))
+    manifest = build_manifest(1, retrained, contracts, {})
+    assert manifest.trained_on == {"table": record["table"], "version": version}
+    assert Manifest.from_json(json.loads(json.dumps(manifest.to_json()))) == manifest
+    assert build_manifest(1, family, contracts, {}).trained_on == {}
+
+
+@pytest.mark.parametrize("record", [{}, {"table": "groups"}, {"table": "", "table_version": 3}])
+def test_a_retraining_that_names_no_version_is_refused_by_its_file(
+    family: FamilyPaths, tmp_path: Path, record: dict[str, object]
+) -> None:
+    (tmp_path / "retraining.json").write_text(json.dumps(record))
+    with pytest.raises(ExportError, match=r"retraining\.json does not say which table"):
+        trained_on(replace(family, retraining=tmp_path / "retraining.json"))
 
 
 def test_the_tokenizers_cut_and_pad_by_themselves(family: FamilyPaths, contracts: dict[str, Contract]) -> None:

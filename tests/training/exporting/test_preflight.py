@@ -10,6 +10,7 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from contract.errors import InputError
+from training.common.storage import write_origin
 from training.exporting.family_contracts import write_contracts
 from training.exporting.graphs import BUILDERS
 from training.exporting.preflight import check_family, check_model
@@ -43,6 +44,32 @@ def spoil(path: Path, **values: Any) -> None:
             inside = inside[part]
         inside[last] = value
     path.write_text(json.dumps(config))
+
+
+def test_parts_that_were_trained_with_others_are_named(
+    own: FamilyPaths, contracts: dict[str, Contract], tmp_path: Path
+) -> None:
+    """Whatever an older release holds: a tokenizer, for one, is in no graph."""
+    for part, name in ((own.preferences, "backbone"), (own.perfusion_rm, "tokenizer"), (own.reward, "tokenizer")):
+        write_origin(part, own.reward_origin() | {name: "another"})
+        with pytest.raises(InputError, match=f"{part.name} was trained on the {name} another"):
+            check_family(own, tmp_path / "a repository", contracts)
+        write_origin(part, {})
+    write_origin(own.adapter, own.generator_origin() | {"vae": "another"})
+    with pytest.raises(InputError, match="adapter was trained on the vae another"):
+        check_family(own, tmp_path / "a repository", contracts)
+
+
+@pytest.mark.parametrize("part", ["perfusion_rm", "preferences", "adapter"])
+@pytest.mark.parametrize(
+    ("content", "told"), [("[]", "holds a list"), ("{}", "'schema' is missing"), ("{", "Expecting")]
+)
+def test_a_configuration_that_says_too_little_is_named(
+    own: FamilyPaths, tmp_path: Path, part: str, content: str, told: str
+) -> None:
+    (own.pipeline.parent / part / "config.json").write_text(content)
+    with pytest.raises(InputError, match=f"a family/{part}/config.json .*{told}"):
+        write_contracts(own, COMMITTED, tmp_path / "a repository")
 
 
 def test_a_family_that_fits_passes(family: FamilyPaths, contracts: dict[str, Contract], tmp_path: Path) -> None:

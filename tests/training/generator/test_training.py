@@ -13,12 +13,13 @@ import pytest
 import torch
 from PIL import Image
 
-from training.common.errors import Diverged, TopologyError
+from training.common.errors import Diverged, TopologyError, WeightsError
 from training.common.loop import ResumeError, fit
+from training.common.storage import origin_of, write_origin
 from training.data.groups import GroupError, GroupTensors
 from training.generator.recipes import STAGES, GeneratorRecipe, Stage, tiny
 from training.generator.train import main
-from training.generator.training import Training, strangers, train_stage
+from training.generator.training import Training, check_starts, strangers, train_stage
 from training.models.adaptive_network import PersonalisedAdaptiveNetwork
 from training.models.family import FamilyPaths
 from training.models.frozen_unet import load_unet
@@ -110,6 +111,20 @@ def test_another_recipe_or_unet_does_not_resume(family: FamilyPaths, groups: Gro
     other = tuned.save(tmp_path / "other")
     with pytest.raises(ResumeError, match="unet"):
         train_stage(replace(RECIPE, steps=1), groups, family, tmp_path, unet=other)
+
+
+def test_what_is_trained_says_with_what_and_goes_on_with_nothing_else(
+    family: FamilyPaths, groups: GroupTensors, tmp_path: Path
+) -> None:
+    quick = {"steps": 1, "groups_per_batch": 4, "warmup_steps": 1, "held_out": 4, "sheet_every": 0}
+    tuned = train_stage(replace(tiny("dpo"), **quick), groups, family, tmp_path / "unet")
+    adapter = train_stage(replace(RECIPE, steps=1), groups, family, tmp_path / "adapter")
+    said = [json.loads((part / "origin.json").read_text()) for part in (tuned, adapter)]
+    assert said[0] == family.generator_origin()
+    assert said[1] == family.generator_origin() | origin_of(family.unet())
+    write_origin(tuned, said[0] | {"text_encoder": "another"})
+    with pytest.raises(WeightsError, match="unet was trained on the text encoder another"):
+        check_starts(tuned, None, tmp_path, family)
 
 
 def test_a_sheet_shows_the_reference_and_each_user(family: FamilyPaths, groups: GroupTensors, tmp_path: Path) -> None:

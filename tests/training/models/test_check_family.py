@@ -12,7 +12,7 @@ from transformers import CLIPTokenizer
 
 from contract.feature_schema import Feature, FeatureSchema
 from training.models.check_family import main
-from training.models.family import FamilyPaths
+from training.models.family import TINY, FamilyPaths
 
 Check = Callable[..., tuple[int, str]]
 
@@ -88,6 +88,46 @@ def test_a_tokenizer_of_another_family_is_noticed(check: Check, root: Path) -> N
     code, told = check("--no-weights")
     assert code == 1 and "a tokenizer of another family, 2 times" in told  # of both models
     assert "copy the tokenizer that pipeline/text_encoder was trained with" in told
+
+
+def swapped(folder: Path) -> None:
+    """The same tokens, end and size, but two ids have changed places."""
+    path = folder / "tokenizer.json"
+    document = json.loads(path.read_text())
+    vocabulary = document["model"]["vocab"]
+    one, other = [token for token, number in vocabulary.items() if number in (300, 301)]
+    vocabulary[one], vocabulary[other] = vocabulary[other], vocabulary[one]
+    path.write_text(json.dumps(document))
+
+
+@pytest.mark.parametrize(
+    ("tokenizer", "trained"), [("pipeline/tokenizer", "text_encoder"), ("reward/tokenizer", "reward")]
+)
+def test_a_tokenizer_of_the_same_sizes_is_noticed_by_what_the_text_model_was_trained_with(
+    check: Check, root: Path, tokenizer: str, trained: str
+) -> None:
+    swapped(root / tokenizer)
+    code, told = check("--no-weights")
+    assert code == 0 and "two tokenizers of one size that differ, 1 time" in told
+    code, told = check()
+    assert code == 1 and f"{trained} was trained on the tokenizer " in told
+    for origin in root.rglob("origin.json"):  # a published family, which does not say
+        origin.unlink()
+    assert check()[0] == 0
+
+
+def test_a_part_says_what_it_was_trained_with_beside_its_backbone(check: Check, root: Path) -> None:
+    unet = root / "pipeline/unet/origin.json"
+    setting(unet, vae="another")
+    code, told = check()
+    assert code == 1 and "pipeline/unet was trained on the vae another, and " in told
+
+
+def test_the_published_family_says_what_each_part_was_trained_with() -> None:
+    family = FamilyPaths.under(TINY)
+    family.check_origins()
+    said = {part.parent.relative_to(TINY).as_posix() for part in TINY.rglob("origin.json")}
+    assert said == {"pipeline/text_encoder", "pipeline/unet", "backbone", "reward", "perfusion_rm", "preferences"}
 
 
 def test_a_schedule_and_defaults_that_are_not_supported_are_named(check: Check, root: Path) -> None:

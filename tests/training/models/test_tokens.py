@@ -1,4 +1,7 @@
-"""Texts without their padding: what a causal tower pools stays the same."""
+"""Texts without their padding: what a causal tower pools stays the same. Tokenizers known by the ids they make."""
+
+import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -7,7 +10,7 @@ from transformers import CLIPTokenizer
 
 from contract.tokens import PromptTokenizer
 from training.models.family import FamilyPaths
-from training.models.tokens import TOKENS, encode, reads_whole, without_padding
+from training.models.tokens import TOKENS, encode, origin_of_tokens, reads_whole, without_padding
 
 END = 49
 CHINESE = "红色连衣裙长袖" * 4  # does not fit
@@ -29,6 +32,21 @@ def test_ordinary_prompts_have_the_ids_of_transformers() -> None:
     for length in (TOKENS, 40):
         theirs = tokenizer(prompts, padding="max_length", truncation=True, max_length=length)["input_ids"]
         np.testing.assert_array_equal(encode(tokenizer, prompts, length), theirs)
+
+
+def test_a_tokenizer_is_known_by_its_ids_whatever_the_form_of_its_files(tmp_path: Path) -> None:
+    path = Path("training/weights/tiny/pipeline/tokenizer")
+    ours = CLIPTokenizer.from_pretrained(path)
+    model = json.loads((path / "tokenizer.json").read_text())["model"]
+    (tmp_path / "vocab.json").write_text(json.dumps(model["vocab"]))
+    lines = ["#version: 0.2", *(" ".join(pair) for pair in model["merges"])]
+    (tmp_path / "merges.txt").write_text("\n".join(lines) + "\n")
+    (tmp_path / "tokenizer_config.json").write_text((path / "tokenizer_config.json").read_text())
+    published = CLIPTokenizer.from_pretrained(tmp_path)
+    assert (encode(published, ["dress,red"]) == encode(ours, ["dress,red"])).all()
+    assert origin_of_tokens(published) == origin_of_tokens(ours)
+    published.pad_token = "!"
+    assert origin_of_tokens(published) != origin_of_tokens(ours)
 
 
 def test_the_longest_text_decides_and_its_end_stays(clip) -> None:

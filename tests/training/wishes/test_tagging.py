@@ -11,7 +11,7 @@ from lab.market.drawing import draw
 from lab.market.prompts import PHRASE_OF, vocabulary
 from training.data.groups import GroupError, GroupTensors
 from training.models.family import TINY, FamilyPaths
-from training.wishes.tagging import ABSENT, tag_vectors, tags_by_clip
+from training.wishes.tagging import ABSENT, Tagger, tag_vectors, tags_by_clip
 
 PUBLISHED = FamilyPaths.under(TINY)
 
@@ -35,7 +35,7 @@ def tags(shown: np.ndarray) -> np.ndarray:
     rng = np.random.default_rng(5)
     images = np.stack([draw(complete({}, rng), np.random.default_rng(n)) for n in range(120)])
     groups = groups_of(images.reshape(40, 3, 64, 64, 3), 40, 3)
-    return tags_by_clip(groups, PUBLISHED, vocabulary())
+    return tags_by_clip(groups, Tagger(PUBLISHED, vocabulary()))
 
 
 def test_the_published_clip_reads_drawings(tags: np.ndarray, shown: np.ndarray) -> None:
@@ -60,14 +60,14 @@ def test_a_vocabulary_of_ones_own_is_read_as_well(shown: np.ndarray) -> None:
     images = np.stack([draw(complete({}, rng), np.random.default_rng(n)) for n in range(12)])
     entries = vocabulary().to_json()
     words = Vocabulary.from_json([entries[0], {"kind": "scene", "phrases": ["beach backdrop", "studio backdrop"]}])
-    tags = tags_by_clip(groups_of(images.reshape(6, 2, 64, 64, 3), 6, 2), PUBLISHED, words)
+    tags = tags_by_clip(groups_of(images.reshape(6, 2, 64, 64, 3), 6, 2), Tagger(PUBLISHED, words))
     assert tags.shape == (6, 2, 2) and set(np.unique(tags[..., 1])) <= {0, 1}
     assert (tags[..., 0].ravel() == shown[:12, 0]).mean() > 0.8
 
 
 def test_groups_without_pictures_are_refused() -> None:
     with pytest.raises(GroupError, match="these groups have none"):
-        tags_by_clip(replace(groups_of(None, 2, 2)), PUBLISHED, vocabulary())
+        tags_by_clip(replace(groups_of(None, 2, 2)), Tagger(PUBLISHED, vocabulary()))
 
 
 def test_tags_are_one_hot_and_absent_kinds_nothing() -> None:

@@ -27,7 +27,8 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
     try:
         loaded = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
     except (pickle.UnpicklingError, SafetensorError, RuntimeError, EOFError) as error:
-        raise WeightsError(f"{path} is not a checkpoint: {error}") from error
+        why = next(iter(str(error).splitlines()), "") or type(error).__name__
+        raise WeightsError(f"{path} is not a checkpoint: {why}") from error
     state = loaded.get("state_dict", loaded) if isinstance(loaded, Mapping) else None
     if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
         raise WeightsError(f"{path} does not hold a state dict")

@@ -17,6 +17,8 @@ import grpc
 from perfusion.client._attempts import Attempts, Backoff, UnaryMethod, call
 from perfusion.client._channel import open_channel
 from perfusion.client._deadlines import deadline_s
+from perfusion.client._errors import PerFusionError
+from perfusion.client._imports import Import
 from perfusion.client._round import Round
 from perfusion.client._values import PlainValue, feature_values, plain_values
 from perfusion.v1 import feedback_service_pb2 as feedback_pb
@@ -52,6 +54,7 @@ class Settings(TypedDict, total=False):
     preview_every_n_steps: int
     scheduler: Scheduler.ValueType
     refused_wishes: Iterable[str]
+    variety: float
 
 
 class PerFusion:
@@ -202,6 +205,24 @@ class PerFusion:
             selected_image_ids=selected_image_ids,
         )
         return self._call(self._feedback().SubmitFeedback, request, timeout_s)
+
+    def import_feedback(
+        self, picks: Iterable[feedback_pb.SubmitFeedbackRequest], *, window: int = 1024, timeout_s: float | None = None
+    ) -> Iterator[tuple[feedback_pb.SubmitFeedbackRequest, feedback_pb.SubmitFeedbackResponse | PerFusionError]]:
+        """Records many picks, each with its own request_id: every pick with its response, or the error that remains.
+
+        They are recorded in their order. At most `window` are without an answer; so many are read ahead. A pick that
+        Kafka has not taken, and a stream that is cut, are tried again for `timeout_s` (30 s); a stream that does not
+        come back raises its typed error, and the same picks may be imported again. It begins with the first `next`.
+        """
+        said = (each for each in (timeout_s, self._timeout_s) if each is not None)
+        method = self._feedback().ImportFeedback
+
+        def start(requests: Iterator[feedback_pb.ImportFeedbackRequest], limit_s: float) -> object:
+            return method(requests, timeout=limit_s, wait_for_ready=self._wait_for_ready)
+
+        limit_s = next(said, deadline_s(feedback_pb.SubmitFeedbackRequest()))
+        return Import(start, picks, window=window, timeout_s=limit_s, backoff=self._backoff).outcomes()
 
     def get_feedback(self, group: Group, *, timeout_s: float | None = None) -> feedback_pb.Feedback:
         """The merchant's pick of the group that counts; raises NotFound while there is none."""

@@ -64,6 +64,13 @@ def details_of(trailing_metadata: Iterable[tuple[str, str | bytes]] | None) -> D
     return found
 
 
+def status_of(raw: bytes) -> tuple[int, str, Details]:
+    """Code, message and details of a serialized google.rpc.Status."""
+    status, found = _parsed("Status", raw), Details()
+    _read_status(raw, found)
+    return status.code, status.message, found
+
+
 def _read_status(raw: bytes, found: Details) -> None:
     for packed in _parsed("Status", raw).details:
         kind = packed.type_url.rpartition("/")[2]

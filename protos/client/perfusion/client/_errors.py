@@ -23,7 +23,7 @@ from typing import ClassVar, cast
 
 import grpc
 
-from perfusion.client._details import Details, details_of
+from perfusion.client._details import Details, details_of, status_of
 
 
 class PerFusionError(Exception):
@@ -123,8 +123,18 @@ def error_of(failure: grpc.RpcError) -> PerFusionError:
     """The typed error of a failed call."""
     call = cast(grpc.Call, failure)
     code: grpc.StatusCode = call.code()
-    details = details_of(call.trailing_metadata())
+    return _error(code, call.details() or code.name, details_of(call.trailing_metadata()))
+
+
+def error_of_status(status: bytes) -> PerFusionError:
+    """The typed error of a google.rpc.Status, as imports have it for each pick that failed."""
+    number, message, details = status_of(status)
+    code = next((each for each in grpc.StatusCode if each.value[0] == number), grpc.StatusCode.UNKNOWN)
+    return _error(code, message or code.name, details)
+
+
+def _error(code: grpc.StatusCode, message: str, details: Details) -> PerFusionError:
     kind = BY_REASON.get(details.reason) or _BY_CODE.get(code) or ServiceFault
     if kind is MessageTooLarge and details.retry_after_s is not None:
         kind = TooManyCalls  # gRPC's own refusals never ask for a later try
-    return kind(call.details() or code.name, code, details)
+    return kind(message, code, details)

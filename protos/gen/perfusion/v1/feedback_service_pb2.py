@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#perfusion/v1/feedback_service.proto\x12\x0cperfusion.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"j\n\x15SubmitFeedbackRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x10\n\x08group_id\x18\x02 \x01(\t\x12\x0f\n\x07user_id\x18\x03 \x01(\t\x12\x1a\n\x12selected_image_ids\x18\x04 \x03(\t\"]\n\x16SubmitFeedbackResponse\x12\x10\n\x08\x65vent_id\x18\x01 \x01(\t\x12\x31\n\rfeedback_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xf7\x01\n\x08\x46\x65\x65\x64\x62\x61\x63k\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x10\n\x08\x65vent_id\x18\x02 \x01(\t\x12\x10\n\x08group_id\x18\x03 \x01(\t\x12\x0f\n\x07user_id\x18\x04 \x01(\t\x12\x0f\n\x07release\x18\x05 \x01(\x03\x12\x1a\n\x12selected_image_ids\x18\x06 \x03(\t\x12\x1c\n\x14unselected_image_ids\x18\x07 \x03(\t\x12\x31\n\rfeedback_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08sequence\x18\t \x01(\x03\x12\x12\n\nsuperseded\x18\n \x01(\x08\"7\n\x12GetFeedbackRequest\x12\x10\n\x08group_id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\"?\n\x13GetFeedbackResponse\x12(\n\x08\x66\x65\x65\x64\x62\x61\x63k\x18\x01 \x01(\x0b\x32\x16.perfusion.v1.Feedback\"x\n\x13ListFeedbackRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x10\n\x08group_id\x18\x02 \x01(\t\x12\x17\n\x0fshow_superseded\x18\x03 \x01(\x08\x12\x11\n\tpage_size\x18\x04 \x01(\x05\x12\x12\n\npage_token\x18\x05 \x01(\t\"Y\n\x14ListFeedbackResponse\x12(\n\x08\x66\x65\x65\x64\x62\x61\x63k\x18\x01 \x03(\x0b\x32\x16.perfusion.v1.Feedback\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\x99\x02\n\x0f\x46\x65\x65\x64\x62\x61\x63kService\x12[\n\x0eSubmitFeedback\x12#.perfusion.v1.SubmitFeedbackRequest\x1a$.perfusion.v1.SubmitFeedbackResponse\x12R\n\x0bGetFeedback\x12 .perfusion.v1.GetFeedbackRequest\x1a!.perfusion.v1.GetFeedbackResponse\x12U\n\x0cListFeedback\x12!.perfusion.v1.ListFeedbackRequest\x1a\".perfusion.v1.ListFeedbackResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#perfusion/v1/feedback_service.proto\x12\x0cperfusion.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"j\n\x15SubmitFeedbackRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x10\n\x08group_id\x18\x02 \x01(\t\x12\x0f\n\x07user_id\x18\x03 \x01(\t\x12\x1a\n\x12selected_image_ids\x18\x04 \x03(\t\"]\n\x16SubmitFeedbackResponse\x12\x10\n\x08\x65vent_id\x18\x01 \x01(\t\x12\x31\n\rfeedback_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"N\n\x15ImportFeedbackRequest\x12\x35\n\x08requests\x18\x01 \x03(\x0b\x32#.perfusion.v1.SubmitFeedbackRequest\"M\n\x16ImportFeedbackResponse\x12\x33\n\x07results\x18\x01 \x03(\x0b\x32\".perfusion.v1.ImportFeedbackResult\"m\n\x14ImportFeedbackResult\x12\x38\n\x08response\x18\x01 \x01(\x0b\x32$.perfusion.v1.SubmitFeedbackResponseH\x00\x12\x10\n\x06status\x18\x02 \x01(\x0cH\x00\x42\t\n\x07outcome\"\xf7\x01\n\x08\x46\x65\x65\x64\x62\x61\x63k\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x10\n\x08\x65vent_id\x18\x02 \x01(\t\x12\x10\n\x08group_id\x18\x03 \x01(\t\x12\x0f\n\x07user_id\x18\x04 \x01(\t\x12\x0f\n\x07release\x18\x05 \x01(\x03\x12\x1a\n\x12selected_image_ids\x18\x06 \x03(\t\x12\x1c\n\x14unselected_image_ids\x18\x07 \x03(\t\x12\x31\n\rfeedback_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08sequence\x18\t \x01(\x03\x12\x12\n\nsuperseded\x18\n \x01(\x08\"7\n\x12GetFeedbackRequest\x12\x10\n\x08group_id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\"?\n\x13GetFeedbackResponse\x12(\n\x08\x66\x65\x65\x64\x62\x61\x63k\x18\x01 \x01(\x0b\x32\x16.perfusion.v1.Feedback\"x\n\x13ListFeedbackRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x10\n\x08group_id\x18\x02 \x01(\t\x12\x17\n\x0fshow_superseded\x18\x03 \x01(\x08\x12\x11\n\tpage_size\x18\x04 \x01(\x05\x12\x12\n\npage_token\x18\x05 \x01(\t\"Y\n\x14ListFeedbackResponse\x12(\n\x08\x66\x65\x65\x64\x62\x61\x63k\x18\x01 \x03(\x0b\x32\x16.perfusion.v1.Feedback\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\xfa\x02\n\x0f\x46\x65\x65\x64\x62\x61\x63kService\x12[\n\x0eSubmitFeedback\x12#.perfusion.v1.SubmitFeedbackRequest\x1a$.perfusion.v1.SubmitFeedbackResponse\x12_\n\x0eImportFeedback\x12#.perfusion.v1.ImportFeedbackRequest\x1a$.perfusion.v1.ImportFeedbackResponse(\x01\x30\x01\x12R\n\x0bGetFeedback\x12 .perfusion.v1.GetFeedbackRequest\x1a!.perfusion.v1.GetFeedbackResponse\x12U\n\x0cListFeedback\x12!.perfusion.v1.ListFeedbackRequest\x1a\".perfusion.v1.ListFeedbackResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,16 +36,22 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SUBMITFEEDBACKREQUEST']._serialized_end=192
   _globals['_SUBMITFEEDBACKRESPONSE']._serialized_start=194
   _globals['_SUBMITFEEDBACKRESPONSE']._serialized_end=287
-  _globals['_FEEDBACK']._serialized_start=290
-  _globals['_FEEDBACK']._serialized_end=537
-  _globals['_GETFEEDBACKREQUEST']._serialized_start=539
-  _globals['_GETFEEDBACKREQUEST']._serialized_end=594
-  _globals['_GETFEEDBACKRESPONSE']._serialized_start=596
-  _globals['_GETFEEDBACKRESPONSE']._serialized_end=659
-  _globals['_LISTFEEDBACKREQUEST']._serialized_start=661
-  _globals['_LISTFEEDBACKREQUEST']._serialized_end=781
-  _globals['_LISTFEEDBACKRESPONSE']._serialized_start=783
-  _globals['_LISTFEEDBACKRESPONSE']._serialized_end=872
-  _globals['_FEEDBACKSERVICE']._serialized_start=875
-  _globals['_FEEDBACKSERVICE']._serialized_end=1156
+  _globals['_IMPORTFEEDBACKREQUEST']._serialized_start=289
+  _globals['_IMPORTFEEDBACKREQUEST']._serialized_end=367
+  _globals['_IMPORTFEEDBACKRESPONSE']._serialized_start=369
+  _globals['_IMPORTFEEDBACKRESPONSE']._serialized_end=446
+  _globals['_IMPORTFEEDBACKRESULT']._serialized_start=448
+  _globals['_IMPORTFEEDBACKRESULT']._serialized_end=557
+  _globals['_FEEDBACK']._serialized_start=560
+  _globals['_FEEDBACK']._serialized_end=807
+  _globals['_GETFEEDBACKREQUEST']._serialized_start=809
+  _globals['_GETFEEDBACKREQUEST']._serialized_end=864
+  _globals['_GETFEEDBACKRESPONSE']._serialized_start=866
+  _globals['_GETFEEDBACKRESPONSE']._serialized_end=929
+  _globals['_LISTFEEDBACKREQUEST']._serialized_start=931
+  _globals['_LISTFEEDBACKREQUEST']._serialized_end=1051
+  _globals['_LISTFEEDBACKRESPONSE']._serialized_start=1053
+  _globals['_LISTFEEDBACKRESPONSE']._serialized_end=1142
+  _globals['_FEEDBACKSERVICE']._serialized_start=1145
+  _globals['_FEEDBACKSERVICE']._serialized_end=1523
 # @@protoc_insertion_point(module_scope)

@@ -84,6 +84,86 @@ class SubmitFeedbackResponse(_message.Message):
 Global___SubmitFeedbackResponse: _TypeAlias = SubmitFeedbackResponse  # noqa: Y015
 
 @_typing.final
+class ImportFeedbackRequest(_message.Message):
+    """Some of the picks of an import."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUESTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def requests(self) -> _containers.RepeatedCompositeFieldContainer[Global___SubmitFeedbackRequest]:
+        """The picks, at most 4096 in a message of at most 1 MiB; a hundred in each are a good number."""
+
+    def __init__(
+        self,
+        *,
+        requests: _abc.Iterable[Global___SubmitFeedbackRequest] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["requests", b"requests"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ImportFeedbackRequest: _TypeAlias = ImportFeedbackRequest  # noqa: Y015
+
+@_typing.final
+class ImportFeedbackResponse(_message.Message):
+    """The outcomes of one ImportFeedbackRequest."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESULTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def results(self) -> _containers.RepeatedCompositeFieldContainer[Global___ImportFeedbackResult]:
+        """One for each of its picks, in its order."""
+
+    def __init__(
+        self,
+        *,
+        results: _abc.Iterable[Global___ImportFeedbackResult] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["results", b"results"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ImportFeedbackResponse: _TypeAlias = ImportFeedbackResponse  # noqa: Y015
+
+@_typing.final
+class ImportFeedbackResult(_message.Message):
+    """What became of one pick."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESPONSE_FIELD_NUMBER: _builtins.int
+    STATUS_FIELD_NUMBER: _builtins.int
+    status: _builtins.bytes
+    """The google.rpc.Status that SubmitFeedback would have ended with, serialized: the same bytes, with the same details,
+    as in the trailing metadata grpc-status-details-bin.
+    """
+    @_builtins.property
+    def response(self) -> Global___SubmitFeedbackResponse:
+        """The pick is recorded, and Kafka has acknowledged its event."""
+
+    def __init__(
+        self,
+        *,
+        response: Global___SubmitFeedbackResponse | None = ...,
+        status: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["outcome", b"outcome", "response", b"response", "status", b"status"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["outcome", b"outcome", "response", b"response", "status", b"status"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_outcome: _TypeAlias = _typing.Literal["response", "status"]  # noqa: Y015
+    _WhichOneofArgType_outcome: _TypeAlias = _typing.Literal["outcome", b"outcome"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_outcome) -> _WhichOneofReturnType_outcome | None: ...
+
+Global___ImportFeedbackResult: _TypeAlias = ImportFeedbackResult  # noqa: Y015
+
+@_typing.final
 class Feedback(_message.Message):
     """A recorded pick."""
 

@@ -43,6 +43,11 @@ class FeedbackServiceStub:
                 request_serializer=perfusion_dot_v1_dot_feedback__service__pb2.SubmitFeedbackRequest.SerializeToString,
                 response_deserializer=perfusion_dot_v1_dot_feedback__service__pb2.SubmitFeedbackResponse.FromString,
                 _registered_method=True)
+        self.ImportFeedback = channel.stream_stream(
+                '/perfusion.v1.FeedbackService/ImportFeedback',
+                request_serializer=perfusion_dot_v1_dot_feedback__service__pb2.ImportFeedbackRequest.SerializeToString,
+                response_deserializer=perfusion_dot_v1_dot_feedback__service__pb2.ImportFeedbackResponse.FromString,
+                _registered_method=True)
         self.GetFeedback = channel.unary_unary(
                 '/perfusion.v1.FeedbackService/GetFeedback',
                 request_serializer=perfusion_dot_v1_dot_feedback__service__pb2.GetFeedbackRequest.SerializeToString,
@@ -77,6 +82,22 @@ class FeedbackServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ImportFeedback(self, request_iterator, context):
+        """Records many picks, such as those of another system: SubmitFeedback for each, at a higher rate. The i-th answer of the
+        stream is for its i-th request, and has a result for each pick in the request's order: what SubmitFeedback would have
+        answered, OK only after Kafka has acknowledged the event. A refused pick does not end the stream. Picks are recorded
+        in the order of the stream. The service reads on only while few enough picks are unanswered, so a caller that writes
+        faster is held back by HTTP/2's flow control. A pick whose event Kafka does not acknowledge in time is UNAVAILABLE
+        with RetryInfo, keeps its place, and may be sent again in any order. The stream itself ends, after the answers to
+        what came before, with UNAVAILABLE when the database or the generation service does not answer (nothing that comes
+        later in the stream is recorded then), with RESOURCE_EXHAUSTED and RetryInfo when too many streams are open or the
+        stream has too many picks, with DEADLINE_EXCEEDED, or with INVALID_ARGUMENT for bytes that are no
+        ImportFeedbackRequest. Send what has no answer again, in the same order and with the same request_ids.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetFeedback(self, request, context):
         """Reads the pick that counts of a group. NOT_FOUND for a group without pick; PERMISSION_DENIED for another user's pick.
         A pick is read once Kafka has acknowledged its event. Needs neither Kafka nor the generation service. Other failures
@@ -101,6 +122,11 @@ def add_FeedbackServiceServicer_to_server(servicer, server):
                     servicer.SubmitFeedback,
                     request_deserializer=perfusion_dot_v1_dot_feedback__service__pb2.SubmitFeedbackRequest.FromString,
                     response_serializer=perfusion_dot_v1_dot_feedback__service__pb2.SubmitFeedbackResponse.SerializeToString,
+            ),
+            'ImportFeedback': grpc.stream_stream_rpc_method_handler(
+                    servicer.ImportFeedback,
+                    request_deserializer=perfusion_dot_v1_dot_feedback__service__pb2.ImportFeedbackRequest.FromString,
+                    response_serializer=perfusion_dot_v1_dot_feedback__service__pb2.ImportFeedbackResponse.SerializeToString,
             ),
             'GetFeedback': grpc.unary_unary_rpc_method_handler(
                     servicer.GetFeedback,
@@ -144,6 +170,33 @@ class FeedbackService:
             '/perfusion.v1.FeedbackService/SubmitFeedback',
             perfusion_dot_v1_dot_feedback__service__pb2.SubmitFeedbackRequest.SerializeToString,
             perfusion_dot_v1_dot_feedback__service__pb2.SubmitFeedbackResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ImportFeedback(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/perfusion.v1.FeedbackService/ImportFeedback',
+            perfusion_dot_v1_dot_feedback__service__pb2.ImportFeedbackRequest.SerializeToString,
+            perfusion_dot_v1_dot_feedback__service__pb2.ImportFeedbackResponse.FromString,
             options,
             channel_credentials,
             insecure,

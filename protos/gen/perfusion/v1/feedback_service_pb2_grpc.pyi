@@ -48,6 +48,18 @@ class FeedbackServiceStub:
     publishing it, whether the call is tried again or not, with the same event id; trying again tells when it is done.
     A corrected pick needs a new request_id. A user's events reach Kafka in the order in which their picks were recorded.
     """
+    ImportFeedback: _grpc.StreamStreamMultiCallable[_feedback_service_pb2.ImportFeedbackRequest, _feedback_service_pb2.ImportFeedbackResponse]
+    """Records many picks, such as those of another system: SubmitFeedback for each, at a higher rate. The i-th answer of the
+    stream is for its i-th request, and has a result for each pick in the request's order: what SubmitFeedback would have
+    answered, OK only after Kafka has acknowledged the event. A refused pick does not end the stream. Picks are recorded
+    in the order of the stream. The service reads on only while few enough picks are unanswered, so a caller that writes
+    faster is held back by HTTP/2's flow control. A pick whose event Kafka does not acknowledge in time is UNAVAILABLE
+    with RetryInfo, keeps its place, and may be sent again in any order. The stream itself ends, after the answers to
+    what came before, with UNAVAILABLE when the database or the generation service does not answer (nothing that comes
+    later in the stream is recorded then), with RESOURCE_EXHAUSTED and RetryInfo when too many streams are open or the
+    stream has too many picks, with DEADLINE_EXCEEDED, or with INVALID_ARGUMENT for bytes that are no
+    ImportFeedbackRequest. Send what has no answer again, in the same order and with the same request_ids.
+    """
     GetFeedback: _grpc.UnaryUnaryMultiCallable[_feedback_service_pb2.GetFeedbackRequest, _feedback_service_pb2.GetFeedbackResponse]
     """Reads the pick that counts of a group. NOT_FOUND for a group without pick; PERMISSION_DENIED for another user's pick.
     A pick is read once Kafka has acknowledged its event. Needs neither Kafka nor the generation service. Other failures
@@ -77,6 +89,18 @@ class FeedbackServiceAsyncStub(FeedbackServiceStub):
     acknowledged by Kafka (UNAVAILABLE, DEADLINE_EXCEEDED) keeps its request_id and its place: the service goes on
     publishing it, whether the call is tried again or not, with the same event id; trying again tells when it is done.
     A corrected pick needs a new request_id. A user's events reach Kafka in the order in which their picks were recorded.
+    """
+    ImportFeedback: _aio.StreamStreamMultiCallable[_feedback_service_pb2.ImportFeedbackRequest, _feedback_service_pb2.ImportFeedbackResponse]  # type: ignore[assignment]
+    """Records many picks, such as those of another system: SubmitFeedback for each, at a higher rate. The i-th answer of the
+    stream is for its i-th request, and has a result for each pick in the request's order: what SubmitFeedback would have
+    answered, OK only after Kafka has acknowledged the event. A refused pick does not end the stream. Picks are recorded
+    in the order of the stream. The service reads on only while few enough picks are unanswered, so a caller that writes
+    faster is held back by HTTP/2's flow control. A pick whose event Kafka does not acknowledge in time is UNAVAILABLE
+    with RetryInfo, keeps its place, and may be sent again in any order. The stream itself ends, after the answers to
+    what came before, with UNAVAILABLE when the database or the generation service does not answer (nothing that comes
+    later in the stream is recorded then), with RESOURCE_EXHAUSTED and RetryInfo when too many streams are open or the
+    stream has too many picks, with DEADLINE_EXCEEDED, or with INVALID_ARGUMENT for bytes that are no
+    ImportFeedbackRequest. Send what has no answer again, in the same order and with the same request_ids.
     """
     GetFeedback: _aio.UnaryUnaryMultiCallable[_feedback_service_pb2.GetFeedbackRequest, _feedback_service_pb2.GetFeedbackResponse]  # type: ignore[assignment]
     """Reads the pick that counts of a group. NOT_FOUND for a group without pick; PERMISSION_DENIED for another user's pick.
@@ -110,6 +134,24 @@ class FeedbackServiceServicer(metaclass=_abc_1.ABCMeta):
         acknowledged by Kafka (UNAVAILABLE, DEADLINE_EXCEEDED) keeps its request_id and its place: the service goes on
         publishing it, whether the call is tried again or not, with the same event id; trying again tells when it is done.
         A corrected pick needs a new request_id. A user's events reach Kafka in the order in which their picks were recorded.
+        """
+
+    @_abc_1.abstractmethod
+    def ImportFeedback(
+        self,
+        request_iterator: _MaybeAsyncIterator[_feedback_service_pb2.ImportFeedbackRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_feedback_service_pb2.ImportFeedbackResponse], _abc.AsyncIterator[_feedback_service_pb2.ImportFeedbackResponse]]:
+        """Records many picks, such as those of another system: SubmitFeedback for each, at a higher rate. The i-th answer of the
+        stream is for its i-th request, and has a result for each pick in the request's order: what SubmitFeedback would have
+        answered, OK only after Kafka has acknowledged the event. A refused pick does not end the stream. Picks are recorded
+        in the order of the stream. The service reads on only while few enough picks are unanswered, so a caller that writes
+        faster is held back by HTTP/2's flow control. A pick whose event Kafka does not acknowledge in time is UNAVAILABLE
+        with RetryInfo, keeps its place, and may be sent again in any order. The stream itself ends, after the answers to
+        what came before, with UNAVAILABLE when the database or the generation service does not answer (nothing that comes
+        later in the stream is recorded then), with RESOURCE_EXHAUSTED and RetryInfo when too many streams are open or the
+        stream has too many picks, with DEADLINE_EXCEEDED, or with INVALID_ARGUMENT for bytes that are no
+        ImportFeedbackRequest. Send what has no answer again, in the same order and with the same request_ids.
         """
 
     @_abc_1.abstractmethod

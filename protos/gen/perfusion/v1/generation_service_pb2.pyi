@@ -222,7 +222,9 @@ class GenerateAccepted(_message.Message):
     group_id: _builtins.str
     """The id the group will have (UUID); GetGroup knows it only once Kafka has acknowledged its event."""
     release: _builtins.int
-    """The release that serves the round; in a mixed group the release on trial draws some candidates."""
+    """The release that serves the round; in a mixed group the release on trial draws some candidates. Should a release other
+    than the one in service become unable to serve, the one in service makes the group, and the group says so.
+    """
     @_builtins.property
     def unread_phrases(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Phrases of the prompt that the generator or the reward model does not read because a prompt has more tokens than fit,

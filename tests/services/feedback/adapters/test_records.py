@@ -50,9 +50,8 @@ class Store(SqlRecords):
         super().__init__(database, self.outbox)
 
     async def acknowledge(self, user_id: str, most: int = 100) -> None:
-        for event in (await self.outbox.claim(user_id, "test"))[:most]:
-            await self.outbox.settle(event, "test")
-        await self.outbox.release(user_id, "test")
+        owed = await self.outbox.claim([user_id], "test")
+        await self.outbox.settle("test", [event.event_id for event in owed][:most], {}, [user_id])
 
 
 @pytest_asyncio.fixture
@@ -63,44 +62,46 @@ async def store(url: str) -> AsyncIterator[Store]:
 
 
 async def test_what_was_written_owes_its_event_until_kafka_has_it(store: Store) -> None:
-    assert await store.find("r1") is None
-    assert await store.add(FEEDBACK) == FEEDBACK
-    assert await store.find("r1") == FEEDBACK
-    assert await store.outbox.find("e1") == "" and await store.counting("g") is None
+    assert await store.find(["r1"]) == [None]
+    assert await store.add([FEEDBACK]) == [FEEDBACK]
+    assert await store.find(["r1"]) == [FEEDBACK]
+    assert await store.outbox.find(["e1"]) == {"e1": ""} and await store.counting("g") is None
     await store.acknowledge(FEEDBACK.user_id)
-    assert await store.outbox.find("e1") is None
+    assert await store.outbox.find(["e1"]) == {}
     assert await store.counting("g") == Recorded(FEEDBACK, superseded=False)
 
 
 async def test_the_first_to_write_wins_and_the_second_learns_what_stands(store: Store) -> None:
-    await store.add(FEEDBACK)
+    await store.add([FEEDBACK])
     other = replace(FEEDBACK, event_id="e2", selected_image_ids=("a",))
-    assert await store.add(other) == FEEDBACK
-    assert await store.outbox.find("e2") is None  # and owes nothing
+    assert await store.add([other]) == [FEEDBACK]
+    assert await store.outbox.find(["e2"]) == {}  # and owes nothing
 
 
 async def test_writers_at_once_agree_on_one_event(store: Store) -> None:
-    written = await asyncio.gather(*(store.add(replace(FEEDBACK, event_id=f"e{i}")) for i in range(8)))
-    assert len({feedback.event_id for feedback in written}) == 1
+    written = await asyncio.gather(*(store.add([replace(FEEDBACK, event_id=f"e{i}")]) for i in range(8)))
+    assert len({feedback.event_id for [feedback] in written}) == 1
     assert (await store.outbox.backlog()).owed == 1
 
 
 async def test_writers_at_once_get_places_of_their_own(store: Store) -> None:
     picks = [replace(FEEDBACK, request_id=f"r{i}", event_id=f"e{i}") for i in range(8)]
-    written = await asyncio.gather(*map(store.add, picks))
-    assert sorted(feedback.sequence for feedback in written) == list(range(1, 9))
+    written = await asyncio.gather(*(store.add([pick]) for pick in picks))
+    assert sorted(feedback.sequence for [feedback] in written) == list(range(1, 9))
 
 
 async def test_the_pick_recorded_later_counts_though_its_clock_says_earlier(store: Store) -> None:
     hour_us = 3_600_000_000
     for i, jump in enumerate([0, 7, -9, 2]):
         await store.add(
-            replace(
-                FEEDBACK,
-                request_id=f"r{i}",
-                event_id=f"e{i}",
-                create_time_us=FEEDBACK.create_time_us + jump * hour_us,
-            )
+            [
+                replace(
+                    FEEDBACK,
+                    request_id=f"r{i}",
+                    event_id=f"e{i}",
+                    create_time_us=FEEDBACK.create_time_us + jump * hour_us,
+                )
+            ]
         )
     await store.acknowledge(FEEDBACK.user_id, most=3)
     counting = await store.counting("g")
@@ -112,7 +113,7 @@ async def test_the_pick_recorded_later_counts_though_its_clock_says_earlier(stor
 
 async def test_a_page_goes_on_after_the_last_one(store: Store) -> None:
     for i in range(5):
-        await store.add(replace(FEEDBACK, request_id=f"r{i}", event_id=f"e{i}", group_id=f"g{i}"))
+        await store.add([replace(FEEDBACK, request_id=f"r{i}", event_id=f"e{i}", group_id=f"g{i}")])
     await store.acknowledge(FEEDBACK.user_id)
     picks = Picks(FEEDBACK.user_id, "", show_superseded=False)
     first, last = await store.page(picks, Page(3, None))
@@ -128,8 +129,8 @@ async def test_a_pending_row_outlives_the_process(url: str) -> None:
     for _ in range(2):
         database = Database(url, SCHEMA, timeout_s=5)
         store = Store(database)
-        assert await store.add(FEEDBACK) == FEEDBACK
-        assert await store.outbox.find("e1") == ""
+        assert await store.add([FEEDBACK]) == [FEEDBACK]
+        assert await store.outbox.find(["e1"]) == {"e1": ""}
         await database.close()
 
 
@@ -137,6 +138,6 @@ async def test_a_database_that_cannot_be_opened_is_unavailable(tmp_path: Path) -
     (tmp_path / "feedback.sqlite").mkdir()
     database = Database(f"sqlite:///{tmp_path}/feedback.sqlite", SCHEMA, timeout_s=2)
     with pytest.raises(Unavailable):
-        await Store(database).find("r1")
+        await Store(database).find(["r1"])
     await database.close()
     await database_threads_ended()

@@ -1,6 +1,7 @@
 """A group is asked for until there is an answer, and not again, also by another process."""
 
 import asyncio
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import pytest
@@ -23,11 +24,11 @@ class Asked(Groups):
         self.asked: list[str] = []
         self.down = False
 
-    async def get(self, group_id: str) -> ShownGroup | None:
-        self.asked.append(group_id)
+    async def get(self, group_ids: Collection[str]) -> Mapping[str, ShownGroup]:
+        self.asked += group_ids
         if self.down:
             raise Unavailable("generation service")
-        return GROUP if group_id == "g" else None
+        return {"g": GROUP} if "g" in group_ids else {}
 
     async def check(self) -> None:
         if self.down:
@@ -48,14 +49,14 @@ async def test_a_group_is_remembered_and_an_answer_that_never_came_is_not(url: s
     groups = RememberedGroups(first, service)
     service.down = True
     with pytest.raises(Unavailable):
-        await groups.get("g")
+        await groups.get(["g"])
     service.down = False
-    assert await groups.get("unknown") is None and await groups.get("unknown") is None
-    assert await asyncio.gather(*(groups.get("g") for _ in range(4))) == [GROUP] * 4
+    assert await groups.get(["unknown"]) == {} and await groups.get(["unknown", "g"]) == {"g": GROUP}
+    assert await asyncio.gather(*(groups.get(["g"]) for _ in range(4))) == [{"g": GROUP}] * 4
     before = len(service.asked)
     service.down = True
     for database in (first, second):
-        assert await RememberedGroups(database, service).get("g") == GROUP
+        assert await RememberedGroups(database, service).get(["g"]) == {"g": GROUP}
     assert len(service.asked) == before
     with pytest.raises(Unavailable):
         await groups.check()

@@ -51,12 +51,12 @@ async def test_what_was_not_published_is_owed_with_the_message_it_would_have_had
     database = Database(url, SCHEMA, timeout_s=20)
     outbox = Outbox(database, OUTBOX, now_us, Watch(10.0))
     records = SqlRecords(database, outbox)
-    [owed] = await outbox.claim("ada", "token")
-    feedback = await records.find("r3")
+    [owed] = await outbox.claim(["ada"], "token")
+    [feedback] = await records.find(["r3"])
     assert feedback is not None and feedback.sequence == 3
     assert owed.event_id == "e3" and FeedbackGiven.FromString(owed.value) == event_message(feedback)
     before = await records.counting("g")
-    await outbox.settle(owed, "token")
+    await outbox.settle("token", [owed.event_id], {}, ["ada"])
     after = await records.counting("g")
     assert before is not None and before.feedback.event_id == "e2"
     assert after is not None and after.feedback.event_id == "e3"

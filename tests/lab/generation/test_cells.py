@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lab.generation import table
+from lab.generation import cells
 from lab.generation.artist import Artist
 from lab.generation.methods import CHAINS, METHODS, Method, folder, policy_of, stamp
 from lab.generation.splits import Rounds, Size
@@ -44,8 +44,8 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 
 def drawn(bench: Any, split: str, method: Method) -> dict[str, np.ndarray]:
-    table.draw(bench, split, method, 0)
-    return dict(np.load(table.cell_path(bench, split, method, 0)))
+    cells.draw(bench, split, method, 0)
+    return dict(np.load(cells.cell_path(bench, split, method, 0)))
 
 
 def test_everybody_is_shown_the_same_by_a_method_without_users(bench: Any) -> None:
@@ -60,16 +60,16 @@ def test_everybody_is_shown_the_same_by_a_method_without_users(bench: Any) -> No
 
 
 def test_a_personal_cell_is_drawn_for_each_and_kept_with_what_made_it(bench: Any, tmp_path: Path) -> None:
-    assert not table._is_drawn(bench, "unseen", "perfusion_plus", 0)
+    assert not cells._is_drawn(bench, "unseen", "perfusion_plus", 0)
     cell = drawn(bench, "unseen", "perfusion_plus")
     assert not np.array_equal(*cell["shown"])
     assert not any(name.startswith("shuffled") for name in cell)
-    assert table._is_drawn(bench, "unseen", "perfusion_plus", 0)
+    assert cells._is_drawn(bench, "unseen", "perfusion_plus", 0)
     others = PreferenceWeights(bench.preferences.schema, bench.preferences.vocabulary)
     for name, weights in (("base", "other weights"), ("judged_by", "other weights"), ("preferences", others)):
         other = SimpleNamespace(**vars(bench) | {name: weights})
         with pytest.raises(ModelError, match="unseen-perfusion_plus-0.npz was drawn by another training"):
-            table._is_drawn(other, "unseen", "perfusion_plus", 0)
+            cells._is_drawn(other, "unseen", "perfusion_plus", 0)
     assert not list((bench.work / "drawn").glob("*.unfinished"))
 
 
@@ -77,23 +77,23 @@ def test_wishes_say_which_pictures_are_personal(bench: Any) -> None:
     """On one U-Net: without preferences everybody is shown the same."""
     rounds = Rounds.of("seen", SIZE)
     artist = Artist(policy_of("perfusion_plus", bench.family, bench.runs, 0), bench.family)
-    personal, same = (table.drawn_for(bench, artist, method, rounds, 0) for method in ("perfusion_plus", "dpo"))
+    personal, same = (cells.drawn_for(bench, artist, method, rounds, 0) for method in ("perfusion_plus", "dpo"))
     assert personal.shape == (2, 3, 2, 64, 64, 3) and same.shape == (len(rounds.prompts), 2, 64, 64, 3)
     assert not np.array_equal(*personal)  # of one pair, whose prompts and noise are the same
 
 
 def test_every_method_has_its_chain_and_beginnings_come_first() -> None:
     assert CHAINS.keys() == set(METHODS)
-    levels = table.chains_of(METHODS)
+    levels = cells.chains_of(METHODS)
     assert levels[0] == [("dpo",), ("spo",), ("unet_sft",)] and ("dpo", "sft", "group") in levels[2]
     assert all(chain[:-1] in levels[n - 1] for n in (1, 2) for chain in levels[n])
-    cells = table.drawings_of(METHODS, ("seen", "permuted"))
-    assert ("seen", "perfusion_plus") in cells and ("best", "dpo") in cells
-    assert [m for split, m in cells if split == "permuted"] == ["perfusion", "perfusion_plus", "dpo"]
+    wanted = cells.drawings_of(METHODS, ("seen", "permuted"))
+    assert ("seen", "perfusion_plus") in wanted and ("best", "dpo") in wanted
+    assert [m for split, m in wanted if split == "permuted"] == ["perfusion", "perfusion_plus", "dpo"]
 
 
 def test_the_best_of_many_is_drawn_for_the_whole_pool(bench: Any) -> None:
-    cell = drawn(bench, table.BEST, "dpo")
+    cell = drawn(bench, cells.BEST, "dpo")
     assert cell["shown"].shape == (len(Rounds.of("seen", SIZE).prompts), SIZE.best_of, len(KINDS))
 
 
@@ -115,9 +115,9 @@ def test_trainings_come_level_by_level_and_what_is_finished_is_left_alone(
     def job(_bench: Any, _jobs: int, name: str, seed: int, _what: Sequence[str]) -> Job:
         return Job(name, ("sh", "-c", f"echo {name}-{seed} >> {ran}"), tmp_path / "log")
 
-    monkeypatch.setattr(table, "_job", job)
+    monkeypatch.setattr(cells, "_job", job)
     here = SimpleNamespace(**vars(bench) | {"work": tmp_path, "runs": tmp_path / "runs"})
-    table.run_all(here, ["perfusion", "dpo"], [3], ["seen"], jobs=1)
+    cells.run_all(here, ["perfusion", "dpo"], [3], ["seen"], jobs=1)
     trainings, drawings = ["dpo-3", "dpo-sft-3", "dpo-sft-group-3"], ["best-dpo-3", "seen-perfusion-3", "seen-dpo-3"]
     assert ran.read_text().split() == trainings + drawings
 
@@ -125,8 +125,8 @@ def test_trainings_come_level_by_level_and_what_is_finished_is_left_alone(
     done = folder(here.runs, ("dpo",), 3) / "done"
     done.parent.mkdir(parents=True)
     done.write_text(stamp(("dpo",), 3, here.base))
-    cell = table.cell_path(here, "seen", "dpo", 3)
+    cell = cells.cell_path(here, "seen", "dpo", 3)
     cell.parent.mkdir()
-    np.savez(cell, made_with=table._made_with(here, "dpo", 3), judged_by=here.judged_by)
-    table.run_all(here, ["perfusion", "dpo"], [3], ["seen"], jobs=1)
+    np.savez(cell, made_with=cells._made_with(here, "dpo", 3), judged_by=here.judged_by)
+    cells.run_all(here, ["perfusion", "dpo"], [3], ["seen"], jobs=1)
     assert ran.read_text().split() == trainings[1:] + drawings[:2]

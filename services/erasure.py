@@ -1,0 +1,162 @@
+"""Erases a merchant from a service's database, and the pictures that nobody else holds.
+
+python -m services.erasure --service generation --user ID [--audit FILE]
+
+It reads the service's own settings (PERFUSION_DATABASE_URL, PERFUSION_OBJECT_STORE_URL); run it for each service that
+keeps records. Groups, candidates, rounds and owed events go; so do picks, what is remembered of groups for them, and
+the profile. The service may run on. What a round that is being drawn meanwhile still stores, a second run finds. A
+picture that was written within PERFUSION_SWEEP_GRACE_S stays for the service's own sweep, since another merchant's
+round may just be storing the same one. What was done is printed as a line of JSON, and added to FILE: the merchant by
+SHA-256, the time, how many rows of each table, how many pictures.
+"""
+
+import argparse
+import asyncio
+import hashlib
+import json
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine, Table, delete, select
+from sqlalchemy.exc import SQLAlchemyError
+
+from services.feedback.adapters import tables as feedback
+from services.generation.adapters import tables as generation
+from services.generation.adapters.pictures import FsspecPictures
+from services.generation.adapters.references import SqlReferences
+from services.generation.pictures import is_object_name
+from services.generation.settings import Settings as Generation
+from services.migrations import SERVICES
+from services.runtime import migrations
+from services.runtime.database import Database, open_engine
+from services.runtime.errors import Unavailable
+from services.runtime.settings import load
+from services.user_embedding.adapters import tables as user_embedding
+
+OWNED: dict[str, tuple[tuple[Table, str], ...]] = {  # tables, and the column that holds the merchant
+    "user_embedding": ((user_embedding.profiles, "user_id"),),
+    "generation": (
+        (generation.groups, "user_id"),
+        (generation.OUTBOX.events, "key"),
+        (generation.OUTBOX.keys, "key"),
+    ),
+    "feedback": (
+        (feedback.picks, "user_id"),
+        (feedback.shown_groups, "user_id"),
+        (feedback.OUTBOX.events, "key"),
+        (feedback.OUTBOX.keys, "key"),
+    ),
+}
+_MOST_AT_ONCE = 500  # values in one query
+
+
+def erase_rows(engine: Engine, service: str, user_id: str) -> tuple[dict[str, int], list[str]]:
+    """Deletes a merchant's rows in one transaction; returns how many of each table, and the URIs of their pictures."""
+    with engine.begin() as connection:
+        if engine.dialect.name == "sqlite":  # else what is deleted stays in the file until it is written over
+            connection.exec_driver_sql("PRAGMA secure_delete=ON")
+        rows, uris = _erase_candidates(connection, user_id) if service == "generation" else ({}, [])
+        for table, column in OWNED[service]:
+            if table is generation.groups:
+                rows |= _erase_groups(connection, user_id)
+            else:
+                rows[table.name] = connection.execute(delete(table).where(table.c[column] == user_id)).rowcount
+    if engine.dialect.name == "sqlite":
+        with engine.connect() as connection:
+            connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+    return rows, uris
+
+
+def _erase_candidates(connection: Connection, user_id: str) -> tuple[dict[str, int], list[str]]:
+    theirs = select(generation.groups.c.group_id).where(generation.groups.c.user_id == user_id)
+    query = delete(generation.candidates).where(generation.candidates.c.group_id.in_(theirs))
+    uris = list(connection.execute(query.returning(generation.candidates.c.uri)).scalars())
+    return {generation.candidates.name: len(uris)}, uris
+
+
+def _erase_groups(connection: Connection, user_id: str) -> dict[str, int]:
+    """Groups, and the rounds that made them, to which groups refer."""
+    query = delete(generation.groups).where(generation.groups.c.user_id == user_id)
+    group_ids = list(connection.execute(query.returning(generation.groups.c.group_id)).scalars())
+    rounds = 0
+    for some in _parts(group_ids):
+        rounds += connection.execute(delete(generation.rounds).where(generation.rounds.c.group_id.in_(some))).rowcount
+    return {generation.groups.name: len(group_ids), generation.rounds.name: rounds}
+
+
+def _parts(values: Sequence[str]) -> Iterator[Sequence[str]]:
+    for start in range(0, len(values), _MOST_AT_ONCE):
+        yield values[start : start + _MOST_AT_ONCE]
+
+
+async def erase_pictures(settings: Generation, uris: Sequence[str]) -> dict[str, int]:
+    """Removes those of the pictures that no group holds any more and that nobody may be storing just now."""
+    database = Database(settings.database_url, generation.SCHEMA, timeout_s=settings.database_timeout_s, migrate=False)
+    pictures = FsspecPictures(settings.object_store_url, timeout_s=settings.object_store_timeout_s)
+    try:
+        held = await SqlReferences(database).among(uris)
+        not_after_s = await pictures.now_s() - settings.sweep_grace_s
+        names = {"/".join(uri.split("/")[-2:]) for uri in uris if uri not in held}
+        removed = 0
+        for name in sorted(filter(is_object_name, names)):
+            removed += await pictures.delete(name, not_after_s=not_after_s)
+    finally:
+        await pictures.close()
+        await database.close()
+    return {"pictures_removed": removed, "pictures_held": len(held), "pictures_left_to_sweep": len(names) - removed}
+
+
+def erase(service: str, user_id: str) -> dict[str, Any]:
+    """Erases a merchant from one service; returns what is to be kept of it.
+
+    Raises:
+        Unavailable: the database is not at the service's newest revision, or it or the object store fails. Rows that
+            are gone by then are rightly gone, and the sweep takes their pictures.
+    """
+    schema, settings_class = SERVICES[service]
+    settings = load(settings_class)
+    engine = open_engine(settings.database_url, settings.database_timeout_s)
+    try:
+        migrations.require_head(engine, schema)
+        rows, uris = erase_rows(engine, service, user_id)
+    finally:
+        engine.dispose()
+    done: dict[str, Any] = {
+        "time": datetime.now(UTC).isoformat(timespec="seconds"), "service": service,
+        "user_sha256": hashlib.sha256(user_id.encode()).hexdigest(), "rows": rows,
+    }  # fmt: skip
+    if isinstance(settings, Generation) and uris:
+        done |= asyncio.run(erase_pictures(settings, uris))
+    return done
+
+
+def _write_down(file: Path, line: str) -> None:
+    with file.open("a", encoding="utf-8") as opened:
+        opened.write(line + "\n")
+        opened.flush()
+        os.fsync(opened.fileno())
+
+
+def main(arguments: list[str] | None = None) -> str:
+    """Returns what was done as JSON; exits with the reason when it could not be."""
+    purpose = (__doc__ or "").partition("\n")[0]
+    parser = argparse.ArgumentParser(prog="python -m services.erasure", description=purpose)
+    parser.add_argument("--service", choices=tuple(OWNED), required=True)
+    parser.add_argument("--user", metavar="ID", required=True, help="the merchant")
+    parser.add_argument("--audit", type=Path, metavar="FILE", help="add what was done to this file")
+    chosen = parser.parse_args(arguments)
+    try:
+        said = json.dumps(erase(chosen.service, chosen.user))
+        if chosen.audit:
+            _write_down(chosen.audit, said)
+    except (Unavailable, SQLAlchemyError, OSError) as error:
+        sys.exit(f"{chosen.service}: {error}")
+    return said
+
+
+if __name__ == "__main__":
+    print(main())

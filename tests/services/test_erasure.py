@@ -1,0 +1,105 @@
+"""An erased merchant is in no table of any service, everybody else is as before, and pictures go that nobody holds."""
+
+import asyncio
+import hashlib
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine
+
+from services.erasure import OWNED, main
+from services.generation.adapters.pictures import FsspecPictures
+from services.generation.adapters.tables import SCHEMA, candidates
+from services.migrations import SERVICES
+from services.runtime.database import open_engine
+from services.runtime.migrations import Schema, upgrade
+from tests.services.postgres import Postgres
+from tests.services.test_migrations import read, reflected, value_for
+
+GONE, STAYS = "store-1 ☂", "store-2 ☂"
+Rows = dict[str, list[dict[str, Any]]]
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """An empty database of each kind, which the settings name."""
+    url = f"sqlite:///{tmp_path}/service.sqlite"
+    if request.param == "postgresql":
+        postgres: Postgres = request.getfixturevalue("postgres")
+        url = postgres.new_database()
+    monkeypatch.setenv("PERFUSION_DATABASE_URL", url)
+    monkeypatch.setenv("PERFUSION_OBJECT_STORE_URL", f"file://{tmp_path}/objects")
+    return url
+
+
+def filled(url: str, schema: Schema) -> Engine:
+    """A row of either merchant in every table that there is."""
+    engine = open_engine(url, timeout_s=20)
+    upgrade(engine, schema)
+    with engine.begin() as connection:
+        for table in reflected(engine, schema).values():
+            for n in (1, 2):
+                values = {c.name: value_for(c.type, c.name, n) for c in table.columns}
+                values |= {c.name: f"store-{n} ☂" for c in table.columns if c.name in ("user_id", "key")}
+                connection.execute(table.insert().values(values))
+    return engine
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_every_table_loses_the_merchant_and_keeps_the_other(service: str, url: str, tmp_path: Path) -> None:
+    schema = SERVICES[service][0]
+    engine = filled(url, schema)
+    before = read(engine, schema)
+    audit = tmp_path / "erasures.jsonl"
+    done = json.loads(main(["--service", service, "--user", GONE, "--audit", str(audit)]))
+    assert read(engine, schema) == {name: [rows[1]] for name, rows in before.items()}
+    assert done["rows"] == dict.fromkeys(before, 1)
+    again = json.loads(main(["--service", service, "--user", GONE, "--audit", str(audit)]))
+    assert set(again["rows"].values()) == {0}
+    written = [json.loads(line) for line in audit.read_text().splitlines()]
+    assert written == [done, again] and written[0]["user_sha256"] == hashlib.sha256(GONE.encode()).hexdigest()
+    assert "store-1" not in audit.read_text()
+    engine.dispose()
+
+
+def test_every_service_that_keeps_records_is_known() -> None:
+    assert OWNED.keys() == SERVICES.keys()
+
+
+def test_nothing_of_the_merchant_stays_in_sqlites_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PERFUSION_DATABASE_URL", url := f"sqlite:///{tmp_path}/service.sqlite")
+    filled(url, SERVICES["feedback"][0]).dispose()
+    main(["--service", "feedback", "--user", GONE])
+    for file in tmp_path.glob("service.sqlite*"):
+        assert b"store-1" not in file.read_bytes()
+
+
+def test_a_database_without_its_tables_is_refused(url: str) -> None:
+    with pytest.raises(SystemExit, match="feedback: "):
+        main(["--service", "feedback", "--user", GONE])
+
+
+def test_pictures_go_that_no_group_holds_and_that_are_not_just_being_stored(url: str, tmp_path: Path) -> None:
+    pictures = FsspecPictures(f"file://{tmp_path}/objects", timeout_s=20)
+    names = ("own", "shared", "young")
+    uris = {name: asyncio.run(pictures.put(name.encode())) for name in names}
+    for name in ("own", "shared"):
+        os.utime(uris[name].removeprefix("file://"), (time.time() - 7200,) * 2)
+    engine = filled(url, SCHEMA)
+    with engine.begin() as connection:
+        for rank, (group, uri) in enumerate([(1, "own"), (1, "shared"), (1, "young"), (2, "shared")], start=3):
+            values = {c.name: value_for(c.type, c.name, group) for c in candidates.columns}
+            values |= {"rank": rank, "uri": uris[uri], "image_id": f"picture {rank}"}
+            connection.execute(candidates.insert().values(values))
+    done = json.loads(main(["--service", "generation", "--user", GONE]))
+    there = {name for name in names if Path(uris[name].removeprefix("file://")).exists()}
+    assert there == {"shared", "young"}
+    assert (done["pictures_removed"], done["pictures_held"]) == (1, 1) and done["rows"]["candidates"] == 4
+    assert main(["--service", "generation", "--user", STAYS])
+    assert not Path(uris["shared"].removeprefix("file://")).exists()
+    engine.dispose()
+    asyncio.run(pictures.close())
