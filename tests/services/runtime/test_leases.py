@@ -26,7 +26,7 @@ class Elapsed:
         return self.s
 
 
-@pytest.mark.parametrize("holder", [new_token(), *ANOTHER_MACHINES])
+@pytest.mark.parametrize("holder", [new_token(), *ANOTHER_MACHINES], ids=["this process", *ANOTHER_MACHINES])
 def test_a_claim_that_does_not_move_expires_after_a_lease_of_watching(holder: str) -> None:
     elapsed = Elapsed()
     watch = Watch(10.0, elapsed)
