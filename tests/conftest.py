@@ -30,6 +30,7 @@ settings.load_profile("always")
 SHARED = {("integration",): "platform", ("deploy",): "platform", ("training", "exporting"): "exporting"}
 
 
+@pytest.hookimpl(tryfirst=True)  # before the plugin reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Which tests stay together under `pytest -n 2 --dist loadgroup`."""
     for item in items:
