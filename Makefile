@@ -48,9 +48,13 @@ demo: ## set up, export, start, and play the case study into build/demo/
 	@$(TIMED) start $(MAKE) up
 	@.venv/bin/python -m deploy.demo --name $(NAME) --port-offset $(PORT_OFFSET) --model-repository "$(REPOSITORY)"
 
+# These share a cluster, a broker or an export: one process.
+PLATFORM := tests/integration tests/deploy tests/training/exporting tests/training/retraining
+
 test: setup lint ## everything the CI checks: style, types, contracts, tests on the real parts
 	@$(MAKE) export
-	@OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n 2 --dist loadgroup
+	@OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n 2 --dist loadfile $(addprefix --ignore=,$(PLATFORM))
+	@.venv/bin/python -m pytest $(PLATFORM)
 
 test-slow: $(EXPORT) ## the tests that take a minute and more each
 	@.venv/bin/python -m pytest -m slow

@@ -26,19 +26,6 @@ settings.register_profile("thorough", deadline=None, max_examples=10_000)
 settings.load_profile("always")
 
 
-# Tests that share something costly, by folder: one worker of a parallel run has them all. Others go file by file.
-SHARED = {("integration",): "platform", ("deploy",): "platform", ("training", "exporting"): "exporting"}
-
-
-@pytest.hookimpl(tryfirst=True)  # before the plugin reads the groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Which tests stay together under `pytest -n 2 --dist loadgroup`."""
-    for item in items:
-        parts = item.path.relative_to(Path(__file__).parent).parts
-        shared = next((group for folder, group in SHARED.items() if parts[: len(folder)] == folder), None)
-        item.add_marker(pytest.mark.xdist_group(shared or "/".join(parts)))
-
-
 @pytest.fixture(scope="session")
 def exported() -> Repository:
     """The repository whose newest release is tested; export first if there is none."""

@@ -68,7 +68,7 @@ def in_process(
 
 
 @pytest.mark.parametrize("module", READERS)
-@pytest.mark.parametrize("path", ["nowhere", "s3://bucket/table"])
+@pytest.mark.parametrize("path", ["nowhere", "gs://bucket/table"])
 def test_a_path_that_is_no_table_is_refused_at_once_and_says_what_a_table_is(
     module: str, path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
