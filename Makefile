@@ -48,13 +48,15 @@ demo: ## set up, export, start, and play the case study into build/demo/
 	@$(TIMED) start $(MAKE) up
 	@.venv/bin/python -m deploy.demo --name $(NAME) --port-offset $(PORT_OFFSET) --model-repository "$(REPOSITORY)"
 
-# These share a cluster, a broker or an export: one process.
+# These share a cluster, a broker or an export: one process, beside two for the others; its output comes at the end.
 PLATFORM := tests/integration tests/deploy tests/training/exporting tests/training/retraining
 
 test: setup lint ## everything the CI checks: style, types, contracts, tests on the real parts
 	@$(MAKE) export
-	@OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n 2 --dist loadfile $(addprefix --ignore=,$(PLATFORM))
-	@.venv/bin/python -m pytest $(PLATFORM)
+	@mkdir -p build
+	@.venv/bin/python -m pytest $(PLATFORM) > build/test-platform.log 2>&1 & platform=$$!; trap "kill $$platform" INT TERM; \
+	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n 2 --dist loadfile $(addprefix --ignore=,$(PLATFORM)); others=$$?; \
+	wait $$platform; platform=$$?; cat build/test-platform.log; exit $$((others + platform))
 
 test-slow: $(EXPORT) ## the tests that take a minute and more each
 	@.venv/bin/python -m pytest -m slow
