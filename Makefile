@@ -54,7 +54,7 @@ PLATFORM := tests/integration tests/deploy tests/training/exporting tests/traini
 test: setup lint ## everything the CI checks: style, types, contracts, tests on the real parts
 	@$(MAKE) export
 	@mkdir -p build
-	@.venv/bin/python -m pytest $(PLATFORM) > build/test-platform.log 2>&1 & platform=$$!; trap "kill $$platform" INT TERM; \
+	@env --default-signal=INT .venv/bin/python -m pytest $(PLATFORM) > build/test-platform.log 2>&1 & platform=$$!; trap "kill $$platform" INT TERM; \
 	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n 2 --dist loadfile $(addprefix --ignore=,$(PLATFORM)); others=$$?; \
 	wait $$platform; platform=$$?; cat build/test-platform.log; exit $$((others + platform))
 

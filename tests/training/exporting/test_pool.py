@@ -106,4 +106,5 @@ def test_no_worker_outlives_the_export(number: signal.Signals, tmp_path: Path) -
         wait_until(lambda: not is_running(int(file.read_text())))
     finally:
         parent.kill()
+        parent.wait()
     assert Path(f"{file}.cleaned").exists() is (number is not signal.SIGKILL)
