@@ -32,7 +32,7 @@ from training.data.table import read_table
 TINY = ROOT / "training" / "weights" / "tiny"
 FOUNDERS, JOINING = 100, 25  # merchants of the first table, and new ones of every turn
 EXPLORATION, HOLDBACK = 0.08, 0.04
-FLOODING_SHARE = 0.3  # of the poisoned rounds are one merchant's
+HOLD_OUT = 0.25  # of the picked groups are the gate's, which trains a judge of its own on half of them
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Scale:
 def play(layout: Layout, work: Path, scale: Scale) -> int:
     """The whole; returns the exit status."""
     work.mkdir(parents=True, exist_ok=True)
-    steps = ("--reward-steps", str(scale.reward_steps))
+    steps = ("--reward-steps", str(scale.reward_steps), "--hold-out", f"{HOLD_OUT:g}")
     plan = Plan(layout, work / "lake", work / "original", work / "base", retrain=steps)
     first = _first_family(plan, work, scale)
     _first_release(plan, first)
