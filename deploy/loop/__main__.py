@@ -32,7 +32,13 @@ def _play(options: argparse.Namespace) -> int:
     from deploy.loop.playing import Scale, play  # torch and the market, which `turn` and --help do not need
 
     scale = Scale(
-        options.turns, options.groups, options.original_groups, options.workers, options.poison, options.reward_steps
+        options.turns,
+        options.groups,
+        options.original_groups,
+        options.workers,
+        options.poison,
+        options.reward_steps,
+        options.kills,
     )
     work = options.work.resolve()
     return play(Layout(options.name, options.port_offset, work / "repository"), work, scale)
@@ -73,6 +79,7 @@ def _parse() -> argparse.Namespace:
         "--poison", type=int, default=600, help="random picks of a last turn; 0: none (default: %(default)s)"
     )
     play.add_argument("--reward-steps", type=int, default=200, help="of each reward model (default: %(default)s)")
+    play.add_argument("--kills", type=int, default=20, help="of each part, at the end; 0: none (default: %(default)s)")
     turn = commands.add_parser("turn", help="one turn on the running platform; run again, it goes on")
     turn.add_argument("--name", default="local", help="the running platform (default: %(default)s)")
     turn.add_argument("--port-offset", type=int, default=0, help="of its ports (default: %(default)s)")

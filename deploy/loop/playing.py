@@ -23,9 +23,12 @@ from deploy.local.clients import connect
 from deploy.local.cluster import Cluster
 from deploy.local.layout import ROOT, Layout, venv
 from deploy.loop import report
+from deploy.loop.collector import Collector
+from deploy.loop.faults import Faults
 from deploy.loop.merchants import FIRST_MERCHANT, players
 from deploy.loop.traffic import Traffic
 from deploy.loop.turn import Plan, Turn, Turning, environment, say
+from lab.market.rounds import choose
 from lab.recogniser.recogniser import JUDGE, Recogniser
 from training.data.table import read_table
 
@@ -45,6 +48,7 @@ class Scale:
     workers: int = 3
     poison: int = 600  # poisoned rounds before a last turn
     reward_steps: int = 200  # of each training of the reward model
+    kills: int = 20  # of each part, at the end
 
 
 def play(layout: Layout, work: Path, scale: Scale) -> int:
@@ -57,7 +61,7 @@ def play(layout: Layout, work: Path, scale: Scale) -> int:
     cluster = Cluster(layout, say=say)
     cluster.up()
     try:
-        found = _turns(plan, work, scale, first)
+        found = _turns(plan, cluster, work, scale, first)
     finally:
         cluster.down()
     print(report.table(found))
@@ -111,7 +115,7 @@ def _first_release(plan: Plan, family: Path) -> None:
     _run(repository.root, "export", "training.exporting.export", "--weights", family, "--repository", repository.root)
 
 
-def _turns(plan: Plan, work: Path, scale: Scale, first: Path) -> dict[str, Any]:
+def _turns(plan: Plan, cluster: Cluster, work: Path, scale: Scale, first: Path) -> dict[str, Any]:
     """Plays, turns, and measures; goes on with the turns that an earlier call left."""
     repository, judge = plan.repository, Recogniser.load(JUDGE)
     first_release = repository.live()
@@ -119,7 +123,7 @@ def _turns(plan: Plan, work: Path, scale: Scale, first: Path) -> dict[str, Any]:
     families = {first_release: first}
     trained_on = {first_release: {group.user_id for group in read_table(plan.original, images=False)}}
     turns: list[Turn] = []
-    with connect(plan.layout) as clients, _collecting(plan, work):
+    with connect(plan.layout) as clients, _collecting(plan, work) as collector:
         traffic = Traffic(clients, judge, work, scale.workers)
         traffic.join(players(range(FOUNDERS), 0))
         steps = Turning(plan, work / "setup", Turn(0, first_release, str(first)), say)
@@ -135,9 +139,15 @@ def _turns(plan: Plan, work: Path, scale: Scale, first: Path) -> dict[str, Any]:
             _await_rounds(traffic, max(scale.groups // 3, report.FEWEST), "the last release")
             rollback_s = _roll_back_and_forth(steps)
             if scale.poison:
-                traffic.pick = _random_pick
+                traffic.pick, traffic.flooding = _random_pick, players(range(1), 0)[0]
                 _await_rounds(traffic, scale.poison, "poisoned picks")
                 turns.append(_one_turn(plan, work, scale.turns + 1, families, trained_on))
+                traffic.pick, traffic.flooding = choose, None
+        faults = {}
+        if scale.kills:
+            persistent = Traffic(clients, judge, work / "faults", scale.workers, persistent=True)
+            persistent.join(players(range(FOUNDERS), 0))
+            faults = Faults(plan, cluster, collector, persistent).all(scale.kills)
         erased = _erase(plan, work, traffic)
     rounds = traffic.rounds
     found = {
@@ -149,6 +159,7 @@ def _turns(plan: Plan, work: Path, scale: Scale, first: Path) -> dict[str, Any]:
         "failed_requests": len(traffic.failed),
         "rollback_s": rollback_s,
         "gate": [report.of_gate(turn) for turn in turns],
+        "faults": faults,
         "erased": erased,
     }
     (work / "report.json").write_text(json.dumps(found, indent=1) + "\n")
@@ -220,18 +231,14 @@ def _version_of(turns: list[Turn], release: int) -> int | None:
 
 
 @contextmanager
-def _collecting(plan: Plan, work: Path) -> Iterator[None]:
+def _collecting(plan: Plan, work: Path) -> Iterator[Collector]:
     """Collect runs beside the traffic and stops in order."""
-    command = [str(venv("") / "bin" / "python"), "-m", "training.retraining.collect"]
-    command += ["--kafka", plan.layout.address("kafka"), "--lake", str(plan.lake)]
-    command += ["--feature-schema", str(plan.family / "feature_schema.json")]
-    with (work / "collect.log").open("a") as log:
-        process = subprocess.Popen(command, cwd=ROOT, env=environment(), stdout=log, stderr=subprocess.STDOUT)
+    collector = Collector(plan, work / "collect.log")
+    collector.start()
     try:
-        yield
+        yield collector
     finally:
-        process.terminate()
-        process.wait(60)
+        collector.stop()
 
 
 def _run(work: Path, name: str, module: str, *arguments: object) -> None:

@@ -20,7 +20,7 @@ class Failed:
     method: str
     code: str
     details: str
-    retryable: bool  # it came with the time after which to try again
+    retryable: bool  # it came with the time after which to try again, or its connection broke
 
 
 @dataclass(frozen=True)

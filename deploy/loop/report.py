@@ -79,6 +79,10 @@ def table(report: dict[str, Any]) -> str:
     lines.append(
         f"requests: {report['requests']}, failed: {report['failed_requests']}; rollback: {report['rollback_s']} s"
     )
+    lines += [
+        f"{part} killed: {', '.join(f'{count} {what}' for what, count in cost.items())}"
+        for part, cost in report["faults"].items()
+    ]
     return "\n".join(lines)
 
 

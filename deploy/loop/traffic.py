@@ -1,8 +1,9 @@
 """Traffic: merchants play rounds through the public API, one after the other in each of several threads.
 
 Every round that ends is a line of a file: what was shown, by which release, what it is truly worth to the merchant,
-what they picked. Every call that does not end OK is a line of another; nothing is tried again. Knows the public API and
-the market's truth; not what the platform does with it.
+what they picked. Every call that does not end OK is a line of another. Nothing is tried again, so that each such call
+counts, until `persistent` says otherwise. Knows the public API and the market's truth; not what the platform does with
+it.
 """
 
 import io
@@ -33,8 +34,10 @@ from lab.market.taste import score, taste_weights
 from lab.recogniser.recogniser import Recogniser, prompt_accuracy
 
 GROUP_SIZE = 5
+FLOODED_SHARE = 0.5  # of all rounds, by the flooding merchant
 CALL_TIMEOUT_S = 120.0
 RETRY_KEY = "grpc-retry-pushback-ms"  # comes with every RetryInfo
+TRACE_KEY = "trace-id"  # comes with every answer of a service
 PAUSE_S = 0.5  # after a call that failed
 Pick = Callable[[np.ndarray, np.random.Generator], np.ndarray]  # true utilities (K,) → selected (K,)
 
@@ -47,14 +50,21 @@ class Traffic:
         judge: reads what pictures show.
         folder: of rounds.jsonl and failed.jsonl.
         workers: rounds at once.
-        pick: how merchants choose; by the truth unless a test poisons it.
+        persistent: a call that may be tried again is, as the same request, until it ends otherwise.
+
+    May change while it plays:
+        pick: how merchants choose; by the truth unless it is poisoned.
+        flooding: a merchant who plays half of the rounds.
     """
 
     def __init__(
-        self, clients: Clients, judge: Recogniser, folder: Path, workers: int, seed: int = 0, pick: Pick = choose
+        self, clients: Clients, judge: Recogniser, folder: Path, workers: int, persistent: bool = False, seed: int = 0
     ) -> None:
         self.clients, self.judge, self.folder, self.workers = clients, judge, folder, workers
-        self.pick = pick
+        self.persistent = persistent
+        self.pick: Pick = choose
+        self.flooding: Player | None = None
+        folder.mkdir(parents=True, exist_ok=True)
         self.rounds = [Shown(**line) for line in lines_of(folder / ROUNDS)]
         self.failed = [Failed(**line) for line in lines_of(folder / FAILED)]
         self._players: list[Player] = []
@@ -95,6 +105,8 @@ class Traffic:
         while not self._stop.is_set():
             with self._lock:
                 player = self._players[int(rng.integers(len(self._players)))]
+            if self.flooding is not None and rng.random() < FLOODED_SHARE:
+                player = self.flooding
             shown = self.round(player, rng)
             if shown is None:
                 self._stop.wait(PAUSE_S)
@@ -156,17 +168,24 @@ class Traffic:
 
     def _called(self, method: str, call: Callable[[], object]) -> bool:
         """Whether a call ended OK."""
-        try:
-            call()
-            return True
-        except grpc.RpcError as error:
-            trailers = {item.key for item in error.trailing_metadata() or ()}
-            retryable = RETRY_KEY in trailers
-            failed = Failed(time.time(), method, error.code().name, error.details() or "", retryable)
-            self._note(self.failed, failed, FAILED)
-            return False
+        while True:
+            try:
+                call()
+                return True
+            except grpc.RpcError as error:
+                failed = _failed(method, error)
+                self._note(self.failed, failed, FAILED)
+                if not (self.persistent and failed.retryable) or self._stop.wait(PAUSE_S):
+                    return False
 
     def _note(self, into: list[Any], what: Shown | Failed, name: str) -> None:
         with self._lock:
             into.append(what)
             append(self.folder / name, what)
+
+
+def _failed(method: str, error: grpc.RpcError) -> Failed:
+    """A call may be tried again if the service says when, or if its connection broke and it said nothing."""
+    said = {item.key for item in error.trailing_metadata() or ()}
+    broke = error.code() == grpc.StatusCode.UNAVAILABLE and TRACE_KEY not in said
+    return Failed(time.time(), method, error.code().name, error.details() or "", RETRY_KEY in said or broke)

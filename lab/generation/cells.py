@@ -37,7 +37,6 @@ from training.common.storage import fingerprint
 from training.data.groups import GroupTensors
 from training.data.load import with_latents
 from training.data.prepare import prepare
-from training.exporting.manifest import defaults_of
 from training.models.family import FamilyPaths
 from training.reward.recipes import Model
 from training.wishes.preferences import PreferenceWeights
@@ -176,7 +175,7 @@ def _made_with(bench: Bench, method: Method, seed: int) -> str:
 
 def how_of(bench: Bench, method: Method) -> Drawing:
     """All methods draw alike; wishes count as much as in the release."""
-    scale = defaults_of(bench.family).adapter_scale if method == "perfusion_plus" else 1.0
+    scale = bench.family.request_defaults().adapter_scale if method == "perfusion_plus" else 1.0
     return Drawing(adapter_scale=scale)
 
 

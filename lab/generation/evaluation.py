@@ -19,7 +19,6 @@ from lab.recogniser.recogniser import JUDGE, Recogniser
 from training.common.errors import ModelError
 from training.common.reports import write_report
 from training.common.resampling import interval
-from training.exporting.manifest import defaults_of
 from training.models.family import FamilyPaths, hush_libraries
 from training.models.frozen_unet import load_unet
 from training.models.policies import Policy, to_draw_with
@@ -78,7 +77,9 @@ def _measured(rounds: Rounds, shown: np.ndarray, pool: np.ndarray, k: int) -> di
 def how_of(family: FamilyPaths, given: argparse.Namespace) -> Drawing:
     """By the family's defaults, where nothing else is asked for."""
     asked = {"sampler": given.sampler, "num_steps": given.steps, "adapter_scale": given.adapter_scale}
-    return Drawing(**vars(defaults_of(family)) | {name: value for name, value in asked.items() if value is not None})
+    return Drawing(
+        **vars(family.request_defaults()) | {name: value for name, value in asked.items() if value is not None}
+    )
 
 
 def artists(family: FamilyPaths, how: Drawing, given: argparse.Namespace) -> tuple[Draws, Draws]:

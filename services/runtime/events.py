@@ -13,9 +13,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+import google_crc32c
 from kafka import KafkaAdminClient, KafkaProducer
 from kafka.errors import InvalidRecordError, KafkaError, MessageSizeTooLargeError, RecordListTooLargeError
 from kafka.net.compat import KafkaNetClient
+from kafka.record import default_records
 
 from contract import topics
 from services.runtime.deadlines import remaining_s
@@ -28,6 +30,8 @@ DELIVERY = {  # the producer's settings that decide what is sent together, in wh
     "max_request_size": 32 * 2**20,  # what an event may have, the broker and the topic decide
     "allow_auto_create_topics": False,
 }
+# kafka-python's own checksum is plain Python: 19 ms for a batch of 128 KiB, against 10 µs
+default_records.calc_crc32c = lambda data: google_crc32c.value(bytes(data))
 _CONTENT_REFUSED = (MessageSizeTooLargeError, RecordListTooLargeError, InvalidRecordError)
 
 

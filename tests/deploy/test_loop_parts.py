@@ -66,10 +66,12 @@ def test_a_turn_is_read_as_it_was_written_and_pictures_are_drawn(tmp_path: Path)
     row = report.of_release([_shown(n, f"s{n % 5}", 10.0) for n in range(20)], 2, {"s1"})
     found = {
         "releases": [row], "gate": [report.of_gate(read)], "requests": 1, "failed_requests": 0, "rollback_s": 1.0,
+        "faults": {"kafka": {"kills": 20, "lost": 0}},
     }  # fmt: skip
     report.draw(found, [read], tmp_path / "loop.png")
     assert (tmp_path / "loop.png").stat().st_size > 10_000
     assert "turn 1: promote: enough" in report.table(found)
+    assert "kafka killed: 20 kills, 0 lost" in report.table(found)
 
 
 def test_a_step_that_fails_stops_the_turn_with_what_it_said_and_leaves_it_to_go_on(tmp_path: Path):

@@ -189,14 +189,16 @@ def delta_schema(name: DeltaName) -> FeatureSchema:
     """The feature schema that lies beside the table.
 
     Raises:
-        TableError: there is none.
+        TableError: there is none, or the place does not answer.
     """
     try:
         with file_system(name.location).open_input_stream(SCHEMA_FILE) as stream:
             text = stream.read().decode()
-    except (OSError, DeltaError) as error:
+    except FileNotFoundError as error:
         what = f"{name.location} has no {SCHEMA_FILE}, which names the profile's features, their kinds and vocabularies"
         raise TableError(what) from error
+    except (OSError, DeltaError) as error:
+        raise TableError(f"{name.location}/{SCHEMA_FILE} cannot be read: {one_line(error)}") from error
     with reading(Path(name.location) / SCHEMA_FILE, TableError):
         return FeatureSchema.from_json(json.loads(text))
 

@@ -15,7 +15,7 @@ from safetensors import safe_open
 from contract import release
 from contract.errors import ManifestError
 from contract.feature_schema import FeatureSchema
-from contract.release import Defaults, Manifest, ModelFiles, NoiseSchedule, Sizes, SizesInUse
+from contract.release import Manifest, ModelFiles, NoiseSchedule, Sizes, SizesInUse
 from contract.repository import sha256
 from contract.vocabulary import Vocabulary
 from training.common.errors import reading
@@ -54,7 +54,7 @@ def build_manifest(
         in_use=in_use,
         noise_schedule=_noise_schedule(paths),
         reward_logit_scale=_reward_logit_scale(paths),
-        defaults=defaults_of(paths),
+        defaults=paths.request_defaults(),
         trained_on=trained_on(paths),
     )
 
@@ -165,19 +165,6 @@ def _reward_logit_scale(paths: FamilyPaths) -> float:
                 if "logit_scale" in weights.keys():  # noqa: SIM118  (not a mapping)
                     return float(weights.get_tensor("logit_scale").double().exp())
     return float(paths.clip().logit_scale.double().exp())
-
-
-def defaults_of(paths: FamilyPaths) -> Defaults:
-    """Generation's defaults; a family may set its own in defaults.json."""
-    if not paths.defaults.is_file():
-        return Defaults()
-    own = _read_json(paths.defaults)
-    if unknown := set(own) - set(vars(Defaults())):
-        raise ExportError(f"{paths.defaults}: unknown settings {sorted(unknown)}")
-    try:
-        return Defaults(**own)
-    except ManifestError as error:
-        raise ExportError(f"{paths.defaults}: {error}") from error
 
 
 def trained_on(paths: FamilyPaths) -> dict[str, str]:

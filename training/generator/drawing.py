@@ -5,7 +5,6 @@ is drawn beside it. Knows policies and a family; nothing of tastes or of what pi
 the generation service's own loop.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
@@ -17,9 +16,7 @@ from diffusers import DDIMScheduler, DPMSolverMultistepScheduler, EulerDiscreteS
 from torch import Tensor
 from tqdm import tqdm
 
-from contract.release import Defaults
 from contract.wishes import wishes, with_wishes
-from training.common.errors import WeightsError, reading
 from training.common.workers import Workers
 from training.data.text_states import TextStates
 from training.generator.sampling import Scheduler, sample, to_images
@@ -102,7 +99,7 @@ class Generator:
         self.schema = family.schema()
         adapter = family.adapter if personal and family.adapter.exists() else None
         policy = to_draw_with(family.backbone_unet(), adapter, self.schema)
-        self.artist = Artist(policy, family, Drawing(**vars(defaults_of(family))))
+        self.artist = Artist(policy, family, Drawing(**vars(family.request_defaults())))
         wishing = personal and family.preferences.exists()
         self.preferences = (
             PreferenceWeights.load(family.preferences, self.schema, family.vocabulary()) if wishing else None
@@ -150,18 +147,6 @@ def wished_states(
     ]
     plain = artist.states([prompt for prompt in prompts for _ in range(noise.shape[1])])
     return plain + artist.how.adapter_scale * (artist.states(wished) - plain)
-
-
-def defaults_of(family: FamilyPaths) -> Defaults:
-    """The settings of a request that gives none, from the family's defaults.json.
-
-    Raises:
-        InputError: the file cannot be read, or a setting is unknown or out of its range.
-    """
-    if not family.defaults.is_file():
-        return Defaults()
-    with reading(family.defaults, WeightsError):
-        return Defaults(**json.loads(family.defaults.read_text(encoding="utf-8")))
 
 
 def choice_noise_of(start: Tensor, n_phrases: int) -> np.ndarray:

@@ -16,7 +16,9 @@ from diffusers.utils import logging as diffusers_logging
 from transformers import CLIPModel, CLIPTextModel, CLIPTokenizer
 from transformers.utils import logging as transformers_logging
 
+from contract.errors import ManifestError
 from contract.feature_schema import FeatureSchema
+from contract.release import Defaults
 from contract.vocabulary import Vocabulary
 from training.common.errors import WeightsError, reading
 from training.common.noise import NUM_TRAIN_TIMESTEPS
@@ -136,6 +138,25 @@ class FamilyPaths:
             if not isinstance(config, dict):
                 raise WeightsError(f"{path} holds a {type(config).__name__}, not settings by name")
             return Preprocess(config, clip.config.vision_config.image_size)
+
+    def request_defaults(self) -> Defaults:
+        """The settings of a request that gives none.
+
+        Raises:
+            WeightsError: defaults.json cannot be read, or has a setting that is unknown or out of its range.
+        """
+        if not self.defaults.is_file():
+            return Defaults()
+        with reading(self.defaults):
+            own = json.loads(self.defaults.read_text(encoding="utf-8"))
+        if not isinstance(own, dict):
+            raise WeightsError(f"{self.defaults} holds a {type(own).__name__}, not settings by name")
+        if unknown := set(own) - set(vars(Defaults())):
+            raise WeightsError(f"{self.defaults}: unknown settings {sorted(unknown)}")
+        try:
+            return Defaults(**own)
+        except ManifestError as error:
+            raise WeightsError(f"{self.defaults}: {error}") from error
 
     def perfusion(self, unet: UNet2DConditionModel) -> PersonalisedAdaptiveNetwork | None:
         """The adapter on this U-Net, if the family has one."""

@@ -7,7 +7,10 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 
+import google_crc32c
 import pytest
+from kafka.record._crc32c import crc
+from kafka.record.default_records import DefaultRecordBatch, DefaultRecordBatchBuilder
 from perfusion.v1.events_pb2 import GroupGenerated
 
 from services.runtime.deadlines import deadline_in
@@ -33,6 +36,17 @@ def collected(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
     caplog.set_level(logging.CRITICAL, logger="kafka")  # captured records would keep the sockets in their tracebacks
     yield
     gc.collect()
+
+
+def test_batches_carry_kafkas_checksum_and_no_python_computes_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = list[bytes]()
+    fast = google_crc32c.value
+    monkeypatch.setattr(google_crc32c, "value", lambda data: seen.append(data) or fast(data))
+    batch = DefaultRecordBatchBuilder(2, 0, False, -1, -1, -1, 2**14)
+    batch.append(0, 1_000, b"ada", EVENT.value, [("content-type", b"application/protobuf")])
+    record = bytes(batch.build())
+    checked = DefaultRecordBatch.ATTRIBUTES_OFFSET
+    assert seen == [record[checked:]] and crc(record[checked:]) == DefaultRecordBatch(record).crc
 
 
 def test_the_headers_say_what_the_record_is() -> None:

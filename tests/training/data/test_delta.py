@@ -11,7 +11,15 @@ from deltalake import DeltaTable, write_deltalake
 from contract.feature_schema import FeatureSchema
 from tests.training.data.test_table import GROUP
 from training.data.columns import SCHEMA
-from training.data.delta import DeltaName, delta_name, open_delta, storage_options
+from training.data.delta import (
+    DeltaName,
+    delta_name,
+    delta_schema,
+    load_delta,
+    open_delta,
+    pinned_delta,
+    storage_options,
+)
 from training.data.table import Group, TableError, _to_row, check_data, count_rows, hash_table, is_table, read_table
 
 BEGIN = datetime(2026, 5, 1, tzinfo=UTC)
@@ -136,7 +144,9 @@ def test_a_place_that_does_not_answer_is_one_line(monkeypatch: pytest.MonkeyPatc
     for variable, value in (("AWS_ACCESS_KEY_ID", "k"), ("AWS_SECRET_ACCESS_KEY", "s"), ("AWS_REGION", "r")):
         monkeypatch.setenv(variable, value)
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
-    with pytest.raises(TableError) as refused:
-        open_delta(DeltaName("s3://bucket/lake/groups"))
-    said = str(refused.value)
-    assert "s3://bucket/lake/groups" in said and "Connection refused" in said and "\n" not in said
+    for reads in (open_delta, delta_schema, pinned_delta, load_delta):
+        with pytest.raises(TableError) as refused:
+            reads(DeltaName("s3://bucket/lake/groups"))
+        said = str(refused.value)
+        assert "s3://bucket/lake/groups" in said and "\n" not in said and "has no" not in said, reads.__name__
+        assert "cannot be read" in said

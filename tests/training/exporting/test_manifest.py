@@ -11,6 +11,7 @@ from contract import limits
 from contract.feature_schema import Feature, FeatureSchema
 from contract.release import BETA_SCHEDULES, Defaults, Manifest, SizesInUse
 from contract.repository import sha256
+from training.common.errors import WeightsError
 from training.exporting.errors import ContractError, ExportError
 from training.exporting.family_contracts import write_contracts
 from training.exporting.graphs import BUILDERS
@@ -123,7 +124,7 @@ def test_contracts_that_disagree_are_refused(
         ('{"guidance_scale": NaN}', "guidance_scale is nan"),
         ('{"adapter_scale": "much"}', "adapter_scale is 'much'"),
         ('{"steps": 20}', r"unknown settings \['steps'\]"),
-        ('["ddim"]', "holds a list, not a dict"),
+        ('["ddim"]', "holds a list, not settings by name"),
         ("{", "cannot be read"),
     ],
 )
@@ -131,7 +132,7 @@ def test_defaults_that_no_request_could_ask_for_are_refused_by_their_file(
     family: FamilyPaths, contracts: dict[str, Contract], text: str, told: str, tmp_path: Path
 ) -> None:
     (tmp_path / "defaults.json").write_text(text)
-    with pytest.raises(ExportError, match=f"defaults.json:? .*{told}"):
+    with pytest.raises(WeightsError, match=f"defaults.json:? .*{told}"):
         build_manifest(1, replace(family, defaults=tmp_path / "defaults.json"), contracts, {})
 
 

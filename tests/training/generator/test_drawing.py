@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from contract.errors import InputError
-from training.generator.drawing import Generator, defaults_of
+from training.generator.drawing import Generator
 from training.models.family import FamilyPaths
 
 PROMPTS = ["dress,red", "dress"]
@@ -40,9 +40,9 @@ def test_the_settings_are_the_familys(family: FamilyPaths, tmp_path: Path) -> No
     own = tmp_path / "family"
     shutil.copytree(family.reward.parent, own)
     (own / "defaults.json").write_text('{"num_steps": 3, "sampler": "euler"}')
-    assert defaults_of(FamilyPaths.under(own)).num_steps == 3
+    assert FamilyPaths.under(own).request_defaults().num_steps == 3
     assert Generator(FamilyPaths.under(own)).artist.how.sampler == "euler"
     for wrong in ('{"num_steps": 0}', '{"steps": 3}', "[", "[3]"):
         (own / "defaults.json").write_text(wrong)
         with pytest.raises(InputError):
-            defaults_of(FamilyPaths.under(own))
+            FamilyPaths.under(own).request_defaults()
