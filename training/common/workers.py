@@ -48,6 +48,14 @@ class Workers:
         local = int(os.environ.get("LOCAL_RANK", "0"))
         return torch.device("cuda", local) if torch.cuda.is_available() else torch.device("cpu")
 
+    @property
+    def computes_bfloat16(self) -> bool:
+        """Whether the device has instructions for bfloat16, rather than emulate it."""
+        if self.device.type != "cpu":
+            return torch.cuda.is_bf16_supported(including_emulation=False)
+        able = torch.cpu.get_capabilities()
+        return any(able.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))  # the last is Arm's name
+
     def share(self, whole: Rows) -> Rows:
         """Every `count`-th entry, from this rank on."""
         return whole[self.rank :: self.count]

@@ -41,7 +41,9 @@ class RewardRecipe(Recipe):
     unlocked_vision: int = 20  # HPSv2: the last layers of the vision tower that train
     unlocked_text: int = 11  # HPSv2: and of the text tower
     max_grad_norm: float = 1.0
-    bf16: bool = False  # PerFusionRM: the frozen backbone in bfloat16; baselines: autocast. Scores and losses in fp32
+    # PerFusionRM: the frozen backbone in bfloat16; baselines: autocast. Scores and losses in fp32. None: where the
+    # device computes it; a processor that emulates it is ten times slower than in fp32.
+    bf16: bool | None = False
     held_out: int = 512  # last groups of the data, never trained on
     seed: int = 0
 
@@ -68,7 +70,7 @@ def tiny(model: Model = "perfusion_rm") -> RewardRecipe:
     """On the tiny CLIP: a short warm-up, a falling rate, and plug-ins that are wide for the towers' width."""
     plugins = RewardRecipe(
         model, steps=1_000, lr=1.5e-3, warmup_steps=100, decay=True, feature_dropout=0.02, embed_dim=32,
-        adaptive_hidden=128, held_out=1_000, bf16=True,
+        adaptive_hidden=128, held_out=1_000, bf16=None,
     )  # fmt: skip
     if model in VARIANTS:
         return plugins

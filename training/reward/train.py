@@ -38,8 +38,8 @@ def parse_arguments() -> argparse.Namespace:
     )
     parser.add_argument("--recipe", choices=RECIPES, default="paper", help="the numbers (default: %(default)s)")
     add_changes(parser, RewardRecipe, CHANGES)
-    bf16 = "the frozen backbone (of a baseline: all) in bfloat16"
-    parser.add_argument("--bf16", action="store_true", default=None, help=bf16)
+    bf16 = "the frozen backbone (of a baseline: all) in bfloat16 (tiny: where the processor computes it)"
+    parser.add_argument("--bf16", action=argparse.BooleanOptionalAction, help=bf16)
     return parser.parse_args()
 
 

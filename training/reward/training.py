@@ -97,12 +97,13 @@ class RewardTraining:
         model = build(recipe, starts, groups.schema).to(workers.device)
         self.objective = OBJECTIVES[recipe.model]
         self.exact: dict[str, Tensor] = {}  # the backbone's weights, while it is held in bfloat16
-        if recipe.bf16 and isinstance(model, PerFusionRM):
+        bf16 = workers.computes_bfloat16 if recipe.bf16 is None else recipe.bf16
+        if bf16 and isinstance(model, PerFusionRM):
             self.exact = {name: value.clone() for name, value in model.clip.state_dict().items()}
             model.clip.bfloat16()  # frozen: the plug-ins stay in fp32 and need no autocast
             if workers.device.type == "cpu":
                 model.clip.set_attn_implementation("eager")  # the fused one is slow there in bfloat16
-        autocast = recipe.bf16 and not isinstance(model, PerFusionRM)
+        autocast = bf16 and not isinstance(model, PerFusionRM)
         self.scorer = RewardScorer(model, preprocess.to(workers.device), workers.device, autocast)
         self.parameters = trained(model)
         parts = [{"params": list(self.parameters.values())}]  # none for CLIP-H

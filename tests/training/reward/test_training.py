@@ -228,3 +228,20 @@ def test_ties_teach_where_the_loss_knows_them(
     made = make()
     assert len(made.rows) == len(made.training)
     assert made.step(0)["grad_norm"] > 0
+
+
+@pytest.mark.parametrize("native", [True, False])
+@pytest.mark.parametrize(("asked", "held"), [(None, "the device's"), (True, torch.bfloat16), (False, torch.float32)])
+def test_the_frozen_backbone_is_in_bfloat16_where_the_device_computes_it_or_the_recipe_says_so(
+    groups: GroupTensors,
+    family: FamilyPaths,
+    native: bool,
+    asked: bool | None,
+    held: torch.dtype | str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(Workers, "computes_bfloat16", native)
+    wanted = (torch.bfloat16 if native else torch.float32) if asked is None else held
+    made = training(replace(RECIPE, bf16=asked), groups, family)
+    assert next(made.scorer.model.clip.parameters()).dtype == wanted
+    assert all(parameter.dtype == torch.float32 for parameter in made.parameters.values())
