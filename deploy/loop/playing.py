@@ -51,11 +51,18 @@ class Scale:
     kills: int = 20  # of each part, at the end
 
 
-def play(layout: Layout, work: Path, scale: Scale) -> int:
-    """The whole; returns the exit status."""
+def play(
+    layout: Layout,
+    work: Path,
+    scale: Scale,
+    offline_gate: tuple[str, ...] = (),
+    traffic_gate: tuple[str, ...] = (),
+) -> int:
+    """The whole; returns the exit status. The gates decide by their own limits, unless options change them."""
     work.mkdir(parents=True, exist_ok=True)
     steps = ("--reward-steps", str(scale.reward_steps), "--hold-out", f"{HOLD_OUT:g}")
-    plan = Plan(layout, work / "lake", work / "original", work / "base", retrain=steps)
+    plan = Plan(layout, work / "lake", work / "original", work / "base", retrain=steps,
+                offline_gate=offline_gate, traffic_gate=traffic_gate)  # fmt: skip
     first = _first_family(plan, work, scale)
     _first_release(plan, first)
     cluster = Cluster(layout, say=say)

@@ -31,6 +31,7 @@ _READ_ONLY = "25006"  # PostgreSQL's
 _UNDEFINED_TABLE = "42P01"  # PostgreSQL's; SQLite's is an OperationalError
 _FAULTS_OF_OURS = (IntegrityError, ProgrammingError, DataError, NotSupportedError)
 _LOST_TABLES = "has lost our tables"
+_LOST_FILE = "has lost its file"
 _PROBLEMS = {  # by words of either database
     "locked": "is locked by another writer",
     "lock timeout": "is locked by another writer",
@@ -62,7 +63,8 @@ class Database:
         self._migrate = migrate
         self._engine = _open_async(url, timeout_s)
         self._ready = False
-        self._file: int | None = None
+        self._path = _file(url)
+        self._file: int | None = None  # the number of the file that has our tables
         self._has_room = True
         self._preparing = asyncio.Lock()
         self._turn = asyncio.Lock() if make_url(url).get_backend_name() == "sqlite" else nullcontext()
@@ -80,9 +82,13 @@ class Database:
     async def transaction(self) -> AsyncIterator[AsyncConnection]:
         """Commits at the end, rolls back on an exception; Unavailable when the database does not answer."""
         try:
+            await self._check_file()
             await self._ensure_schema()
+            file = self._file
             async with self._engine.begin() as connection:
                 yield connection
+            if self._file_number() != file:
+                raise Unavailable("database", _LOST_FILE)
         except DBAPIError as error:
             problem = _problem(error)
             if problem is None:
@@ -110,7 +116,6 @@ class Database:
     @asynccontextmanager
     async def _checking(self) -> AsyncIterator[AsyncConnection]:
         """A transaction that has found our tables."""
-        await self._check_file()
         async with self.transaction() as connection:
             for ours in self._schema.metadata.sorted_tables:
                 await connection.execute(select(literal(1)).select_from(ours).limit(1))
@@ -135,14 +140,21 @@ class Database:
 
     async def _check_file(self) -> None:
         """SQLite would go on writing into a file that was deleted or replaced, and all of that would be lost."""
-        if self._ready and _file_number(self._url) != self._file:
+        if self._ready and self._file_number() != self._file:
             self._ready = False
             await self._engine.dispose()
-            raise Unavailable("database", "has lost its file")
+            raise Unavailable("database", _LOST_FILE)
+
+    def _file_number(self) -> int | None:
+        """What tells SQLite's file from another of its name; None when it is not there, or for another database."""
+        try:
+            return self._path.stat().st_ino if self._path else None
+        except OSError:
+            return None
 
     def _check_room(self) -> None:
         """On a full disk, SQLite writes into room that its log already has, until one day it needs more."""
-        if (path := _file(self._url)) is not None:
+        if (path := self._path) is not None:
             free = shutil.disk_usage(path.parent).free
             if self._has_room != (free >= _LITTLE_ROOM_BYTES):
                 self._has_room = not self._has_room
@@ -158,7 +170,7 @@ class Database:
             if not self._ready:
                 # In a thread that a cancelled call leaves behind: a migration once begun goes to its end.
                 await asyncio.to_thread(self._prepare)
-                self._file = _file_number(self._url)
+                self._file = self._file_number()
                 self._ready = True
 
     def _prepare(self) -> None:
@@ -196,15 +208,6 @@ def _file(url: str) -> Path | None:
     """SQLite's file; None for another database."""
     parsed = make_url(url)
     return Path(parsed.database) if parsed.get_backend_name() == "sqlite" and parsed.database else None
-
-
-def _file_number(url: str) -> int | None:
-    """What tells SQLite's file from another of its name; None when it is not there, or for another database."""
-    path = _file(url)
-    try:
-        return path.stat().st_ino if path else None
-    except OSError:
-        return None
 
 
 def open_engine(url: str, timeout_s: float) -> Engine:

@@ -5,6 +5,7 @@ import os
 import shutil
 import sqlite3
 import time
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -308,13 +309,27 @@ async def test_a_damaged_file_is_unavailable_and_says_so(url: str, schema: Schem
     await database.close()
 
 
-async def test_a_file_that_was_deleted_is_not_written_any_longer(url: str, schema: Schema) -> None:
+@pytest.mark.parametrize("first", ["a check", "a write", "within a write"])
+async def test_a_file_that_was_deleted_is_not_written_any_longer(url: str, schema: Schema, first: str) -> None:
     database = Database(url, schema, timeout_s=5)
     assert await count(database) == 0
-    for file in Path(url.removeprefix("sqlite:///")).parent.iterdir():
-        file.unlink()
+
+    def delete() -> None:
+        for file in Path(url.removeprefix("sqlite:///")).parent.iterdir():
+            file.unlink()
+
+    async def write(meanwhile: Callable[[], None]) -> None:
+        async with database.writing() as connection:
+            await connection.execute(insert(things).values(name="lost"))
+            meanwhile()
+
+    if first == "within a write":
+        with pytest.raises(Unavailable, match="lost its file"):
+            await write(delete)
+    else:
+        delete()
     with pytest.raises(Unavailable, match="lost its file"):
-        await database.check_reads()
+        await (write(lambda: None) if first == "a write" else database.check_reads())
     async with database.transaction() as connection:
         await connection.execute(insert(things).values(name="hat"))
     await database.check()
