@@ -10,6 +10,7 @@ from torch import Tensor
 from training.common.recipes import Levels
 
 NUM_TRAIN_TIMESTEPS = 1000
+COARSE = 200, 960
 LEVEL_MEAN, LEVEL_STD = 0.25, 1.1  # of the logit-normal law
 
 
@@ -31,8 +32,11 @@ def draw_levels(levels: Levels, count: int, generator: torch.Generator) -> Tenso
     """Noise levels t, int64 (count,) in [0, 1000).
 
     `logit_normal` is t = 1000 · sigmoid(N(mean, std)), after Esser et al., "Scaling Rectified Flow
-    Transformers" (2024): the middle levels, which decide a picture's content, occur more often.
+    Transformers" (2024): the middle levels, which decide a picture's content, occur more often. `coarse` is uniform
+    over those at which a single step's prediction is a picture, and still depends on the prompt.
     """
+    if levels == "coarse":
+        return torch.randint(*COARSE, (count,), generator=generator)
     if levels == "uniform":
         return torch.randint(NUM_TRAIN_TIMESTEPS, (count,), generator=generator)
     level = LEVEL_MEAN + LEVEL_STD * torch.randn(count, generator=generator)

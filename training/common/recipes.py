@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Literal
 
 from training.common.errors import ModelError
 
-Levels = Literal["uniform", "logit_normal"]  # the law of noise levels
+Levels = Literal["uniform", "logit_normal", "coarse"]  # the law of noise levels
 Reduction = Literal["sum", "mean"]  # over a group's positives
 
 
@@ -39,7 +39,7 @@ RANGES: Mapping[str, Range] = {
     **dict.fromkeys(("steps", "rounds", "prompts", "groups_per_batch", "accumulate", "noise_levels", "held_out"), ONE),
     **dict.fromkeys(("embed_dim", "adaptive_hidden", "pairs_per_batch", "pairs_at_once", "denoising_steps"), ONE),
     **dict.fromkeys(("warmup_steps", "sheet_every", "n_cross_layers", "unlocked_vision", "unlocked_text"), NONE),
-    **dict.fromkeys(("first_step", "weight_decay", "guidance", "eta", "threshold"), NONE),
+    **dict.fromkeys(("first_step", "weight_decay", "guidance", "eta", "threshold", "leash", "agreement"), NONE),
     **dict.fromkeys(("lr", "kappa", "beta", "clip", "max_grad_norm", "user_lr_factor", "gate_lr_factor"), POSITIVE),
     "divergence": POSITIVE,
     **dict.fromkeys(("feature_dropout", "prompt_dropout", "ema"), SHARE),

@@ -64,7 +64,10 @@ class GeneratorBatches:
         recipe = self.recipe
         generator = torch.Generator().manual_seed(recipe.seed * 1_000_003 + n)
         rows = np.repeat(self.sampler.batch(n), recipe.noise_levels)
-        features = torch.from_numpy(self.groups.features[rows])
+        whose = rows
+        if recipe.objective == "reward":  # any merchant's, whatever they were shown
+            whose = torch.randint(len(self.groups), (len(rows),), generator=generator).numpy()
+        features = torch.from_numpy(self.groups.features[whose])
         dropped = drop_features(features, self.groups.schema, recipe.feature_dropout, generator)
         return self._plan(rows, dropped, generator, self._which_images(rows, generator))
 
@@ -95,7 +98,10 @@ class GeneratorBatches:
         return Plan(rows, features, wordings, unprompted, t, eps, images)
 
     def _which_images(self, rows: np.ndarray, generator: torch.Generator) -> Tensor | None:
-        """One picked image for Eq. 1, a pair for Diffusion-DPO, all for a group."""
+        """One picked image for Eq. 1, any one for the reward's gradient, a pair for Diffusion-DPO, all for a group."""
+        if self.recipe.objective == "reward":
+            there = torch.from_numpy(self.groups.there[rows]).float()
+            return torch.multinomial(there, 1, generator=generator)
         if self.recipe.objective not in ("sft", "dpo"):
             return None
         selected = torch.from_numpy(self.groups.selected[rows])

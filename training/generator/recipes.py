@@ -7,6 +7,9 @@ network on a frozen U-Net. `paper(stage)` has Appendix B.4's numbers and is the 
 The paper's PerFusion is `dpo` → `sft` → `group`. `dpo` aligns the backbone with the population average. `sft` trains
 the adapter to use the profile (Eq. 1 on picked images); from a zero start without it, Eq. 13 stalls at |P|·ln(1 + |N|).
 `group` trains the group-level preference. Taste that phrases can name is the wishes' part (training.wishes).
+
+`reward` is ours: it trains the adapter by PerFusionRM's gradient (training.generator.reward_gradient), in minutes, and
+needs the family's trained reward model. It has been tried at tiny size only.
 """
 
 from dataclasses import dataclass, replace
@@ -14,8 +17,8 @@ from typing import Literal, get_args
 
 from training.common.recipes import Levels, Recipe, Reduction
 
-Objective = Literal["sft", "dpo", "group", "set_plackett_luce"]
-Stage = Literal["unet_sft", "dpo", "unet_group", "sft", "group"]
+Objective = Literal["sft", "dpo", "group", "set_plackett_luce", "reward"]
+Stage = Literal["unet_sft", "dpo", "unet_group", "sft", "group", "reward"]
 STAGES: tuple[Stage, ...] = get_args(Stage)
 GROUP_OBJECTIVES: tuple[Objective, ...] = ("group", "set_plackett_luce")
 
@@ -25,7 +28,7 @@ class GeneratorRecipe(Recipe):
     """One stage of training; units in the comments."""
 
     objective: Objective  # sft: Eq. 1 on picked images;
-    # dpo: Diffusion-DPO on pairs, β = 2κ; group: Eq. 13/18; set_plackett_luce: exact
+    # dpo: Diffusion-DPO on pairs, β = 2κ; group: Eq. 13/18; set_plackett_luce: exact; reward: PerFusionRM's gradient
     steps: int  # optimizer steps
     lr: float  # of AdamW after warm-up, not scaled by the batch
     trains: Literal["adapter", "unet"] = "adapter"
@@ -35,6 +38,8 @@ class GeneratorRecipe(Recipe):
     accumulate: int = 1  # parts that a batch is computed in, one after the other
     noise_levels: int = 1  # draws of (t, ε) for each group of a step
     kappa: float = 200.0  # κ, multiplies d directly: β/2 of the public Diffusion-DPO code
+    leash: float = 200.0  # λ of `reward`: what a change of the predicted noise costs
+    agreement: float = 1.0  # μ of `reward`: what lost agreement with the prompt costs
     reduction: Reduction = "sum"  # over a group's positives
     warmup_steps: int = 100
     decay: bool = True  # whether a cosine brings the rate down to 5 % after the warm-up
@@ -55,8 +60,8 @@ class GeneratorRecipe(Recipe):
 
     @property
     def needs_reference(self) -> bool:
-        """Whether the objective uses the reference, and so needs a negative beside each positive."""
-        return self.objective != "sft"
+        """Whether the objective compares what was picked with what was passed over, by a reference."""
+        return self.objective not in ("sft", "reward")
 
 
 def paper(stage: Stage) -> GeneratorRecipe:
@@ -69,6 +74,8 @@ def paper(stage: Stage) -> GeneratorRecipe:
         "group", steps=2_000, lr=2e-5, user_lr_factor=1.0, gate_lr_factor=1.0, groups_per_batch=2_048, accumulate=512,
         kappa=2_500.0, warmup_steps=500, decay=False, levels="uniform", ema=0.0, bf16=True, checkpoint_gradients=True,
     )  # fmt: skip
+    if stage == "reward":
+        published = replace(published, groups_per_batch=64, accumulate=16, warmup_steps=30, levels="coarse")
     return _of_stage(published, stage)
 
 
@@ -80,6 +87,17 @@ def tiny(stage: Stage) -> GeneratorRecipe:
         "unet_group": GeneratorRecipe("group", steps=2_400, lr=5e-5),
         "sft": GeneratorRecipe("sft", steps=2_400, lr=8e-4, groups_per_batch=64, prompt_dropout=0.3),
         "group": GeneratorRecipe("group", steps=2_400, lr=7e-5, gate_lr_factor=4.0),
+        "reward": GeneratorRecipe(
+            "reward",
+            steps=600,
+            lr=3e-4,
+            user_lr_factor=10.0,
+            gate_lr_factor=10.0,
+            groups_per_batch=12,
+            warmup_steps=30,
+            levels="coarse",
+            ema=0.0,
+        ),
     }
     return _of_stage(numbers[stage], stage)
 

@@ -3,6 +3,7 @@
 All K images of a group share t and ε. Knows policies and objectives; nothing about data on disk, loops or optimizers.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 import torch
@@ -79,7 +80,7 @@ def measures(losses: Tensor | None, errors: Errors, batch: Batch) -> Tensor:
     return torch.stack([torch.stack([v.double().sum(), v.new_tensor(v.numel()).double()]) for v in values.values()])
 
 
-def means(sums: Tensor) -> dict[str, float]:
+def means(sums: Tensor, names: Sequence[str] = MEASURES) -> dict[str, float]:
     """The means of summed `measures`, by name; a measure with count 0 is left out."""
-    rows = zip(MEASURES, sums.tolist(), strict=True)
+    rows = zip(names, sums.tolist(), strict=True)
     return {name: total / count for name, (total, count) in rows if count}

@@ -23,8 +23,10 @@ from training.common.storage import check_origin, fingerprint, read_config, writ
 from training.common.workers import Workers
 from training.data.groups import GroupError, GroupTensors
 from training.data.table import check_schema
-from training.generator.batches import GeneratorBatches, check_latents
+from training.generator import reward_gradient
+from training.generator.batches import GeneratorBatches, Plan, check_latents
 from training.generator.recipes import GeneratorRecipe
+from training.generator.reward_gradient import PictureReward, losses_by_reward
 from training.generator.sheets import sheet
 from training.generator.step import (
     MEASURES,
@@ -72,6 +74,10 @@ class Training:
         as_measured = replace(recipe, objective="group", prompt_dropout=0.0)
         self.held_out = GeneratorBatches(held_out, family, as_measured, self.device)
         self.alphas_bar = family.noise_scheduler().alphas_cumprod.to(self.device)
+        self.reward = PictureReward.of(family, self.device) if recipe.objective == "reward" else None
+        self.measured = MEASURES if self.reward is None else reward_gradient.MEASURES  # of a step's log line
+        if self.reward is not None:
+            self.made_with |= {"reward": fingerprint(self.reward.model.plugins)}
 
     def _schedule(self) -> LambdaLR:
         warmup = max(1, self.recipe.warmup_steps)
@@ -83,10 +89,10 @@ class Training:
         """One optimizer step; every worker draws the whole plan and computes its share, part by part."""
         plan = self.batches.plan(n)
         self.optimizer.zero_grad()
-        sums = torch.zeros(len(MEASURES), 2, dtype=torch.float64, device=self.device)
+        sums = torch.zeros(len(self.measured), 2, dtype=torch.float64, device=self.device)
         for part in np.array_split(self.workers.share(np.arange(len(plan))), self.recipe.accumulate):
             if len(part):
-                sums += self._backward(self.batches.batch(plan, part), len(plan))
+                sums += self._backward(plan, part)
         self.workers.add_up_gradients(self.network.parameters())
         self.workers.add_up([sums])
         norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.max_grad_norm)
@@ -94,14 +100,21 @@ class Training:
         self.schedule.step()
         if self.average is not None:
             self.average.update_parameters(self.network)
-        return means(sums) | {"grad_norm": norm.item()}
+        return means(sums, self.measured) | {"grad_norm": norm.item()}
 
-    def _backward(self, batch: Batch, whole: int) -> Tensor:
-        """Adds these groups' gradient of the mean over the `whole` batch; returns what they measured."""
-        errors = self.errors(self.policy, batch, with_reference=self.recipe.needs_reference)
-        losses = losses_of(self.recipe, errors, batch)
-        (losses.sum() / whole).backward()
-        return measures(losses, errors, batch)
+    def _backward(self, plan: Plan, part: np.ndarray) -> Tensor:
+        """Adds this part's gradient of the mean over the plan; what it measured, (len(measured), 2) as `measures`."""
+        batch = self.batches.batch(plan, part)
+        if self.reward is None:
+            errors = self.errors(self.policy, batch, with_reference=self.recipe.needs_reference)
+            losses = losses_of(self.recipe, errors, batch)
+            measured = measures(losses, errors, batch)
+        else:
+            ids = self.batches.groups.input_ids[plan.rows[part], plan.wordings[part]]
+            ids = torch.from_numpy(ids).to(self.device)
+            losses, measured = losses_by_reward(self.recipe, self.policy, self.reward, batch, ids, self.alphas_bar)
+        (losses.sum() / len(plan)).backward()
+        return measured
 
     def errors(self, policy: Policy, batch: Batch, *, with_reference: bool) -> Errors:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.bf16):

@@ -4,6 +4,7 @@ Reads a transformers preprocessor_config.json; knows nothing about models. Resiz
 products, Pillow's bicubic filter as a matrix, because exporters have no antialiased resize.
 """
 
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
@@ -23,7 +24,13 @@ class Preprocess(nn.Module):
         self.register_buffer("std", torch.tensor(config["image_std"]).view(3, 1, 1))
 
     def forward(self, image: Tensor) -> Tensor:  # (B, H, W, 3) uint8 -> (B, 3, size, size)
-        pixels = image.permute(0, 3, 1, 2).float()
+        return self._cut(image.permute(0, 3, 1, 2).float(), resize)
+
+    def of_exact(self, pixels: Tensor) -> Tensor:
+        """The same of pixels (B, 3, H, W) from 0 to 255 that are not rounded, with a gradient to them."""
+        return self._cut(pixels, resize_exact)
+
+    def _cut(self, pixels: Tensor, resize: Callable[[Tensor, int, int], Tensor]) -> Tensor:
         height, width = pixels.shape[2:]
         if min(height, width) != self.size_px:
             ratio = self.size_px / min(height, width)
@@ -39,10 +46,21 @@ def resize(pixels: Tensor, height: int, width: int) -> Tensor:
     Across first, which is Pillow's order for pictures about as wide as high; for very tall ones it may choose the
     other, which differs only where a pass overshoots 0 or 255.
     """
-    rows = torch.tensor(bicubic_matrix(pixels.shape[2], height), device=pixels.device)  # (height, H)
-    columns = torch.tensor(bicubic_matrix(pixels.shape[3], width), device=pixels.device)  # (width, W)
+    rows, columns = _bicubic(pixels, height, width)
     across = (pixels @ columns.T).round().clamp(0, 255)  # (B, 3, H, width)
     return (rows @ across).round().clamp(0, 255)
+
+
+def resize_exact(pixels: Tensor, height: int, width: int) -> Tensor:
+    """As `resize` without rounding: what a gradient can pass."""
+    rows, columns = _bicubic(pixels, height, width)
+    return (rows @ (pixels @ columns.T)).clamp(0, 255)
+
+
+def _bicubic(pixels: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
+    """For the rows (height, H), and for the columns (width, W)."""
+    rows = torch.tensor(bicubic_matrix(pixels.shape[2], height), device=pixels.device)
+    return rows, torch.tensor(bicubic_matrix(pixels.shape[3], width), device=pixels.device)
 
 
 @lru_cache(maxsize=8)

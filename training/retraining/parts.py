@@ -2,9 +2,9 @@
 
     wishes    preference weights, from what candidates show
     reward    PerFusionRM's plug-ins on the frozen CLIP, Eq. 7–9
-    adapter   Eq. 1 and then Eq. 13, with the served generator as reference: on those groups alone, all of whose
-              candidates were drawn by a release with the base family's generator. Original data, which no generator of
-              ours drew, have no place in it.
+    adapter   by the gradient of the reward model that was just trained, and then by Eq. 13 with the served generator
+              as reference: on those groups alone, all of whose candidates were drawn by a release with the base
+              family's generator. Original data, which no generator of ours drew, have no place in it.
 
 Each resumes where it stopped, and is not repeated once it is finished. Knows trainings and tables; not how parts become
 a family.
@@ -12,6 +12,7 @@ a family.
 
 import json
 from collections.abc import Callable, Collection, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +77,8 @@ def train_adapter(plan: Plan, family: FamilyPaths, table: Path, material: Materi
             unfinished.unlink()
         write_table(drawn, chosen, family.schema())
     groups, start = generator_groups(drawn, family, out / "prepared"), None
+    if "reward" in plan.parts:
+        family = replace(family, perfusion_rm=plan.out / "reward" / plan.reward.model)
     for stage in STAGES:
         below = family.backbone_files
         start = train_stage(plan.adapter[stage], groups, family, out / stage, unet=below, start=start)

@@ -11,7 +11,7 @@ from training.reward.recipes import RewardRecipe
 
 Flood = Literal["cap", "refuse"]
 PARTS = ("wishes", "reward", "adapter")
-STAGES: tuple[Stage, ...] = ("sft", "group")  # of the adapter
+STAGES: tuple[Stage, ...] = ("reward", "group")  # of the adapter
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from training.common.commands import attempt, parser_of
 from training.common.places import TINY
 from training.generator import recipes as generator_recipes
 from training.retraining.due import Due, due
-from training.retraining.plan import STAGES, Plan, Rules
+from training.retraining.plan import PARTS, STAGES, Plan, Rules
 from training.reward import recipes as reward_recipes
 
 RECIPES = {
@@ -79,9 +79,10 @@ def plan_of(given: argparse.Namespace) -> Plan:
     reward, of_stage = RECIPES[given.recipe]
     steps = {} if given.reward_steps is None else {"steps": given.reward_steps}
     of_adapter = {} if given.adapter_steps is None else {"steps": given.adapter_steps}
+    asked = [part.strip() for part in given.parts.split(",")]
     return Plan(
         groups=given.groups, original=given.original, weights=given.weights, out=given.out,
-        parts=tuple(part.strip() for part in given.parts.split(",")), rules=rules,
+        parts=tuple(sorted(asked, key=lambda part: PARTS.index(part) if part in PARTS else -1)), rules=rules,
         reward=replace(reward("perfusion_rm"), **steps),
         adapter={stage: replace(of_stage(stage), **of_adapter) for stage in STAGES}, repository=given.repository,
     )  # fmt: skip
