@@ -11,7 +11,8 @@ from pathlib import Path
 
 from deploy.local.cluster import ClusterError
 from deploy.local.layout import ROOT, Layout
-from deploy.loop.turn import Plan, Turn, TurnError, Turning, say
+from deploy.loop.records import TrafficError
+from deploy.loop.turn import Plan, Turn, TurnError, Turning, say, turns_in
 
 TINY = ROOT / "training" / "weights" / "tiny"
 
@@ -20,7 +21,7 @@ def main() -> int:
     options = _parse()
     try:
         return _COMMANDS[options.command](options)
-    except (TurnError, ClusterError) as error:
+    except (TurnError, TrafficError, ClusterError) as error:
         print(f"{options.command} stopped: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -46,15 +47,20 @@ def _play(options: argparse.Namespace) -> int:
 
 def _turn(options: argparse.Namespace) -> int:
     layout = Layout(options.name, options.port_offset, options.model_repository.resolve())
-    plan = Plan(layout, options.lake, options.original, options.family, options.parts, options.trial_share)
+    plan = Plan(
+        layout, options.lake, options.original, options.family, options.parts, options.trial_share, collects=True
+    )
     live = plan.repository.live()
     if live is None:
         raise TurnError(f"nothing is live in {plan.repository.root}: start the platform first (`make up`)")
-    turn = Turn.read(options.work)
+    turns = turns_in(options.work)
+    turn = turns[-1] if turns else None
     if turn is None or turn.outcome is not None:
         number = 1 if turn is None else turn.number + 1
-        turn = Turn(number, live, str(options.live_family or options.family))
-    Turning(plan, options.work, turn, say).run()
+        promoted = [options.work / f"turn-{each.number}" for each in turns if each.candidate == live]
+        family = promoted[-1] / "run" / "family" if promoted else options.family
+        turn = Turn(number, live, str(options.live_family or family))
+    Turning(plan, options.work / f"turn-{turn.number}", turn, say).run()
     return 0
 
 

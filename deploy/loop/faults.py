@@ -71,7 +71,7 @@ class Faults:
         """Of a part of the cluster, or collect.
 
         Raises:
-            TurnError: rounds did not go on after a kill, or collect does not come to an end.
+            TrafficError: rounds did not go on after a kill.
         """
         rounds, failed = len(self.traffic.rounds), len(self.traffic.failed)
         for _ in tqdm(range(kills), desc=f"killing {name}", unit="kill"):
@@ -83,13 +83,15 @@ class Faults:
                 self.cluster.kill(name)
                 time.sleep(self._drawn.uniform(0, 1))
                 self.cluster.up([name])
-            self._await_rounds(self.traffic.workers, name)
+            self.traffic.await_rounds(self.traffic.workers, PATIENCE_S)
         told = self.traffic.rounds[rounds:]
         lost, duplicated = self._compared(told)
         return Cost(kills, lost, duplicated, sum(not each.retryable for each in self.traffic.failed[failed:]))
 
     def of_retrain(self, kills: int) -> Cost:
         """Of retrainings of the groups that there are now."""
+        for earlier in (self.traffic.folder / "undisturbed", *self.traffic.folder.glob("killed-*")):
+            shutil.rmtree(earlier, ignore_errors=True)  # of an interrupted run, on another version
         began, groups = time.monotonic(), pinned_delta(DeltaName(str(self.plan.lake / "groups")))
         self._retrain(groups, "undisturbed")
         whole_s, wanted = time.monotonic() - began, _contents(self.traffic.folder / "undisturbed" / "family")
@@ -137,13 +139,6 @@ class Faults:
         if status:
             raise TurnError(f"retrain failed (exit status {status}); {log} has why")
         return False
-
-    def _await_rounds(self, more: int, name: str) -> None:
-        wanted, until = len(self.traffic.rounds) + more, time.monotonic() + PATIENCE_S
-        while len(self.traffic.rounds) < wanted:
-            if time.monotonic() > until:
-                raise TurnError(f"{name} was started again, and no {more} rounds ended in {PATIENCE_S:.0f} s")
-            time.sleep(0.1)
 
     def _compared(self, told: Sequence[Shown]) -> tuple[int, int]:
         """Lost and duplicated, once collect has had the time to read everything."""

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from deltalake import DeltaTable
 
-from contract.repository import Repository
+from contract.repository import Repository, write_durably
 from deploy.local.clients import connect
 from deploy.local.cluster import Cluster
 from deploy.local.layout import ROOT, Layout, venv
@@ -35,6 +35,7 @@ from training.data.table import read_table
 TINY = ROOT / "training" / "weights" / "tiny"
 FOUNDERS, JOINING = 100, 25  # merchants of the first table, and new ones of every turn
 EXPLORATION, HOLDBACK = 0.08, 0.04
+PATIENCE_S = 300.0  # without a round that ends
 HOLD_OUT = 0.25  # of the picked groups are the gate's, which trains a judge of its own on half of them
 
 
@@ -64,11 +65,11 @@ def play(
     plan = Plan(layout, work / "lake", work / "original", work / "base", retrain=steps,
                 offline_gate=offline_gate, traffic_gate=traffic_gate)  # fmt: skip
     first = _first_family(plan, work, scale)
-    _first_release(plan, first)
+    first_release = _first_release(plan, work, first)
     cluster = Cluster(layout, say=say)
     cluster.up()
     try:
-        found = _turns(plan, cluster, work, scale, first)
+        found = _turns(plan, cluster, work, scale, {first_release: first})
     finally:
         cluster.down()
     print(report.table(found))
@@ -81,14 +82,13 @@ def _first_family(plan: Plan, work: Path, scale: Scale) -> Path:
     family = work / "first" / "family"
     if family.exists():
         return family
-    _run(work, "original", "lab.market.table", "--out", plan.original, "--groups", scale.original_groups,
+    _run("original", "lab.market.table", "--out", plan.original, "--groups", scale.original_groups,
          "--merchants", FOUNDERS, "--first-merchant", FIRST_MERCHANT)  # fmt: skip
     shutil.rmtree(plan.family, ignore_errors=True)
     shutil.copytree(TINY, plan.family, ignore=shutil.ignore_patterns("preferences", "perfusion_rm"))
     given = ["--data", plan.original, "--weights", plan.family]
-    _run(work, "first-wishes", "training.wishes.train", *given, "--out", work / "first" / "wishes")
+    _run("first-wishes", "training.wishes.train", *given, "--out", work / "first" / "wishes")
     _run(
-        work,
         "first-reward",
         "training.reward.train",
         *given,
@@ -108,26 +108,32 @@ def _first_family(plan: Plan, work: Path, scale: Scale) -> Path:
     return family
 
 
-def _first_release(plan: Plan, family: Path) -> None:
+def _first_release(plan: Plan, work: Path, family: Path) -> int:
     """A repository of the loop's own; models that the project's newest release has already are linked."""
-    repository, project = plan.repository, Repository(ROOT / "model_repository")
-    if repository.numbers():
-        return
+    done, repository, project = work / "first" / "release", plan.repository, Repository(ROOT / "model_repository")
+    if done.exists():
+        return int(done.read_text())
+    shutil.rmtree(repository.root, ignore_errors=True)
     newest = project.numbers()[-1]
     for folder in [*project.model_folders(newest), project.release_dir(newest)]:
         into = repository.root / folder.parent.name / str(newest)
         shutil.copytree(folder, into, copy_function=lambda source, target: Path(target).hardlink_to(source))
     for config in project.root.glob("*/config.pbtxt"):
         shutil.copy2(config, repository.root / config.parent.name)
-    _run(repository.root, "export", "training.exporting.export", "--weights", family, "--repository", repository.root)
+    _run("export", "training.exporting.export", "--weights", family, "--repository", repository.root)
+    number = repository.numbers()[-1]
+    write_durably(done, f"{number}\n")
+    return number
 
 
-def _turns(plan: Plan, cluster: Cluster, work: Path, scale: Scale, first: Path) -> dict[str, Any]:
-    """Plays, turns, and measures; goes on with the turns that an earlier call left."""
-    repository, judge = plan.repository, Recogniser.load(JUDGE)
-    first_release = repository.live()
-    assert first_release is not None
-    families = {first_release: first}
+def _turns(plan: Plan, cluster: Cluster, work: Path, scale: Scale, families: dict[int, Path]) -> dict[str, Any]:
+    """Plays, turns, and measures; goes on with the turns that an earlier call left.
+
+    Args:
+        families: of the first release; those that are promoted are added.
+    """
+    [(first_release, first)] = families.items()
+    judge = Recogniser.load(JUDGE)
     trained_on = {first_release: {group.user_id for group in read_table(plan.original, images=False)}}
     turns: list[Turn] = []
     with connect(plan.layout) as clients, _collecting(plan, work) as collector:
@@ -155,7 +161,7 @@ def _turns(plan: Plan, cluster: Cluster, work: Path, scale: Scale, first: Path) 
             persistent = Traffic(clients, judge, work / "faults", scale.workers, persistent=True)
             persistent.join(players(range(FOUNDERS), 0))
             faults = Faults(plan, cluster, collector, persistent).all(scale.kills)
-        erased = _erase(plan, work, traffic)
+        erased = _erase(plan, traffic)
     rounds = traffic.rounds
     found = {
         "releases": [
@@ -193,13 +199,13 @@ def _one_turn(plan: Plan, work: Path, number: int, families: dict[int, Path], tr
 
 
 def _await_rounds(traffic: Traffic, more: int, what: str) -> None:
-    begin, shown = len(traffic.rounds), 0
     say(f"{what}: waiting for {more} picked groups")
-    while (done := len(traffic.rounds) - begin) < more:
-        if done - shown >= 200:
-            shown = done
+
+    def tell(done: int) -> None:
+        if done % 200 == 0:
             say(f"{what}: {done} of {more} groups; {len(traffic.failed)} calls failed")
-        time.sleep(0.5)
+
+    traffic.await_rounds(more, PATIENCE_S, tell)
 
 
 def _roll_back_and_forth(steps: Turning) -> float:
@@ -221,11 +227,11 @@ def _random_pick(utilities: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return selected
 
 
-def _erase(plan: Plan, work: Path, traffic: Traffic) -> dict[str, int]:
+def _erase(plan: Plan, traffic: Traffic) -> dict[str, int]:
     """Erases two merchants who played, and counts what is left of them."""
     users = sorted({shown.user_id for shown in traffic.rounds})[:2]
     for user in users:
-        _run(work, "erase", "training.retraining.erase", "--lake", plan.lake, "--user", user)
+        _run("erase", "training.retraining.erase", "--lake", plan.lake, "--user", user)
     left = 0
     for name in ("events", "groups"):
         found = DeltaTable(str(plan.lake / name)).to_pyarrow_table(columns=["user_id"])["user_id"].to_pylist()
@@ -248,7 +254,7 @@ def _collecting(plan: Plan, work: Path) -> Iterator[Collector]:
         collector.stop()
 
 
-def _run(work: Path, name: str, module: str, *arguments: object) -> None:
+def _run(name: str, module: str, *arguments: object) -> None:
     """A command to its end, with its own progress on the screen."""
     say(f"{name}: python -m {module} {' '.join(map(str, arguments))}")
     command = [str(venv("") / "bin" / "python"), "-m", module, *map(str, arguments)]

@@ -12,6 +12,10 @@ from typing import Any
 ROUNDS, FAILED = "rounds.jsonl", "failed.jsonl"
 
 
+class TrafficError(Exception):
+    """Merchants cannot play."""
+
+
 @dataclass(frozen=True)
 class Failed:
     """A call that did not end OK."""

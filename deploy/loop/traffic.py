@@ -27,7 +27,7 @@ from PIL import Image
 from deploy.demo.playing import put_profile
 from deploy.local.clients import Clients
 from deploy.loop.merchants import Player, ask
-from deploy.loop.records import FAILED, ROUNDS, Failed, Shown, append, lines_of
+from deploy.loop.records import FAILED, ROUNDS, Failed, Shown, TrafficError, append, lines_of
 from lab.market.attributes import KINDS, Garment, diversity, to_indices
 from lab.market.rounds import choose
 from lab.market.taste import score, taste_weights
@@ -67,16 +67,23 @@ class Traffic:
         folder.mkdir(parents=True, exist_ok=True)
         self.rounds = [Shown(**line) for line in lines_of(folder / ROUNDS)]
         self.failed = [Failed(**line) for line in lines_of(folder / FAILED)]
+        self.fault: Exception | None = None  # what ended a worker; rounds do not go on without it
         self._players: list[Player] = []
         self._lock, self._stop = threading.Lock(), threading.Event()
         self._seed = seed
         self._threads: list[threading.Thread] = []
 
     def join(self, players: Sequence[Player]) -> None:
-        """New merchants store their profiles and play from now on."""
+        """New merchants store their profiles and play from now on.
+
+        Raises:
+            TrafficError: a profile is refused.
+        """
         for player in players:
             told = replace(player.merchant, features=player.profile)
             while not self._called("PutUserProfile", partial(put_profile, self.clients, told)):
+                if not self.failed[-1].retryable:
+                    raise TrafficError(f"the profile of {player.user_id} is refused: {self.failed[-1]}")
                 time.sleep(PAUSE_S)
         with self._lock:
             self._players += players
@@ -100,7 +107,31 @@ class Traffic:
         """Calls, of rounds and picks: those that ended OK, and those that did not."""
         return len(self.rounds) + sum(shown.event_id != "" for shown in self.rounds) + len(self.failed)
 
+    def await_rounds(self, more: int, patience_s: float, say: Callable[[int], None] = lambda done: None) -> None:
+        """Returns when so many more rounds have ended; `say` gets their number at each.
+
+        Raises:
+            TrafficError: none ended for so long, or a worker stopped.
+        """
+        begin = seen = len(self.rounds)
+        since = time.monotonic()
+        while (now := len(self.rounds)) < begin + more:
+            if self.fault is not None:
+                raise TrafficError(f"rounds stopped: {self.fault!r}") from self.fault
+            if now > seen:
+                seen, since = now, time.monotonic()
+                say(now - begin)
+            elif time.monotonic() - since > patience_s:
+                raise TrafficError(f"no round ended in {patience_s:.0f} s; the last failure: {self.failed[-1:]}")
+            time.sleep(0.1)
+
     def _work(self, number: int) -> None:
+        try:
+            self._play_on(number)
+        except Exception as error:  # a thread would end in silence
+            self.fault = error
+
+    def _play_on(self, number: int) -> None:
         rng = np.random.default_rng((self._seed, 43, number, time.time_ns()))
         while not self._stop.is_set():
             with self._lock:

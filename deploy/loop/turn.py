@@ -18,10 +18,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from contract.release import read_manifest
 from contract.repository import Repository, write_durably
+from contract.rollout import read_rollout
 from deploy.local.layout import ROOT, Layout, clean_environment, venv
 
 PASSED, PROMOTED, ROLLED_BACK, UNDECIDED, REFUSED = "pass", "promote", "roll back", "undecided", "refuse"
+OVERRULED = "overruled"  # somebody changed what serves while the turn's release was on trial
 POLL_S = 10.0
 
 
@@ -39,6 +42,7 @@ class Plan:
     family: Path  # the base: its weights begin every training
     parts: str = "wishes,reward"
     trial_share: float = 0.5  # of requests, that get mixed groups
+    collects: bool = False  # whether a turn collects first; where `collect` runs beside it, it need not
     retrain: tuple[str, ...] = ()  # further options of the commands
     offline_gate: tuple[str, ...] = ()
     traffic_gate: tuple[str, ...] = ()
@@ -57,12 +61,13 @@ class Turn:
     live_family: str  # the family that this release was exported from
     started: float = field(default_factory=time.time)
     table_version: int | None = None
+    releases_before: list[int] | None = None  # what the repository had before the export
     candidate: int | None = None
     trial_since: str = ""  # RFC 3339, UTC
     verdicts: dict[str, dict[str, Any]] = field(default_factory=dict)  # by the gate's kind
     e_values: list[tuple[int, float]] = field(default_factory=list)  # (mixed groups, e-value), as they were asked for
     took_s: dict[str, float] = field(default_factory=dict)  # by step
-    outcome: str | None = None  # of PASSED …; None: it is under way
+    outcome: str | None = None  # PROMOTED, ROLLED_BACK, REFUSED or OVERRULED; None: it is under way
 
     def write(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -114,36 +119,42 @@ class Turning:
 
     def _retrain(self) -> None:
         plan, run = self.plan, self.folder / "run"
+        if plan.collects:
+            schema = plan.family / "feature_schema.json"
+            given = ["--kafka", plan.layout.address("kafka"), "--lake", plan.lake, "--feature-schema", schema]
+            self.command("collect", "training.retraining.collect", *given, "--once")
         given = ["--groups", plan.lake / "groups", "--original", plan.original, "--weights", plan.family, "--out", run]
         self.command("retrain", "training.retraining.retrain", *given, "--parts", plan.parts, *plan.retrain)
         self.turn.table_version = int(json.loads((run / "retraining.json").read_text())["table_version"])
 
     def _judge_offline(self) -> None:
-        plan, out = self.plan, self.folder / "offline.json"
-        table = f"{plan.lake / 'groups'}@{self.turn.table_version}"
-        given = [
-            "offline",
-            "--groups",
-            table,
-            "--live",
-            self.turn.live_family,
-            "--candidate",
-            self.family,
-            "--out",
-            out,
-        ]
-        self.command("offline gate", "training.retraining.gate", *given, *plan.offline_gate, may_refuse=True)
-        verdict = self._verdict("offline", out)
+        plan, turn, out = self.plan, self.turn, self.folder / "offline.json"
+        given = ["--groups", f"{plan.lake / 'groups'}@{turn.table_version}", "--live", turn.live_family]
+        given += ["--candidate", self.family, "--out", out]
+        verdict = self._verdict("offline", out, *given, *plan.offline_gate)
         if verdict["verdict"] != PASSED:
-            self.turn.outcome = REFUSED
+            turn.outcome = REFUSED
 
     def _export(self) -> None:
-        before = self.plan.repository.numbers()
-        given = ["--weights", self.family, "--repository", self.plan.repository.root]
-        self.command("export", "training.exporting.export", *given)
-        [candidate] = set(self.plan.repository.numbers()) - set(before)
-        self.turn.candidate = candidate
+        turn, repository = self.turn, self.plan.repository
+        if turn.releases_before is None:
+            turn.releases_before = repository.numbers()
+            turn.write(self.folder)
+        if not self._exported():
+            given = ["--weights", self.family, "--repository", repository.root]
+            self.command("export", "training.exporting.export", *given)
+        turn.candidate = self._exported()[-1]
         self._keep_verdict("offline")
+
+    def _exported(self) -> list[int]:
+        """The releases that were made since, of this turn's family; others may export, too."""
+        repository, before = self.plan.repository, self.turn.releases_before or []
+        trained_on = read_record(self.family / "retraining.json")
+        return [
+            number
+            for number in repository.numbers()
+            if number not in before and read_manifest(repository.release_dir(number)).trained_on == trained_on
+        ]
 
     def _start_trial(self) -> None:
         candidate = str(self.turn.candidate)
@@ -153,13 +164,16 @@ class Turning:
 
     def _judge_by_traffic(self) -> None:
         turn, out = self.turn, self.folder / "traffic.json"
-        given = ["traffic", "--groups", self.plan.lake / "groups", "--live", turn.live, "--trial", turn.candidate]
-        given += ["--since", turn.trial_since]
-        self.command(
-            "traffic gate", "training.retraining.gate", *given, "--out", out, *self.plan.traffic_gate, may_refuse=True
-        )
-        verdict = self._verdict("traffic", out)
-        turn.e_values.append((int(verdict["groups"]), float(verdict["e_value"])))
+        if (changed := self._overruled()) is not None:
+            self.say(f"the turn ends: {changed}")
+            turn.outcome = PROMOTED if self.plan.repository.live() == turn.candidate else OVERRULED
+            return
+        given = ["--groups", self.plan.lake / "groups", "--live", turn.live, "--trial", turn.candidate]
+        given += ["--since", turn.trial_since, "--out", out]
+        verdict = self._verdict("traffic", out, *given, *self.plan.traffic_gate)
+        point = int(verdict["groups"]), float(verdict["e_value"])
+        if not turn.e_values or tuple(turn.e_values[-1]) != point:
+            turn.e_values.append(point)
         if verdict["verdict"] == UNDECIDED:
             time.sleep(POLL_S)
             return
@@ -168,10 +182,27 @@ class Turning:
         if verdict["verdict"] == PROMOTED:
             self.release("promote", "promote", str(turn.candidate), "--reason", reason)
         else:
-            self.release("end trial", "end-trial", "--reason", reason)
+            self.release("end trial", "end-trial", str(turn.candidate), "--reason", reason)
         turn.outcome = verdict["verdict"]
 
-    def _verdict(self, kind: str, path: Path) -> dict[str, Any]:
+    def _overruled(self) -> str | None:
+        """What somebody did to the trial, or this turn before it was interrupted; None: it goes on."""
+        turn, repository = self.turn, self.plan.repository
+        live, trial = repository.live(), read_rollout(repository.root).trial
+        if (live, trial) == (turn.live, turn.candidate):
+            return None
+        return f"release {live} is live and {f'release {trial}' if trial else 'none'} on trial"
+
+    def _verdict(self, kind: str, path: Path, *arguments: object) -> dict[str, Any]:
+        """What a gate says now.
+
+        Raises:
+            TurnError: it says nothing.
+        """
+        path.unlink(missing_ok=True)
+        log = self.command(f"{kind} gate", "training.retraining.gate", kind, *arguments, may_refuse=True)
+        if not path.exists():
+            raise TurnError(f"the {kind} gate wrote no verdict; the end of {log}:\n{_end(log)}")
         verdict: dict[str, Any] = json.loads(path.read_text())
         self.turn.verdicts[kind] = verdict
         self.say(f"{kind} gate: {verdict['verdict']}: {'; '.join(verdict['reasons'])}")
@@ -188,8 +219,8 @@ class Turning:
         where = ["--repository", layout.model_repository, "--triton", layout.address("triton_grpc")]
         self.command(step, "deploy.releases", *arguments, *where, "--kafka", layout.address("kafka"))
 
-    def command(self, step: str, module: str, *arguments: object, may_refuse: bool = False) -> None:
-        """Runs a command to its end; what it says goes to a file named after the step.
+    def command(self, step: str, module: str, *arguments: object, may_refuse: bool = False) -> Path:
+        """Runs a command to its end; what it says goes to a file named after the step, which is returned.
 
         Raises:
             TurnError: it failed, or refused without leave.
@@ -197,18 +228,34 @@ class Turning:
         log = self.folder / f"{step.replace(' ', '-')}.log"
         self.folder.mkdir(parents=True, exist_ok=True)
         began = time.monotonic()
-        with log.open("a") as file:
+        with log.open("w") as file:
             ended = subprocess.run(
                 [str(venv("") / "bin" / "python"), "-m", module, *map(str, arguments)],
                 cwd=ROOT, env=environment(), stdout=file, stderr=subprocess.STDOUT, check=False,
             )  # fmt: skip
         took_s = time.monotonic() - began
-        self.turn.took_s[step] = round(self.turn.took_s.get(step, 0.0) + took_s, 1)
         if ended.returncode not in ((0, 1) if may_refuse else (0,)):
-            end = "\n".join(log.read_text(errors="replace").splitlines()[-15:])
-            raise TurnError(f"{step} failed ({module}, exit status {ended.returncode}); the end of {log}:\n{end}")
-        if step != "traffic gate":
+            raise TurnError(f"{step} failed ({module}, exit status {ended.returncode}); the end of {log}:\n{_end(log)}")
+        self.turn.took_s[step] = round(self.turn.took_s.get(step, 0.0) + took_s, 1)
+        if step != "traffic gate":  # which is asked again and again
             self.say(f"{step}: done in {took_s:.0f} s")
+        return log
+
+
+def turns_in(work: Path) -> list[Turn]:
+    """All turns of a folder, in their order."""
+    found = [Turn.read(folder) for folder in work.glob("turn-*")]
+    return sorted((turn for turn in found if turn is not None), key=lambda turn: turn.number)
+
+
+def read_record(path: Path) -> dict[str, str]:
+    """The table and its version that a retraining's record names."""
+    record = json.loads(path.read_text())
+    return {"table": str(record["table"]), "version": str(record["table_version"])}
+
+
+def _end(log: Path) -> str:
+    return "\n".join(log.read_text(errors="replace").splitlines()[-15:])
 
 
 def environment() -> dict[str, str]:

@@ -27,7 +27,7 @@ class Size:
 
     held_out: int = limit(400, "newest groups with a pick to compare on")
     of_merchant: int = limit(20, "most of them of one merchant")
-    drawn: int = limit(60, "of them, whose prompts both families draw")
+    drawn: int = limit(120, "of them, whose prompts both families draw")
     candidates: int = limit(4, "pictures of each")
     checked: int = limit(300, "newest groups trained on whose picks are checked, and as many older ones; 0: none")
     seed: int = limit(0, "of the noise")
