@@ -1,0 +1,186 @@
+"""A turn of the loop, step by step: the order of its commands, and how it goes on after an interruption at each.
+
+The commands themselves are written down in place of being run; tests/integration/test_loop.py runs them.
+"""
+
+import json
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import pytest
+
+from contract.release import MANIFEST
+from contract.repository import Repository
+from contract.rollout import Rollout, rollout_file
+from deploy.local.layout import Layout
+from deploy.loop import __main__ as command_line
+from deploy.loop import turn as turns
+from deploy.loop.turn import Plan, Turn, TurnError, Turning, turns_in
+from tests.contract.test_release import MANIFEST as A_MANIFEST
+
+STEPS = ["retrain", "offline gate", "export", "load", "trial", "traffic gate", "promote"]
+
+
+@dataclass
+class Platform:
+    """What the commands would do, noted; one of them may fail."""
+
+    root: Path
+    ran: list[str] = field(default_factory=list)
+    verdicts: list[str] = field(default_factory=lambda: ["promote"])  # of the traffic gate, one after the other
+    fails: str = ""
+    silent: str = ""  # a gate that writes nothing
+
+    @property
+    def repository(self) -> Repository:
+        return Repository(self.root / "repository")
+
+    @property
+    def live(self) -> int:
+        live = self.repository.live()
+        assert live is not None
+        return live
+
+    def stage(self, number: int, version: str) -> None:
+        folder = self.repository.release_dir(number)
+        folder.mkdir(parents=True)
+        trained_on = {"table": "lake/groups", "version": version}
+        manifest = replace(A_MANIFEST, release=number, trained_on=trained_on)
+        (folder / MANIFEST).write_text(json.dumps(manifest.to_json()))
+
+    def serve(self, live: int, trial: int | None) -> None:
+        self.repository.point(live, None)
+        rollout = Rollout(trial=trial, mixed_share=0.5 if trial else 0.0, salt="s")
+        rollout_file(self.repository.root).write_text(json.dumps(rollout.to_json()))
+
+    def command(self, turning: Turning, step: str, module: str, *arguments: object, may_refuse: bool = False) -> Path:
+        self.ran.append(step)
+        if step == self.fails:
+            raise TurnError(f"{step} failed")
+        words = [str(word) for word in arguments]
+        match step:
+            case "retrain":
+                run = Path(words[words.index("--out") + 1])
+                (run / "family").mkdir(parents=True, exist_ok=True)
+                record = json.dumps({"table": "lake/groups", "table_version": 12})
+                for path in (run / "retraining.json", run / "family" / "retraining.json"):
+                    path.write_text(record)
+            case "offline gate" | "traffic gate" if step != self.silent:
+                verdict = "pass" if step == "offline gate" else self.verdicts.pop(0)
+                said = {"verdict": verdict, "reasons": ["because"], "e_value": 2.0, "groups": 9}
+                Path(words[words.index("--out") + 1]).write_text(json.dumps(said))
+            case "export":
+                self.stage(self.repository.numbers()[-1] + 1, "12")
+            case "trial":
+                self.serve(self.live, int(words[1]))
+            case "promote":
+                self.serve(int(words[1]), None)
+            case "end trial":
+                self.serve(self.live, None)
+        turning.turn.took_s[step] = 1.0
+        log = turning.folder / "log"
+        log.parent.mkdir(parents=True, exist_ok=True)
+        log.touch()
+        return log
+
+
+@pytest.fixture
+def platform(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Platform:
+    found = Platform(tmp_path)
+    found.stage(7, "1")
+    found.serve(7, None)
+
+    def command(turning: Turning, step: str, module: str, *arguments: object, may_refuse: bool = False) -> Path:
+        return found.command(turning, step, module, *arguments, may_refuse=may_refuse)
+
+    monkeypatch.setattr(Turning, "command", command)
+    monkeypatch.setattr(turns, "POLL_S", 0.0)
+    return found
+
+
+def run(platform: Platform, number: int = 1) -> Turn:
+    """A turn that begins, or goes on where its folder says."""
+    folder = platform.root / "work" / f"turn-{number}"
+    plan = Plan(Layout("none", 0, platform.repository.root), platform.root / "lake", platform.root, platform.root)
+    return Turning(plan, folder, Turn.read(folder) or Turn(number, 7, "first"), lambda line: None).run()
+
+
+def test_a_turn_takes_its_steps_in_their_order_and_asks_the_traffic_until_it_knows(platform: Platform) -> None:
+    platform.verdicts = ["undecided", "undecided", "promote"]
+    turn = run(platform)
+    assert platform.ran == [*STEPS[:5], "traffic gate", "traffic gate", "traffic gate", "promote"]
+    assert (turn.candidate, turn.outcome, turn.table_version) == (8, "promote", 12)
+    assert turn.e_values == [(9, 2.0)]  # what does not change is not noted again
+    kept = platform.repository.root / "releases" / "verdicts"
+    assert {path.name for path in kept.iterdir()} == {"8-offline.json", "8-traffic.json"}
+
+
+def test_a_trial_that_is_worse_ends(platform: Platform) -> None:
+    platform.verdicts = ["roll back"]
+    turn = run(platform)
+    assert platform.ran[-1] == "end trial" and turn.outcome == "roll back" and platform.repository.live() == 7
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_a_turn_goes_on_with_the_step_that_failed(platform: Platform, step: str) -> None:
+    platform.fails, platform.verdicts = step, ["promote", "promote"]
+    with pytest.raises(TurnError, match=f"{step} failed"):
+        run(platform)
+    platform.fails, before = "", list(platform.ran)
+    turn = run(platform)
+    again = {"trial": "load", "promote": "traffic gate"}.get(step, step)  # the step that this one needs beside it
+    assert platform.ran == [*before, *STEPS[STEPS.index(again) :]]
+    assert (turn.candidate, turn.outcome) == (8, "promote")
+
+
+def test_an_export_that_ended_before_the_turn_could_say_so_is_not_repeated(platform: Platform) -> None:
+    platform.fails = "load"
+    with pytest.raises(TurnError):
+        run(platform)
+    folder = platform.root / "work" / "turn-1"
+    killed = Turn.read(folder)
+    assert killed is not None
+    replace(killed, candidate=None).write(folder)
+    platform.stage(9, "11")  # somebody else's
+    platform.fails = ""
+    assert run(platform).candidate == 8 and platform.ran.count("export") == 1
+
+
+@pytest.mark.parametrize(
+    ("live", "trial", "outcome"), [(7, None, "overruled"), (7, 9, "overruled"), (8, None, "promote")]
+)
+def test_who_changes_what_serves_overrules_the_turn(
+    platform: Platform, live: int, trial: int | None, outcome: str
+) -> None:
+    platform.fails = "traffic gate"
+    with pytest.raises(TurnError):
+        run(platform)
+    platform.serve(live, trial)
+    platform.fails = ""
+    assert run(platform).outcome == outcome
+    assert platform.ran[-1] == "traffic gate" and platform.ran.count("promote") == 0  # nothing more was asked or done
+
+
+@pytest.mark.parametrize("gate", ["offline gate", "traffic gate"])
+def test_a_gate_that_says_nothing_stops_the_turn_whatever_it_said_before(platform: Platform, gate: str) -> None:
+    folder = platform.root / "work" / "turn-1"
+    folder.mkdir(parents=True)
+    for name in ("offline.json", "traffic.json"):
+        (folder / name).write_text('{"verdict": "pass"}')
+    platform.silent = gate
+    with pytest.raises(TurnError, match=f"the {gate} wrote no verdict"):
+        run(platform)
+
+
+def test_the_command_begins_a_turn_of_its_own_after_one_that_ended(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work, root = platform.root / "work", platform.repository.root
+    given = ["loop", "turn", "--original", "table", "--work", str(work), "--model-repository", str(root)]
+    monkeypatch.setattr("sys.argv", [*given, "--family", "base"])
+    platform.verdicts = ["promote", "promote"]
+    assert command_line.main() == 0 and command_line.main() == 0
+    first, second = turns_in(work)
+    assert (first.live, first.live_family, first.candidate) == (7, "base", 8)
+    assert (second.live, second.live_family, second.candidate) == (8, str(work / "turn-1/run/family"), 9)
+    assert platform.ran == ["collect", *STEPS] * 2
