@@ -126,14 +126,25 @@ class Repository:
         return self.root / "releases" / "fallback"
 
     @contextmanager
-    def lock(self, name: str, doing: str) -> Iterator[None]:
+    def lock(
+        self, name: str, doing: str, wait_s: float | None = None, say: Callable[[str], None] = lambda line: None
+    ) -> Iterator[None]:
         """Holds the lock of that name, which ends with the process at the latest.
+
+        Args:
+            wait_s: longest wait for another process; LOCK_WAIT_S if not given.
+            say: is told once whom a longer wait is for.
 
         Raises:
             LockedError: another process holds it.
         """
+        wait_s = LOCK_WAIT_S if wait_s is None else wait_s
         with self._lock_file(name).open("a+", encoding="utf-8") as file:
-            if not _locked_within(file, LOCK_WAIT_S):
+            is_held = not _locked_within(file, min(wait_s, LOCK_WAIT_S))
+            if is_held and wait_s > LOCK_WAIT_S:
+                say(f"waiting up to {wait_s:g} s for {_text(file)}")
+                is_held = not _locked_within(file, wait_s - LOCK_WAIT_S)
+            if is_held:
                 raise LockedError(f"{file.name} is held by {_text(file)}: wait until it ends, then try again")
             file.truncate(0)
             file.write(f"{doing} (process {os.getpid()} on {socket.gethostname()}, since {time.strftime('%H:%M:%S')})")

@@ -1,7 +1,8 @@
 """Revives model processes of the local Triton; in a cluster a liveness probe restarts the container instead.
 
-A model whose process died is loaded anew beside what is left of it, with the versions that it has. It knows Triton's
-model control; neither releases nor why a process died. `python -m deploy.local.keeper` runs it in the foreground.
+A model whose process died is loaded anew beside what is left of it, with the versions that it has, or without one that
+Triton refuses. It knows Triton's model control and which releases serve; not why a process died.
+`python -m deploy.local.keeper` runs it in the foreground.
 
 It also ends processes that Triton left behind, which hold memory and would be taken for living ones.
 """
@@ -14,13 +15,15 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from contract.errors import InputError
 from contract.repository import CONTROL, Repository
 from deploy.local import model_processes
 from deploy.local.layout import Layout
 from deploy.local.model_processes import Place
-from deploy.releases.errors import ServerError
+from deploy.releases import state
+from deploy.releases.errors import LateError, ServerError
 from deploy.releases.server import Server
 
 POLL_S = 1.0
@@ -90,9 +93,7 @@ class Keeper:
                 versions, config = self._server.versions(model), self._server.config(model)
                 if config is None:
                     return False
-                _log.warning("a process of %s died; loading versions %s again", model, sorted(versions))
-                config.parameters[GENERATION].string_value = str(time.time_ns())
-                self._server.load(model, config, versions)
+                versions = self._load(model, config, versions)
                 for version in versions:
                     self._server.prove(model, version, config)
         except (InputError, ServerError) as error:
@@ -101,6 +102,27 @@ class Keeper:
         _log.warning("%s serves again after %.1f s", model, time.monotonic() - now)
         self._clear_away(model, before)
         return True
+
+    def _load(self, model: str, config: Any, versions: set[int]) -> set[int]:
+        """Loads these versions anew, or fewer of them if Triton refuses; returns which."""
+        _log.warning("a process of %s died; loading versions %s again", model, sorted(versions))
+        config.parameters[GENERATION].string_value = str(time.time_ns())
+        try:
+            self._server.load(model, config, versions)
+        except LateError:
+            raise
+        except ServerError as error:
+            if not (fewer := self._fewer(versions)):
+                raise
+            _log.warning("%s: %s", model, error)
+            return self._load(model, config, fewer)
+        return versions
+
+    def _fewer(self, versions: set[int]) -> set[int]:
+        """These without what nothing needs, else the live one alone; none where that leaves nothing out."""
+        serving, _ = state.as_it_is(self._repository)
+        choices = (versions & serving.needed, versions & {serving.live})
+        return next((kept for kept in choices if kept and kept != versions), set())
 
     def _clear_away(self, model: str, before: set[int]) -> None:
         """Ends processes that nothing calls any more; a count would take them for living ones."""

@@ -214,10 +214,11 @@ class Turning:
         write_durably(path, json.dumps(self.turn.verdicts[kind], indent=1) + "\n")
 
     def release(self, step: str, *arguments: str) -> None:
-        """A command of deploy.releases."""
+        """A command of deploy.releases, which waits while the keeper revives a model."""
         layout = self.plan.layout
         where = ["--repository", layout.model_repository, "--triton", layout.address("triton_grpc")]
-        self.command(step, "deploy.releases", *arguments, *where, "--kafka", layout.address("kafka"))
+        where += ["--kafka", layout.address("kafka"), "--wait", "120"]
+        self.command(step, "deploy.releases", *arguments, *where)
 
     def command(self, step: str, module: str, *arguments: object, may_refuse: bool = False) -> Path:
         """Runs a command to its end; what it says goes to a file named after the step, which is returned.

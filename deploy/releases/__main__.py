@@ -10,8 +10,9 @@
      look      python -m deploy.releases status           also: history, served --at TIME
      clear     python -m deploy.releases prune --keep N   deletes what nothing needs
 
-A trial may be left out. A refused step says why and leaves all models and what serves as they were. With --kafka, every
-change is published (perfusion.v1.ReleaseChanged); what Kafka did not take is published with the next command.
+A trial may be left out. A refused step says why and leaves what serves, and all models that are needed, as they were.
+With --kafka, every change is published (perfusion.v1.ReleaseChanged); what Kafka did not take is published with the
+next command.
 """
 
 import argparse
@@ -42,7 +43,12 @@ def main() -> int:
     with ExitStack() as stack:
         servers = [stack.enter_context(closing(Server(a, options.limit))) for a in options.triton or [TRITON]]
         controller = Controller(
-            repository, servers, lambda line: print(line, flush=True), drain_s=options.drain, announce=announcer
+            repository,
+            servers,
+            lambda line: print(line, flush=True),
+            drain_s=options.drain,
+            announce=announcer,
+            wait_s=options.wait,
         )
         try:
             _COMMANDS[options.command](controller, options)
@@ -70,7 +76,7 @@ class Announcer:
         try:
             if self._kafka and History(self._repository.root).owed():
                 announce(self._repository, self._kafka)
-        except (InputError, ReleaseError) as error:
+        except Exception as error:  # the change is made, and owed, whatever it is
             self._kafka = ""
             print(f"warning: {error}", file=sys.stderr)
 

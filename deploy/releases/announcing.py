@@ -74,7 +74,7 @@ def _within(limit_s: float, bootstrap: str, owed: Sequence[Change], acknowledged
     def publish() -> None:
         try:
             _publish(bootstrap, owed, lambda number: None if is_over.is_set() else acknowledged(number), limit_s)
-        except (KafkaError, OSError, ValueError) as error:
+        except Exception as error:  # a thread that dies of anything has not published
             failures.append(error)
 
     logging.getLogger("kafka").addHandler(logging.NullHandler())  # it reports each refused connection
@@ -83,7 +83,7 @@ def _within(limit_s: float, bootstrap: str, owed: Sequence[Change], acknowledged
     thread.join(limit_s + 0.5)  # its own limits end it a little earlier
     is_over.set()
     if thread.is_alive() or failures:
-        why = str(failures[0]) if failures else f"no answer in {limit_s:g} s"
+        why = (str(failures[0]) or repr(failures[0])) if failures else f"no answer in {limit_s:g} s"
         raise AnnouncementError(f"Kafka at {bootstrap} has not acknowledged what changed ({why}); it stays owed")
 
 

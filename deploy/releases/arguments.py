@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from contract.repository import LOCK_WAIT_S
 from deploy.releases.history import parsed_time
 
 TRITON = "localhost:8001"
@@ -87,6 +88,10 @@ class _Commands:
         everywhere.add_argument(
             "--drain", type=float, default=60.0, metavar="S",
             help="longest wait for rounds on a release before it is unloaded (default: %(default)g)",
+        )  # fmt: skip
+        everywhere.add_argument(
+            "--wait", type=float, default=LOCK_WAIT_S, metavar="S",
+            help="longest wait for another command that changes this repository (default: %(default)g)",
         )  # fmt: skip
 
     def add(self, name: str, does: str, *, release: bool = False, reason: bool = False) -> argparse.ArgumentParser:

@@ -1,13 +1,13 @@
 """The steps of a release into service: load, trial, promote, roll back, unload, prune.
 
 One controller loads and unloads at a time; a way back (rollback, end of a trial) does not wait for it, since what it
-needs stays loaded. A step that is refused leaves all models and what serves as they were. Knows the order of things;
-files are contract.repository's and state's, Triton is tritons'.
+needs stays loaded. A step that is refused leaves what serves, and all models that are needed, as they were. Knows the
+order of things; files are contract.repository's and state's, Triton is tritons'.
 """
 
 import secrets
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,7 +25,8 @@ from deploy.releases.server import Server
 from deploy.releases.state import State
 from deploy.releases.tritons import Tritons
 
-PROOF_S = 1.5  # of a way back; a Triton that is merely slow does not hold it up
+PROOF_S = 1.5  # of what is loaded already; a Triton that is merely slow does not hold up a way back
+ANSWERS_S = 20.0  # a live release that is silent for so long serves nobody
 
 
 @dataclass(frozen=True)
@@ -43,29 +44,41 @@ class Controller:
     configure: Callable[[Path, str], Any] = model_config.of_repository
     drain_s: float = 60.0  # longest wait for rounds on a release that is to be unloaded
     announce: Callable[[], None] = lambda: None  # called after a change, which does not wait for it
+    wait_s: float | None = None  # longest wait for another controller; contract.repository's if not given
 
     def load(self, number: int) -> None:
-        """Loads a release beside all that are needed, and has every model of it compute once."""
+        """Loads a release beside all that are needed, and has every model of it compute once.
+
+        What nothing needs is dropped before. One beside it that cannot serve holds up nothing: it is told of.
+        """
         with self._controlling(f"load {number}"):
-            wanted = {number: self._checked(number)} | self._serving()
-            beside = " and ".join(str(n) for n in wanted if n != number)
-            self.say(f"release {number} is whole; loading it" + (f" beside {beside}" if beside else ""))
-            self._tritons.load(wanted)
-            self._tritons.tidy(wanted)  # what was loaded earlier and not promoted
+            serving, manifest = state.read(self.repository), self._checked(number)
+            beside, _ = self._whole(serving.needed - {number}, serving.served)
+            names = " and ".join(map(str, beside))
+            self.say(f"release {number} is whole; loading it" + (f" beside {names}" if beside else ""))
+            self._tritons.tidy({number, *beside})  # what was loaded earlier and not promoted
+            self._tritons.load({number: manifest})
+            self._load_what_goes(beside)
         self.say(f"release {number} is loaded and every model of it has computed; next: trial {number}, or promote")
 
     def restore(self) -> None:
         """Loads what serves into Tritons that have just started; without a pointer, the newest release.
 
         The first release of a repository is promoted here, since nothing served before it. A release on trial, or a
-        base, that cannot be loaded is taken out of the rollout: no request shall go to it.
+        base, that cannot serve is taken out of the rollout: no request shall go to it. If the live one cannot, the
+        others are loaded all the same, for a rollback. A rollout that cannot be read is written anew.
         """
         with self._controlling("restore"):
-            before = state.read(self.repository)
+            with self._changing("restore"):
+                before = self._readable(SHARES, "")
             number = self._newest() if before.live is None else before.live
-            manifest, serving = self._checked(number), self._serving()
-            loaded = self._load_what_goes({number: manifest} | serving, number)
-            self._leave_out(before.rollout.releases - loaded)
+            wanted, failed = self._whole([number, *sorted(before.needed - {number})], before.needed)
+            failed |= self._load_what_goes(wanted)
+            self._leave_out(before.rollout.releases & failed.keys())
+            if number in failed:
+                can_go_back = before.fallback is not None and before.fallback not in failed
+                hint = "rollback, or load and promote another" if can_go_back else "load and promote another"
+                raise ReleaseError(f"release {number} cannot serve: {failed[number]}; {hint}") from failed[number]
             if before.live is None:
                 with self._changing("restore"):
                     after = replace(before, live=number, fallback=None)
@@ -86,14 +99,17 @@ class Controller:
         self.say(f"release {number} is on trial in {share:.1%} of requests")
 
     def end_trial(self, number: int | None = None, reason: str = "") -> None:
-        """Takes the release on trial (if given: this one) out of service; it stays loaded until the next load."""
+        """Takes the release on trial (if given: this one) out of service; it stays loaded until the next load.
+
+        A rollout that cannot be read is written anew.
+        """
         with self._changing("end-trial"):
-            before = state.read(self.repository)
-            if number not in (None, before.rollout.trial):
-                raise ReleaseError(f"release {number} is not on trial; {before.rollout.trial or 'none'} is")
+            before = self._readable(TRIAL_ENDED, reason)
             if before.rollout.trial is None:
                 self.say("no release is on trial")
                 return
+            if number not in (None, before.rollout.trial):
+                raise ReleaseError(f"release {number} is not on trial; {before.rollout.trial} is")
             self._roll_out(TRIAL_ENDED, before, _without_trial(before.rollout), reason)
         self.say(f"release {before.rollout.trial} is not on trial any more; {before.live} serves")
 
@@ -132,14 +148,19 @@ class Controller:
             if before.trial not in (None, number):
                 raise ReleaseError(f"release {before.trial} is on trial: end-trial first, or promote that one")
             self._tritons.prove(self._checked(number))
-            fallback = before.live if before.live is not None and self._answers(before.live) else before.fallback
+            fallback = before.fallback
+            if before.live is not None:
+                if self._answers(before.live):
+                    fallback = before.live
+                else:
+                    self.say(f"warning: release {before.live} does not compute and does not become the fallback")
             after = State(number, None if fallback == number else fallback, _without_trial(before.rollout))
             with self._changing(f"promote {number}"):
                 if state.read(self.repository) != before:  # a way back does not wait for a promotion
                     raise ReleaseError("what serves was changed meanwhile; status says how, then try again")
                 state.change(self.repository, PROMOTED, before, after, reason)
             self.say(f"release {number} is live" + (f"; the fallback is {after.fallback}" if after.fallback else ""))
-            self._tritons.tidy(self.repository.needed())
+            self._tritons.tidy(state.read(self.repository).needed)
 
     def rollback(self, reason: str = "") -> None:
         """Puts the release before in service again, which is loaded; the one that served becomes the fallback.
@@ -148,17 +169,14 @@ class Controller:
         a way back must not take long.
         """
         with self._changing("rollback"):
-            before = self._as_it_is()
+            before, damage = state.as_it_is(self.repository)
             if before.fallback is None:
                 hint = "; end-trial ends the trial" if before.trial else ""
                 raise ReleaseError(f"there is no release to go back to: load and promote one{hint}")
-            manifest = read_release(self.repository.release_dir(before.fallback)).manifest
-            try:
-                self._tritons.prove_within(manifest, PROOF_S)
-            except ServerError as error:
-                raise ReleaseError(f"{error}; load release {before.fallback} first: load {before.fallback}") from error
+            self._prove_soon(read_release(self.repository.release_dir(before.fallback)).manifest)
             after = State(before.fallback, before.live, _without_trial(before.rollout))
             state.change(self.repository, ROLLED_BACK, before, after, reason)
+        self._tell_of(damage)
         self.say(f"release {after.live} is live again; {after.fallback} stays loaded")
         if before.trial:
             self.say(f"release {before.trial} is not on trial any more")
@@ -166,7 +184,7 @@ class Controller:
     def unload(self, number: int) -> None:
         """Drops a release that does not serve, say one that shall not be promoted."""
         with self._controlling(f"unload {number}"):
-            if number in self.repository.needed():
+            if number in state.read(self.repository).needed:
                 raise ReleaseError(f"release {number} is live, the fallback, on trial or the base: it stays loaded")
             self._tritons.unload_all_but(self._tritons.held() - {number})
 
@@ -178,10 +196,10 @@ class Controller:
         Returns:
             The numbers of the releases deleted.
         """
-        with self._controlling("prune"), self.repository.lock(EXPORT, "prune"):
+        with self._controlling("prune"), self.repository.lock(EXPORT, "prune", self.wait_s, self.say):
             held = set() if stopped else self._tritons.held()
             numbers = self.repository.numbers()
-            needed = {*self.repository.needed(), *held, *numbers[-max(keep, 1) :]}
+            needed = {*state.read(self.repository).needed, *held, *numbers[-max(keep, 1) :]}
             pruned = [number for number in numbers if number not in needed]
             for number in pruned:
                 (self.repository.release_dir(number) / MANIFEST).unlink()  # first, so that no half release is one
@@ -196,14 +214,14 @@ class Controller:
     @contextmanager
     def _controlling(self, doing: str) -> Iterator[None]:
         """One controller works; what a crash left half done is settled before it is read which releases are needed."""
-        with self.repository.lock(CONTROL, doing):
+        with self.repository.lock(CONTROL, doing, self.wait_s, self.say):
             with self._changing(doing):
                 pass
             yield
 
     @contextmanager
     def _changing(self, doing: str) -> Iterator[None]:
-        with state.changing(self.repository, doing, self.say):
+        with state.changing(self.repository, doing, self.say, self.wait_s):
             yield
         self.announce()
 
@@ -213,46 +231,56 @@ class Controller:
         if rollout != before.rollout:
             state.change(self.repository, what, before, replace(before, rollout=rollout), reason)
 
-    def _as_it_is(self) -> State:
-        """What serves; a rollout that cannot be read holds up no way back."""
-        try:
-            return state.read(self.repository)
-        except InputError as error:
-            self.say(f"warning: {error}; it is written anew, without trial, exploration and hold-back")
-            return State(self.repository.live(), self.repository.fallback(), Rollout())
+    def _readable(self, what: str, reason: str) -> State:
+        """What serves, with a rollout that is written anew where it cannot be read. Only inside `_changing`."""
+        found, damage = state.as_it_is(self.repository)
+        if damage and found.live is not None:  # before the first promotion, which writes it
+            state.change(self.repository, what, found, found, reason or "rollout.json could not be read")
+            self._tell_of(damage)
+        return found
 
-    def _load_what_goes(self, wanted: Mapping[int, Manifest], live: int) -> set[int]:
-        """Loads the live release, and of the others what can be loaded; returns what is."""
-        try:
-            self._tritons.load(wanted)
-            return set(wanted)
-        except ServerError as error:
-            if len(wanted) < 2:
-                raise
-            self.say(f"warning: {error}; now one release at a time")
-        self._tritons.load({live: wanted[live]})
-        loaded = {live}
-        for number in wanted.keys() - {live}:
+    def _tell_of(self, damage: str) -> None:
+        if damage:
+            self.say(f"warning: {damage}; it is written anew, {state.WITHOUT}")
+
+    def _load_what_goes(self, wanted: Mapping[int, Manifest]) -> dict[int, Exception]:
+        """Loads of these releases what is not loaded, if it can be; returns, and says, why the others cannot serve."""
+        lacking, failed = self._tritons.lacking(wanted), dict[int, Exception]()
+        if len(lacking) > 1:
             try:
-                self._tritons.load({number: wanted[number]})
-                loaded.add(number)
+                self._tritons.load(lacking)
+                wanted = {number: manifest for number, manifest in wanted.items() if number not in lacking}
             except ServerError as error:
-                self.say(f"warning: without release {number}: {error}")
-        return loaded
+                self.say(f"warning: {error}; now one release at a time")
+        for number, manifest in wanted.items():
+            try:
+                if number in lacking:
+                    self._tritons.load({number: manifest})
+                else:
+                    self._prove_soon(manifest)
+            except ReleaseError as error:
+                self.say(f"warning: release {number} cannot serve: {error}")
+                failed[number] = error
+        return failed
+
+    def _prove_soon(self, manifest: Manifest) -> None:
+        """Has every model compute once; a Triton that is too busy to answer so soon is taken at its word."""
+        for late in self._tritons.prove_within(manifest, PROOF_S):
+            self.say(f"warning: {late} did not answer in time; release {manifest.release} is taken to be loaded there")
 
     def _leave_out(self, numbers: set[int]) -> None:
-        """Takes releases that cannot be loaded out of the rollout."""
+        """Takes releases that cannot serve out of the rollout."""
         if not numbers:
             return
         with self._changing("restore"):
             before = state.read(self.repository)
             if before.rollout.trial in numbers:
-                reason = f"release {before.rollout.trial} cannot be loaded"
+                reason = f"release {before.rollout.trial} cannot serve"
                 self._roll_out(TRIAL_ENDED, before, _without_trial(before.rollout), reason)
                 self.say(f"warning: the trial ends: {reason}")
             before = state.read(self.repository)
             if before.rollout.base in numbers:
-                reason = f"release {before.rollout.base} cannot be loaded"
+                reason = f"release {before.rollout.base} cannot serve"
                 self._roll_out(SHARES, before, replace(before.rollout, base=None, holdback_share=0.0), reason)
                 self.say(f"warning: the hold-back ends: {reason}")
 
@@ -272,17 +300,24 @@ class Controller:
             model_config.check_shapes(config, tensors.shapes(manifest.sizes).get(model, {}))
         return manifest
 
-    def _serving(self) -> dict[int, Manifest]:
-        """The releases that are needed, as far as they are whole; a damaged one cannot be loaded again."""
-        found = {}
-        for number in sorted(self.repository.needed()):
+    def _whole(
+        self, numbers: Iterable[int], served: Collection[int]
+    ) -> tuple[dict[int, Manifest], dict[int, Exception]]:
+        """Of these releases those whose files are as they were, and what is wrong with the others.
+
+        Raises:
+            InputError: one that is served is damaged and in memory: loading its model again would end that.
+        """
+        whole, damaged = dict[int, Manifest](), dict[int, Exception]()
+        for number in numbers:
             try:
-                found[number] = self._checked(number)
+                whole[number] = self._checked(number)
             except InputError as error:
-                if any(number in held for server in self.servers for held in server.states().values()):
-                    raise  # it serves from memory: loading its model again would end that
+                if number in served and any(number in held for s in self.servers for held in s.states().values()):
+                    raise
                 self.say(f"warning: release {number} is damaged and stays out: {error}")
-        return found
+                damaged[number] = error
+        return whole, damaged
 
     def _newest(self) -> int:
         if not (numbers := self.repository.numbers()):
@@ -291,10 +326,9 @@ class Controller:
 
     def _answers(self, number: int) -> bool:
         try:
-            self._tritons.prove(read_manifest(self.repository.release_dir(number)))
+            return not self._tritons.prove_within(read_manifest(self.repository.release_dir(number)), ANSWERS_S)
         except (ReleaseError, InputError):
             return False
-        return True
 
 
 def _check_trial(serving: State, number: int, share: float) -> None:

@@ -15,9 +15,10 @@ import tritonclient.grpc as triton
 from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
 from deploy.releases import model_config
-from deploy.releases.errors import ServerError
+from deploy.releases.errors import LateError, NotLoadedError, ServerError
 
 ANSWER_S = 10.0  # for a question that needs no computing
+INDEX_S = 5.0  # for what is loaded, where something waits that must not take long
 GONE = ("", "UNAVAILABLE")  # states of a version that holds nothing any more
 
 
@@ -77,33 +78,37 @@ class Server:
         """One real inference, with everything that the contract promises in the answer.
 
         Raises:
-            ServerError: the version is not ready, fails, or answers something else.
+            ServerError: the version is not ready (NotLoadedError), fails, or answers something else.
         """
         with self._asking(_inference(model, version)):
             if not self._client.is_model_ready(model, str(version), client_timeout=ANSWER_S):
-                raise ServerError(f"{self.address} has not loaded version {version} of {model}")
+                raise NotLoadedError(f"{self.address} has not loaded version {version} of {model}")
             answer = self._client.infer(model, _inputs(config), str(version), client_timeout=self._limit_s)
         _check(answer, model, version, config)
 
     def prove_within(self, models: Sequence[str], version: int, limit_s: float) -> list[str]:
-        """The same of several models at a time, for about as long as that.
+        """The same of several models at a time, for about as long as that, and INDEX_S for which are ready.
 
         Returns:
-            The models that are ready and too busy to answer in time.
+            The models that did not answer in time, and are ready unless Triton did not even say that in time.
 
         Raises:
-            ServerError: a version is not ready, fails, or answers something else.
+            ServerError: a version is not ready (NotLoadedError), fails, or answers something else.
         """
-        end, states = time.monotonic() + limit_s, self.states(limit_s)
+        try:
+            states = self.states(INDEX_S)
+        except LateError:
+            return list(models)
+        end = time.monotonic() + limit_s
         for model in models:
             if states.get(model, {}).get(version) != "READY":
-                raise ServerError(f"{self.address} has not loaded version {version} of {model}")
+                raise NotLoadedError(f"{self.address} has not loaded version {version} of {model}")
         answers: SimpleQueue[tuple[Any, Any]] = SimpleQueue()
         asked: dict[str, Any] = {}
         slow: list[str] = []
         for model in models:
             left_s = end - time.monotonic()
-            with self._asking(_inference(model, version)), _late(model, slow):
+            with _late(model, slow), self._asking(_inference(model, version)):
                 config = self._client.get_model_config(model, client_timeout=left_s).config
                 self._client.async_infer(
                     model, _inputs(config), lambda result, error, of=model: answers.put((of, error or result)),
@@ -112,7 +117,7 @@ class Server:
                 asked[model] = config
         for _ in asked:
             model, answer = answers.get()
-            with self._asking(_inference(model, version)), _late(model, slow):
+            with _late(model, slow), self._asking(_inference(model, version)):
                 if isinstance(answer, InferenceServerException):
                     raise answer
                 _check(answer, model, version, asked[model])
@@ -131,6 +136,8 @@ class Server:
         except InferenceServerException as error:
             if error.status() == f"StatusCode.{grpc.StatusCode.UNAVAILABLE.name}":
                 raise ServerError(f"no Triton answers at {self.address}: does it run there?") from error
+            if error.status() == f"StatusCode.{grpc.StatusCode.DEADLINE_EXCEEDED.name}":
+                raise LateError(f"{self.address}, asked {what}, has not answered in time") from error
             raise ServerError(f"{self.address}, asked {what}, refuses: {error.message()}") from error
 
 
@@ -139,9 +146,7 @@ def _late(model: str, slow: list[str]) -> Iterator[None]:
     """An answer that does not come in time is noted."""
     try:
         yield
-    except InferenceServerException as error:
-        if error.status() != f"StatusCode.{grpc.StatusCode.DEADLINE_EXCEEDED.name}":
-            raise
+    except LateError:
         slow.append(model)
 
 

@@ -21,6 +21,8 @@ from deploy.releases.errors import ReleaseError
 from deploy.releases.history import Change, History, whoever_runs
 
 Found = TypeVar("Found")
+WITHOUT = "without trial, exploration and hold-back"  # what a rollout is that is written anew
+MENDED = f"end-trial writes it anew, {WITHOUT}"
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,16 @@ class State:
         """The release in mixed groups; a trial of the live release is over."""
         return None if self.rollout.trial == self.live else self.rollout.trial
 
+    @property
+    def served(self) -> set[int]:
+        """The releases that requests are served by."""
+        return self.rollout.releases | ({self.live} if self.live is not None else set())
+
+    @property
+    def needed(self) -> set[int]:
+        """Those, and the one that a rollback goes back to: they stay loaded."""
+        return self.served | ({self.fallback} if self.fallback is not None else set())
+
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
 
@@ -50,13 +62,31 @@ def read(repository: Repository) -> State:
     Raises:
         ManifestError: the pointer or the rollout cannot be read.
     """
-    return State(repository.live(), repository.fallback(), read_rollout(repository.root))
+    found, damage = as_it_is(repository)
+    if damage:
+        raise ManifestError(f"{damage}; {MENDED}")
+    return found
+
+
+def as_it_is(repository: Repository) -> tuple[State, str]:
+    """What serves now, and why the rollout cannot be read: then the live release serves everybody.
+
+    Raises:
+        ManifestError: the pointer cannot be read.
+    """
+    pointers = repository.live(), repository.fallback()
+    try:
+        return State(*pointers, read_rollout(repository.root)), ""
+    except InputError as error:
+        return State(*pointers, Rollout()), str(error)
 
 
 @contextmanager
-def changing(repository: Repository, doing: str, say: Callable[[str], None]) -> Iterator[None]:
+def changing(
+    repository: Repository, doing: str, say: Callable[[str], None], wait_s: float | None = None
+) -> Iterator[None]:
     """Only one process at a time changes what serves; first it settles what a crash left half done."""
-    with repository.lock(STATE, doing):
+    with repository.lock(STATE, doing, wait_s, say):
         _put_damaged_aside(repository, say)
         _settle(repository, say)
         yield

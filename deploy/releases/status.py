@@ -87,7 +87,8 @@ def look(repository: Repository, servers: Sequence[Server]) -> Status:
             remarks.append(f"warning: {error}")
     serving, owed = State(None, None, Rollout()), 0
     try:
-        serving = state.read(repository)
+        serving, damage = state.as_it_is(repository)
+        remarks += [f"warning: {damage}; {state.MENDED}"] if damage else []
         changes = state.changes(repository)
         owed = sum(change.number > History(repository.root).announced() for change in changes)
         remarks += filter(None, [next_step(repository)])
@@ -97,24 +98,23 @@ def look(repository: Repository, servers: Sequence[Server]) -> Status:
         remarks.append(f"warning: {error}")
     hashes: dict[tuple[int, int], str] = {}
     releases = [_release(repository, number, serving, reachable, hashes) for number in repository.numbers()]
-    needed = {number for number in (serving.live, *serving.rollout.releases) if number is not None}
-    missing = sorted(needed - set(repository.numbers()))
+    missing = sorted(serving.served - set(repository.numbers()))
     remarks += [f"warning: release {number} serves and is not there: load and promote another" for number in missing]
     return Status(releases, serving, owed, remarks)
 
 
 def next_step(repository: Repository) -> str:
     """What to do for the newest release to serve; empty where it does, was rolled back, or a gate has judged it."""
-    live, numbers = repository.live(), repository.numbers()
+    (found, _), numbers = state.as_it_is(repository), repository.numbers()
     if not numbers:
         return ""
     newest = numbers[-1]
-    if live is None:
+    if found.live is None:
         return f"no release is live yet: the first start of the platform promotes {newest}"
-    if newest in repository.needed() or any(_verdict_file(repository, newest, gate).exists() for gate in GATES):
+    if newest in found.needed or any(_verdict_file(repository, newest, gate).exists() for gate in GATES):
         return ""
     return (
-        f"release {live} is live; {newest} is newer and does not serve. For it to: "
+        f"release {found.live} is live; {newest} is newer and does not serve. For it to: "
         f"make release-load R={newest} && make release-promote R={newest}"
     )
 

@@ -6,12 +6,13 @@ Knows the order in which models are loaded and put back; not which release is to
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from contract.release import Manifest
-from deploy.releases.errors import ReleaseError, ServerError
+from deploy.releases.errors import NotLoadedError, ReleaseError, ServerError
 from deploy.releases.server import Server
 
 QUIET_S = 5.0  # a version without an inference for so long is no round's any more
@@ -32,22 +33,28 @@ class Tritons:
     drain_s: float  # longest wait for rounds on a release that is to be unloaded
 
     def load(self, wanted: Manifests) -> None:
-        """Loads these releases beside what is loaded already; puts everything back when one refuses."""
+        """Loads these releases beside what is loaded already, and has every model of them compute once.
+
+        Puts everything back when one refuses. What else is loaded is not asked to compute.
+        """
         before: list[tuple[Server, str, Any, set[int]]] = []
         try:
             for server, model in self._places(wanted):
                 loaded = server.versions(model)
-                versions = loaded | {number for number, manifest in wanted.items() if model in manifest.models}
+                new = {number for number, manifest in wanted.items() if model in manifest.models}
+                versions = loaded | new
                 config = server.config(model) or self.configure(self.root, model)
                 if loaded != versions:
                     self.say(f"loading {model} {_list(versions)}")
                     before.append((server, model, config, loaded))
                     server.load(model, config, versions)
-                for version in sorted(versions):
+                for version in sorted(new):
                     server.prove(model, version, config)
-        except (ServerError, KeyboardInterrupt) as error:
-            left = self._put_back(before)
-            raise ServerError(f"{str(error) or 'interrupted'}; {left}") from error
+        except KeyboardInterrupt:
+            self.say(f"interrupted; {self._put_back(before)}")
+            raise
+        except ServerError as error:
+            raise ServerError(f"{error}; {self._put_back(before)}") from error
 
     def _put_back(self, before: Sequence[tuple[Server, str, Any, set[int]]]) -> str:
         """Undoes loads, the last one first; says how things stand."""
@@ -64,27 +71,31 @@ class Tritons:
         models = sorted({model for manifest in manifests.values() for model in manifest.models})
         return ((server, model) for model in models for server in self.servers)
 
+    def lacking(self, wanted: Manifests) -> dict[int, Manifest]:
+        """Those of these releases that a Triton has not loaded whole."""
+        states = [server.states() for server in self.servers]
+        return {
+            number: manifest
+            for number, manifest in wanted.items()
+            if any(each.get(model, {}).get(number) != "READY" for each in states for model in manifest.models)
+        }
+
     def prove(self, manifest: Manifest) -> None:
         """Has every model of a release compute once."""
-        number = manifest.release
-        for server, model in self._places({number: manifest}):
-            config = server.config(model) or self.configure(self.root, model)
-            try:
-                server.prove(model, number, config)
-            except ServerError as error:
-                raise ReleaseError(f"{error}; load release {number} first: load {number}") from error
+        with _hint(manifest.release):
+            for server, model in self._places({manifest.release: manifest}):
+                config = server.config(model) or self.configure(self.root, model)
+                server.prove(model, manifest.release, config)
 
-    def prove_within(self, manifest: Manifest, limit_s: float) -> None:
-        """The same, all models at a time; one that is ready and too busy to answer so soon is taken at its word."""
-        number = manifest.release
+    def prove_within(self, manifest: Manifest, limit_s: float) -> list[str]:
+        """The same, all models at a time, for about as long as that; returns who did not answer so soon."""
 
         def prove(server: Server) -> list[str]:
-            return server.prove_within(sorted(manifest.models), number, limit_s)
+            return server.prove_within(sorted(manifest.models), manifest.release, limit_s)
 
-        with ThreadPoolExecutor(max(len(self.servers), 1)) as pool:
-            for server, slow in zip(self.servers, pool.map(prove, self.servers), strict=True):
-                if slow:
-                    self.say(f"warning: {server.address} has release {number} loaded, but is slow: {', '.join(slow)}")
+        with _hint(manifest.release), ThreadPoolExecutor(max(len(self.servers), 1)) as pool:
+            found = zip(self.servers, pool.map(prove, self.servers), strict=True)
+            return [f"{', '.join(slow)} of {server.address}" for server, slow in found if slow]
 
     def held(self) -> set[int]:
         """All versions that a Triton still holds, after those that it is about to drop are gone."""
@@ -126,6 +137,15 @@ class Tritons:
     def _inferences(self, numbers: set[int]) -> int:
         counted = (server.inferences().items() for server in self.servers)
         return sum(count for each in counted for (_, version), count in each if version in numbers)
+
+
+@contextmanager
+def _hint(number: int) -> Iterator[None]:
+    """Says what to do about a release that is not loaded."""
+    try:
+        yield
+    except NotLoadedError as error:
+        raise ReleaseError(f"{error}; load release {number} first: load {number}") from error
 
 
 def _list(numbers: Iterable[int]) -> str:

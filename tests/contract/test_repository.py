@@ -11,7 +11,7 @@ import pytest
 from contract.errors import InputError, ManifestError
 from contract.feature_schema import FeatureSchema
 from contract.release import FEATURE_SCHEMA, MANIFEST, PHRASES, REWARD_TOKENIZER, TOKENIZER, ModelFiles
-from contract.repository import CONTROL, EXPORT, LockedError, Repository, sha256
+from contract.repository import CONTROL, EXPORT, LOCK_WAIT_S, LockedError, Repository, sha256
 from contract.rollout import Rollout, rollout_file
 from tests.contract.test_release import MANIFEST as SAID
 from tests.contract.test_release import write
@@ -131,3 +131,15 @@ def test_a_lock_names_its_holder_and_ends_with_it(repository: Repository) -> Non
     assert repository.held_by(CONTROL) == ""
     with repository.lock(CONTROL, "promote 3"):
         assert repository.held_by(CONTROL).startswith("promote 3")
+
+
+def test_a_longer_wait_for_a_lock_is_told_once_and_ends(repository: Repository) -> None:
+    lines: list[str] = []
+    with (
+        repository.lock(CONTROL, "load 12"),
+        pytest.raises(LockedError, match="is held by load 12"),
+        repository.lock(CONTROL, "promote 3", LOCK_WAIT_S + 0.2, lines.append),
+    ):
+        pass
+    (line,) = lines
+    assert line.startswith("waiting up to 1.2 s for load 12 (process ")

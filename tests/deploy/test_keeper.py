@@ -12,7 +12,7 @@ from deploy.local import keeper, model_processes
 from deploy.local.keeper import Keeper
 from deploy.local.layout import Layout
 from deploy.local.model_processes import Place
-from deploy.releases.errors import ServerError
+from deploy.releases.errors import LateError, ServerError
 from deploy.releases.server import Server
 
 
@@ -105,6 +105,54 @@ def test_it_waits_for_a_controller_at_work_and_tries_again(
     server.fails = False
     machine.now += 10.0
     assert watching.look() == ["denoiser"]
+
+
+@pytest.mark.parametrize(
+    ("broken", "loads"),
+    [(2, [{2, 3, 4}, {3, 4}]), (3, [{2, 3, 4}, {3, 4}, {4}]), (4, [{2, 3, 4}, {3, 4}, {4}])],
+    ids=["one that nothing needs", "the fallback", "the live one itself"],
+)
+def test_a_broken_version_does_not_keep_the_live_one_from_being_revived(
+    broken: int,
+    loads: list[set[int]],
+    machine: Machine,
+    server: Reloading,
+    watching: Keeper,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    Repository(tmp_path).point(4, 3)
+    tried: list[set[int]] = []
+
+    def load(model: str, config: Any, versions: set[int]) -> None:
+        tried.append(versions)
+        if broken in versions:
+            raise ServerError("no graph")
+
+    monkeypatch.setattr(server, "versions", lambda model: {2, 3, 4})
+    monkeypatch.setattr(server, "load", load)
+    machine.lacks = {("denoiser", 4): 1}
+    watching.look()
+    assert watching.look() == (["denoiser"] if broken != 4 else [])
+    assert tried == loads
+
+
+def test_a_version_that_is_only_late_is_not_left_out(
+    machine: Machine, server: Reloading, watching: Keeper, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Repository(tmp_path).point(4, None)
+
+    tried: list[set[int]] = []
+
+    def late(model: str, config: Any, versions: set[int]) -> None:
+        tried.append(versions)
+        raise LateError("it has not answered in time")
+
+    monkeypatch.setattr(server, "load", late)
+    machine.lacks = {("denoiser", 4): 1}
+    watching.look()
+    assert watching.look() == []
+    assert tried == [{3, 4}]
 
 
 def test_a_process_that_triton_left_behind_is_ended_when_no_inference_can_be_in_it(

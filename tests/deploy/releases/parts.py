@@ -10,7 +10,7 @@ from typing import Any
 from contract.feature_schema import Feature, FeatureSchema
 from contract.release import FEATURE_SCHEMA, MANIFEST, PHRASES, ModelFiles
 from contract.repository import Repository, sha256
-from deploy.releases.errors import ServerError
+from deploy.releases.errors import NotLoadedError, ServerError
 from deploy.releases.server import Server
 from tests.contract.test_release import MANIFEST as SAID
 from tests.contract.test_release import WORDS
@@ -21,11 +21,14 @@ SCHEMA = FeatureSchema((Feature("style", "categorical", ("minimalist", "luxury")
 
 
 class Table(Server):
-    """A Triton of which only the table of loaded versions is there."""
+    """A Triton of which only the table of loaded versions is there.
 
-    def __init__(self, refuses: Sequence[tuple[str, int]] = (), mute: Sequence[tuple[str, int]] = ()) -> None:
+    It may refuse to load a version; one that is mute does not compute, one that hangs does not answer.
+    """
+
+    def __init__(self, refuses: Sequence[tuple[str, int]] = ()) -> None:
         self.address, self.held = "triton:8001", {model: dict[int, str]() for model in MODELS}
-        self.refuses, self.mute = list(refuses), list(mute)
+        self.refuses, self.mute, self.hangs = list(refuses), list[tuple[str, int]](), list[tuple[str, int]]()
         self.loads: list[tuple[str, set[int]]] = []
         self.counts: dict[tuple[str, int], int] = {}
 
@@ -43,14 +46,18 @@ class Table(Server):
         self.held[model] = dict.fromkeys(versions, "READY")
 
     def prove(self, model: str, version: int, config: Any) -> None:
-        if version not in self.versions(model) or (model, version) in self.mute:
+        assert (model, version) not in self.hangs, "this takes ten minutes"
+        if version not in self.versions(model):
+            raise NotLoadedError(f"{model} {version} is not loaded")
+        if (model, version) in self.mute:
             raise ServerError(f"{model} {version} does not compute")
         self.counts[model, version] = self.counts.get((model, version), 0) + 1
 
     def prove_within(self, models: Sequence[str], version: int, limit_s: float) -> list[str]:
-        for model in models:
+        late = [model for model in models if (model, version) in self.hangs]
+        for model in set(models) - set(late):
             self.prove(model, version, None)
-        return []
+        return late
 
     def inferences(self) -> dict[tuple[str, int], int]:
         return self.counts
