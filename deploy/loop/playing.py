@@ -50,6 +50,7 @@ class Scale:
     poison: int = 600  # poisoned rounds before a last turn
     reward_steps: int = 200  # of each training of the reward model
     kills: int = 20  # of each part, at the end
+    parts: str = "wishes,reward"  # of each retraining
 
 
 def play(
@@ -62,7 +63,7 @@ def play(
     """The whole; returns the exit status. The gates decide by their own limits, unless options change them."""
     work.mkdir(parents=True, exist_ok=True)
     steps = ("--reward-steps", str(scale.reward_steps), "--hold-out", f"{HOLD_OUT:g}")
-    plan = Plan(layout, work / "lake", work / "original", work / "base", retrain=steps,
+    plan = Plan(layout, work / "lake", work / "original", work / "base", scale.parts, retrain=steps,
                 offline_gate=offline_gate, traffic_gate=traffic_gate)  # fmt: skip
     first = _first_family(plan, work, scale)
     first_release = _first_release(plan, work, first)

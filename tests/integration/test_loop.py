@@ -1,6 +1,7 @@
 """One short turn of the loop as `make loop` plays it, on a cluster of its own: every step is the real command.
 
-The gates' limits are opened, since forty picks say nothing; that they stop a candidate is tested where they live.
+The gates' limits are opened, since forty picks say nothing; that they stop a candidate is tested where they live. Only
+the wishes are retrained, which takes seconds.
 """
 
 import json
@@ -15,7 +16,7 @@ from deploy.loop.playing import Scale, play
 from deploy.loop.records import FAILED, ROUNDS, lines_of
 from tests.ports import free_offset
 
-SCALE = Scale(turns=1, groups=40, original_groups=100, workers=2, poison=0, reward_steps=2, kills=0)
+SCALE = Scale(turns=1, groups=40, original_groups=100, workers=2, poison=0, reward_steps=2, kills=0, parts="wishes")
 OPEN_OFFLINE = (
     "--judge", str(ROOT / "training/weights/tiny"), "--least-groups", "1", "--held-out", "12", "--drawn", "4",
     "--checked", "0", "--least-judge-gauc", "0", "--most-merchant-share", "1", "--reward-gauc", "1",
