@@ -34,7 +34,7 @@ class GateMargins:
     judge_score: float = limit(0.25, "margin of the judge's score, in standard deviations of the live family's")
     latency: float = limit(0.2, "margin of the time to draw, as a share of the live family's")
     segment: float = limit(1.5, "a segment's margins are so many times as wide")
-    least_merchants: int = limit(10, "merchants of a segment that is looked at by itself")
+    least_merchants: int = limit(10, "merchants of a figure, with fewer nothing passes; and of a segment that is looked at")
     least_groups: int = limit(20, "held-out groups; with fewer nothing passes")
     least_judge_gauc: float = limit(0.55, "GAUC of the judge on held-out picks, below which it is no judge")
     most_merchant_share: float = limit(0.25, "share that one merchant may have of the new groups trained on")
@@ -121,6 +121,7 @@ def decide(
         )
     for name in FIGURES:
         if name in figures:
+            reasons += _too_few(name, held_out.merchants[compared[name].rows], margins)
             reasons += _against(name, figures, margins)
     reasons += _below_floor(figures, margins)
     n_merchants = len(np.unique(held_out.merchants))
@@ -177,6 +178,13 @@ def _difference(
     drawn = sums[sums[:, 1] > 0]
     low, high = np.percentile(drawn[:, 0] / drawn[:, 1], [percent / 2, 100 - percent / 2])
     return {"mean": float(differences.mean()), "low": float(low), "high": float(high), "groups": len(differences)}
+
+
+def _too_few(name: str, merchants: np.ndarray, margins: GateMargins) -> list[str]:
+    """That a figure rests on too few merchants: the interval of one is a point, and proves nothing."""
+    if (count := len(np.unique(merchants))) >= margins.least_merchants:
+        return []
+    return [f"{FIGURES[name].title} rests on {count} merchants, {margins.least_merchants} are needed"]
 
 
 def _against(name: str, figures: Mapping[str, Any], margins: GateMargins) -> list[str]:

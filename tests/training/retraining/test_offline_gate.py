@@ -50,7 +50,7 @@ def test_an_equal_candidate_and_a_better_one_pass() -> None:
     ("reward_gauc", -0.06, "GAUC of its reward model on held-out picks changes by -0.06"),
     ("favours", 0.08, "cross-entropy of held-out picks by its favours changes by 0.0"),
     ("prompt_accuracy", -0.05, "prompt accuracy changes by -0.05"),
-    ("diversity", -0.05, "diversity changes by -0.05"),
+    ("diversity", -0.12, "diversity changes by -0.12"),
     ("judge_score", -0.4, "score by the judge changes by -0.4"),
     ("latency", 0.05, "time to draw changes by 0.05"),
 ])  # fmt: skip
@@ -101,6 +101,16 @@ def test_a_merchant_with_most_groups_widens_the_interval_instead_of_deciding() -
     flood = HeldOut(np.where(ALL < 150, 0, ALL))
     found = decide(flood, {"judge_score": Compared(ALL, np.zeros(N), np.where(ALL < 150, 1.0, -0.4))}, MARGINS)
     assert found.figures["judge_score"]["difference"]["mean"] > 0.4 and found.verdict == "refuse"
+
+
+def test_a_figure_of_few_merchants_does_not_pass_however_many_groups_it_has() -> None:
+    one = HeldOut(np.zeros(N, int))
+    found = decide(one, {"judge_score": Compared(ALL, np.zeros(N), np.ones(N))}, MARGINS)
+    assert (found.verdict, found.reasons) == ("refuse", ("score by the judge rests on 1 merchants, 10 are needed",))
+    rows = ALL[HELD_OUT.merchants < 9]
+    some = figures() | {"diversity": Compared(rows, np.full(len(rows), 0.2), np.full(len(rows), 0.2))}
+    (reason,) = decide(HELD_OUT, some, MARGINS, (), 0.7).reasons
+    assert reason == "diversity rests on 9 merchants, 10 are needed"
 
 
 @pytest.mark.parametrize(("more", "told"), [
