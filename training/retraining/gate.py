@@ -19,10 +19,11 @@ from pathlib import Path
 
 from training.common.commands import attempt, parser_of
 from training.common.errors import ModelError
-from training.retraining.hold_out import Size, flooding, split, trained_on
+from training.retraining.hold_out import Size, flooding, split
 from training.retraining.limits import add_limits, limits_of
 from training.retraining.offline_gate import GateMargins, decide
 from training.retraining.traffic_gate import TrafficLimits, judge, out_of_time
+from training.retraining.trained_on import trained_on
 from training.retraining.verdicts import Kind, Verdict
 
 

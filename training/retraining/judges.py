@@ -16,7 +16,8 @@ from training.common.errors import ModelError
 from training.common.storage import fingerprint
 from training.data.groups import GroupTensors
 from training.models.family import FamilyPaths
-from training.retraining.hold_out import HoldOutError, trained_on
+from training.retraining.hold_out import HoldOutError
+from training.retraining.trained_on import trained_on
 from training.reward.evaluation import family_of, model_in
 from training.reward.models import Starts
 from training.reward.recipes import tiny

@@ -164,9 +164,8 @@ class Measuring:
     def _agreement(self, margins: GateMargins) -> tuple[list[str], dict[str, Any]]:
         """How well the live reward model, and the place alone, rank the picks of the groups that were trained on."""
         live = self.families[0]
-        there = {group.group_id for group in read_table(self.table, images=False)}
         new, old = (
-            [group for group in groups if group.group_id in there and has_choice(group)][-self.size.checked :]
+            [group for group in groups if has_choice(group)][-self.size.checked :]
             for groups in (self.split.new, self.split.old)
         )
         if not self.size.checked or not new or not live.perfusion_rm.exists():

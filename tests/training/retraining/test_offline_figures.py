@@ -11,9 +11,10 @@ from lab.market.prompts import vocabulary
 from tests.training.retraining.two_families import TRAINED, Two
 from training.data.table import Group, read_table, write_table
 from training.models.family import FamilyPaths
-from training.retraining.hold_out import Size, Split, split, trained_on
+from training.retraining.hold_out import Size, Split, split
 from training.retraining.offline_figures import Measured, Measuring, asked_tags
 from training.retraining.offline_gate import GateMargins
+from training.retraining.trained_on import trained_on
 from training.wishes.preferences import PreferenceWeights, n_entries, rows_of
 from training.wishes.tagging import ABSENT
 

@@ -23,6 +23,7 @@ from training.data.table import Group, TableError
 from training.models.family import FamilyPaths
 from training.retraining.plan import Plan, Rules
 from training.retraining.retraining import AnotherRun, retrain
+from training.retraining.trained_on import FILE, trained_on
 from training.wishes.preferences import PreferenceWeights
 
 NEW, ORIGINAL = 48, 24
@@ -107,6 +108,14 @@ def test_the_record_says_what_went_in(home: Path, root: Path, record: dict[str, 
     assert mixture["original_share"] >= 0.3 and mixture["original_weight"] == 1
     assert record["figures"]["wishes"]["gain"] > 0 and record["seconds"]["wishes"] > 0
     assert json.loads((home / "run" / "family" / "retraining.json").read_text()) == record
+
+
+def test_the_groups_that_trained_are_kept_beside_the_record_and_no_others(home: Path) -> None:
+    learnt = trained_on(home / "run" / "family")
+    assert learnt is not None and learnt.group_ids == {f"g{n}" for n in range(NEW - 8)}
+    assert learnt == trained_on(home / "run") and learnt.knows("u3") and not learnt.knows("g3")
+    assert learnt.until is not None and learnt.until.isoformat() == "2026-01-01T00:39:00+00:00" and learnt.salt
+    assert (home / "run" / FILE).read_bytes() == (home / "run" / "family" / FILE).read_bytes()
 
 
 def test_a_finished_one_is_not_repeated_and_another_is_refused(
