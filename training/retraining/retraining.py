@@ -116,6 +116,8 @@ def _retrain(plan: Plan, record: Record, cache: Path) -> FamilyPaths:
     if record.data.get("state") == FINISHED and record.data["inputs"] == inputs:
         print(f"{plan.out} is finished: {plan.out / 'family'}")
         return FamilyPaths.under(plan.out / "family")
+    if record.data.get("inputs") != inputs:
+        shutil.rmtree(plan.out / "work", ignore_errors=True)  # of what failed before any part was trained
     collected = list(read_table(table, images=False))
     record.update(**_asked(plan, table, original, inputs), rows=len(collected), state=RUNNING, reason=None)
     chosen = choose(collected, plan.rules)

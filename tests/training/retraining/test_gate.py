@@ -123,6 +123,22 @@ def test_an_offline_gate_that_is_killed_has_refused(
     assert Verdict.read(OUT).reasons == ("the gate failed: KeyboardInterrupt",)
 
 
+def test_a_traffic_gate_that_is_killed_leaves_no_old_promotion(
+    run: Run, lake: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run(*traffic(lake)) == 0 and Verdict.read(OUT).verdict == "promote"
+    seen = []
+
+    def killed(*_: object) -> None:
+        seen.append(Verdict.read(OUT))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("training.retraining.gate.judge", killed)
+    with pytest.raises(KeyboardInterrupt):
+        run(*traffic(lake, "--most-hours", "0.001", "--since", "2020-01-01T00:00Z"))
+    assert seen[0].verdict == "undecided" and "did not come to its end" in seen[0].reasons[0]
+
+
 @pytest.mark.parametrize("text", ["", "{}"])
 def test_what_is_no_verdict_is_not_shown(
     run: Run, tmp_path: Path, text: str, capsys: pytest.CaptureFixture[str]
