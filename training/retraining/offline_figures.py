@@ -1,7 +1,7 @@
 """The figures of two families on held-out groups: how they rank and explain the picks, and what they draw.
 
-Both draw the same prompts for the same merchants from the same noise, in turns, so that their times compare on any
-machine. Prompt accuracy is read from the pictures by CLIP. Knows families, tables and reward models; decides nothing.
+Both draw the same prompts for the same merchants from the same noise, group by group in turns, so that their times
+compare on any machine, and each group's time is a measurement of its own. Prompt accuracy is read from the pictures by CLIP. Knows families, tables and reward models; decides nothing.
 """
 
 import time
@@ -30,8 +30,6 @@ from training.retraining.offline_gate import Compared, GateMargins, HeldOut, rat
 from training.reward.scores import RewardScorer
 from training.wishes.preferences import PreferenceWeights
 from training.wishes.tagging import ABSENT, Tagger, tag_vectors
-
-PARTS = 8  # that both families draw in turns
 
 
 @dataclass(frozen=True)
@@ -116,7 +114,7 @@ class Measuring:
         judging = RewardOnTable("judge", judge, of_judge, shown)
         by_judge = [judging.scores(prompts, drawn) for drawn in pictures]  # each (G, K)
         found = {
-            "prompt_accuracy": Compared(rows, *(self._accuracy(prompts, drawn) for drawn in pictures)),
+            "prompt_accuracy": _where_asked(rows, *(self._accuracy(prompts, drawn) for drawn in pictures)),
             "diversity": Compared(rows, *(diversity(judging, drawn) for drawn in pictures)),
             "judge_score": _in_deviations(rows, *by_judge),
             "latency": Compared(rows, *seconds),
@@ -134,26 +132,25 @@ class Measuring:
             raise GroupError("the families draw latents of different shapes, so they cannot draw from the same noise")
         noise = noise_of(generators[0], len(groups), Drawn(len(groups), self.size.candidates, self.size.seed))
         profiles = np.array([read_schema(self.table).encode(group.features).slots for group in groups], np.int64)
-        parts = np.array_split(np.arange(len(groups)), min(PARTS, len(groups)))
         drawn: list[list[np.ndarray]] = [[], []]
-        seconds: list[list[np.ndarray]] = [[], []]
-        for number, part in enumerate([parts[0], *parts]):  # the first one warms up
+        seconds: list[list[float]] = [[], []]
+        for number, row in enumerate([0, *range(len(groups))]):  # the first one warms up
             for who in (0, 1) if number % 2 else (1, 0):
-                began = _clock()
-                found = generators[who].draw([prompts[row] for row in part], profiles[part], noise[part], None)
+                began, one = _clock(), slice(row, row + 1)
+                found = generators[who].draw([prompts[row]], profiles[one], noise[one], None)
                 if number:
                     drawn[who].append(found)
-                    seconds[who].append(np.full(len(part), (_clock() - began) / len(part)))
-        return [np.concatenate(parts) for parts in drawn], [np.concatenate(parts) for parts in seconds]
+                    seconds[who].append(_clock() - began)
+        return [np.concatenate(parts) for parts in drawn], [np.array(of) for of in seconds]
 
     def _accuracy(self, prompts: Sequence[str], pictures: np.ndarray) -> np.ndarray:
-        """The share of the asked-for phrases that CLIP sees in pictures (G, K, H, W, 3), mean over K, (G,)."""
+        """The share of the asked-for phrases that CLIP sees in pictures (G, K, H, W, 3), mean over K, (G,); NaN where a
+        prompt asks for none."""
         tags = self._tags(pictures)  # (G, K, kinds)
         asked = np.stack([asked_tags(self.vocabulary, prompt) for prompt in prompts])[:, None]  # (G, 1, kinds)
         named = asked != ABSENT
-        hits = ((tags == asked) & named).sum(-1).mean(1)
-        found: np.ndarray = hits / np.maximum(1, named.sum((1, 2)))
-        return found
+        hits, n_named = ((tags == asked) & named).sum(-1).mean(1), named.sum((1, 2))
+        return np.where(n_named > 0, hits / np.maximum(1, n_named), np.nan)
 
     def _tags(self, pictures: np.ndarray) -> np.ndarray:
         """What pictures (G, K, H, W, 3) show, as tags (G, K, kinds)."""
@@ -231,6 +228,12 @@ def asked_tags(vocabulary: Vocabulary, prompt: str) -> np.ndarray:
     return np.array(
         [of.get(asked.get(kind.name, ""), ABSENT) for kind, of in zip(vocabulary.kinds, places, strict=True)], np.int64
     )
+
+
+def _where_asked(rows: np.ndarray, live: np.ndarray, candidate: np.ndarray) -> Compared:
+    """Without the prompts that ask for no phrase, where both families would be equal whatever they draw."""
+    asks = ~np.isnan(live)
+    return Compared(rows[asks], live[asks], candidate[asks])
 
 
 def _in_deviations(rows: np.ndarray, live: np.ndarray, candidate: np.ndarray) -> Compared:

@@ -12,7 +12,7 @@ from tests.training.retraining.two_families import TRAINED, Two
 from training.data.table import Group, read_table, write_table
 from training.models.family import FamilyPaths
 from training.retraining.hold_out import Size, Split, split
-from training.retraining.offline_figures import Measured, Measuring, asked_tags
+from training.retraining.offline_figures import Measured, Measuring, _where_asked, asked_tags
 from training.retraining.offline_gate import GateMargins
 from training.retraining.trained_on import trained_on
 from training.wishes.preferences import PreferenceWeights, n_entries, rows_of
@@ -45,6 +45,7 @@ def test_equal_families_are_equal_in_every_figure_and_a_changed_part_moves_its_o
         assert values.live.shape == values.candidate.shape == values.rows.shape == (n,), name
         assert np.isfinite(values.live).all()
         assert name == "latency" or (values.live == values.candidate).all()
+    assert len(set(same.compared["latency"].live.tolist())) == 5  # each is measured by itself
     assert (same.compared["latency"].live > 0).all() and same.compared["diversity"].rows.tolist() == list(range(11, 16))
     assert len(same.held_out.merchants) == 16 and same.held_out.segments["category dress"].sum() > 5
     assert not same.held_out.segments["new merchants"].any()  # all were trained on
@@ -74,6 +75,17 @@ def test_picks_by_place_and_merchants_that_no_training_saw_are_noticed(two: Two,
     assert any("follow the place with a GAUC of 1.000, 0.95 is allowed" in problem for problem in problems)
     segments = measuring._whose().segments
     assert segments["new merchants"].sum() == sum(group.user_id != "merchant 0" for group in parts.held_out)
+
+
+def test_prompts_that_ask_for_no_phrase_say_nothing_of_prompt_accuracy(two: Two, tmp_path: Path) -> None:
+    vague = [replace(group, prompt="something") if n >= 34 else group for n, group in enumerate(read_table(two.table))]
+    table = rewritten(two, vague, tmp_path / "vague")
+    parts = split(list(read_table(table, images=False)), trained_on(two.candidate), None, SIZE)
+    measuring = Measuring(table, parts, (two.live, two.candidate), SIZE, tmp_path / "w")
+    pictures = np.zeros((16, 2, 64, 64, 3), np.uint8)
+    accuracy = measuring._accuracy([group.prompt for group in measuring.rows], pictures)
+    assert np.isnan(accuracy).tolist() == [False] * 14 + [True] * 2
+    assert _where_asked(np.arange(16), accuracy, accuracy).rows.tolist() == list(range(14))
 
 
 def by_place(group: Group) -> Group:
