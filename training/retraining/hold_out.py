@@ -25,7 +25,7 @@ class Size:
     of_merchant: int = limit(20, "most of them of one merchant")
     drawn: int = limit(120, "of them, whose prompts both families draw")
     candidates: int = limit(4, "pictures of each")
-    checked: int = limit(300, "newest groups trained on whose picks are checked, and as many older ones; 0: none")
+    checked: int = limit(300, "newest groups trained on whose picks are checked; 0: none")
     seed: int = limit(0, "of the noise")
 
     def __post_init__(self) -> None:
@@ -51,7 +51,6 @@ class Split:
 
     held_out: tuple[Group, ...]  # the newest, which neither family was trained on
     new: tuple[Group, ...]  # what the candidate was trained on, and the live family was not
-    old: tuple[Group, ...]  # what both were trained on
     known: frozenset[str] = field(default_factory=frozenset)  # merchants of `held_out` whom a training has seen
 
 
@@ -86,12 +85,11 @@ def split(
             "a candidate is judged on later picks, so wait for some, or train on an earlier version of the table"
         )
     before = live.group_ids if live is not None else frozenset()
-    learnt = [group for group in table if candidate is not None and group.group_id in candidate.group_ids]
+    learnt = candidate.group_ids - before if candidate is not None else frozenset()
     held_out = _newest(later, size)
     return Split(
         tuple(held_out),
-        tuple(group for group in learnt if group.group_id not in before),
-        tuple(group for group in learnt if group.group_id in before),
+        tuple(group for group in table if group.group_id in learnt),
         frozenset(group.user_id for group in held_out if any(family.knows(group.user_id) for family in used)),
     )
 

@@ -87,8 +87,8 @@ def test_an_offline_verdict_on_two_families(
     run: Run, tmp_path: Path, family: FamilyPaths, capsys: pytest.CaptureFixture[str]
 ) -> None:
     two = Two.at(tmp_path, family)
-    few = ("--held-out", 16, "--drawn", 4, "--candidates", 2, "--checked", 6, "--least-groups", 10, "--least-merchants", 4,
-           "--diversity-floor", 0)  # fmt: skip
+    few = ("--held-out", 16, "--drawn", 4, "--candidates", 2, "--checked", 6, "--least-groups", 10,
+           "--least-merchants", 4, "--diversity-floor", 0)  # fmt: skip
     command = ("offline", "--groups", two.table, "--live", two.live, "--candidate", two.candidate, "--out", OUT, *few)
     assert run(*command, "--judge", two.judge, "--least-judge-gauc", 0, "--latency", 100, "--agreement", 1) == 0
     verdict = Verdict.read(OUT)

@@ -1,5 +1,6 @@
 """The figures of two families: paired by noise, equal for equal families, and moved by what differs."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -65,7 +66,7 @@ def test_picks_by_place_and_merchants_that_no_training_saw_are_noticed(two: Two,
     table = list(read_table(two.table))
     trained = [by_place(group) for group in table[:TRAINED]]
     parts = split(table, trained_on(two.candidate), None, SIZE)
-    new = Split(parts.held_out, tuple(trained), (), frozenset({"merchant 0"}))
+    new = Split(parts.held_out, tuple(trained), frozenset({"merchant 0"}))
     rows = [*trained, *table[TRAINED:]]
     measuring = Measuring(
         rewritten(two, rows, tmp_path / "by place"), new, (two.live, two.candidate), SIZE, tmp_path / "w"
@@ -73,8 +74,24 @@ def test_picks_by_place_and_merchants_that_no_training_saw_are_noticed(two: Two,
     problems, figures = measuring._agreement(GateMargins())
     assert figures["places_of_new_groups"]["mean"] == 1.0
     assert any("follow the place with a GAUC of 1.000, 0.95 is allowed" in problem for problem in problems)
+    assert figures["picks_of_new_against_held_out_groups"]["mean"] == pytest.approx(
+        figures["picks_of_new_groups"]["mean"] - figures["picks_of_held_out_groups"]["mean"]
+    )
     segments = measuring._whose().segments
     assert segments["new merchants"].sum() == sum(group.user_id != "merchant 0" for group in parts.held_out)
+
+
+def test_a_reward_model_that_only_one_family_has_is_a_problem(two: Two, tmp_path: Path) -> None:
+    parts = split(list(read_table(two.table, images=False)), trained_on(two.candidate), None, SIZE)
+    measuring = Measuring(two.table, parts, (two.live, two.candidate), SIZE, tmp_path / "w")
+    assert measuring._without_reward_model() == []
+    shutil.rmtree(two.candidate / "perfusion_rm")
+    (problem,) = measuring._without_reward_model()
+    assert problem.startswith(f"{two.candidate} has no reward model of its own") and not measuring._picks().keys() & {
+        "reward_gauc"
+    }
+    shutil.rmtree(two.live / "perfusion_rm")
+    assert measuring._without_reward_model() == []
 
 
 def test_prompts_that_ask_for_no_phrase_say_nothing_of_prompt_accuracy(two: Two, tmp_path: Path) -> None:

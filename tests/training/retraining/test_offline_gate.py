@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from contract.errors import InputError
-from training.retraining.offline_gate import Compared, GateMargins, HeldOut, Outcome, decide
+from training.retraining.offline_gate import Compared, GateMargins, HeldOut, Outcome, compared_samples, decide
 
 N, MERCHANTS = 240, 60
 ALL = np.arange(N)
@@ -128,6 +128,16 @@ def test_what_speaks_against_it_beside_the_figures(more: dict[str, object], told
 def test_a_figure_that_is_no_number_does_not_pass() -> None:
     found = judged({"prompt_accuracy": np.where(ALL == 3, np.nan, 0.0)})
     assert found.verdict == "refuse" and "prompt accuracy changes by nan" in found.reasons[0]
+
+
+def test_two_samples_are_compared_with_an_interval_over_merchants() -> None:
+    rng = np.random.default_rng(0)
+    merchants = np.array([f"m{n % 40}" for n in range(400)])
+    low, high = rng.normal(0.5, 0.2, 400), rng.normal(0.8, 0.2, 400)
+    found = compared_samples((low, merchants), (high, merchants[::-1]))
+    assert found["mean"] == pytest.approx(low.mean() - high.mean()) and -0.4 < found["low"] < found["high"] < -0.2
+    few = compared_samples((low[:4], merchants[:4]), (high, merchants))
+    assert few["high"] - few["low"] > found["high"] - found["low"]  # few new picks are no proof
 
 
 def test_margins_out_of_range_are_refused_by_name() -> None:
