@@ -166,6 +166,18 @@ def test_only_new_pictures_are_read_and_those_of_an_erased_merchant_are_forgotte
     assert before == (NEW - 8) * 3 and len(read) == 10 * 3 and after == before + (10 - 1) * 3
 
 
+def test_pictures_that_are_not_there_for_now_are_not_forgotten(home: Path, root: Path) -> None:
+    (folder,) = (home / "build" / "prepared").glob("collected-groups-*/tags-*")
+    before = sum(len(np.load(path)["keys"]) for path in folder.glob("*.npz"))
+    (home / "pictures").rename(home / "unmounted")
+    try:
+        with pytest.raises(GroupError, match=r"have a picture that its uri does not give, more than 10%"):
+            retrain(plan(home, root, out=home / "unmounted run"))
+    finally:
+        (home / "unmounted").rename(home / "pictures")
+    assert before and sum(len(np.load(path)["keys"]) for path in folder.glob("*.npz")) == before
+
+
 def test_a_failure_is_written_down_with_its_reason(home: Path, root: Path, schema: FeatureSchema) -> None:
     with pytest.raises(GroupError):
         retrain(plan(home, root, out=home / "held", rules=Rules(hold_out=10_000)))
