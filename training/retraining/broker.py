@@ -40,6 +40,11 @@ class Partition:
         return f"{self.topic}/{self.number}"
 
 
+def partition_of(origin: Origin) -> Partition:
+    """The partition that a record lies in."""
+    return Partition(origin.cluster_id, origin.topic, origin.topic_id, origin.partition)
+
+
 @dataclass(frozen=True)
 class Bounds:
     """What a partition holds: the records from `begin` until before `end`."""

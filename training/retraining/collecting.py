@@ -13,8 +13,10 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice
 
+from deltalake import DeltaTable
+
 from training.retraining import offsets, raw
-from training.retraining.broker import Bounds, Partition
+from training.retraining.broker import Bounds, Partition, partition_of
 from training.retraining.erasures import TRANSACTION, erased
 from training.retraining.groups import Groups
 from training.retraining.incoming import Event, Poison, Record, event_of
@@ -54,11 +56,14 @@ class Collector:
         self._erased = erased(lake)  # after both: it knows every erasure that they have seen
         with reading_files():
             self._known = Seen(raw.column(self.events, "event_id"))
-            ends = raw.ends(self.events)
-            behind = {p: start for p, end in ends.items() if (start := self._derived_until(p)) < end}
+            ends = {p: min(end, _at(self.events, p)) for p, end in raw.ends(self.events).items()}
+            derived = {p: min(_at(self.groups, p), end) for p, end in ends.items()}
+            behind = {p: at for p, at in derived.items() if at < ends[p]}
+            if _at(self.groups, REPLAYED) != _at(self.events, REPLAYED):
+                behind = dict.fromkeys(ends, 0)  # dead letters became events at offsets that were passed
             self.joined = Groups(self.events, raw.column(self.groups, "group_id"), behind)
             if behind:
-                self._catch_up(behind, ends)
+                self._catch_up(behind, derived, ends)
 
     def starts(self, bounds: Mapping[Partition, Bounds], accepted: Collection[str] = ()) -> dict[Partition, int]:
         """Where reading goes on, in each partition.
@@ -86,10 +91,13 @@ class Collector:
         events, letters = self._events(records)
         still = Counter(why for _, why in letters)
         with reading_files():
-            self._append(events, {REPLAYED: (self.events.transaction_version(REPLAYED) or 0) + 1})
+            if events:
+                self._append(events, {REPLAYED: _at(self.events, REPLAYED) + 1})
             touched = set(_groups_of(records))
             again = list(raw.about(self.events, touched)) if touched else []
-            unfit = self._derive(again, {}, bury=False)
+            unfit = self._derive(again, {}, buries=lambda _: False)
+            if events:  # that they are derived
+                append(self.groups, [], GROUPS_SCHEMA, self._carried({}))
         return still + Counter(why for _, why in unfit)
 
     # ---- steps -------------------------------------------------------------------------------
@@ -126,11 +134,12 @@ class Collector:
         self._known.add(event.event_id for event in events)
         self.counts.events += len(events)
 
-    def _derive(self, events: Sequence[Event], moved: Mapping[str, int], bury: bool = True) -> list[Letter]:
+    def _derive(
+        self, events: Sequence[Event], moved: Mapping[str, int], buries: Callable[[Record], bool] = lambda _: True
+    ) -> list[Letter]:
         derived = self.joined.derive(events, self.events)
         letters = [(pick.record, why) for pick, why in derived.unfit]
-        if bury:
-            self._bury(letters)
+        self._bury([letter for letter in letters if buries(letter[0])])
         if derived.rows or letters:
             write = put if derived.corrects else append
             write(self.groups, derived.rows, GROUPS_SCHEMA, self._carried(moved))
@@ -139,25 +148,29 @@ class Collector:
         return letters
 
     def _carried(self, moved: Mapping[str, int]) -> dict[str, int]:
-        replayed = self.events.transaction_version(REPLAYED) or 0
-        return {**moved, VERSION: self.events.version(), REPLAYED: replayed, TRANSACTION: self._erased.version}
+        replayed = _at(self.events, REPLAYED)
+        return {VERSION: self.events.version(), REPLAYED: replayed, TRANSACTION: self._erased.version, **moved}
 
     # ---- after an interruption ---------------------------------------------------------------
 
-    def _catch_up(self, behind: Mapping[Partition, int], ends: Mapping[Partition, int]) -> None:
-        """Derives the events that no derivation has seen."""
-        carried = {offsets.name_of(p): start for p, start in behind.items()}
+    def _catch_up(
+        self, behind: Mapping[Partition, int], derived: Mapping[Partition, int], ends: Mapping[Partition, int]
+    ) -> None:
+        """Derives the events from `behind` on; letters from before `derived` are buried already. Both stay as they are
+        until all of it is done."""
+        carried = {offsets.name_of(p): at for p, at in derived.items()} | {REPLAYED: _at(self.groups, REPLAYED)}
+
+        def is_new(record: Record) -> bool:
+            return record.origin.offset >= derived.get(partition_of(record.origin), 0)
+
         for chunk in _chunks(raw.beyond(self.events, behind)):
-            self._derive(chunk, carried)
+            self._derive(chunk, carried, is_new)
         append(self.groups, [], GROUPS_SCHEMA, self._carried(offsets.moved(ends)))
 
-    def _derived_until(self, p: Partition) -> int:
-        """The first offset that no derivation has seen; 0: begin at the beginning."""
-        read, name = self.groups.transaction_version, offsets.name_of(p)
-        if (read(REPLAYED) or 0) != (self.events.transaction_version(REPLAYED) or 0):
-            return 0  # dead letters became events at offsets that were passed
-        until = read(name) or 0
-        return until if until <= (self.events.transaction_version(name) or 0) else 0  # a loss was accepted
+
+def _at(table: DeltaTable, what: Partition | str) -> int:
+    """How far a table has come: the next offset of a partition, or a number that it carries."""
+    return table.transaction_version(what if isinstance(what, str) else offsets.name_of(what)) or 0
 
 
 def _groups_of(records: Iterable[Record]) -> Iterator[str]:

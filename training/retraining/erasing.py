@@ -123,12 +123,18 @@ def _rows_left(table: DeltaTable, user_id: str) -> int:
 
 
 def _rows_of(table: DeltaTable, path: str, user_id: str) -> int:
-    """How many rows of a file are the merchant's; none where the file is gone, or was never finished."""
+    """How many rows of a file are the merchant's; none where the file is gone, or was never finished.
+
+    Raises:
+        LakeError: it cannot be read, so nobody knows.
+    """
     try:
         with file_system(table.table_uri).open_input_file(path) as file:
             column = pq.read_table(file, columns=["user_id"]).column(0)
-    except (pa.ArrowException, OSError):
+    except (FileNotFoundError, pa.ArrowInvalid):
         return 0
+    except (pa.ArrowException, OSError, DeltaError) as error:
+        raise LakeError(f"{table.table_uri}/{path} cannot be read: {one_line(error)}; run it again") from error
     return sum(value == user_id for value in column.to_pylist())
 
 

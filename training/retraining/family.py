@@ -11,14 +11,18 @@ from typing import Any
 
 from training.common.reports import write_report
 from training.models.family import FamilyPaths
+from training.retraining.trained_on import TrainedOn
 
 
-def assemble(base: FamilyPaths, trained: Mapping[str, Path], record: Mapping[str, Any], out: Path) -> FamilyPaths:
+def assemble(
+    base: FamilyPaths, trained: Mapping[str, Path], record: Mapping[str, Any], learnt: TrainedOn, out: Path
+) -> FamilyPaths:
     """Puts a whole family into `out`, at once or not at all; returns its paths.
 
     Args:
         trained: the parts in the base's place, by their names in FamilyPaths.
-        record: what the family was trained on and how: its retraining.json.
+        record: how the family was trained: its retraining.json.
+        learnt: on what.
     """
     unfinished = out.with_name(f"{out.name}.new")
     shutil.rmtree(unfinished, ignore_errors=True)
@@ -31,6 +35,7 @@ def assemble(base: FamilyPaths, trained: Mapping[str, Path], record: Mapping[str
         elif source.is_file():
             shutil.copy2(source, place)
     write_report(places.retraining, record)
+    learnt.write(unfinished)
     shutil.rmtree(out, ignore_errors=True)
     unfinished.rename(out)
     return FamilyPaths.under(out)

@@ -49,13 +49,13 @@ def follow(
         LakeError: a table cannot be read or written.
     """
     say = say or _printed
-    counts, failures = Counts(), 0
+    counts, upkeep, failures = Counts(), Upkeep(lake), 0
     with _stopped_by_signals() as stopped:
         while not stopped.is_set():
             try:
                 with _connected(bootstrap) as broker:
                     failures = 0
-                    if _session(lake, broker, limits, accepted, counts, stopped, say) and limits.once:
+                    if _session(broker, Collector(lake, broker.bury, counts), upkeep, limits, accepted, stopped, say):
                         break
             except Raced as why:
                 say(f"another process wrote to {lake.uri}, reading it anew ({why})")
@@ -71,11 +71,11 @@ def follow(
 
 
 def _session(
-    lake: Lake, broker: Broker, limits: Limits, accepted: Collection[str], counts: Counts, stopped: Flag, say: Say
-) -> bool:
+    broker: Broker, collector: Collector, upkeep: Upkeep, limits: Limits, accepted: Collection[str], stopped: Flag,
+    say: Say,
+) -> bool:  # fmt: skip
     """Collects with one look at the tables; True: everything that was to be read is."""
     partitions = broker.partitions()
-    collector, upkeep = Collector(lake, broker.bury, counts), Upkeep()
     bounds = broker.bounds(partitions)
     reached = collector.starts(bounds, accepted)
     broker.start(reached)
@@ -88,9 +88,9 @@ def _session(
             reached = positions
             lag = {p: b.end - reached[p] for p, b in broker.bounds(partitions).items()}
             say(_line(len(records), time.monotonic() - began, lag, collector))
-            upkeep.after_batch(collector.events, collector.groups)
+            upkeep.after_batch()
         if limits.once and all(reached[p] >= b.end for p, b in bounds.items()):
-            upkeep.at_end(collector.events, collector.groups)
+            upkeep.at_end()
             return True
         if time.monotonic() - looked > _LOOK_EVERY_S:
             if broker.partitions() != partitions:

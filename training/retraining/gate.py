@@ -19,10 +19,11 @@ from pathlib import Path
 
 from training.common.commands import attempt, parser_of
 from training.common.errors import ModelError
-from training.retraining.hold_out import Size, flooding, split, trained_on
+from training.retraining.hold_out import Size, flooding, split
 from training.retraining.limits import add_limits, limits_of
 from training.retraining.offline_gate import GateMargins, decide
 from training.retraining.traffic_gate import TrafficLimits, judge, out_of_time
+from training.retraining.trained_on import trained_on
 from training.retraining.verdicts import Kind, Verdict
 
 
@@ -112,8 +113,7 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.gate == "show":
         print(Verdict.read(arguments.file).as_text())
         return
-    if arguments.gate == "offline":  # takes minutes: a gate that is killed has refused
-        failed(arguments, "it did not come to its end").write(arguments.out)
+    failed(arguments, "it did not come to its end", late=False).write(arguments.out)  # for one that is killed
     try:
         verdict = (offline if arguments.gate == "offline" else traffic)(arguments)
     except BaseException as error:
@@ -123,16 +123,16 @@ def run(arguments: argparse.Namespace) -> None:
     print(verdict.as_text())
 
 
-def failed(arguments: argparse.Namespace, why: str) -> Verdict:
-    """The verdict of a gate that could not decide; a trial that is out of time ends all the same."""
+def failed(arguments: argparse.Namespace, why: str, late: bool = True) -> Verdict:
+    """The verdict of a gate that could not decide; with `late`, a trial that is out of time ends all the same."""
     reasons = [f"the gate failed: {why}"]
     if arguments.gate == "offline":
         live, candidate, verdict = str(arguments.live), str(arguments.candidate), "refuse"
     else:
         live, candidate, verdict = arguments.live, arguments.trial, "undecided"
         with suppress(ModelError):  # limits out of range are why it failed
-            if late := out_of_time(limits_of(arguments, TrafficLimits), arguments.since):
-                verdict, reasons = "roll back", [late, *reasons]
+            if late and (ended := out_of_time(limits_of(arguments, TrafficLimits), arguments.since)):
+                verdict, reasons = "roll back", [ended, *reasons]
     kind: Kind = arguments.gate
     e_value = 1.0 if kind == "traffic" else None  # nothing was won
     return Verdict(kind, live, candidate, verdict, tuple(reasons), {}, e_value, table=str(arguments.groups))  # type: ignore[arg-type]

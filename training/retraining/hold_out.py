@@ -1,24 +1,20 @@
 """The groups that a candidate is judged on: newer than everything that it and the live family were trained on.
 
-What a family was trained on stands in its retraining.json, as table and version; the same rows are read again from
-there. Groups with a group_id or a time that a training used are never held out. Knows tables and the record of a
-training; no pictures and no models.
+Groups with a group_id or a time that a training used (training.retraining.trained_on) are never held out. Knows groups;
+no pictures and no models.
 """
 
-import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from pathlib import Path
 
-from training.common.errors import ModelError, reading
-from training.data.table import Group, read_table
+from training.common.errors import ModelError
+from training.data.table import Group
 from training.retraining.limits import limit
 from training.retraining.offline_gate import GateMargins
 from training.retraining.traffic_gate import hashed
-
-RECORD = "retraining.json"
+from training.retraining.trained_on import TrainedOn
 
 
 @dataclass(frozen=True)
@@ -29,7 +25,7 @@ class Size:
     of_merchant: int = limit(20, "most of them of one merchant")
     drawn: int = limit(120, "of them, whose prompts both families draw")
     candidates: int = limit(4, "pictures of each")
-    checked: int = limit(300, "newest groups trained on whose picks are checked, and as many older ones; 0: none")
+    checked: int = limit(300, "newest groups trained on whose picks are checked; 0: none")
     seed: int = limit(0, "of the noise")
 
     def __post_init__(self) -> None:
@@ -50,71 +46,19 @@ class HoldOutError(ModelError):
 
 
 @dataclass(frozen=True)
-class TrainedOn:
-    """The groups of picks that a family was trained on."""
-
-    groups: tuple[Group, ...] = ()  # in the order of the table
-
-    @property
-    def group_ids(self) -> set[str]:
-        return {group.group_id for group in self.groups}
-
-    @property
-    def until(self) -> datetime | None:
-        """When the newest of them was made."""
-        return max((group.create_time for group in self.groups if group.create_time), default=None)
-
-
-@dataclass(frozen=True)
 class Split:
     """The groups of a table by what a candidate's training did with them."""
 
     held_out: tuple[Group, ...]  # the newest, which neither family was trained on
     new: tuple[Group, ...]  # what the candidate was trained on, and the live family was not
-    old: tuple[Group, ...]  # what both were trained on
-    known: frozenset[str] = field(default_factory=frozenset)  # merchants of `new` and `old`
-
-
-def record_of(family: Path) -> Path | None:
-    """The record of the training that made a family, in its folder or beside it; None: it has none."""
-    return next((path for path in (family / RECORD, family.parent / RECORD) if path.is_file()), None)
-
-
-def trained_on(family: Path) -> TrainedOn | None:
-    """The groups of picks that a family was trained on, by its record; None: it has no record.
-
-    Raises:
-        HoldOutError: the record does not say which groups.
-        TableError: that version of the table is gone.
-    """
-    if (path := record_of(family)) is None:
-        return None
-    with reading(path, HoldOutError):
-        record = json.loads(path.read_text(encoding="utf-8"))
-        table, version = record["table"], record["table_version"]
-        held_out, surplus = set(record["hold_out"]["groups"]), Counter(record.get("surplus", {}))
-    name = f"{table}@{version}" if isinstance(version, int) else table
-    groups = [group for group in read_table(Path(name), images=False) if group.group_id not in held_out]
-    return TrainedOn(tuple(_without_surplus(groups, surplus)))
-
-
-def _without_surplus(groups: Sequence[Group], surplus: Counter[str]) -> list[Group]:
-    """Without as many of the newest groups of a merchant as the training left out, by `hashed` merchants."""
-    left = +surplus
-    kept = list[Group]()
-    for group in reversed(groups):
-        if left and left[who := hashed(group.user_id)]:
-            left[who] -= 1
-        else:
-            kept.append(group)
-    return kept[::-1]
+    known: frozenset[str] = field(default_factory=frozenset)  # merchants of `held_out` whom a training has seen
 
 
 def split(
     table: Sequence[Group], candidate: TrainedOn | None, live: TrainedOn | None, size: Size,
     until: datetime | None = None,
 ) -> Split:  # fmt: skip
-    """The newest groups with a pick that both families have not seen, and what the candidate was trained on.
+    """The newest groups with a pick that both families have not seen, and what of the table trained the candidate.
 
     Args:
         table: in the order of time.
@@ -124,7 +68,7 @@ def split(
         HoldOutError: there are none.
     """
     used = [family for family in (candidate, live) if family is not None]
-    seen = set[str]().union(*(family.group_ids for family in used))
+    seen = frozenset[str]().union(*(family.group_ids for family in used))
     times = [time for time in (until, *(family.until for family in used)) if time is not None]
     if not times:
         raise HoldOutError("no time is known up to which the candidate was trained: give --trained-until")
@@ -140,13 +84,13 @@ def split(
             f"no group with a pick is newer than what the families were trained on, which goes to {last.isoformat()}: "
             "a candidate is judged on later picks, so wait for some, or train on an earlier version of the table"
         )
-    before = live.group_ids if live is not None else set[str]()
-    learnt = candidate.groups if candidate is not None else ()
+    before = live.group_ids if live is not None else frozenset()
+    learnt = candidate.group_ids - before if candidate is not None else frozenset()
+    held_out = _newest(later, size)
     return Split(
-        tuple(_newest(later, size)),
-        tuple(group for group in learnt if group.group_id not in before),
-        tuple(group for group in learnt if group.group_id in before),
-        frozenset(group.user_id for group in learnt),
+        tuple(held_out),
+        tuple(group for group in table if group.group_id in learnt),
+        frozenset(group.user_id for group in held_out if any(family.knows(group.user_id) for family in used)),
     )
 
 

@@ -6,7 +6,7 @@ generators.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +16,8 @@ from training.common.errors import ModelError
 from training.common.storage import fingerprint
 from training.data.groups import GroupTensors
 from training.models.family import FamilyPaths
-from training.retraining.hold_out import HoldOutError, trained_on
+from training.retraining.hold_out import HoldOutError
+from training.retraining.trained_on import trained_on
 from training.reward.evaluation import family_of, model_in
 from training.reward.models import Starts
 from training.reward.recipes import tiny
@@ -31,14 +32,18 @@ class JudgeError(ModelError):
     """The judge is not independent of what it is to judge."""
 
 
-def given_judge(run: Path, families: Sequence[FamilyPaths], roots: Sequence[Path]) -> tuple[RewardScorer, FamilyPaths]:
+def given_judge(
+    run: Path, families: Sequence[FamilyPaths], roots: Sequence[Path], held_out: Collection[str] = ()
+) -> tuple[RewardScorer, FamilyPaths]:
     """The reward model of a training, or of a family, on its backbone.
 
     Args:
         families, roots: live and candidate.
+        held_out: ids of the groups that it is asked about.
 
     Raises:
-        JudgeError: it is the reward model of one of them, or its record names groups that one of them was trained on.
+        JudgeError: it is the reward model of one of them, or it was trained on groups that one of them was trained on,
+            or on held-out ones.
     """
     for root in roots:
         if run.resolve() == root.resolve():
@@ -52,6 +57,8 @@ def given_judge(run: Path, families: Sequence[FamilyPaths], roots: Sequence[Path
         if other.perfusion_rm.exists() and own == fingerprint(RewardScorer.of(other).model):
             raise JudgeError(f"the judge {run} is the reward model of {root}, which its training aims at")
     if (record := trained_on(run)) is not None:
+        if both := record.group_ids & set(held_out):
+            raise JudgeError(f"the judge {run} was trained on {len(both)} of the held-out groups that it is to judge")
         for root in roots:
             used = trained_on(root)
             if used is not None and (both := record.group_ids & used.group_ids):

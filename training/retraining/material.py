@@ -12,14 +12,16 @@ import numpy as np
 from numpy.lib.format import open_memmap
 
 from training.common.runs import held
-from training.data.groups import GroupTensors
+from training.data.groups import GroupError, GroupTensors
 from training.data.prepare import stack, tokenise
 from training.data.table import name_of
 from training.models.family import FamilyPaths
 from training.retraining.mixture import Mixture, informative, mix
-from training.retraining.sources import PictureCache, Source
+from training.retraining.sources import UNREACHABLE, PictureCache, Source
 from training.wishes.tagging import ABSENT, Tagger
 from training.wishes.training import check_enough
+
+MOST_UNREACHABLE = 0.1  # share of a table's groups; they are left out
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,9 +67,10 @@ def gather(original: Table, new: Table, family: FamilyPaths, share: float, pixel
         with held(table.cache, wait=True):
             cache = PictureCache(table.cache, tagger, size_px, pixels=pixels is not None)
             read.append((cache, cache.read(table.path, table.wanted, name_of(table.path))))
-    read[1][0].forget_others(read[1][1])
+            _check_reachable(read[-1][1], table)
     groups = [group for _, source in read for group in source.groups]
     check_enough(sum(map(informative, groups)), f"{original.path} and {new.path}")
+    read[1][0].forget_others(read[1][1])
     mixture = mix(read[0][1].groups, read[1][1].groups, share)
     ids = tokenise([group.prompt for group in groups], family.reward_tokenizer(), 0)
     tensors = replace(stack(groups, ids, family.schema()).rows(mixture.order), weights=mixture.weights)
@@ -85,3 +88,14 @@ def gather(original: Table, new: Table, family: FamilyPaths, share: float, pixel
     left_out = sum((source.left_out for _, source in read), Counter[str]())
     trained = frozenset(group.group_id for group in read[1][1].groups)
     return Material(tensors, tags, mixture, left_out, trained)
+
+
+def _check_reachable(source: Source, table: Table) -> None:
+    """Refuses a table of which many pictures are not there: their folder may not be mounted, and the cache would forget
+    them."""
+    gone = source.left_out[UNREACHABLE]
+    if gone > MOST_UNREACHABLE * len(table.wanted):
+        raise GroupError(
+            f"{gone} of {len(table.wanted)} groups of {table.path} have {UNREACHABLE}, more than "
+            f"{MOST_UNREACHABLE:.0%}: see that the place of its pictures can be read"
+        )

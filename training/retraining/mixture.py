@@ -21,6 +21,7 @@ from training.data.delta import delta_name, open_delta
 from training.data.groups import GroupError
 from training.data.table import Group
 from training.retraining.plan import Rules
+from training.retraining.traffic_gate import hashed
 
 BLOCK = 1_000  # consecutive groups within which merchants are compared
 TIMES_THE_MEAN = 3  # of the merchants of a block: who has fewer groups is no flood, however few merchants there are
@@ -77,8 +78,8 @@ def _capped(block: Sequence[Group], rules: Rules) -> tuple[list[Group], Counter[
 
 
 def flood_text(surplus: Counter[str]) -> str:
-    """Which merchants had too many groups, for a person."""
-    named = ", ".join(f"{user_id} ({count} too many)" for user_id, count in surplus.most_common(5))
+    """Which merchants had too many groups, by their hashes: the text lies in the record, which no erasure reaches."""
+    named = ", ".join(f"{hashed(user_id)} ({count} too many)" for user_id, count in surplus.most_common(5))
     more = f" and {len(surplus) - 5} more" if len(surplus) > 5 else ""
     return f"{len(surplus)} merchants have too many groups within a short time: {named}{more}"
 

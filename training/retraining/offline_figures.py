@@ -1,7 +1,8 @@
 """The figures of two families on held-out groups: how they rank and explain the picks, and what they draw.
 
-Both draw the same prompts for the same merchants from the same noise, in turns, so that their times compare on any
-machine. Prompt accuracy is read from the pictures by CLIP. Knows families, tables and reward models; decides nothing.
+Both draw the same prompts for the same merchants from the same noise, group by group in turns, so that their times
+compare on any machine, and each group's time is a measurement of its own. Prompt accuracy is read from the pictures by
+CLIP. Knows families, tables and reward models; decides nothing.
 """
 
 import time
@@ -26,12 +27,11 @@ from training.generator.evaluation import Size as Drawn
 from training.models.family import FamilyPaths
 from training.retraining.hold_out import Size, Split, has_choice
 from training.retraining.judges import for_the_judge, given_judge, trained_judge
-from training.retraining.offline_gate import Compared, GateMargins, HeldOut, rated
+from training.retraining.offline_gate import Compared, GateMargins, HeldOut, compared_samples, rated
+from training.retraining.verdicts import interval_text
 from training.reward.scores import RewardScorer
 from training.wishes.preferences import PreferenceWeights
 from training.wishes.tagging import ABSENT, Tagger, tag_vectors
-
-PARTS = 8  # that both families draw in turns
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class Measuring:
         """Every figure; `judge` None trains one on half of the merchants."""
         judged = np.ones(len(self.rows), bool) if judge else ~for_the_judge(self.user_ids)
         if judge:
-            scorer, family = given_judge(judge, self.families, self.roots)
+            scorer, family = given_judge(judge, self.families, self.roots, [group.group_id for group in self.rows])
         else:
             family = self.families[0]
             scorer = trained_judge(self.groups.rows(np.flatnonzero(~judged)), family, self.work / "judge")
@@ -78,6 +78,7 @@ class Measuring:
         judge_gauc = rank_metrics(scorer.all(unseen), np.asarray(unseen.selected), unseen.there).gauc
         compared = self._picks() | self._drawn(np.flatnonzero(judged)[-self.size.drawn :], scorer, family)
         problems, agreement = self._agreement(margins)
+        problems += self._without_reward_model()
         figures = {"judge_gauc": judge_gauc, "groups_not_readable": len(self.split.held_out) - len(self.rows)}
         return Measured(self._whose(), compared, problems, judge_gauc, figures | agreement)
 
@@ -95,6 +96,15 @@ class Measuring:
         tags = self._tags(np.asarray(self.groups.images))
         found["favours"] = Compared(rows, *(self._losses(family, tags) for family in self.families))
         return found
+
+    def _without_reward_model(self) -> list[str]:
+        """That only one of the families has a reward model of its own, as a sentence: nothing compares it then."""
+        lacking = [
+            root for root, family in zip(self.roots, self.families, strict=True) if not family.perfusion_rm.exists()
+        ]
+        if len(lacking) != 1:
+            return []
+        return [f"{lacking[0]} has no reward model of its own and the other family has one, so they cannot be compared"]
 
     def _losses(self, family: FamilyPaths, tags: np.ndarray) -> np.ndarray:
         """Cross-entropy of the picks by a family's favours, in nats, (N,); without favours all candidates are alike."""
@@ -116,7 +126,7 @@ class Measuring:
         judging = RewardOnTable("judge", judge, of_judge, shown)
         by_judge = [judging.scores(prompts, drawn) for drawn in pictures]  # each (G, K)
         found = {
-            "prompt_accuracy": Compared(rows, *(self._accuracy(prompts, drawn) for drawn in pictures)),
+            "prompt_accuracy": _where_asked(rows, *(self._accuracy(prompts, drawn) for drawn in pictures)),
             "diversity": Compared(rows, *(diversity(judging, drawn) for drawn in pictures)),
             "judge_score": _in_deviations(rows, *by_judge),
             "latency": Compared(rows, *seconds),
@@ -134,26 +144,25 @@ class Measuring:
             raise GroupError("the families draw latents of different shapes, so they cannot draw from the same noise")
         noise = noise_of(generators[0], len(groups), Drawn(len(groups), self.size.candidates, self.size.seed))
         profiles = np.array([read_schema(self.table).encode(group.features).slots for group in groups], np.int64)
-        parts = np.array_split(np.arange(len(groups)), min(PARTS, len(groups)))
         drawn: list[list[np.ndarray]] = [[], []]
-        seconds: list[list[np.ndarray]] = [[], []]
-        for number, part in enumerate([parts[0], *parts]):  # the first one warms up
+        seconds: list[list[float]] = [[], []]
+        for number, row in enumerate([0, *range(len(groups))]):  # the first one warms up
             for who in (0, 1) if number % 2 else (1, 0):
-                began = _clock()
-                found = generators[who].draw([prompts[row] for row in part], profiles[part], noise[part], None)
+                began, one = _clock(), slice(row, row + 1)
+                found = generators[who].draw([prompts[row]], profiles[one], noise[one], None)
                 if number:
                     drawn[who].append(found)
-                    seconds[who].append(np.full(len(part), (_clock() - began) / len(part)))
-        return [np.concatenate(parts) for parts in drawn], [np.concatenate(parts) for parts in seconds]
+                    seconds[who].append(_clock() - began)
+        return [np.concatenate(parts) for parts in drawn], [np.array(of) for of in seconds]
 
     def _accuracy(self, prompts: Sequence[str], pictures: np.ndarray) -> np.ndarray:
-        """The share of the asked-for phrases that CLIP sees in pictures (G, K, H, W, 3), mean over K, (G,)."""
+        """The share of the asked-for phrases that CLIP sees in pictures (G, K, H, W, 3), mean over K, (G,); NaN where a
+        prompt asks for none."""
         tags = self._tags(pictures)  # (G, K, kinds)
         asked = np.stack([asked_tags(self.vocabulary, prompt) for prompt in prompts])[:, None]  # (G, 1, kinds)
         named = asked != ABSENT
-        hits = ((tags == asked) & named).sum(-1).mean(1)
-        found: np.ndarray = hits / np.maximum(1, named.sum((1, 2)))
-        return found
+        hits, n_named = ((tags == asked) & named).sum(-1).mean(1), named.sum((1, 2))
+        return np.where(n_named > 0, hits / np.maximum(1, n_named), np.nan)
 
     def _tags(self, pictures: np.ndarray) -> np.ndarray:
         """What pictures (G, K, H, W, 3) show, as tags (G, K, kinds)."""
@@ -162,44 +171,40 @@ class Measuring:
     # ---- whether the picks that the candidate learnt from can be believed --------------------
 
     def _agreement(self, margins: GateMargins) -> tuple[list[str], dict[str, Any]]:
-        """How well the live reward model, and the place alone, rank the picks of the groups that were trained on."""
+        """How well the live reward model ranks the newest picks that trained, against the held-out ones, which neither
+        family has seen; and how well the place alone does."""
         live = self.families[0]
-        there = {group.group_id for group in read_table(self.table, images=False)}
-        new, old = (
-            [group for group in groups if group.group_id in there and has_choice(group)][-self.size.checked :]
-            for groups in (self.split.new, self.split.old)
-        )
+        new = [group for group in self.split.new if has_choice(group)][-self.size.checked :]
         if not self.size.checked or not new or not live.perfusion_rm.exists():
             return [], {}
         scorer = RewardScorer.of(live)
-        by_reward, by_place = self._ranked(self._prepared(new, "new"), scorer)
-        figures = {"picks_of_new_groups": by_reward, "places_of_new_groups": by_place}
-        problems = list[str]()
-        before = self._ranked(self._prepared(old, "old") if old else self.groups, scorer)[0]
-        figures["picks_of_older_groups" if old else "picks_of_held_out_groups"] = before
-        said = f"{by_reward['mean']:.3f} [{by_reward['low']:.3f}, {by_reward['high']:.3f}]"
-        if by_reward["high"] < before["mean"] - margins.agreement:
+        by_reward, by_place, merchants = self._ranked(self._prepared(new, "new"), scorer)
+        held_out, _, whose = self._ranked(self.groups, scorer)
+        less, places = compared_samples((by_reward, merchants), (held_out, whose)), rated(by_place, merchants)
+        figures = {
+            "picks_of_new_groups": rated(by_reward, merchants), "picks_of_held_out_groups": rated(held_out, whose),
+            "picks_of_new_against_held_out_groups": less, "places_of_new_groups": places,
+        }  # fmt: skip
+        problems, which = list[str](), f"the picks of the {len(new)} newest groups that the candidate was trained on"
+        if less["high"] < -margins.agreement:
             problems.append(
-                f"the picks of the {len(new)} newest groups that the candidate was trained on follow the live reward "
-                f"model with a GAUC of {said}; {'older ones' if old else 'held-out ones'} with {before['mean']:.3f}, "
-                f"margin {margins.agreement:g}: they look as if they were made at random"
+                f"{which} follow the live reward model less than held-out ones do: GAUC differs by "
+                f"{interval_text(less)}, margin {margins.agreement:g}: they look as if they were made at random"
             )
-        if by_place["low"] > margins.most_place_gauc:
+        if places["low"] > margins.most_place_gauc:
             problems.append(
-                f"the picks of the {len(new)} newest groups that the candidate was trained on follow the place with a "
-                f"GAUC of {by_place['mean']:.3f}, {margins.most_place_gauc:g} is allowed: they say nothing of pictures"
+                f"{which} follow the place with a GAUC of {places['mean']:.3f}, {margins.most_place_gauc:g} is "
+                "allowed: they say nothing of pictures"
             )
         return problems, figures
 
-    def _ranked(self, groups: GroupTensors, scorer: RewardScorer) -> tuple[dict[str, float], dict[str, float]]:
-        """GAUC of the picks by the reward model, and by the place, with intervals over merchants."""
-        rows = groups.rows_with(negatives=True)
-        groups = groups.rows(rows)
+    def _ranked(self, groups: GroupTensors, scorer: RewardScorer) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """GAUC of each group's picks by the reward model, and by the place; and the merchants; all (G,)."""
+        groups = groups.rows(groups.rows_with(negatives=True))
         selected, there = np.asarray(groups.selected), groups.there
         places = np.broadcast_to(-np.arange(selected.shape[1], dtype=float), selected.shape)
-        merchants = np.asarray(groups.user_ids)
-        by_reward = rated(group_auc(scorer.all(groups), selected, there), merchants)
-        return by_reward, rated(group_auc(places, selected, there), merchants)
+        by_reward = group_auc(scorer.all(groups), selected, there)
+        return by_reward, group_auc(places, selected, there), np.asarray(groups.user_ids)
 
     # ---- groups ------------------------------------------------------------------------------
 
@@ -232,6 +237,12 @@ def asked_tags(vocabulary: Vocabulary, prompt: str) -> np.ndarray:
     return np.array(
         [of.get(asked.get(kind.name, ""), ABSENT) for kind, of in zip(vocabulary.kinds, places, strict=True)], np.int64
     )
+
+
+def _where_asked(rows: np.ndarray, live: np.ndarray, candidate: np.ndarray) -> Compared:
+    """Without the prompts that ask for no phrase, where both families would be equal whatever they draw."""
+    asks = ~np.isnan(live)
+    return Compared(rows[asks], live[asks], candidate[asks])
 
 
 def _in_deviations(rows: np.ndarray, live: np.ndarray, candidate: np.ndarray) -> Compared:

@@ -34,11 +34,15 @@ class GateMargins:
     judge_score: float = limit(0.25, "margin of the judge's score, in standard deviations of the live family's")
     latency: float = limit(0.2, "margin of the time to draw, as a share of the live family's")
     segment: float = limit(1.5, "a segment's margins are so many times as wide")
-    least_merchants: int = limit(10, "merchants of a segment that is looked at by itself")
+    least_merchants: int = limit(
+        10, "merchants of a figure, with fewer nothing passes; and of a segment that is looked at"
+    )
     least_groups: int = limit(20, "held-out groups; with fewer nothing passes")
     least_judge_gauc: float = limit(0.55, "GAUC of the judge on held-out picks, below which it is no judge")
     most_merchant_share: float = limit(0.25, "share that one merchant may have of the new groups trained on")
-    agreement: float = limit(0.1, "how much less, in GAUC, new picks may follow the live reward model than older ones")
+    agreement: float = limit(
+        0.1, "how much less, in GAUC, new picks may follow the live reward model than held-out ones"
+    )
     most_place_gauc: float = limit(0.95, "GAUC of the places for new picks, above which merchants pick by place")
 
     def __post_init__(self) -> None:
@@ -121,6 +125,7 @@ def decide(
         )
     for name in FIGURES:
         if name in figures:
+            reasons += _too_few(name, held_out.merchants[compared[name].rows], margins)
             reasons += _against(name, figures, margins)
     reasons += _below_floor(figures, margins)
     n_merchants = len(np.unique(held_out.merchants))
@@ -179,6 +184,13 @@ def _difference(
     return {"mean": float(differences.mean()), "low": float(low), "high": float(high), "groups": len(differences)}
 
 
+def _too_few(name: str, merchants: np.ndarray, margins: GateMargins) -> list[str]:
+    """That a figure rests on too few merchants: the interval of one is a point, and proves nothing."""
+    if (count := len(np.unique(merchants))) >= margins.least_merchants:
+        return []
+    return [f"{FIGURES[name].title} rests on {count} merchants, {margins.least_merchants} are needed"]
+
+
 def _against(name: str, figures: Mapping[str, Any], margins: GateMargins) -> list[str]:
     """Why this figure speaks against the candidate, as sentences."""
     figure, found = FIGURES[name], figures[name]
@@ -223,3 +235,16 @@ def _mean(values: np.ndarray) -> float:
 def rated(values: np.ndarray, merchants: np.ndarray) -> dict[str, float]:
     """The mean of values (G,) with its interval over merchants."""
     return interval(*Resampler(np.unique(merchants, return_inverse=True)[1]).mean(values[None]))
+
+
+def compared_samples(one: tuple[np.ndarray, np.ndarray], other: tuple[np.ndarray, np.ndarray]) -> dict[str, float]:
+    """The difference of two means, of values with their merchants, with its interval over merchants."""
+    values, merchants = (np.concatenate(parts) for parts in zip(one, other, strict=True))
+    whose = np.unique(merchants, return_inverse=True)[1]
+    often = Resampler(whose, DRAWS).weights  # (D, merchants)
+    means, cut = list[np.ndarray](), len(one[0])
+    for part in (slice(cut), slice(cut, None)):
+        sums, counts = (often @ np.bincount(whose[part], w, often.shape[1]) for w in (values[part], None))
+        means.append(sums / np.where(counts > 0, counts, np.nan))  # (D,)
+    drawn = means[0] - means[1]
+    return interval(float(one[0].mean() - other[0].mean()), drawn[~np.isnan(drawn)])

@@ -56,7 +56,7 @@ def _start(read: Read, p: Partition, held: Bounds, accepted: Collection[str]) ->
     if stored > held.end:
         what = f"{p} ends at {held.end}, before {stored}, from where the table goes on: Kafka has lost records"
         _accept(f"end:{p}:{stored}-{held.end}", what, accepted)
-        return held.end
+        return held.begin  # others may lie at offsets that were read; what was read is known by its event-id
     if stored < held.begin:
         what = f"{p} begins at {held.begin}, the table goes on from {stored}: the records between have ended unread"
         _accept(f"begin:{p}:{stored}-{held.begin}", what, accepted)

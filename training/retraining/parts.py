@@ -67,7 +67,8 @@ def train_adapter(plan: Plan, family: FamilyPaths, table: Path, material: Materi
     """
     assert plan.repository is not None
     out, releases = plan.out / "adapter", releases_drawing_like(family, Repository(plan.repository))
-    drawn = out / "table"
+    work = plan.out / "work" / "adapter"  # merchants' data, removed at the end of the run
+    drawn = work / "table"
     if not (drawn / "feature_schema.json").is_file():  # written last
         chosen = list(drawn_by(table, releases, material.trained))
         if not chosen:
@@ -76,7 +77,7 @@ def train_adapter(plan: Plan, family: FamilyPaths, table: Path, material: Materi
         for unfinished in drawn.glob("groups-*.parquet"):
             unfinished.unlink()
         write_table(drawn, chosen, family.schema())
-    groups, start = generator_groups(drawn, family, out / "prepared"), None
+    groups, start = generator_groups(drawn, family, work / "prepared"), None
     if "reward" in plan.parts:
         family = replace(family, perfusion_rm=plan.out / "reward" / plan.reward.model)
     for stage in STAGES:

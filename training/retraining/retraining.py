@@ -1,6 +1,7 @@
 """A retraining: from the base family and all collected groups to a new family, part by part, resumed where it stopped.
 
     RUN/retraining.json   what goes in, how far it is, what it measured; written for failures, too
+    RUN/trained_on.json   the groups that train, by id
     RUN/wishes/, reward/, adapter/   one folder a part, as its own training writes it
     RUN/family/           the whole family, once every part is trained
 
@@ -23,7 +24,7 @@ from typing import Any
 from contract.errors import InputError
 from training.common.errors import Diverged, ModelError, reading
 from training.common.places import CACHE
-from training.common.reports import write_report
+from training.common.reports import as_json, write_report
 from training.common.runs import held
 from training.data.delta import DeltaName, delta_name
 from training.data.table import check_data, check_schema, hash_table, name_of, read_table
@@ -35,8 +36,8 @@ from training.retraining.mixture import Chosen, arms_of, choose, flood_text
 from training.retraining.parts import TRAIN
 from training.retraining.plan import PARTS, Plan
 from training.retraining.traffic_gate import hashed
+from training.retraining.trained_on import RECORD, TrainedOn
 
-RECORD = "retraining.json"
 RUNNING, FINISHED, FAILED, INTERRUPTED = "running", "finished", "failed", "interrupted"
 
 
@@ -115,6 +116,8 @@ def _retrain(plan: Plan, record: Record, cache: Path) -> FamilyPaths:
     if record.data.get("state") == FINISHED and record.data["inputs"] == inputs:
         print(f"{plan.out} is finished: {plan.out / 'family'}")
         return FamilyPaths.under(plan.out / "family")
+    if record.data.get("inputs") != inputs:
+        shutil.rmtree(plan.out / "work", ignore_errors=True)  # of what failed before any part was trained
     collected = list(read_table(table, images=False))
     record.update(**_asked(plan, table, original, inputs), rows=len(collected), state=RUNNING, reason=None)
     chosen = choose(collected, plan.rules)
@@ -123,14 +126,17 @@ def _retrain(plan: Plan, record: Record, cache: Path) -> FamilyPaths:
         print(f"left out: {flood_text(chosen.surplus)}")
     with record.part("reading"):
         collected_ids = {group.group_id for group in collected}
-        others = {group.group_id for group in read_table(original, images=False)} - collected_ids
+        others = [group for group in read_table(original, images=False) if group.group_id not in collected_ids]
         material = gather(
-            Table(original, others, _cache("original", original)),
+            Table(original, {group.group_id for group in others}, _cache("original", original)),
             Table(table, {group.group_id for group in chosen.training}, cache),
             family,
             plan.rules.original_share,
             plan.out / "work" / "pixels.npy" if plan.reads_pixels else None,
         )
+    trains = [group for group in chosen.training if group.group_id in material.trained]
+    learnt = TrainedOn.of(trains, others, salt=hashlib.sha256(as_json(inputs).encode()).hexdigest()[:32])
+    learnt.write(plan.out)
     record.update(mixture=material.mixture.to_json(), left_out=dict(material.left_out))
     print(material.text())
     trained = dict[str, Path]()
@@ -141,7 +147,7 @@ def _retrain(plan: Plan, record: Record, cache: Path) -> FamilyPaths:
         trained[name] = place
         record.update(figures=record.data.get("figures", {}) | {part: figures})
     finished = {"state": FINISHED, "ended": _now()}
-    made = assemble(family, trained, record.data | finished, plan.out / "family")
+    made = assemble(family, trained, record.data | finished, learnt, plan.out / "family")
     record.update(**finished)
     shutil.rmtree(plan.out / "work", ignore_errors=True)
     return made

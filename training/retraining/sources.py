@@ -23,6 +23,7 @@ from training.data.table import Candidate, Group, read_table
 from training.wishes.tagging import Tagger
 
 AT_ONCE = 1_000  # pictures in a file of the cache
+UNREACHABLE = "a picture that its uri does not give"
 
 
 @dataclass
@@ -99,7 +100,7 @@ class PictureCache:
                 content = candidate.image if candidate.image is not None else self.reader.read(str(candidate.uri))
                 self._waiting[key] = decode(content, self.size_px)
             except Unreachable:
-                return "a picture that its uri does not give"
+                return UNREACHABLE
             except PictureRefused:
                 return "a picture that cannot be decoded"
         return None

@@ -3,7 +3,9 @@
 Every commit adds a file. From FEWEST small ones on they are put together, which changes no row and no offset. The files
 before stay for the versions that name them, and are removed when these have been kept long enough: versions of
 LAKE/groups, which releases name, for `lake.KEPT_DAYS`, those of LAKE/events, which nobody names, for a day. What a
-killed process left without a commit goes after a day, too. Knows files; nothing about rows.
+killed process left without a commit goes after a day, too. All of it is done on handles of its own: these commits carry
+no offsets, and to refresh a collector's snapshot would let it write over what another process has written since. Knows
+files; nothing about rows.
 """
 
 import time
@@ -15,8 +17,9 @@ from deltalake import DeltaTable
 from deltalake.exceptions import CommitFailedError, DeltaError
 
 from training.data.delta import file_system, one_line
-from training.retraining.lake import LakeError
+from training.retraining.lake import Lake, LakeError
 
+TABLES = ("events", "groups")
 FEWEST = 32  # small files that are put together
 TARGET_BYTES = 128 * 2**20
 ORPHANED = timedelta(days=1)
@@ -26,25 +29,26 @@ _REMOVE_EVERY_S = 3600.0
 class Upkeep:
     """What is done now and then while a process collects."""
 
-    def __init__(self) -> None:
+    def __init__(self, lake: Lake) -> None:
+        self._lake = lake
         self._removed = time.monotonic()
 
-    def after_batch(self, *tables: DeltaTable) -> None:
+    def after_batch(self) -> None:
         """Puts files together where they are many; removes what is too old once an hour."""
-        for table in tables:
-            compact(table)
+        for name in TABLES:
+            compact(self._lake.open(name))
         if time.monotonic() - self._removed > _REMOVE_EVERY_S:
-            self.at_end(*tables)
+            self.at_end()
 
-    def at_end(self, *tables: DeltaTable) -> None:
+    def at_end(self) -> None:
         """Removes what is too old."""
         self._removed = time.monotonic()
-        for table in tables:
-            remove_old(table)
+        for name in TABLES:
+            remove_old(self._lake.open(name))
 
 
 def compact(table: DeltaTable, fewest: int = FEWEST) -> bool:
-    """Puts small files together, if there are so many; whether it did."""
+    """Puts small files together, if there are so many; whether it did. `table` is nobody else's handle."""
     sizes = pa.table(table.get_add_actions()).column("size_bytes").to_pylist()
     if sum(size < TARGET_BYTES // 2 for size in sizes) < fewest:
         return False

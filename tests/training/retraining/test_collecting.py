@@ -202,6 +202,62 @@ def test_replayed_letters_that_were_not_derived_are_derived_at_the_next_start(
     assert (of.selected("a"), of.selected("b")) == ([2], [0])
 
 
+def test_a_replay_that_changes_nothing_costs_no_derivation_and_buries_nothing_again(
+    of: Collecting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    of.log.put(group("a"), pick("a", 0, size=4))  # an event that does not fit
+    of.log.put_raw(topics.FEEDBACK, b"store-1", None, headers_of(pick("a")))
+    of.collect()
+    letters, version = [record for record, _ in of.letters], of.lake.open("events").version()
+    assert of.open().replay(letters).total() == 2 and of.lake.open("events").version() == version
+    monkeypatch.setattr(Collector, "_catch_up", failing)
+    of.open()
+    assert len(of.letters) == 2
+
+
+def test_replayed_events_without_a_row_are_derived_once(of: Collecting, monkeypatch: pytest.MonkeyPatch) -> None:
+    of.log.put(group("a"), pick("a", 0), pick("b", 0))
+    dead = of.log.put_raw(topics.FEEDBACK, b"store-1", None, headers_of(pick("c")))
+    of.collect()
+    of.open().replay([Record(dead[0].origin, b"store-1", pick("c", 2).SerializeToString(), dead[0].headers)])
+    monkeypatch.setattr(Collector, "_catch_up", failing)
+    assert of.open().joined.waiting_picks == 2
+
+
+def test_a_derivation_that_is_done_again_buries_only_what_is_new(
+    of: Collecting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    of.log.put(group("a"), pick("a", 0, size=4), group("b"), pick("b", 0, size=4))
+    dead = of.log.put_raw(topics.FEEDBACK, b"store-1", None, headers_of(pick("a")))
+    of.collect()
+    mended = Record(dead[0].origin, b"store-1", pick("a", 2).SerializeToString(), dead[0].headers)
+    monkeypatch.setattr(Collector, "_derive", failing)
+    with pytest.raises(Killed):
+        of.open().replay([mended])
+    monkeypatch.undo()
+    monkeypatch.setattr(collecting, "_CHUNK", 1)
+    monkeypatch.setattr(collecting, "append", failing)  # killed once more, at the end of what is done again
+    with pytest.raises(Killed):
+        of.open()
+    monkeypatch.undo()
+    assert len(of.letters) == 3
+    of.open()
+    assert of.selected("a") == [2] and len(of.letters) == 3
+
+
+def test_an_accepted_loss_is_not_derived_at_every_start(of: Collecting, monkeypatch: pytest.MonkeyPatch) -> None:
+    of.log.put(group("a"), pick("a", 0), group("b"), pick("b", 1), group("c"), pick("c", 2))
+    of.collect()
+    of.log.records.clear()  # Kafka has lost all, and others lie there now
+    of.log.put(group("d"), pick("d", 1))
+    collector = of.open()
+    collector.add(of.log.records, of.log.ends())
+    of.open()
+    assert of.selected("d") == [1] and len(of.rows()) == 4
+    monkeypatch.setattr(Collector, "_catch_up", failing)
+    of.open()
+
+
 def test_of_two_writers_one_wins_and_the_other_begins_anew(of: Collecting) -> None:
     of.log.put(group("a"), pick("a", 0))
     first, second = of.open(), of.open()

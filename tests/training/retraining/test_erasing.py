@@ -112,6 +112,21 @@ def test_rows_that_are_left_are_an_error(of: Collecting, monkeypatch: pytest.Mon
         erase(of.lake, "gone")
 
 
+def test_a_file_that_cannot_be_read_is_an_error_and_not_an_empty_one(
+    of: Collecting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object, **__: object) -> None:
+        raise PermissionError("permission denied")
+
+    monkeypatch.setattr(erasing.pq, "read_table", refused)
+    with pytest.raises(LakeError, match=r"parquet cannot be read: permission denied; run it again"):
+        erase(of.lake, "gone")
+    monkeypatch.undo()
+    audit = of.lake.open("erasures").to_pyarrow_table().column("report").to_pylist()
+    assert [json.loads(report)["state"] for report in audit] == ["begun"]
+    assert erase(of.lake, "gone")["rows_left"] == 0
+
+
 def test_prepared_tables_with_the_merchant_go_and_others_stay(of: Collecting, tmp_path: Path) -> None:
     prepared = tmp_path / "prepared"
     for name, users in (("with", ["first", "gone"]), ("without", ["first"])):

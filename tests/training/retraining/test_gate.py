@@ -87,7 +87,8 @@ def test_an_offline_verdict_on_two_families(
     run: Run, tmp_path: Path, family: FamilyPaths, capsys: pytest.CaptureFixture[str]
 ) -> None:
     two = Two.at(tmp_path, family)
-    few = ("--held-out", 16, "--drawn", 4, "--candidates", 2, "--checked", 6, "--least-groups", 10)
+    few = ("--held-out", 16, "--drawn", 4, "--candidates", 2, "--checked", 6, "--least-groups", 10,
+           "--least-merchants", 4, "--diversity-floor", 0)  # fmt: skip
     command = ("offline", "--groups", two.table, "--live", two.live, "--candidate", two.candidate, "--out", OUT, *few)
     assert run(*command, "--judge", two.judge, "--least-judge-gauc", 0, "--latency", 100, "--agreement", 1) == 0
     verdict = Verdict.read(OUT)
@@ -120,6 +121,22 @@ def test_an_offline_gate_that_is_killed_has_refused(
     (before,) = seen
     assert before["verdict"] == "refuse" and "did not come to its end" in before["reasons"][0]
     assert Verdict.read(OUT).reasons == ("the gate failed: KeyboardInterrupt",)
+
+
+def test_a_traffic_gate_that_is_killed_leaves_no_old_promotion(
+    run: Run, lake: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run(*traffic(lake)) == 0 and Verdict.read(OUT).verdict == "promote"
+    seen = []
+
+    def killed(*_: object) -> None:
+        seen.append(Verdict.read(OUT))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("training.retraining.gate.judge", killed)
+    with pytest.raises(KeyboardInterrupt):
+        run(*traffic(lake, "--most-hours", "0.001", "--since", "2020-01-01T00:00Z"))
+    assert seen[0].verdict == "undecided" and "did not come to its end" in seen[0].reasons[0]
 
 
 @pytest.mark.parametrize("text", ["", "{}"])

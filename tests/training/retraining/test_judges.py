@@ -12,6 +12,7 @@ from training.data.load import reward_groups
 from training.models.family import FamilyPaths
 from training.retraining.hold_out import HoldOutError
 from training.retraining.judges import JudgeError, for_the_judge, given_judge, trained_judge
+from training.retraining.trained_on import TrainedOn
 
 
 @pytest.fixture
@@ -41,6 +42,15 @@ def test_a_judge_that_was_trained_on_a_familys_groups_is_none(two: Two) -> None:
     held_out = {"groups": [f"g{n:05d}" for n in range(12)]}
     (two.judge / "retraining.json").write_text(json.dumps(record | {"hold_out": held_out}))
     given(two, two.judge)
+
+
+def test_a_judge_that_was_trained_on_held_out_groups_is_none(two: Two) -> None:
+    TrainedOn(frozenset({"g00020", "g00021", "elsewhere"})).write(two.judge)
+    (two.judge / "retraining.json").write_text("{}")
+    families, roots = [FamilyPaths.under(root) for root in (two.live, two.candidate)], (two.live, two.candidate)
+    given_judge(two.judge, families, roots, ["g00030"])
+    with pytest.raises(JudgeError, match="was trained on 2 of the held-out groups that it is to judge"):
+        given_judge(two.judge, families, roots, ["g00020", "g00021", "g00030"])
 
 
 def test_merchants_are_divided_always_alike_and_about_in_halves(two: Two, family: FamilyPaths, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from contract.errors import InputError
-from training.retraining.offline_gate import Compared, GateMargins, HeldOut, Outcome, decide
+from training.retraining.offline_gate import Compared, GateMargins, HeldOut, Outcome, compared_samples, decide
 
 N, MERCHANTS = 240, 60
 ALL = np.arange(N)
@@ -50,7 +50,7 @@ def test_an_equal_candidate_and_a_better_one_pass() -> None:
     ("reward_gauc", -0.06, "GAUC of its reward model on held-out picks changes by -0.06"),
     ("favours", 0.08, "cross-entropy of held-out picks by its favours changes by 0.0"),
     ("prompt_accuracy", -0.05, "prompt accuracy changes by -0.05"),
-    ("diversity", -0.05, "diversity changes by -0.05"),
+    ("diversity", -0.12, "diversity changes by -0.12"),
     ("judge_score", -0.4, "score by the judge changes by -0.4"),
     ("latency", 0.05, "time to draw changes by 0.05"),
 ])  # fmt: skip
@@ -103,6 +103,16 @@ def test_a_merchant_with_most_groups_widens_the_interval_instead_of_deciding() -
     assert found.figures["judge_score"]["difference"]["mean"] > 0.4 and found.verdict == "refuse"
 
 
+def test_a_figure_of_few_merchants_does_not_pass_however_many_groups_it_has() -> None:
+    one = HeldOut(np.zeros(N, int))
+    found = decide(one, {"judge_score": Compared(ALL, np.zeros(N), np.ones(N))}, MARGINS)
+    assert (found.verdict, found.reasons) == ("refuse", ("score by the judge rests on 1 merchants, 10 are needed",))
+    rows = ALL[HELD_OUT.merchants < 9]
+    some = figures() | {"diversity": Compared(rows, np.full(len(rows), 0.2), np.full(len(rows), 0.2))}
+    (reason,) = decide(HELD_OUT, some, MARGINS, (), 0.7).reasons
+    assert reason == "diversity rests on 9 merchants, 10 are needed"
+
+
 @pytest.mark.parametrize(("more", "told"), [
     ({"judge_gauc": 0.51}, "the judge ranks held-out picks with a GAUC of 0.510; below 0.55 it is no judge"),
     ({"judge_gauc": float("nan")}, "it is no judge"),
@@ -118,6 +128,16 @@ def test_what_speaks_against_it_beside_the_figures(more: dict[str, object], told
 def test_a_figure_that_is_no_number_does_not_pass() -> None:
     found = judged({"prompt_accuracy": np.where(ALL == 3, np.nan, 0.0)})
     assert found.verdict == "refuse" and "prompt accuracy changes by nan" in found.reasons[0]
+
+
+def test_two_samples_are_compared_with_an_interval_over_merchants() -> None:
+    rng = np.random.default_rng(0)
+    merchants = np.array([f"m{n % 40}" for n in range(400)])
+    low, high = rng.normal(0.5, 0.2, 400), rng.normal(0.8, 0.2, 400)
+    found = compared_samples((low, merchants), (high, merchants[::-1]))
+    assert found["mean"] == pytest.approx(low.mean() - high.mean()) and -0.4 < found["low"] < found["high"] < -0.2
+    few = compared_samples((low[:4], merchants[:4]), (high, merchants))
+    assert few["high"] - few["low"] > found["high"] - found["low"]  # few new picks are no proof
 
 
 def test_margins_out_of_range_are_refused_by_name() -> None:

@@ -85,6 +85,7 @@ def test_the_adapter_trains_on_what_the_family_drew(
         path.write_text(json.dumps(replace(MANIFEST, release=number, weights=own).to_json()))
     part, place, figures = train_adapter(plan, base, data, material)
     assert (part, figures) == ("adapter", {"groups": 18, "releases": [1, 2]})
+    assert not [path for path in (tmp_path / "run" / "adapter").rglob("*") if path.suffix in (".parquet", ".npy")]
     made = replace(base, adapter=place)
     assert made.perfusion(made.backbone_unet()) is not None
     kept = (place / "adapter.safetensors").read_bytes()

@@ -23,6 +23,7 @@ from training.data.table import Group, TableError
 from training.models.family import FamilyPaths
 from training.retraining.plan import Plan, Rules
 from training.retraining.retraining import AnotherRun, retrain
+from training.retraining.trained_on import FILE, trained_on
 from training.wishes.preferences import PreferenceWeights
 
 NEW, ORIGINAL = 48, 24
@@ -109,6 +110,14 @@ def test_the_record_says_what_went_in(home: Path, root: Path, record: dict[str, 
     assert json.loads((home / "run" / "family" / "retraining.json").read_text()) == record
 
 
+def test_the_groups_that_trained_are_kept_beside_the_record_and_no_others(home: Path) -> None:
+    learnt = trained_on(home / "run" / "family")
+    assert learnt is not None and learnt.group_ids == {f"g{n}" for n in range(NEW - 8)}
+    assert learnt == trained_on(home / "run") and learnt.knows("u3") and not learnt.knows("g3")
+    assert learnt.until is not None and learnt.until.isoformat() == "2026-01-01T00:39:00+00:00" and learnt.salt
+    assert (home / "run" / FILE).read_bytes() == (home / "run" / "family" / FILE).read_bytes()
+
+
 def test_a_finished_one_is_not_repeated_and_another_is_refused(
     home: Path, root: Path, record: dict[str, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -155,6 +164,18 @@ def test_only_new_pictures_are_read_and_those_of_an_erased_merchant_are_forgotte
     retrain(plan(home, root, out=home / "later"))
     after = sum(len(np.load(path)["keys"]) for path in folder.glob("*.npz"))
     assert before == (NEW - 8) * 3 and len(read) == 10 * 3 and after == before + (10 - 1) * 3
+
+
+def test_pictures_that_are_not_there_for_now_are_not_forgotten(home: Path, root: Path) -> None:
+    (folder,) = (home / "build" / "prepared").glob("collected-groups-*/tags-*")
+    before = sum(len(np.load(path)["keys"]) for path in folder.glob("*.npz"))
+    (home / "pictures").rename(home / "unmounted")
+    try:
+        with pytest.raises(GroupError, match=r"have a picture that its uri does not give, more than 10%"):
+            retrain(plan(home, root, out=home / "unmounted run"))
+    finally:
+        (home / "unmounted").rename(home / "pictures")
+    assert before and sum(len(np.load(path)["keys"]) for path in folder.glob("*.npz")) == before
 
 
 def test_a_failure_is_written_down_with_its_reason(home: Path, root: Path, schema: FeatureSchema) -> None:
