@@ -36,7 +36,8 @@ TINY = ROOT / "training" / "weights" / "tiny"
 FOUNDERS, JOINING = 100, 25  # merchants of the first table, and new ones of every turn
 EXPLORATION, HOLDBACK = 0.08, 0.04
 PATIENCE_S = 300.0  # without a round that ends
-HOLD_OUT = 0.25  # of the picked groups are the gate's, which trains a judge of its own on half of them
+HOLD_OUT = 400  # newest picked groups that are the gate's, which trains a judge of its own on half of them
+MOST_MIXED = 1_000  # mixed groups of a trial; at traffic's pace a quarter of an hour
 
 
 @dataclass(frozen=True)
@@ -62,9 +63,10 @@ def play(
 ) -> int:
     """The whole; returns the exit status. The gates decide by their own limits, unless options change them."""
     work.mkdir(parents=True, exist_ok=True)
-    steps = ("--reward-steps", str(scale.reward_steps), "--hold-out", f"{HOLD_OUT:g}")
+    held_out = min(HOLD_OUT, scale.groups // 3)
+    steps = ("--reward-steps", str(scale.reward_steps), "--hold-out", str(held_out))
     plan = Plan(layout, work / "lake", work / "original", work / "base", scale.parts, retrain=steps,
-                offline_gate=offline_gate, traffic_gate=traffic_gate)  # fmt: skip
+                offline_gate=offline_gate, traffic_gate=("--most-groups", str(MOST_MIXED), *traffic_gate))  # fmt: skip
     first = _first_family(plan, work, scale)
     first_release = _first_release(plan, work, first)
     cluster = Cluster(layout, say=say)
@@ -155,8 +157,9 @@ def _turns(plan: Plan, cluster: Cluster, work: Path, scale: Scale, families: dic
             if scale.poison:
                 traffic.pick, traffic.flooding = _random_pick, players(range(1), 0)[0]
                 _await_rounds(traffic, scale.poison, "poisoned picks")
-                turns.append(_one_turn(plan, work, scale.turns + 1, families, trained_on))
                 traffic.pick, traffic.flooding = choose, None
+                _await_rounds(traffic, min(HOLD_OUT, scale.groups // 3), "honest picks again, which are held out")
+                turns.append(_one_turn(plan, work, scale.turns + 1, families, trained_on))
         faults = {}
         if scale.kills:
             persistent = Traffic(clients, judge, work / "faults", scale.workers, persistent=True)
