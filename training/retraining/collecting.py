@@ -143,7 +143,7 @@ class Collector:
     def _derive(
         self, events: Sequence[Event], moved: Mapping[str, int], buries: Callable[[Record], bool] = lambda _: True
     ) -> list[Letter]:
-        derived = self.joined.derive(events, self.events)
+        derived = self.joined.derive(events, self.events, self.groups)
         letters = [(pick.record, why) for pick, why in derived.unfit]
         self._bury(buried := [letter for letter in letters if buries(letter[0])])
         if derived.rows or letters:
