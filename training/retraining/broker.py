@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
-from kafka.errors import KafkaError
+from kafka.errors import KafkaError, UnknownTopicOrPartitionError
 from kafka.net.compat import KafkaNetClient
 
 from contract.topics import DEAD_LETTERS, FEEDBACK, GROUPS, HEADER_REASON, HEADERS_ORIGIN
@@ -25,6 +25,10 @@ _POLL_MS = 200
 
 class KafkaRefused(ModelError):
     """Kafka is not there, or has not what is to be read; the message says what to do."""
+
+
+class TopicMissing(KafkaRefused):
+    """A topic is not there, and does not come by waiting."""
 
 
 @dataclass(frozen=True, order=True)
@@ -72,15 +76,21 @@ class Broker:
         self._reading: dict[tuple[str, int], Partition] = {}
 
     def partitions(self, topics: Iterable[str] = TOPICS) -> list[Partition]:
-        """All partitions of these topics, in order."""
+        """All partitions of these topics, in order.
+
+        Raises:
+            TopicMissing: one of them is not there.
+        """
         with _answering(self._bootstrap):
             cluster_id = str(self._admin.describe_cluster()["cluster_id"])
             described = self._admin.describe_topics(list(topics))
         for topic in described:
-            if topic["error_code"]:
-                raise KafkaRefused(
+            if topic["error_code"] == UnknownTopicOrPartitionError.errno:
+                raise TopicMissing(
                     f"Kafka at {self.where} has no topic {topic['name']}: create it (contract/topics.py)"
                 )
+            if topic["error_code"]:
+                raise KafkaRefused(f"Kafka at {self.where} does not describe {topic['name']}: {topic['error_code']}")
         return sorted(
             Partition(cluster_id, topic["name"], str(topic["topic_id"]), part["partition_index"])
             for topic in described

@@ -75,12 +75,12 @@ class Collector:
 
     def add(self, records: Sequence[Record], reached: Mapping[Partition, int]) -> None:
         """Takes the records that lie before the offsets `reached`, and after those that were taken last."""
-        self.counts.records += len(records)
-        events, letters = self._events(records)
+        events, letters, dropped = self._events(records)
         self._bury(letters)
         moved = offsets.moved(reached)
         with reading_files():
             self._append(events, moved)
+            self._count(records, letters, dropped)
             self._derive(events, moved)
 
     def replay(self, records: Sequence[Record]) -> Counter[str]:
@@ -88,7 +88,7 @@ class Collector:
 
         No partition's offset moves. What is an event already and fits its group now is derived again.
         """
-        events, letters = self._events(records)
+        events, letters, _ = self._events(records)
         still = Counter(why for _, why in letters)
         with reading_files():
             if events:
@@ -102,31 +102,37 @@ class Collector:
 
     # ---- steps -------------------------------------------------------------------------------
 
-    def _events(self, records: Iterable[Record]) -> tuple[list[Event], list[Letter]]:
-        """The events that are new, and what is none; erased merchants' are neither."""
-        events, letters = dict[str, Event](), list[Letter]()
+    def _events(self, records: Iterable[Record]) -> tuple[list[Event], list[Letter], Counter[str]]:
+        """The events that are new, what is none, and how many records are neither: erased merchants', or repeated."""
+        events, letters, dropped = dict[str, Event](), list[Letter](), Counter[str]()
         for record in records:
             if record.key is not None and record.key.decode(errors="replace") in self._erased:
-                self.counts.erased += 1
+                dropped["erased"] += 1
                 continue
             try:
                 event = event_of(record)
             except Poison as why:
                 letters.append((record, str(why)))
                 continue
-            self.counts.repeated += event.event_id in events
+            dropped["repeated"] += event.event_id in events
             events.setdefault(event.event_id, event)
         if maybe := [event_id for event_id in events if event_id in self._known]:
             with reading_files():
                 for event_id in raw.held(self.events, maybe):
-                    self.counts.repeated += 1
+                    dropped["repeated"] += 1
                     del events[event_id]
-        return list(events.values()), letters
+        return list(events.values()), letters, dropped
 
     def _bury(self, letters: Sequence[Letter]) -> None:
         if letters:
             self._bury_all(letters)
-            self.counts.dead.update(record.origin.topic for record, _ in letters)
+
+    def _count(self, records: Sequence[Record], letters: Iterable[Letter], dropped: Mapping[str, int]) -> None:
+        """Once they are in a commit: where another process was faster, they come again."""
+        self.counts.records += len(records)
+        self.counts.dead.update(record.origin.topic for record, _ in letters)
+        self.counts.repeated += dropped["repeated"]
+        self.counts.erased += dropped["erased"]
 
     def _append(self, events: Sequence[Event], moved: Mapping[str, int]) -> None:
         carried = {**moved, TRANSACTION: self._erased.version}
@@ -137,13 +143,14 @@ class Collector:
     def _derive(
         self, events: Sequence[Event], moved: Mapping[str, int], buries: Callable[[Record], bool] = lambda _: True
     ) -> list[Letter]:
-        derived = self.joined.derive(events, self.events)
+        derived = self.joined.derive(events, self.events, self.groups)
         letters = [(pick.record, why) for pick, why in derived.unfit]
-        self._bury([letter for letter in letters if buries(letter[0])])
+        self._bury(buried := [letter for letter in letters if buries(letter[0])])
         if derived.rows or letters:
             write = put if derived.corrects else append
             write(self.groups, derived.rows, GROUPS_SCHEMA, self._carried(moved))
         self.joined.settled(derived)
+        self._count([], buried, Counter())
         self.counts.groups += len(derived.rows)
         return letters
 

@@ -17,7 +17,7 @@ from threading import Event as Flag
 from types import FrameType
 
 from contract.topics import DEAD_LETTERS
-from training.retraining.broker import Broker, KafkaRefused, Partition, dead_letter
+from training.retraining.broker import Broker, KafkaRefused, Partition, TopicMissing, dead_letter
 from training.retraining.collecting import Collector, Counts
 from training.retraining.incoming import Record
 from training.retraining.lake import Lake, Raced
@@ -45,23 +45,25 @@ def follow(
 
     Raises:
         OffsetsLost: Kafka no longer has what comes next.
-        KafkaRefused: with `once`, Kafka does not answer; or it has not the topics.
+        KafkaRefused: with `once`, Kafka does not answer; or it has not the topics, that of dead letters included.
         LakeError: a table cannot be read or written.
     """
     say = say or _printed
     counts, upkeep, failures = Counts(), Upkeep(lake), 0
     with _stopped_by_signals() as stopped:
         while not stopped.is_set():
+            before = counts.records
             try:
                 with _connected(bootstrap) as broker:
-                    failures = 0
+                    broker.partitions([DEAD_LETTERS])  # before the first one is to be buried
                     if _session(broker, Collector(lake, broker.bury, counts), upkeep, limits, accepted, stopped, say):
                         break
             except Raced as why:
                 say(f"another process wrote to {lake.uri}, reading it anew ({why})")
             except KafkaRefused as why:
-                if limits.once:
+                if limits.once or isinstance(why, TopicMissing):
                     raise
+                failures = 0 if counts.records > before else failures
                 pause_s = _PAUSES_S[min(failures, len(_PAUSES_S) - 1)]
                 failures += 1
                 say(f"{why}; asking again in {pause_s:.0f} s")

@@ -64,22 +64,24 @@ class Groups:
         """When the oldest pick that waits was sent."""
         return min((pick.event_time for picks in self.waiting.values() for pick in picks.values()), default=None)
 
-    def derive(self, new: Sequence[Event], events: DeltaTable) -> Derived:
-        """The rows that these events make or change; `events` holds them already."""
+    def derive(self, new: Sequence[Event], events: DeltaTable, rows: DeltaTable) -> Derived:
+        """The rows that these events make or change; `events` holds them already, `rows` is LAKE/groups before."""
         for event in new:
             if event.event_type == GROUP:
                 self.generated.add([event.group_id])
                 self._keep(event)
         touched = {e.group_id for e in new if e.event_type == PICK or e.group_id in self.waiting}
         groups = self._groups(touched, events)
-        picks = self._picks(touched & groups.keys(), new, events)
+        picks = self._picks(touched & groups.keys(), new)
+        standing = self._standing(picks, events, rows)
         self._wait(event for event in new if event.event_type == PICK and event.group_id not in groups)
-        derived = Derived(corrects=any(group_id in self.picked for group_id in picks))
-        fresh = {event.event_id for event in new}
+        derived, fresh = Derived(), {event.event_id for event in new}
         for group_id, of_group in picks.items():
-            told = [(event, misfit(event.pick, groups[group_id])) for event in of_group]
-            if fitting := [event for event, why in told if why is None]:
-                derived.rows.append(row_of(groups[group_id], counting(fitting).pick))
+            told = [(event, misfit(event.pick, groups[group_id])) for event in of_group.values()]
+            fitting = [event for event, why in told if why is None]
+            if fitting and (best := counting(fitting).pick).sequence > standing.get(group_id, -1):
+                derived.rows.append(row_of(groups[group_id], best))
+                derived.corrects |= group_id in self.picked
             waiting = self.waiting.get(group_id, {})
             unfit = [(event, why) for event, why in told if why is not None]
             derived.unfit += [(e, why) for e, why in unfit if e.event_id in fresh or e.event_id in waiting]
@@ -99,13 +101,23 @@ class Groups:
             found.setdefault(event.group_id, event.group)
         return found
 
-    def _picks(self, wanted: set[str], new: Sequence[Event], events: DeltaTable) -> dict[str, list[Event]]:
+    def _picks(self, wanted: set[str], new: Sequence[Event]) -> dict[str, dict[str, Event]]:
+        """The picks in hand of these groups, new ones and those that waited, by event_id."""
         found: dict[str, dict[str, Event]] = {name: dict(self.waiting.get(name, {})) for name in sorted(wanted)}
-        earlier = [name for name in found if name in self.picked]
-        for event in (*new, *(raw.about(events, earlier, PICK) if earlier else ())):
+        for event in new:
             if event.event_type == PICK and event.group_id in found:
                 found[event.group_id][event.event_id] = event
-        return {name: list(picks.values()) for name, picks in found.items() if picks}
+        return {name: picks for name, picks in found.items() if picks}
+
+    def _standing(self, picks: dict[str, dict[str, Event]], events: DeltaTable, rows: DeltaTable) -> dict[str, int]:
+        """The sequences of the rows that picks in hand may correct. Where one of them has the same sequence, their
+        places in the topic decide: then the group's earlier picks are added to `picks`, and its row does not count."""
+        earlier = [name for name in picks if name in self.picked]
+        found = raw.sequences(rows, earlier) if earlier else {}
+        tied = [n for n in earlier if n not in found or any(e.pick.sequence == found[n] for e in picks[n].values())]
+        for event in raw.about(events, tied, PICK) if tied else ():
+            picks[event.group_id][event.event_id] = event
+        return {name: sequence for name, sequence in found.items() if name not in tied}
 
     def _wait(self, picks: Iterable[Event]) -> None:
         for pick in picks:

@@ -12,6 +12,7 @@ from datetime import datetime
 from training.common.errors import ModelError
 from training.data.table import Group
 from training.retraining.limits import limit
+from training.retraining.mixture import informative
 from training.retraining.offline_gate import GateMargins
 from training.retraining.traffic_gate import hashed
 from training.retraining.trained_on import TrainedOn
@@ -77,7 +78,7 @@ def split(
         group
         for group in table
         if group.group_id not in seen and group.create_time is not None and group.create_time > last
-        and group.prompt.strip() and has_choice(group)
+        and group.prompt.strip() and informative(group)
     ]  # fmt: skip
     if not later:
         raise HoldOutError(
@@ -92,11 +93,6 @@ def split(
         tuple(group for group in table if group.group_id in learnt),
         frozenset(group.user_id for group in held_out if any(family.knows(group.user_id) for family in used)),
     )
-
-
-def has_choice(group: Group) -> bool:
-    """Whether a candidate was picked and another one passed over."""
-    return len({candidate.selected for candidate in group.candidates}) == 2
 
 
 def _newest(groups: Sequence[Group], size: Size) -> list[Group]:

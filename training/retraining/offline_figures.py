@@ -25,8 +25,9 @@ from training.generator.drawing import Generator
 from training.generator.evaluation import RewardOnTable, diversity, noise_of
 from training.generator.evaluation import Size as Drawn
 from training.models.family import FamilyPaths
-from training.retraining.hold_out import Size, Split, has_choice
+from training.retraining.hold_out import Size, Split
 from training.retraining.judges import for_the_judge, given_judge, trained_judge
+from training.retraining.mixture import informative
 from training.retraining.offline_gate import Compared, GateMargins, HeldOut, compared_samples, rated
 from training.retraining.verdicts import interval_text
 from training.reward.scores import RewardScorer
@@ -174,7 +175,7 @@ class Measuring:
         """How well the live reward model ranks the newest picks that trained, against the held-out ones, which neither
         family has seen; and how well the place alone does."""
         live = self.families[0]
-        new = [group for group in self.split.new if has_choice(group)][-self.size.checked :]
+        new = [group for group in self.split.new if informative(group)][-self.size.checked :]
         if not self.size.checked or not new or not live.perfusion_rm.exists():
             return [], {}
         scorer = RewardScorer.of(live)

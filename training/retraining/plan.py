@@ -24,7 +24,7 @@ class Rules:
 
     original_share: float = 0.3  # least share of original data in all weight
     hold_out: float = 0.1  # newest groups that are left to the gate: a share of all, or a number from 1 on
-    merchant_share: float = 0.05  # most of a thousand groups in a row that one merchant counts with
+    merchant_share: float = 0.05  # most of each thousand groups, in their order, that one merchant counts with
     merchant_groups: int = 50  # which is never less than this
     flood: Flood = "cap"  # leave the surplus out, or refuse the retraining
 

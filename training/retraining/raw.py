@@ -69,6 +69,16 @@ def held(table: DeltaTable, event_ids: Collection[str]) -> set[str]:
     return {event_id for event_id in column(table, "event_id") if event_id in wanted}
 
 
+def sequences(groups: DeltaTable, group_ids: Collection[str]) -> dict[str, int]:
+    """Of these rows of LAKE/groups, the counting pick's sequence by group_id."""
+    wanted = pa.array(sorted(group_ids), pa.string())
+    found = dict[str, int]()
+    for batch in groups.to_pyarrow_dataset().to_batches(columns=["group_id", "sequence"]):
+        rows = batch.filter(pc.is_in(batch["group_id"], wanted))
+        found |= zip(rows["group_id"].to_pylist(), rows["sequence"].to_pylist(), strict=True)
+    return found
+
+
 def about(table: DeltaTable, group_ids: Collection[str], event_type: str | None = None) -> Iterator[Event]:
     """The events about these groups, of one type or of both."""
     wanted = pa.array(sorted(group_ids), pa.string())

@@ -51,7 +51,7 @@ def parse_arguments() -> argparse.Namespace:
     )  # fmt: skip
     parser.add_argument(
         "--merchant-share", type=float, default=rules.merchant_share,
-        help="most that one merchant counts with of any 1,000 groups in a row, at least 50 (default: %(default)s)",
+        help="most that one merchant counts with of each 1,000 groups in order, at least 50 (default: %(default)s)",
     )  # fmt: skip
     parser.add_argument(
         "--flood", choices=["cap", "refuse"], default=rules.flood,

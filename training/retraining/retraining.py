@@ -6,7 +6,8 @@
     RUN/family/           the whole family, once every part is trained
 
 Training always starts from the base family: an error of one retraining is not the start of the next. The same inputs
-give the same family, byte by byte. `python -m training.retraining.retrain` is the command.
+give the same family, byte by byte, but for the times in its record.
+`python -m training.retraining.retrain` is the command.
 """
 
 import hashlib
@@ -21,8 +22,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from contract.errors import InputError
-from training.common.errors import Diverged, ModelError, reading
+from training.common.errors import ModelError, reading
 from training.common.places import CACHE
 from training.common.reports import as_json, write_report
 from training.common.runs import held
@@ -91,7 +91,7 @@ def retrain(plan: Plan) -> FamilyPaths:
             with _stopped_by_signals():
                 return _retrain(plan, record, cache)
         except BaseException as error:
-            failed = isinstance(error, InputError | Diverged | OSError)
+            failed = isinstance(error, Exception)  # else a signal
             if record.data.get("state") != FINISHED and not isinstance(error, AnotherRun):
                 reason = str(error) or type(error).__name__
                 record.update(state=FAILED if failed else INTERRUPTED, reason=reason, ended=_now())

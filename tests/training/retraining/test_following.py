@@ -7,7 +7,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +19,11 @@ from contract import topics
 from contract.topics import DEAD_LETTERS, FEEDBACK, GROUPS, HEADER_REASON, HEADERS_ORIGIN
 from deploy.local.layout import ROOT, Layout
 from tests.integration.client import wait_until
-from tests.training.retraining.events import Message, group, headers_of, pick, uuid
+from tests.training.retraining.events import Log, Message, group, headers_of, pick, uuid
 from tests.training.retraining.killing import campaign
 from training.data.table import check_data, read_table
-from training.retraining import incoming
-from training.retraining.broker import Broker, KafkaRefused, dead_letter
+from training.retraining import following, incoming
+from training.retraining.broker import Bounds, Broker, KafkaRefused, Partition, TopicMissing, dead_letter
 from training.retraining.following import Limits, follow, replay
 from training.retraining.lake import Lake
 from training.retraining.offsets import OffsetsLost
@@ -170,6 +170,68 @@ def test_a_kafka_that_is_not_there_is_an_error_once_and_asked_again_otherwise(
     said = refused(lake)
     gc.collect()  # the sockets of refused connections are told of here, and not in another test
     assert "127.0.0.1:1 does not answer" in said[0] and "asking again in 1 s" in said[1] and "ended" in said[-1]
+
+
+class Unsteady:
+    """A broker whose topics hold one group, and that fails when it is read for the n-th time, or the m-th, …"""
+
+    def __init__(self, *fails: int, missing: Sequence[str] = ()) -> None:
+        self.log, self.fails, self.missing, self.sessions = Log(), fails, missing, 0
+        self.log.put(group("u"))
+
+    def __call__(self, _: str) -> "Unsteady":
+        self.sessions += 1
+        return self
+
+    def partitions(self, names: Sequence[str] = (GROUPS, FEEDBACK)) -> list[Partition]:
+        for name in names:
+            if name in self.missing:
+                raise TopicMissing(f"no topic {name}")
+        return [self.log.partition(topic) for topic in names if topic != DEAD_LETTERS]
+
+    def bounds(self, partitions: Sequence[Partition]) -> dict[Partition, Bounds]:
+        if self.sessions in self.fails:
+            raise KafkaRefused("gone")
+        return {p: Bounds(0, self.log.ends()[p]) for p in partitions}
+
+    def start(self, offsets: dict[Partition, int]) -> None:
+        self.at = offsets
+
+    def read(self, _: int) -> list[incoming.Record]:
+        if self.at == self.log.ends():
+            raise KafkaRefused("gone after a batch")
+        self.at = self.log.ends()
+        return self.log.records
+
+    def positions(self) -> dict[Partition, int]:
+        return self.at
+
+    def bury(self, *_: object) -> None: ...
+
+    def close(self) -> None: ...
+
+
+def test_a_missing_topic_ends_it_and_that_of_dead_letters_is_looked_for_at_first(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(following, "Broker", Unsteady(missing=[DEAD_LETTERS]))
+    with pytest.raises(TopicMissing, match=DEAD_LETTERS):
+        follow(lake, "", Limits())
+    assert not lake.exists("events")
+
+
+def test_pauses_grow_until_a_batch_is_in_the_tables(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(following, "Broker", Unsteady(1, 2))
+    monkeypatch.setattr(following, "_PAUSES_S", (0.0, 0.6, 1.6))
+    paused = list[str]()
+
+    def stop(line: str) -> None:
+        paused.extend(re.findall(r"asking again in (\d) s", line))
+        if len(paused) == 4 and "asking" in line:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    follow(lake, "", Limits(records=1), say=stop)
+    assert paused == ["0", "1", "0", "1"]
 
 
 def refused(lake: Lake) -> list[str]:

@@ -189,6 +189,20 @@ def test_a_failure_is_written_down_with_its_reason(home: Path, root: Path, schem
         assert not (home / name / "family").exists()
 
 
+def test_an_error_of_any_kind_is_a_failure_and_a_signal_an_interruption(
+    home: Path, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for error, state in ((RuntimeError("out of memory"), "failed"), (SystemExit(143), "interrupted")):
+
+        def fail(*_: object, error: BaseException = error) -> None:
+            raise error
+
+        monkeypatch.setattr("training.retraining.retraining.choose", fail)
+        with pytest.raises(type(error)):
+            retrain(plan(home, root, out=home / state))
+        assert json.loads((home / state / "retraining.json").read_text())["state"] == state
+
+
 def test_never_two_at_once_on_one_table(home: Path, root: Path) -> None:
     (folder,) = (home / "build" / "prepared").glob("collected-groups-*")
     command = [sys.executable, "-c", HOLDER, str(folder / LOCK)]
