@@ -89,6 +89,7 @@ class Assignment:
 
     arm: str  # of ARMS
     propensity: float  # the chance of this arm over all merchants and requests, above 0
+    chance_of_live: float  # of the live arm, for a request like this one
     release: int  # that ranks the group and serves all that is not said by candidate
     drawn_by: tuple[int, ...]  # the release of each candidate, in the order of their seeds
 
@@ -127,18 +128,19 @@ def assign(
         may_explore: the request leaves open what exploration changes; otherwise it gets the live release as it asks.
     """
     everybody = (live,) * num_candidates
-    held_back, served = rollout.holdback_share, 1 - rollout.holdback_share
-    if rollout.base is not None and _chance(rollout.salt, "holdback", user_id) < held_back:
-        return Assignment(HOLDBACK, held_back, rollout.base, (rollout.base,) * num_candidates)
     mixed = rollout.mixed_share if rollout.trial not in (None, live) and num_candidates >= FEWEST_MIXED else 0.0
     exploration = rollout.exploration_share if may_explore else 0.0
+    held_back, served = rollout.holdback_share, 1 - rollout.holdback_share
+    by_live = served * (1 - mixed - exploration)
+    if rollout.base is not None and _chance(rollout.salt, "holdback", user_id) < held_back:
+        return Assignment(HOLDBACK, held_back, by_live, rollout.base, (rollout.base,) * num_candidates)
     request = f"{user_id}\0{request_id}"  # merchants may number their requests alike, and must not draw alike
     drawn = _chance(rollout.salt, "arm", request)
     if rollout.trial is not None and drawn < mixed:
-        return Assignment(MIXED, served * mixed, live, _mixed(rollout, live, request, num_candidates))
+        return Assignment(MIXED, served * mixed, by_live, live, _mixed(rollout, live, request, num_candidates))
     if drawn < mixed + exploration:
-        return Assignment(EXPLORATION, served * exploration, live, everybody)
-    return Assignment(LIVE, served * (1 - mixed - exploration), live, everybody)
+        return Assignment(EXPLORATION, served * exploration, by_live, live, everybody)
+    return Assignment(LIVE, by_live, by_live, live, everybody)
 
 
 def _mixed(rollout: Rollout, live: int, request: str, num_candidates: int) -> tuple[int, ...]:

@@ -1,21 +1,25 @@
 """Which releases serve a round: those of the arm that contract/rollout.py draws, or the live one where they cannot.
 
-Knows arms, and whose failure may not fail a request. Does not know how a picture is made, nor who decided on shares.
+Knows arms, whose failure may not fail a request, and how much of its time that may cost. Does not know how a picture
+is made, nor who decided on shares.
 """
 
 import logging
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from contract.errors import InputError
 from contract.release import Release
-from contract.rollout import EXPLORATION, FEWEST_MIXED, LIVE, MIXED, Assignment, Rollout, assign
+from contract.rollout import EXPLORATION, LIVE, Rollout, assign
 from contract.wishes import EXPLORING_VARIETY
 from services.generation.metrics import GenerationMetrics
 from services.generation.orders import Order
-from services.runtime.errors import DeadlineExceeded, FailedPrecondition, PermanentError
+from services.runtime.deadlines import deadline_in, remaining_s
+from services.runtime.errors import FailedPrecondition, PermanentError
 from services.runtime.release import Releases
+from services.runtime.triton import impatient
 
 _log = logging.getLogger(__name__)
 
@@ -37,6 +41,7 @@ class Plan:
     propensity: float  # the chance of this arm over all merchants and requests
     release: Release  # that ranks the group and gives it its number
     drawn_by: tuple[Release, ...]  # of each candidate, in the order of their seeds
+    trial_release: int | None = None  # of a mixed group, also of one that the live release makes instead
     instead: "Plan | None" = None  # by the live release alone; None where it serves alone already
 
     @property
@@ -49,24 +54,24 @@ class Plan:
             for release in found.values()
         ]
 
-    @property
-    def trial_release(self) -> int | None:
-        """The release on trial in a mixed group."""
-        return next((r.number for r in self.drawn_by if r.number != self.release.number), None)
-
     @contextmanager
-    def serving(self, release: Release) -> Iterator[None]:
+    def serving(self, release: Release, limit_s: float | None = None) -> Iterator[None]:
         """What goes wrong inside is CannotServe, unless the live release would do no better.
 
-        So it would where `release` is the live one, where the request itself is at fault, and where its time is up.
+        So it would where `release` is the live one, where the request itself is at fault, and where its time is up. A
+        release beside the live one has `limit_s`, or half of the time that is left, and is not waited for until it is
+        revived: the live release needs time, too.
         """
-        try:
+        if self.instead is None or release.number == self.instead.release.number:
             yield
-        except (PermanentError, DeadlineExceeded):
+            return
+        try:
+            with deadline_in(remaining_s(math.inf) / 2 if limit_s is None else limit_s), impatient():
+                yield
+        except PermanentError:
             raise
         except Exception as error:
-            if self.instead is None or release.number == self.instead.release.number:
-                raise
+            remaining_s(math.inf)  # DeadlineExceeded where the caller's own time is up
             raise CannotServe(release.number) from error
 
 
@@ -80,9 +85,8 @@ class Assigner:
 
     def plan(self, order: Order, live: Release) -> Plan:
         """The releases of an order; the live one alone where the rollout or another release cannot be read."""
-        rollout = self._rollout()
         drawn = assign(
-            rollout,
+            self._rollout(),
             live.number,
             order.user_id,
             order.request_id,
@@ -91,10 +95,11 @@ class Assigner:
         )
         if drawn.arm == EXPLORATION:
             order = replace(order, settings=replace(order.settings, variety=EXPLORING_VARIETY))
-        by_live = Plan(order, drawn.arm, drawn.propensity, live, (live,) * order.num_candidates)
+        by_live = Plan(order, drawn.arm, drawn.propensity, live, (live,) * order.num_candidates, drawn.trial_release)
         if drawn.arm in (LIVE, EXPLORATION):
             return by_live
-        instead = replace(by_live, arm=LIVE, propensity=_chance_of_live_instead(rollout, drawn, order, live))
+        # While what was drawn cannot be, the live arm has the chance of both.
+        instead = replace(by_live, arm=LIVE, propensity=drawn.chance_of_live + drawn.propensity)
         found = {live.number: live}
         for number in {drawn.release, *drawn.drawn_by} - found.keys():
             try:
@@ -122,13 +127,3 @@ class Assigner:
             _log.error("the live release serves everybody: %s", complaint)
         self._complaint = complaint
         return rollout
-
-
-def _chance_of_live_instead(rollout: Rollout, drawn: Assignment, order: Order, live: Release) -> float:
-    """The chance of the live arm while what was drawn cannot be: that of both arms together."""
-    served = 1 - rollout.holdback_share
-    exploration = rollout.exploration_share if order.may_explore else 0.0
-    if drawn.arm == MIXED:
-        return served * (1 - exploration)
-    can_mix = rollout.trial not in (None, live.number) and order.num_candidates >= FEWEST_MIXED
-    return 1 - served * (exploration + (rollout.mixed_share if can_mix else 0.0))

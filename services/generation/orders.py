@@ -81,7 +81,7 @@ class Group:
     candidates: tuple[Candidate, ...]  # best first
     arm: str | None  # of contract.rollout.ARMS; None in groups from before there were arms
     propensity: float | None  # the chance of this arm
-    trial_release: int | None  # of a mixed group
+    trial_release: int | None  # of a mixed group, and of a live one that was to be mixed
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,8 @@ What a failure leaves: before the group is stored, nothing (the claim is given u
 acknowledgement, a group that no client can see yet and an owed event, which the relay publishes whether the same
 request_id comes again or not. A repeat waits for the event, and gets the group without painting again.
 
-A release beside the live one fails no round: the live release then makes the whole of it, within the same call.
+A release beside the live one fails no round: the live release then makes the whole of it, within the same call. So a
+release that hangs or is slow is given up while there is time for that.
 """
 
 import asyncio
@@ -69,8 +70,8 @@ class Rounds:
     async def run(self, plan: Plan) -> AsyncGenerator[Accepted | Progress | Group]:
         """Accepted, then Progress for each step, then the Group; the same group for the same request_id."""
         started = time.monotonic()
-        claim = await self._claim(plan)
-        with self._counting_failures(claim.release, plan.arm):
+        with self._counting_failures(plan):
+            claim = await self._claim(plan)
             if isinstance(claim, Finished):
                 yield Accepted(claim.group_id, claim.release)
                 await self._announce(plan.order.user_id, claim.group_id)
@@ -118,11 +119,11 @@ class Rounds:
         return claim
 
     @contextmanager
-    def _counting_failures(self, release: int, arm: str) -> Iterator[None]:
+    def _counting_failures(self, plan: Plan) -> Iterator[None]:
         try:
             yield
         except BaseException as error:
-            self.metrics.groups.labels(_outcome(error), release, arm).inc()
+            self.metrics.groups.labels(_outcome(error), plan.release.number, plan.arm).inc()
             raise
 
     @asynccontextmanager
@@ -203,10 +204,17 @@ class Rounds:
     async def _paint_part(
         self, plan: Plan, seeds: Sequence[int], user: User, release: Release
     ) -> AsyncGenerator[Progress | Painted]:
-        with plan.serving(release):
-            async with aclosing(self.painter.paint(plan.order, seeds, user, release)) as painting:
-                async for event in painting:
-                    yield event
+        """Half of the steps that are left have half of the time that is left, again and again."""
+        half_time, goal = time.monotonic() + remaining_s(math.inf) / 2, 0.5
+        async with aclosing(self.painter.paint(plan.order, seeds, user, release)) as painting:
+            while True:
+                with plan.serving(release, half_time - time.monotonic()):
+                    event = await anext(painting, None)
+                if event is None:
+                    return
+                if isinstance(event, Progress) and (done := event.step / event.num_steps) >= goal:
+                    half_time, goal = time.monotonic() + remaining_s(math.inf) / 2, (1 + done) / 2
+                yield event
 
     async def _group(self, plan: Plan, claim: Claim, painted: Painted) -> Group:
         """Ranks and keeps the pictures."""

@@ -5,7 +5,7 @@ contract/rollout.py define the files. It does not know which release should be i
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from contract.errors import InputError
@@ -13,7 +13,7 @@ from contract.release import Release, current_number, read_release, release_dir
 from contract.repository import Repository
 from contract.rollout import Rollout, read_rollout
 from services.runtime.errors import FailedPrecondition, Unavailable
-from services.runtime.triton import NotLoaded
+from services.runtime.triton import NotLoaded, impatient
 
 
 class Releases:
@@ -51,16 +51,25 @@ class Releases:
     def serving(self, number: int) -> Iterator[Release]:
         """The release of that number, as `get` has it, for work on its models inside.
 
+        A dead model is waited for in the release in service alone: a caller that names another one can do without it.
+
         Raises:
             FailedPrecondition: Triton has not loaded it and need not: no request is served by it unless it is named.
         """
         release = self.get(number)
         try:
-            yield release
+            with nullcontext() if self._is_in_service(release) else impatient():
+                yield release
         except NotLoaded as error:
             if number == 0 or self._is_needed(number):
                 raise  # Triton has just started, say
             raise _not_loaded(number) from error
+
+    def _is_in_service(self, release: Release) -> bool:
+        try:
+            return release.number == current_number(self._repository)
+        except InputError:  # which one is, nobody can say now
+            return True
 
     def _is_needed(self, number: int) -> bool:
         try:

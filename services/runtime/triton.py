@@ -9,7 +9,9 @@ import logging
 import math
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,11 +29,13 @@ from services.runtime.tracing import traceparent
 Array = npt.NDArray[Any]
 Tensors = Mapping[str, Array]
 _SHORTEST_PAUSE_S, _LONGEST_PAUSE_S = 0.005, 0.2  # before a call whose instance failed is asked again
+_IMPATIENT_S = 0.2  # enough for another instance to be asked, not for one to be revived
 _TURNS = 5  # of each of several instances, until one answers a probe
 _WELL_AFTER = 5  # proofs without a failure
 _TURN_PAUSE_S = 0.1  # before the turns after the first: an instance at work answers none
 
 _log = logging.getLogger(__name__)
+_patience_s: ContextVar[float] = ContextVar("patience_s", default=math.inf)
 
 
 class InstanceFailed(Unavailable):
@@ -43,6 +47,17 @@ class NotLoaded(Unavailable):
 
     def __init__(self, model: str, release: int) -> None:
         super().__init__("triton", f"has not loaded release {release} of {model}")
+
+
+@contextmanager
+def impatient() -> Iterator[None]:
+    """A call inside whose instance failed is asked again for a moment only: the caller has another way."""
+    before = _patience_s.get()
+    _patience_s.set(_IMPATIENT_S)
+    try:
+        yield
+    finally:
+        _patience_s.set(before)
 
 
 class Models(ABC):
@@ -88,7 +103,8 @@ class TritonModels(Models):
     """Triton over gRPC. Must be made inside a running event loop.
 
     A call whose instance failed is asked again while its time lasts, since models are functions: another instance may
-    live, or the dead one be revived. So a model serves while one of its instances computes.
+    live, or the dead one be revived. So a model serves while one of its instances computes. `impatient` callers do not
+    wait for a dead one.
 
     What proves a model, until an inference fails: an answer, for a model with one instance. Of several, each may be a
     process that dies or hangs alone, so as many probes follow one after the other, which Triton gives to its idle
@@ -124,7 +140,7 @@ class TritonModels(Models):
         )
 
     async def infer(self, model: str, inputs: Tensors, release: int) -> dict[str, Array]:
-        ends, pause_s = time.monotonic() + remaining_s(self._timeout_s), _SHORTEST_PAUSE_S
+        ends, pause_s = time.monotonic() + min(remaining_s(self._timeout_s), _patience_s.get()), _SHORTEST_PAUSE_S
         while True:
             try:
                 return await self._ask(model, inputs, release)

@@ -57,6 +57,7 @@ def test_arms_come_as_often_as_their_propensity_says():
     counts, said = Counter(a.arm for a in drawn), {a.arm: a.propensity for a in drawn}
     assert set(counts) == set(ARMS)
     assert sum(said.values()) == pytest.approx(1)
+    assert {a.chance_of_live for a in drawn} == {said[LIVE]}
     for arm, share in {HOLDBACK: 0.2, MIXED: 0.8 * 0.4, EXPLORATION: 0.8 * 0.1, LIVE: 0.8 * 0.5}.items():
         assert said[arm] == pytest.approx(share)
         assert counts[arm] / REQUESTS == pytest.approx(share, abs=0.04)

@@ -7,7 +7,7 @@ The row has the columns of training.data.columns, and these, which trainings do 
     sequence       int64      of the counting pick
     arm            string     live, mixed, exploration or holdback (contract.rollout); null: from before there were arms
     propensity     float64    the chance of what was drawn, as the event says it
-    trial_release  int64      the release on trial in a mixed group
+    trial_release  int64      the release on trial in a group that was to be mixed; arm live: it could not draw its part
     candidates     also: release, wishes, score, rank, seed
 
 Knows the two messages; nothing about where they are kept.

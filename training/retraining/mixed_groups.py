@@ -2,10 +2,11 @@
 
 Read from the columns that collecting adds to a table of groups (docs/loop.md): arm, trial_release, feedback_time, and
 the release of each candidate. A group from which nothing can be concluded is counted by its reason, never left out
-silently. Knows the table and releases; no test and no verdict.
+silently; so is one that was to be mixed and that the live release made, because the one on trial could not. Knows the
+table and releases; no test and no verdict.
 """
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -24,6 +25,7 @@ from training.retraining.betting import beyond_share
 COLUMNS = ("group_id", "user_id", "create_time", "feedback_time", "arm", "trial_release", "candidates")
 NO_PICK = "no pick in it"
 ALL_PICKED = "every candidate picked"
+LATEST = 100  # groups by which a trial is judged that began to fail
 SAYS_NOTHING = (NO_PICK, ALL_PICKED)  # sound groups, which favour no release
 
 
@@ -43,6 +45,7 @@ class MixedGroups:
 
     groups: list[MixedGroup] = field(default_factory=list)
     unusable: Counter[str] = field(default_factory=Counter)
+    latest: deque[bool] = field(default_factory=lambda: deque(maxlen=LATEST))  # whether each that came last is broken
     version: int | None = None  # of the Delta table
 
     @property
@@ -51,8 +54,14 @@ class MixedGroups:
         return sum(count for reason, count in self.unusable.items() if reason not in SAYS_NOTHING)
 
     @property
+    def broken_share(self) -> float:
+        """Of all groups or of the latest, whichever is more: a trial that breaks late is as broken as one that was."""
+        shares = [self.broken / max(1, self.shown), sum(self.latest) / max(1, len(self.latest))]
+        return max(shares)
+
+    @property
     def shown(self) -> int:
-        """All mixed groups of the trial with an answer of their merchant."""
+        """All groups of the trial that were to be mixed and have an answer of their merchant."""
         return len(self.groups) + sum(self.unusable.values())
 
 
@@ -65,7 +74,7 @@ def read_mixed_groups(table: Path, live: int, trial: int, since: datetime) -> Mi
     dataset, version = _dataset(table)
     if missing := [name for name in COLUMNS if name not in dataset.schema.names]:
         raise TableError(f"{table} lacks {', '.join(missing)}: mixed groups come from `training.retraining.collect`")
-    of_trial = (ds.field("arm") == MIXED) & (ds.field("trial_release") == trial) & (ds.field("create_time") >= since)
+    of_trial = (ds.field("trial_release") == trial) & (ds.field("create_time") >= since)
     try:
         rows = dataset.to_table(columns=list(COLUMNS), filter=of_trial).to_pylist()
     except (pa.ArrowException, OSError) as error:
@@ -81,10 +90,8 @@ def mixed_groups(rows: Iterable[Mapping[str, Any]], live: int, trial: int) -> Mi
     by_arrival = sorted(rows, key=lambda row: (row["feedback_time"] is not None, row["feedback_time"], row["group_id"]))
     last = {row["group_id"]: place for place, row in enumerate(by_arrival)}
     for place, row in enumerate(by_arrival):
-        if place != last[row["group_id"]]:
-            found.unusable["the same group again"] += 1
-            continue
-        read = _read(row, live, trial)
+        read = _read(row, live, trial) if place == last[row["group_id"]] else "the same group again"
+        found.latest.append(isinstance(read, str) and read not in SAYS_NOTHING)
         if isinstance(read, MixedGroup):
             found.groups.append(read)
         else:
@@ -100,6 +107,8 @@ def _read(row: Mapping[str, Any], live: int, trial: int) -> MixedGroup | str:
         return "no merchant or no time of the pick"
     if any(candidate is None or candidate.get("selected") is None for candidate in candidates):
         return "a candidate that does not say whether it was picked"
+    if row["arm"] != MIXED:
+        return f"no candidate of release {trial} on trial, which could not draw"
     if trial not in releases:
         return f"no candidate of release {trial} on trial"
     if live not in releases:

@@ -3,7 +3,10 @@
 Three outcomes: it is promoted if merchants pick its candidates beyond their share, and rolled back if they pick them
 below it, each with a chance of error of at most 1/threshold however often the gate looks (training.retraining.betting);
 until then it is undecided, and one that stays so for too long is rolled back. The decision is the first threshold that
-is reached in the order of arrival, so it is the same whether the gate looks after every group or once.
+is reached in the order of arrival, so it is the same whether the gate looks after every group or once. A promotion
+counts only from `least_merchants` on, which leaves its chance of error as it is: that the e-value reaches the threshold
+at such a moment is no more likely than that it ever does. And it counts only while few groups are broken, by all that
+came until the gate looks; until then the bets go on, so that a trial may still be rolled back, or promoted later.
 Knows mixed groups; nothing about how candidates were made, and no truth beyond picks.
 """
 
@@ -16,7 +19,7 @@ from typing import Any
 from training.common.errors import ModelError
 from training.retraining.betting import Bets
 from training.retraining.limits import limit
-from training.retraining.mixed_groups import MixedGroup, MixedGroups
+from training.retraining.mixed_groups import LATEST, MixedGroup, MixedGroups
 from training.retraining.verdicts import Decision
 
 
@@ -29,7 +32,8 @@ class TrafficLimits:
     most_groups: int = limit(5_000, "mixed groups after which an undecided trial is rolled back")
     most_hours: float = limit(168.0, "hours from --since after which an undecided trial is rolled back")
     least_merchants: int = limit(8, "merchants in mixed groups; with fewer nothing is promoted")
-    most_broken: float = limit(0.1, "share of mixed groups that lack one side; above it nothing is promoted")
+    most_broken: float = limit(0.1, "share of mixed groups, all or the latest 100, that lack one side; above it "
+                              "nothing is promoted")  # fmt: skip
     flood: float = limit(0.3, "share of the mixed groups above which a merchant is named as flooding")
 
     def __post_init__(self) -> None:
@@ -57,14 +61,14 @@ class Outcome:
 
 def judge(found: MixedGroups, limits: TrafficLimits, since: datetime, now: datetime | None = None) -> Outcome:
     """Plays the bets in the order of arrival up to the first threshold, and says what follows."""
-    bets, reached = Bets(), "undecided"
+    bets, reached, is_broken = Bets(), "undecided", found.broken_share > limits.most_broken
     played = list[MixedGroup]()
     for group in found.groups:
         bets.add(group.merchant, group.beyond)
         played.append(group)
         if bets.worse >= limits.roll_back_at:
             reached = "roll back"
-        elif bets.better >= limits.promote_at:
+        elif bets.better >= limits.promote_at and bets.merchants >= limits.least_merchants and not is_broken:
             reached = "promote"
         if reached != "undecided":
             break
@@ -76,9 +80,7 @@ def judge(found: MixedGroups, limits: TrafficLimits, since: datetime, now: datet
     elif reached == "promote":
         reasons = [f"merchants pick the trial's candidates beyond their share: {said}, {limits.promote_at:g} promotes"]
     else:
-        reasons = [_why_undecided(found, said, limits)]
-    if reached == "promote" and (against := _against(found, bets, limits)):
-        reached, reasons = "undecided", [*against, *reasons]
+        reasons = _why_undecided(found, bets, said, limits)
     if reached == "undecided" and (late := out_of_time(limits, since, now, found.shown)):
         reached, reasons = "roll back", [late, *reasons]
     reasons += _floods(played, limits)
@@ -94,24 +96,20 @@ def out_of_time(limits: TrafficLimits, since: datetime, now: datetime | None = N
     return None
 
 
-def _why_undecided(found: MixedGroups, said: str, limits: TrafficLimits) -> str:
+def _why_undecided(found: MixedGroups, bets: Bets, said: str, limits: TrafficLimits) -> list[str]:
     if not found.shown:
-        return "no mixed group of this trial has come back from a merchant: nothing can be said"
+        return ["no mixed group of this trial has come back from a merchant: nothing can be said"]
     if not found.groups:
-        return f"none of {found.shown} mixed groups can be compared: {_listed(found.unusable)}"
-    return f"the picks do not tell the releases apart yet: {said}, {limits.promote_at:g} promotes"
-
-
-def _against(found: MixedGroups, bets: Bets, limits: TrafficLimits) -> list[str]:
-    """What stands in the way of a promotion."""
+        return [f"none of {found.shown} mixed groups can be compared: {_listed(found.unusable)}"]
     reasons = []
-    if found.broken > limits.most_broken * found.shown:
-        share = found.broken / found.shown
-        reasons.append(f"{share:.0%} of the mixed groups are not mixed, {limits.most_broken:.0%} are allowed: "
-                       f"{_listed(found.unusable)}")  # fmt: skip
+    if found.broken_share > limits.most_broken:
+        reasons.append(f"{found.broken_share:.0%} of the mixed groups, all or the latest {LATEST}, are not mixed, "
+                       f"{limits.most_broken:.0%} are allowed: {_listed(found.unusable)}")  # fmt: skip
+    if bets.better < limits.promote_at:
+        return [*reasons, f"the picks do not tell the releases apart yet: {said}, {limits.promote_at:g} promotes"]
     if bets.merchants < limits.least_merchants:
         reasons.append(f"only {bets.merchants} merchants are in it, {limits.least_merchants} are needed")
-    return reasons
+    return [*reasons, f"the picks alone would promote: {said}"]
 
 
 def _floods(played: list[MixedGroup], limits: TrafficLimits) -> list[str]:

@@ -62,7 +62,7 @@ groups = Table(
     Column("strength", Float(53), nullable=True),
     Column("reference_image_sha256", String(64), nullable=False),
     Column("refused_wishes", JSON, nullable=False),
-    # NULL in groups from before these were kept; trial_release also where no release was on trial.
+    # NULL in groups from before these were kept; trial_release also where nothing was to be mixed.
     Column("variety", Float(53), nullable=True),
     Column("arm", String(16), nullable=True),
     Column("propensity", Float(53), nullable=True),

@@ -51,6 +51,13 @@ class Studio:
         assert events[0].accepted.group_id == events[-1].group.group_id
         return events[-1].group
 
+    def counted(self, name: str, **labels: str) -> float:
+        return self.server._registry.get_sample_value(name, labels) or 0.0
+
+    def ended(self, outcome: str) -> float:
+        """How many rounds by the live release ended so."""
+        return self.counted("perfusion_groups_total", outcome=outcome, release="1", arm="live")
+
     async def groups_of(self, user_id: str) -> list[Group]:
         return list((await self.stub.ListGroups(pb.ListGroupsRequest(user_id=user_id))).groups)
 

@@ -1,6 +1,8 @@
-"""Which releases a plan has, and the chance that is said of its arm."""
+"""Which releases a plan has, the chance that is said of its arm, and what a release beside the live one may cost."""
 
 import json
+import math
+import time
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ from contract.rollout import EXPLORATION, HOLDBACK, LIVE, MIXED, Rollout, assign
 from services.generation.assigning import Assigner, CannotServe, Plan
 from services.generation.metrics import GenerationMetrics
 from services.generation.orders import Order
+from services.runtime.deadlines import deadline_in, remaining_s
 from services.runtime.errors import DeadlineExceeded, NotFound, Unavailable
 from services.runtime.release import Releases
 from tests.services.generation.test_wishing import order
@@ -64,6 +67,7 @@ def test_the_chance_of_the_live_release_instead_is_that_of_both_arms(
             assert (plan.instead.arm, plan.instead.release.number, plan.instead.instead) == (LIVE, 1, None)
             assert {release.number for release in plan.instead.drawn_by} == {1}
             assert plan.instead.order.settings.variety == 0.15
+            assert plan.instead.trial_release == plan.trial_release == (2 if plan.arm == MIXED else None)
             assert plan.instead.propensity == pytest.approx(said[LIVE] + said[plan.arm])
 
 
@@ -72,19 +76,45 @@ def test_a_release_without_files_is_replaced_by_the_live_one_from_the_start(rele
     before, now = [assign(ROLLOUT, 1, f"u{n}", f"r{n}", 4).arm for n in range(REQUESTS)], plans(releases)
     assert {plan.arm for arm, plan in zip(before, now, strict=True) if arm == MIXED} == {LIVE}
     assert all(arm == plan.arm for arm, plan in zip(before, now, strict=True) if arm != MIXED)
+    assert {plan.trial_release for arm, plan in zip(before, now, strict=True) if arm == MIXED} == {2}
 
 
 def test_only_a_failure_that_the_live_release_may_help_is_taken_over(releases: Releases) -> None:
     by_arm = {plan.arm: plan for plan in plans(releases)}
     mixed, held_back = by_arm[MIXED], by_arm[HOLDBACK]
     live, trial, base = releases.get(1), releases.get(2), releases.get(3)
-    for failure in (Unavailable("triton"), RuntimeError("a tensor does not fit"), ArithmeticError("not finite")):
+    for failure in (Unavailable("triton"), RuntimeError("no fit"), ArithmeticError("not finite"), DeadlineExceeded()):
         for plan, release in ((mixed, trial), (held_back, base)):
             with pytest.raises(CannotServe, match=f"release {release.number}"), plan.serving(release):
                 raise failure
         for plan in (mixed, by_arm[LIVE], by_arm[EXPLORATION]):
             with pytest.raises(type(failure)), plan.serving(live):
                 raise failure
-    for final in (NotFound("no such user"), DeadlineExceeded()):
-        with pytest.raises(type(final)), mixed.serving(trial):
-            raise final
+    with pytest.raises(NotFound), mixed.serving(trial):
+        raise NotFound("no such user")
+
+
+def fail_after(seconds: float, failure: Exception) -> None:
+    time.sleep(seconds)
+    raise failure
+
+
+def test_the_callers_own_deadline_is_final(releases: Releases) -> None:
+    mixed, trial = next(plan for plan in plans(releases) if plan.arm == MIXED), releases.get(2)
+    for failure in (DeadlineExceeded(), Unavailable("triton")):
+        with deadline_in(0.02), pytest.raises(DeadlineExceeded), mixed.serving(trial):
+            fail_after(0.03, failure)
+    with deadline_in(0.0), pytest.raises(DeadlineExceeded), mixed.serving(trial):
+        pytest.fail("there is no time")
+
+
+def test_a_release_beside_the_live_one_has_half_of_the_time(releases: Releases) -> None:
+    mixed = next(plan for plan in plans(releases) if plan.arm == MIXED)
+    with deadline_in(60.0):
+        with mixed.serving(releases.get(2)):
+            assert 25 < remaining_s(math.inf) <= 30
+        with mixed.serving(releases.get(2), 7.0):
+            assert 6 < remaining_s(math.inf) <= 7
+        with mixed.serving(releases.get(1)):
+            assert remaining_s(math.inf) > 55
+        assert remaining_s(math.inf) > 55

@@ -50,6 +50,7 @@ async def test_the_same_id_with_another_payload_is_refused(studio: Studio, chang
     async with failing() as failure:
         await studio.group(request(request_id=asked.request_id, **change))
     assert failure.code == grpc.StatusCode.ALREADY_EXISTS and not failure.retryable
+    assert (studio.ended("made"), studio.ended("refused")) == (1, 1)
     assert len(await studio.groups_of("ada")) == 1
 
 

@@ -4,6 +4,7 @@ import asyncio
 import io
 import json
 import logging
+import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,11 +25,14 @@ from contract.release import current_file
 from contract.rollout import Rollout, assign, rollout_file
 from contract.vocabulary import PhraseKind, Vocabulary
 from services.generation.settings import Settings
-from services.runtime.triton import Array, Tensors
+from services.runtime.deadlines import remaining_s
+from services.runtime.errors import DeadlineExceeded
+from services.runtime.triton import Array, Models, Tensors, TritonModels
 from tests.services.generation.conftest import Studio, request
 from tests.services.generation.fakes import PaintingModels
 from tests.services.market import SCHEMA, VOCABULARY, write_release
 from tests.services.running import failing, running
+from tests.services.runtime.test_triton import Doubling, serve
 
 LIVE, TRIAL, BASE = 1, 2, 3
 MIXED = Rollout(trial=TRIAL, mixed_share=1.0, salt="s")
@@ -41,14 +45,19 @@ OTHER_VOCABULARY = Vocabulary(
 
 
 class FailingModels(PaintingModels):
-    """Of one release: `gone` (model, n) is not loaded any more from a model's n-th call, `blind` computes NaN."""
+    """Of one release: `gone` (model, n) is not loaded any more from a model's n-th call, `blind` computes NaN.
+
+    With `instead` it is no longer gone: another Triton has it then. `slow_s` is what each step takes longer.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.loaded = {LIVE, TRIAL, BASE}
         self.of = 0
         self.gone: tuple[str, int] | None = None
+        self.instead: Models | None = None
         self.blind = False
+        self.slow_s = 0.0
         self.calls: dict[str, int] = {}
 
     async def infer(self, model: str, inputs: Tensors, release: int) -> dict[str, Array]:
@@ -56,6 +65,12 @@ class FailingModels(PaintingModels):
             self.calls[model] = self.calls.get(model, 0) + 1
             if self.gone == (model, self.calls[model]):
                 self.loaded.discard(release)
+            if release not in self.loaded and self.instead is not None:
+                return await self.instead.infer(model, inputs, release)
+            if model == "denoiser":
+                await asyncio.sleep(limit_s := remaining_s(self.slow_s))
+                if limit_s < self.slow_s:
+                    raise DeadlineExceeded
         answer = await super().infer(model, inputs, release)
         return {name: array * np.nan for name, array in answer.items()} if release == self.of and self.blind else answer
 
@@ -84,9 +99,6 @@ class Trial(Studio):
         finally:
             file.write_text(str(LIVE))
             aside.rename(rollout)
-
-    def counted(self, name: str, **labels: str) -> float:
-        return self.server._registry.get_sample_value(name, labels) or 0.0
 
     def told(self) -> GroupGenerated:
         return GroupGenerated.FromString(self.events.published[-1].value)
@@ -288,7 +300,8 @@ async def test_a_release_that_cannot_serve_fails_no_request(
     assert f"release {release} cannot serve" in caplog.text
     assert [event.progress.step for event in steps] == [1, 2, 3, 4], "a step is told once"
     group = last.group
-    assert group.assignment == group_pb2.Assignment(arm=group_pb2.ARM_LIVE, propensity=1)
+    on_trial = TRIAL if arm == "mixed" else 0
+    assert group.assignment == group_pb2.Assignment(arm=group_pb2.ARM_LIVE, propensity=1, trial_release=on_trial)
     assert (group.release, drawn_by(group), trial.ranker.asked[-1]) == (LIVE, [LIVE] * 4, LIVE)
     assert (trial.told().assignment, trial.told().release) == (group.assignment, LIVE)
     assert trial.counted("perfusion_rounds_taken_over_total", release=str(release), arm=arm) == 1
@@ -298,6 +311,58 @@ async def test_a_release_that_cannot_serve_fails_no_request(
     alone = (await trial.unmixed(asked, LIVE))[-1].group
     assert [c.png for c in by_seed(group)] == [c.png for c in by_seed(alone)]
     assert len(await trial.groups_of("ada")) == 2
+
+
+@pytest_asyncio.fixture
+async def ailing() -> AsyncIterator[tuple[Doubling, Models]]:
+    """A Triton whose model instance is dead, or hangs."""
+    triton = Doubling()
+    server, port = await serve(triton)
+    models = TritonModels(f"127.0.0.1:{port}", timeout_s=20.0, max_message_bytes=2**20)
+    yield triton, models
+    await models.close()
+    await server.stop(0)
+
+
+@pytest.mark.parametrize("rollout", [MIXED, HELD_BACK], ids=["mixed", "holdback"])
+@pytest.mark.parametrize("call", [("text_encoder", 1), ("denoiser", 4), ("vae_decoder", 1)], ids=lambda call: call[0])
+@pytest.mark.parametrize(
+    ("state", "deadline_s", "most_s"), [("dead", 4.0, 4.0), ("dead", 60.0, 8.0), ("hangs", 6.0, 6.0)]
+)
+async def test_a_release_that_fails_or_hangs_leaves_the_live_one_time(
+    trial: Trial, ailing: tuple[Doubling, Models], rollout: Rollout, call: tuple[str, int], state: str,
+    deadline_s: float, most_s: float,
+) -> None:  # fmt: skip
+    trial.roll_out(rollout)
+    await trial.groups_of("ada")  # the database is there
+    triton, trial.models.instead = ailing
+    triton.dead, triton.state = [state == "dead"], state
+    trial.models.of, trial.models.gone = (TRIAL if rollout == MIXED else BASE), call
+    began = time.monotonic()
+    group = (await trial.stream(request(), timeout=deadline_s))[-1].group
+    assert triton.versions, "it was asked"
+    assert (group.assignment.arm, drawn_by(group)) == (group_pb2.ARM_LIVE, [LIVE] * 3)
+    assert time.monotonic() - began < most_s
+
+
+async def test_a_slow_release_is_given_up_in_time(trial: Trial) -> None:
+    trial.roll_out(MIXED)
+    await trial.groups_of("ada")
+    trial.models.of, trial.models.slow_s = TRIAL, 0.4
+    group = (await trial.stream(request(num_steps=20), timeout=6.0))[-1].group
+    assert (group.assignment.arm, group.assignment.trial_release) == (group_pb2.ARM_LIVE, TRIAL)
+
+
+@pytest.mark.parametrize("rollout", [MIXED, HELD_BACK], ids=["mixed", "holdback"])
+async def test_a_sound_release_is_not_given_up_though_its_round_takes_most_of_the_time(
+    trial: Trial, rollout: Rollout
+) -> None:
+    trial.roll_out(rollout)
+    await trial.groups_of("ada")
+    trial.models.of, trial.models.slow_s = (TRIAL if rollout == MIXED else BASE), 0.2
+    began = time.monotonic()
+    group = (await trial.stream(request(num_steps=16), timeout=5.0))[-1].group
+    assert group.assignment.arm != group_pb2.ARM_LIVE and time.monotonic() - began > 2.5
 
 
 async def test_a_base_that_cannot_rank_any_more_fails_no_request(trial: Trial) -> None:

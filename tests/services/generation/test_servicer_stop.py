@@ -55,9 +55,11 @@ async def test_calls_that_wait_for_anothers_round_take_none_of_its_places(settin
         [refused] = done
         error = refused.exception()
         assert isinstance(error, grpc.aio.AioRpcError) and error.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert studio.ended("refused") == 1
         async with failing() as failure:
             await studio.group(request())
         assert failure.code == grpc.StatusCode.RESOURCE_EXHAUSTED and failure.retryable
+        assert studio.ended("refused") == 2
         studio.models.hold.set()
         groups = await asyncio.gather(first, *waiting)
         assert groups[0] == groups[1] == groups[2]
@@ -73,12 +75,26 @@ async def test_a_short_deadline_is_late_and_no_failure(settings: Settings) -> No
         async with failing() as failure:
             await studio.stream(request(), timeout=2.0)
         assert failure.code == grpc.StatusCode.DEADLINE_EXCEEDED
-
-        def counted(outcome: str) -> float:
-            labels = {"outcome": outcome, "release": "1", "arm": "live"}
-            return studio.server._registry.get_sample_value("perfusion_groups_total", labels) or 0.0
-
         async with asyncio.timeout(30):
-            while not counted("late"):
+            while not studio.ended("late"):
                 await asyncio.sleep(0.02)
-        assert counted("failed") == counted("cancelled") == 0
+        assert studio.ended("failed") == studio.ended("cancelled") == 0
+
+
+async def test_a_deadline_that_passes_while_waiting_for_anothers_round_is_counted(settings: Settings) -> None:
+    studio = Studio(settings)
+    studio.models.hold = asyncio.Event()
+    asked = request()
+    async with running(studio.server) as channel:
+        studio.connect(channel)
+        first = asyncio.create_task(studio.group(asked))
+        await studio.models.stepped.wait()
+        async with failing() as failure:
+            await studio.stream(asked, timeout=1.0)
+        assert failure.code == grpc.StatusCode.DEADLINE_EXCEEDED
+        async with asyncio.timeout(30):
+            while not studio.ended("late"):
+                await asyncio.sleep(0.02)
+        studio.models.hold.set()
+        await first
+        assert (studio.ended("made"), studio.ended("late")) == (1, 1)

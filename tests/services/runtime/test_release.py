@@ -7,6 +7,7 @@ import pytest
 
 from contract.repository import Repository
 from contract.rollout import Rollout, rollout_file
+from services.runtime import triton
 from services.runtime.errors import FailedPrecondition, Unavailable
 from services.runtime.release import Releases
 from services.runtime.triton import NotLoaded
@@ -67,6 +68,18 @@ def test_a_release_is_refused_only_where_nothing_needs_it_loaded(releases: Relea
     rollout_file(tmp_path).write_text("{")
     with pytest.raises(NotLoaded), releases.serving(5):
         raise NotLoaded("denoiser", 5)
+
+
+def test_a_dead_model_is_waited_for_in_the_release_in_service_alone(releases: Releases, tmp_path: Path) -> None:
+    write_release(tmp_path, 2, current=False)
+    found = {}
+    for number in (0, 1, 2):
+        with releases.serving(number):
+            found[number] = triton._patience_s.get()
+    assert found[0] == found[1] == triton._patience_s.get() > 1 > found[2]
+    (tmp_path / "releases" / "current").unlink()
+    with releases.serving(2):
+        assert triton._patience_s.get() == found[0], "nobody can say which one is in service"
 
 
 @pytest.mark.parametrize("broken", ["", "one", "9"])

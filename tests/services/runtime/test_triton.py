@@ -16,7 +16,7 @@ from tritonclient.grpc import model_config_pb2, service_pb2, service_pb2_grpc
 from services.runtime import tracing
 from services.runtime.deadlines import deadline_in
 from services.runtime.errors import DeadlineExceeded, Unavailable
-from services.runtime.triton import TritonModels
+from services.runtime.triton import TritonModels, impatient
 
 INPUT = {"x": np.array([[1.0, 2.0]], np.float32)}
 
@@ -259,6 +259,18 @@ async def test_a_call_of_a_model_that_stays_dead_ends_in_time(models: TritonMode
         await models.infer("double", INPUT, 1)
     assert time.monotonic() - begin < 5
     assert len(triton.versions) < 50, "with pauses in between"
+
+
+async def test_an_impatient_caller_does_not_wait_for_a_dead_model(models: TritonModels, triton: Doubling) -> None:
+    triton.dead = [True]
+    begin = time.monotonic()
+    with deadline_in(30.0), impatient(), pytest.raises(Unavailable, match="does not answer for double"):
+        await models.infer("double", INPUT, 1)
+    assert time.monotonic() - begin < 3 and len(triton.versions) > 1
+    triton.dead, triton.made, triton.idle = [True, False], 0, asyncio.Queue()
+    with impatient():
+        outputs = await models.infer("double", INPUT, 1)
+    np.testing.assert_array_equal(outputs["y"], [[2.0, 4.0]])
 
 
 @pytest.mark.parametrize(("instances", "probes"), [(1, 0), (2, 2)])

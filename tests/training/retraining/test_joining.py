@@ -5,7 +5,7 @@ from itertools import permutations
 
 import pyarrow as pa
 import pytest
-from perfusion.v1.group_pb2 import ARM_MIXED
+from perfusion.v1.group_pb2 import ARM_LIVE, ARM_MIXED
 
 from tests.training.retraining.events import BEGIN, Log, group, pick, uuid
 from training.data.columns import column_problems
@@ -36,6 +36,13 @@ def test_a_group_from_before_there_were_arms_says_nothing_of_them() -> None:
     row = row_of(group("a"), pick("a"))
     assert (row["arm"], row["propensity"], row["trial_release"]) == (None, None, None)
     assert not any(candidate["selected"] for candidate in row["candidates"])  # a pick of nothing
+
+
+def test_a_group_that_the_live_release_took_over_keeps_the_release_on_trial() -> None:
+    made = group("a")
+    made.assignment.arm, made.assignment.propensity, made.assignment.trial_release = ARM_LIVE, 0.5, 5
+    row = row_of(made, pick("a"))
+    assert (row["arm"], row["propensity"], row["trial_release"]) == ("live", 0.5, 5)
 
 
 def test_the_columns_are_those_of_every_table() -> None:

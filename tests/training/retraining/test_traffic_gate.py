@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from datetime import timedelta
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,18 +13,37 @@ from training.retraining.mixed_groups import MixedGroups, mixed_groups
 from training.retraining.traffic_gate import Outcome, TrafficLimits, judge
 
 
-def shown(
-    n: int, merchants: int, odds: float, rng: np.random.Generator, merchant: Callable[[int], str] | None = None
-) -> MixedGroups:
-    """n groups in which the trial's candidates are picked with these odds against the live ones'."""
+def rows_of(
+    n: int,
+    merchants: int,
+    odds: float,
+    rng: np.random.Generator,
+    merchant: Callable[[int], str] | None = None,
+    failing: float = 0.0,
+    begin: int = 0,
+) -> list[dict[str, Any]]:
+    """n groups in which the trial's candidates are picked with these odds against the live ones'.
+
+    Args:
+        failing: the share that the trial could not draw, so that the live release made it.
+    """
     rows = []
-    for number in range(n):
+    for number in range(begin, begin + n):
         on_trial = rng.permutation(5) < rng.integers(2, 4)
         weights = np.where(on_trial, odds, 1.0)
         picked = np.arange(5) == rng.choice(5, p=weights / weights.sum())
         who = merchant(number) if merchant else f"m{rng.integers(merchants)}"
-        rows.append(mixed_row(number, who, on_trial, picked))
-    return mixed_groups(rows, LIVE, TRIAL)
+        if failing and rng.random() < failing:
+            rows.append(mixed_row(number, who, (False,) * 5, picked, arm="live"))
+        else:
+            rows.append(mixed_row(number, who, on_trial, picked))
+    return rows
+
+
+def shown(
+    n: int, merchants: int, odds: float, rng: np.random.Generator, merchant: Callable[[int], str] | None = None
+) -> MixedGroups:
+    return mixed_groups(rows_of(n, merchants, odds, rng, merchant), LIVE, TRIAL)
 
 
 def outcome(found: MixedGroups, limits: TrafficLimits | None = None, after: timedelta = timedelta(hours=1)) -> Outcome:
@@ -80,7 +100,31 @@ def test_groups_that_lack_a_side_or_a_pick_promote_nothing_and_are_named() -> No
     clear.unusable["no candidate of release 7 on trial"] = 60
     gaps = outcome(clear)
     assert gaps.verdict == "undecided" and gaps.e_value >= 20
-    assert "13% of the mixed groups are not mixed, 10% are allowed: 60 with no candidate" in gaps.reasons[0]
+    assert gaps.reasons[0].startswith(
+        "13% of the mixed groups, all or the latest 100, are not mixed, 10% are allowed: 60"
+    )
+
+
+def test_a_trial_that_often_cannot_draw_is_not_promoted_however_good_the_rest_is() -> None:
+    found = outcome(mixed_groups(rows_of(600, 40, 3.0, np.random.default_rng(0), failing=0.4), LIVE, TRIAL))
+    assert found.verdict == "undecided" and found.e_value >= 20
+    assert "on trial, which could not draw" in found.reasons[0] and "would promote" in found.reasons[1]
+
+
+def test_a_bad_start_is_made_up_for_and_a_bad_end_is_seen() -> None:
+    rng = np.random.default_rng(0)
+    bad, good = rows_of(60, 40, 1.0, rng, failing=1.0), rows_of(700, 40, 3.0, rng, begin=60)
+    verdicts = [outcome(mixed_groups([*bad, *good[:n]], LIVE, TRIAL)).verdict for n in (200, 400, 700)]
+    assert verdicts == ["undecided", "undecided", "promote"]
+    fails_now = [*good, *rows_of(50, 40, 3.0, rng, failing=0.4, begin=760)]
+    assert outcome(mixed_groups(fails_now, LIVE, TRIAL)).verdict == "undecided"
+
+
+def test_while_groups_are_broken_the_bets_go_on() -> None:
+    rng = np.random.default_rng(1)
+    first, then = rows_of(300, 40, 3.0, rng, failing=0.3), rows_of(1500, 40, 1 / 9, rng, failing=0.3, begin=300)
+    assert outcome(mixed_groups(first, LIVE, TRIAL)).verdict == "undecided"
+    assert outcome(mixed_groups([*first, *then], LIVE, TRIAL)).verdict == "roll back"
 
 
 def test_a_flooding_merchant_decides_nothing_and_is_named_by_a_hash() -> None:
@@ -97,6 +141,17 @@ def test_a_flooding_merchant_decides_nothing_and_is_named_by_a_hash() -> None:
 def test_few_merchants_promote_nothing_however_clear_their_picks() -> None:
     few = outcome(shown(600, 6, 1e9, np.random.default_rng(4)), TrafficLimits(promote_at=5))
     assert few.verdict == "undecided" and few.reasons[0] == "only 6 merchants are in it, 8 are needed"
+
+
+def test_a_threshold_that_few_merchants_reach_stops_nothing() -> None:
+    found = shown(400, 40, 3.0, np.random.default_rng(4), lambda n: f"m{n % 4 if n < 60 else n % 40}")
+    limits = TrafficLimits(promote_at=3)
+    looks = [outcome(MixedGroups(found.groups[:n]), limits) for n in range(1, 401)]
+    early = [look for look in looks if look.e_value >= 3 and look.merchants < 8]
+    assert early and {look.verdict for look in early} == {"undecided"}
+    first = next(look for look in looks if look.verdict != "undecided")
+    assert (first.verdict, looks[-1].verdict) == ("promote", "promote") and first.merchants >= 8
+    assert (first.groups, first.e_value) == (looks[-1].groups, looks[-1].e_value)
 
 
 def test_picks_at_random_or_by_place_promote_nothing() -> None:

@@ -178,7 +178,9 @@ class Assignment(_message.Message):
     propensity: _builtins.float
     """The chance of this arm over all users and requests, above 0 up to 1; 0 when it is unknown."""
     trial_release: _builtins.int
-    """The release on trial, mixed groups only; 0 otherwise."""
+    """The release on trial: in a mixed group, and in a live one that was to be mixed, where that release could not draw its
+    part and the one in service made the whole group. 0 otherwise.
+    """
     def __init__(
         self,
         *,
