@@ -56,8 +56,7 @@ class MixedGroups:
     @property
     def broken_share(self) -> float:
         """Of all groups or of the latest, whichever is more: a trial that breaks late is as broken as one that was."""
-        shares = [self.broken / max(1, self.shown), sum(self.latest) / max(1, len(self.latest))]
-        return max(shares)
+        return max(self.broken / max(1, self.shown), sum(self.latest) / max(1, len(self.latest)))
 
     @property
     def shown(self) -> int:
