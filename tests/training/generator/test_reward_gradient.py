@@ -1,0 +1,72 @@
+"""The reward's gradient: nothing changes before training, the reward rises with it, and the leash holds."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from training.data.groups import GroupTensors
+from training.generator.recipes import GeneratorRecipe, tiny
+from training.generator.reward_gradient import MEASURES, PictureReward
+from training.generator.training import Training
+from training.models.family import FamilyPaths
+from training.reward.scores import RewardScorer
+
+RECIPE = replace(tiny("reward"), groups_per_batch=8, held_out=4, warmup_steps=1, sheet_every=0, lr=3e-3, leash=0.0)
+
+
+def begin(recipe: GeneratorRecipe, groups: GroupTensors, family: FamilyPaths) -> Training:
+    return Training(recipe, groups, family, family.unet())
+
+
+def repeated(training: Training, steps: int) -> list[dict[str, float]]:
+    """Steps on one and the same batch."""
+    return [training.step(0) for _ in range(steps)]
+
+
+def test_a_silent_adapter_gains_nothing_and_costs_nothing(family: FamilyPaths, groups: GroupTensors) -> None:
+    row = begin(RECIPE, groups, family).step(0)
+    assert set(MEASURES) < set(row)
+    assert all(row[name] == pytest.approx(0, abs=1e-4) for name in MEASURES) and row["grad_norm"] > 0
+
+
+def test_the_reward_of_a_batch_rises_and_the_leash_holds_it(family: FamilyPaths, groups: GroupTensors) -> None:
+    free = repeated(begin(RECIPE, groups, family), 12)[-1]
+    held = repeated(begin(replace(RECIPE, leash=1e4), groups, family), 12)[-1]
+    assert free["gain"] > 0.01 and free["distance"] > 0
+    assert held["distance"] < free["distance"] / 10
+
+
+def test_what_a_picture_loses_in_agreement_with_its_prompt_has_a_price(
+    family: FamilyPaths, groups: GroupTensors
+) -> None:
+    free = repeated(begin(replace(RECIPE, agreement=0.0), groups, family), 12)[-1]
+    dear = repeated(begin(replace(RECIPE, agreement=100.0), groups, family), 12)[-1]
+    assert dear["lost_agreement"] < free["lost_agreement"]
+
+
+def test_the_scores_are_those_of_the_decoded_pictures(family: FamilyPaths, groups: GroupTensors) -> None:
+    reward, scorer = PictureReward.of(family, torch.device("cpu")), RewardScorer.of(family)
+    rng = torch.Generator().manual_seed(0)
+    z_0 = torch.randn((3, 4, 8, 8), generator=rng) * 0.5
+    with torch.no_grad():
+        drawn = reward.vae.decode(z_0 / reward.vae.config.scaling_factor).sample.clamp(-1, 1)
+        ids, features = torch.from_numpy(groups.input_ids[:3, 0]), torch.from_numpy(groups.features[:3])
+        own, plain = reward(z_0, ids, features)
+        pictures = ((drawn + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 1)
+        pixels = scorer.preprocess(pictures).unsqueeze(1)
+        expected = [scorer.model(pixels, ids, of)[:, 0] for of in (features, None)]
+    for found, wanted in zip((own, plain), expected, strict=True):
+        np.testing.assert_allclose(found, wanted, atol=0.05)  # pixels are rounded there
+    assert not torch.allclose(own, plain)
+
+
+def test_a_gradient_reaches_the_latents(family: FamilyPaths, groups: GroupTensors) -> None:
+    reward = PictureReward.of(family, torch.device("cpu"))
+    z_0 = torch.zeros((1, 4, 8, 8), requires_grad=True)
+    ids, features = torch.from_numpy(groups.input_ids[:1, 0]), torch.from_numpy(groups.features[:1])
+    own, _ = reward(z_0, ids, features)
+    own.sum().backward()
+    assert z_0.grad is not None and z_0.grad.abs().sum() > 0
+    assert all(parameter.grad is None for parameter in reward.model.parameters())
