@@ -11,7 +11,7 @@ from training.generator.recipes import STAGES, GeneratorRecipe, Stage, paper, ti
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_stage_is_the_same_in_every_recipe(stage: Stage) -> None:
     assert (paper(stage).trains, paper(stage).objective) == (tiny(stage).trains, tiny(stage).objective)
-    assert paper(stage).trains == ("adapter" if stage in ("sft", "group") else "unet")
+    assert paper(stage).trains == ("adapter" if stage in ("sft", "group", "reward") else "unet")
     assert paper(stage).needs_reference is (stage in ("dpo", "group", "unet_group"))
     assert (paper(stage).prompt_dropout > 0) is (paper(stage).trains == "unet")  # guidance needs an empty prompt
 
