@@ -152,6 +152,8 @@ def _turns(plan: Plan, cluster: Cluster, work: Path, scale: Scale, families: dic
                 if not (work / f"turn-{number}").exists():
                     _await_rounds(traffic, scale.groups, f"turn {number}")
                 turns.append(_one_turn(plan, work, number, families, trained_on))
+            new = FOUNDERS + scale.turns * JOINING  # nobody that the last release has learnt from
+            traffic.join(players(range(new, new + JOINING), scale.turns + 1))
             _await_rounds(traffic, max(scale.groups // 3, report.FEWEST), "the last release")
             rollback_s = _roll_back_and_forth(steps)
             if scale.poison:
