@@ -28,7 +28,7 @@ from training.models.family import FamilyPaths
 from training.retraining.hold_out import Size, Split
 from training.retraining.judges import for_the_judge, given_judge, trained_judge
 from training.retraining.mixture import informative
-from training.retraining.offline_gate import Compared, GateMargins, HeldOut, compared_samples, rated
+from training.retraining.offline_gate import Compared, GateMargins, HeldOut, compared_samples, look_random, rated
 from training.retraining.verdicts import interval_text
 from training.reward.scores import RewardScorer
 from training.wishes.preferences import PreferenceWeights
@@ -182,12 +182,13 @@ class Measuring:
         by_reward, by_place, merchants = self._ranked(self._prepared(new, "new"), scorer)
         held_out, _, whose = self._ranked(self.groups, scorer)
         less, places = compared_samples((by_reward, merchants), (held_out, whose)), rated(by_place, merchants)
+        newly, honestly = rated(by_reward, merchants), rated(held_out, whose)
         figures = {
-            "picks_of_new_groups": rated(by_reward, merchants), "picks_of_held_out_groups": rated(held_out, whose),
+            "picks_of_new_groups": newly, "picks_of_held_out_groups": honestly,
             "picks_of_new_against_held_out_groups": less, "places_of_new_groups": places,
         }  # fmt: skip
         problems, which = list[str](), f"the picks of the {len(new)} newest groups that the candidate was trained on"
-        if less["high"] < -margins.agreement:
+        if look_random(newly, honestly, less, margins.agreement):
             problems.append(
                 f"{which} follow the live reward model less than held-out ones do: GAUC differs by "
                 f"{interval_text(less)}, margin {margins.agreement:g}: they look as if they were made at random"

@@ -134,6 +134,18 @@ def decide(
     return Outcome(verdict, tuple(reasons) or (passed,), figures, len(held_out.merchants), n_merchants)
 
 
+def look_random(
+    new: Mapping[str, float], held_out: Mapping[str, float], difference: Mapping[str, float], margin: float
+) -> bool:
+    """Whether new picks look as if they were made at random, by intervals of GAUC under the live reward model.
+
+    They do if they follow it less than held-out ones by more than the margin. A reward model that knows little leaves no
+    room for a margin: there they do if they are below the held-out ones, and say nothing where those say something.
+    """
+    says_nothing = new["low"] <= 0.5 < held_out["low"] and difference["high"] < 0
+    return says_nothing or difference["high"] < -margin
+
+
 def _with_segments(
     held_out: HeldOut, values: Compared, name: str, margins: GateMargins, often: np.ndarray
 ) -> dict[str, Any]:

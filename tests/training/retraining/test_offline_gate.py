@@ -7,7 +7,15 @@ import numpy as np
 import pytest
 
 from contract.errors import InputError
-from training.retraining.offline_gate import Compared, GateMargins, HeldOut, Outcome, compared_samples, decide
+from training.retraining.offline_gate import (
+    Compared,
+    GateMargins,
+    HeldOut,
+    Outcome,
+    compared_samples,
+    decide,
+    look_random,
+)
 
 N, MERCHANTS = 240, 60
 ALL = np.arange(N)
@@ -144,3 +152,20 @@ def test_margins_out_of_range_are_refused_by_name() -> None:
     for value in (-0.1, float("nan")):
         with pytest.raises(InputError, match="judge_score"):
             GateMargins(judge_score=value)
+
+
+@pytest.mark.parametrize(
+    ("new", "held_out", "difference", "random"),
+    [
+        ((0.489, 0.565), (0.574, 0.641), (-0.132, -0.030), True),  # a poisoned turn of `make loop`, seen
+        ((0.632, 0.704), (0.520, 0.594), (0.06, 0.16), False),  # an honest one
+        ((0.48, 0.56), (0.49, 0.60), (-0.06, 0.03), False),  # a reward model that knows nothing yet
+        ((0.52, 0.58), (0.58, 0.64), (-0.10, -0.02), False),  # a little less, and still more than nothing
+        ((0.52, 0.58), (0.75, 0.80), (-0.26, -0.18), True),
+    ],
+)
+def test_picks_at_random_are_seen_also_by_a_reward_model_that_knows_little(
+    new: tuple[float, float], held_out: tuple[float, float], difference: tuple[float, float], random: bool
+) -> None:
+    intervals = [{"low": low, "high": high} for low, high in (new, held_out, difference)]
+    assert look_random(*intervals, margin=0.1) is random
