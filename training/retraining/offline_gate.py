@@ -139,8 +139,8 @@ def look_random(
 ) -> bool:
     """Whether new picks look as if they were made at random, by intervals of GAUC under the live reward model.
 
-    They do if they follow it less than held-out ones by more than the margin. A reward model that knows little leaves no
-    room for a margin: there they do if they are below the held-out ones, and say nothing where those say something.
+    They do if they follow it less than held-out ones by more than the margin. A reward model that knows little leaves
+    no room for a margin: there they do if they are below the held-out ones, and say nothing where those say something.
     """
     says_nothing = new["low"] <= 0.5 < held_out["low"] and difference["high"] < 0
     return says_nothing or difference["high"] < -margin
