@@ -51,7 +51,6 @@ class Scale:
     poison: int = 600  # poisoned rounds before a last turn
     reward_steps: int = 200  # of each training of the reward model
     kills: int = 20  # of each part, at the end
-    parts: str = "wishes,reward"  # of each retraining
 
 
 def play(
@@ -65,7 +64,7 @@ def play(
     work.mkdir(parents=True, exist_ok=True)
     held_out = min(HOLD_OUT, scale.groups // 3)
     steps = ("--reward-steps", str(scale.reward_steps), "--hold-out", str(held_out))
-    plan = Plan(layout, work / "lake", work / "original", work / "base", scale.parts, retrain=steps,
+    plan = Plan(layout, work / "lake", work / "original", work / "base", retrain=steps,
                 offline_gate=offline_gate, traffic_gate=("--most-groups", str(MOST_MIXED), *traffic_gate))  # fmt: skip
     first = _first_family(plan, work, scale)
     first_release = _first_release(plan, work, first)

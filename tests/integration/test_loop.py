@@ -1,7 +1,6 @@
 """One short turn of the loop as `make loop` plays it, on a cluster of its own: every step is the real command.
 
-The gates' limits are opened, since forty picks say nothing; that they stop a candidate is tested where they live. Only
-the wishes are retrained, which takes seconds.
+The gates' limits are opened, since forty picks say nothing; that they stop a candidate is tested where they live.
 """
 
 import json
@@ -16,9 +15,10 @@ from deploy.loop.playing import Scale, play
 from deploy.loop.records import FAILED, ROUNDS, lines_of
 from tests.ports import free_offset
 
-SCALE = Scale(turns=1, groups=40, original_groups=100, workers=2, poison=0, reward_steps=2, kills=0, parts="wishes")
+SCALE = Scale(turns=1, groups=40, original_groups=100, workers=2, poison=0, reward_steps=2, kills=0)
 OPEN_OFFLINE = (
-    "--judge", str(ROOT / "training/weights/tiny"), "--least-groups", "1", "--held-out", "12", "--drawn", "4",
+    "--judge", str(ROOT / "training/weights/tiny"), "--least-groups", "1", "--least-merchants", "1",
+    "--held-out", "12", "--drawn", "4",
     "--checked", "0", "--least-judge-gauc", "0", "--most-merchant-share", "1", "--reward-gauc", "1",
     "--reward-map", "1", "--favours", "100", "--prompt-accuracy", "1", "--diversity", "1", "--judge-score", "100",
     "--latency", "1000",
