@@ -26,6 +26,7 @@ OPEN_OFFLINE = (
 OPEN_TRAFFIC = ("--promote-at", "1", "--roll-back-at", "1e9", "--least-merchants", "2", "--most-broken", "1")
 
 
+@pytest.mark.slow  # five minutes: it trains and exports twice
 @pytest.mark.timeout(900)
 def test_picks_become_a_release_that_is_promoted_and_taken_back_and_no_call_fails(tmp_path: Path) -> None:
     layout = Layout("turn", free_offset(), tmp_path / "repository")
