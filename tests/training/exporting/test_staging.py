@@ -181,7 +181,7 @@ def test_a_missing_component_is_named_before_anything_is_exported(
 @pytest.mark.parametrize(
     ("name", "text", "error", "told"),
     [
-        ("defaults", '{"sampler": "heun"}', ExportError, "defaults.json: sampler is 'heun'"),
+        ("defaults", '{"sampler": "heun"}', WeightsError, "defaults.json: sampler is 'heun'"),
         ("phrases", '[{"kind": "hem", "phrases": ["raw hem"],}]', VocabularyError, "phrases.json cannot be read"),
         ("phrases", '[{"kind": "hem"}]', VocabularyError, "phrases.json: entry 0 is not"),
     ],
