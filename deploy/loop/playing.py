@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +26,7 @@ from deploy.loop import report
 from deploy.loop.collector import Collector
 from deploy.loop.faults import Faults
 from deploy.loop.merchants import FIRST_MERCHANT, players
+from deploy.loop.records import Shown
 from deploy.loop.traffic import Traffic
 from deploy.loop.turn import Plan, Turn, Turning, environment, say
 from lab.market.rounds import choose
@@ -150,7 +151,7 @@ def _turns(plan: Plan, cluster: Cluster, work: Path, scale: Scale, families: dic
                 traffic.join(players(range(new, new + JOINING), number))
                 if not (work / f"turn-{number}").exists():
                     _await_rounds(traffic, scale.groups, f"turn {number}")
-                turns.append(_one_turn(plan, work, number, families, trained_on))
+                turns.append(_one_turn(plan, work, number, families, trained_on, traffic.rounds))
             new = FOUNDERS + scale.turns * JOINING  # nobody that the last release has learnt from
             traffic.join(players(range(new, new + JOINING), scale.turns + 1))
             _await_rounds(traffic, max(scale.groups // 3, report.FEWEST), "the last release")
@@ -160,7 +161,7 @@ def _turns(plan: Plan, cluster: Cluster, work: Path, scale: Scale, families: dic
                 _await_rounds(traffic, scale.poison, "poisoned picks")
                 traffic.pick, traffic.flooding = choose, None
                 _await_rounds(traffic, min(HOLD_OUT, scale.groups // 3), "honest picks again, which are held out")
-                turns.append(_one_turn(plan, work, scale.turns + 1, families, trained_on))
+                turns.append(_one_turn(plan, work, scale.turns + 1, families, trained_on, traffic.rounds))
         faults = {}
         if scale.kills:
             persistent = Traffic(clients, judge, work / "faults", scale.workers, persistent=True)
@@ -185,7 +186,14 @@ def _turns(plan: Plan, cluster: Cluster, work: Path, scale: Scale, families: dic
     return found
 
 
-def _one_turn(plan: Plan, work: Path, number: int, families: dict[int, Path], trained_on: dict[int, set[str]]) -> Turn:
+def _one_turn(
+    plan: Plan,
+    work: Path,
+    number: int,
+    families: dict[int, Path],
+    trained_on: dict[int, set[str]],
+    rounds: Sequence[Shown],
+) -> Turn:
     live = plan.repository.live()
     assert live is not None
     folder = work / f"turn-{number}"
@@ -195,10 +203,8 @@ def _one_turn(plan: Plan, work: Path, number: int, families: dict[int, Path], tr
     turn = turning.run()
     if turn.candidate is not None and turn.outcome == "promote":
         families[turn.candidate] = turning.family
-        groups = DeltaTable(str(plan.lake / "groups"), version=turn.table_version)
-        picked = groups.to_pyarrow_table(columns=["user_id"])["user_id"].to_pylist()
-        first = next(iter(trained_on.values()))
-        trained_on[turn.candidate] = first | set(picked)
+        learnt_from = {shown.user_id for shown in rounds if shown.event_id and shown.time < turn.started}
+        trained_on[turn.candidate] = next(iter(trained_on.values())) | learnt_from
     say(f"turn {number} ends: {turn.outcome}")
     return turn
 
