@@ -1,7 +1,7 @@
 """The whole path of another company on a fresh clone, by the commands that docs/training.md names: a table with dirt in
 it and a family of other sizes become a release that serves, then a second one with one profile feature more beside it.
 
-    PYTHONPATH=.:protos/gen:protos/client .venv/bin/python -m tests.integration.test_own_data     by itself, with what is said
+    PYTHONPATH=.:protos/gen:protos/client .venv/bin/python -m tests.integration.test_own_data    by itself, aloud
 
 Everything lies in folders whose names have a space. Minutes: nine trainings and exports in processes of their own.
 """
