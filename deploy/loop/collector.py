@@ -25,10 +25,8 @@ class Collector:
     _process: "subprocess.Popen[bytes] | None" = field(default=None, repr=False)
 
     def start(self) -> None:
-        plan = self.plan
         command = [str(venv("") / "bin" / "python"), "-m", "training.retraining.collect"]
-        command += ["--kafka", plan.layout.address("kafka"), "--lake", str(plan.lake)]
-        command += ["--feature-schema", str(plan.family / "feature_schema.json")]
+        command += map(str, self.plan.collecting)
         with self.log.open("a") as log:
             self._process = subprocess.Popen(
                 command, cwd=ROOT, env=environment(), stdout=log, stderr=subprocess.STDOUT, start_new_session=True

@@ -31,7 +31,6 @@ from deploy.loop.turn import Plan, TurnError, environment, say
 from training.data.delta import DeltaName, pinned_delta
 
 CLUSTER_PARTS = ("feedback", "triton", "kafka")
-PARTS = (*CLUSTER_PARTS, "collect", "retrain")
 MOST_WAIT_S = 4.0  # before a part is killed: long enough for several rounds, and for a commit of collect
 PATIENCE_S = 240.0  # for rounds to go on, and for collect to have everything
 RETRAIN_STEPS = 20  # of the reward model that is trained while it is killed
@@ -116,14 +115,17 @@ class Faults:
             TurnError: it failed.
         """
         plan = self.plan
-        command = [
-            venv("") / "bin" / "python",
-            "-m",
-            "training.retraining.retrain",
+        command = [venv("") / "bin" / "python", "-m", "training.retraining.retrain"]
+        command += [
             "--out",
             self.traffic.folder / name,
+            "--groups",
+            groups,
+            "--original",
+            plan.original,
+            "--weights",
+            plan.family,
         ]
-        command += ["--groups", groups, "--original", plan.original, "--weights", plan.family]
         command += ["--parts", "wishes,reward", "--reward-steps", str(RETRAIN_STEPS)]
         log = self.traffic.folder / f"retrain-{name}.log"
         with log.open("a") as file:

@@ -51,6 +51,12 @@ class Plan:
     def repository(self) -> Repository:
         return Repository(self.layout.model_repository)
 
+    @property
+    def collecting(self) -> list[object]:
+        """The options of `training.retraining.collect`."""
+        schema = self.family / "feature_schema.json"
+        return ["--kafka", self.layout.address("kafka"), "--lake", self.lake, "--feature-schema", schema]
+
 
 @dataclass
 class Turn:
@@ -120,9 +126,7 @@ class Turning:
     def _retrain(self) -> None:
         plan, run = self.plan, self.folder / "run"
         if plan.collects:
-            schema = plan.family / "feature_schema.json"
-            given = ["--kafka", plan.layout.address("kafka"), "--lake", plan.lake, "--feature-schema", schema]
-            self.command("collect", "training.retraining.collect", *given, "--once")
+            self.command("collect", "training.retraining.collect", *plan.collecting, "--once")
         given = ["--groups", plan.lake / "groups", "--original", plan.original, "--weights", plan.family, "--out", run]
         self.command("retrain", "training.retraining.retrain", *given, "--parts", plan.parts, *plan.retrain)
         self.turn.table_version = int(json.loads((run / "retraining.json").read_text())["table_version"])

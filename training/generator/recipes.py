@@ -8,8 +8,8 @@ The paper's PerFusion is `dpo` → `sft` → `group`. `dpo` aligns the backbone 
 the adapter to use the profile (Eq. 1 on picked images); from a zero start without it, Eq. 13 stalls at |P|·ln(1 + |N|).
 `group` trains the group-level preference. Taste that phrases can name is the wishes' part (training.wishes).
 
-`reward` is ours: it trains the adapter by PerFusionRM's gradient (training.generator.reward_gradient), in minutes, and
-needs the family's trained reward model. It has been tried at tiny size only.
+`reward` is ours: it trains the adapter by PerFusionRM's gradient (training.generator.reward_gradient), and
+needs the family's trained reward model. What it is worth has not been measured yet.
 """
 
 from dataclasses import dataclass, replace

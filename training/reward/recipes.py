@@ -42,7 +42,7 @@ class RewardRecipe(Recipe):
     unlocked_text: int = 11  # HPSv2: and of the text tower
     max_grad_norm: float = 1.0
     # PerFusionRM: the frozen backbone in bfloat16; baselines: autocast. Scores and losses in fp32. None: where the
-    # device computes it; a processor that emulates it is ten times slower than in fp32.
+    # device computes it; a processor that emulates it is eight times slower than in fp32.
     bf16: bool | None = False
     held_out: int = 512  # last groups of the data, never trained on
     seed: int = 0

@@ -187,10 +187,8 @@ def test_an_end_at_any_step_loses_and_doubles_nothing(
     assert of.open().joined.waiting_groups == 1
 
 
-def test_replayed_letters_that_were_not_derived_are_derived_at_the_next_start(
-    of: Collecting, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    of.log.put(group("a"), group("b"), pick("b", 0))
+def replay_killed_before_it_derives(of: Collecting, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Collects what is there and a dead letter, and replays the letter, mended: a pick of the third picture of "a"."""
     dead = of.log.put_raw(topics.FEEDBACK, b"store-1", None, headers_of(pick("a")))
     of.collect()
     mended = Record(dead[0].origin, b"store-1", pick("a", 2).SerializeToString(), dead[0].headers)
@@ -198,6 +196,13 @@ def test_replayed_letters_that_were_not_derived_are_derived_at_the_next_start(
     with pytest.raises(Killed):
         of.open().replay([mended])
     monkeypatch.undo()
+
+
+def test_replayed_letters_that_were_not_derived_are_derived_at_the_next_start(
+    of: Collecting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    of.log.put(group("a"), group("b"), pick("b", 0))
+    replay_killed_before_it_derives(of, monkeypatch)
     of.open()
     assert (of.selected("a"), of.selected("b")) == ([2], [0])
 
@@ -228,13 +233,7 @@ def test_a_derivation_that_is_done_again_buries_only_what_is_new(
     of: Collecting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     of.log.put(group("a"), pick("a", 0, size=4), group("b"), pick("b", 0, size=4))
-    dead = of.log.put_raw(topics.FEEDBACK, b"store-1", None, headers_of(pick("a")))
-    of.collect()
-    mended = Record(dead[0].origin, b"store-1", pick("a", 2).SerializeToString(), dead[0].headers)
-    monkeypatch.setattr(Collector, "_derive", failing)
-    with pytest.raises(Killed):
-        of.open().replay([mended])
-    monkeypatch.undo()
+    replay_killed_before_it_derives(of, monkeypatch)
     monkeypatch.setattr(collecting, "_CHUNK", 1)
     monkeypatch.setattr(collecting, "append", failing)  # killed once more, at the end of what is done again
     with pytest.raises(Killed):
