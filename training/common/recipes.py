@@ -42,7 +42,7 @@ RANGES: Mapping[str, Range] = {
     **dict.fromkeys(("first_step", "weight_decay", "guidance", "eta", "threshold", "leash", "agreement"), NONE),
     **dict.fromkeys(("lr", "kappa", "beta", "clip", "max_grad_norm", "user_lr_factor", "gate_lr_factor"), POSITIVE),
     "divergence": POSITIVE,
-    **dict.fromkeys(("feature_dropout", "prompt_dropout", "ema"), SHARE),
+    **dict.fromkeys(("feature_dropout", "prompt_dropout", "wished", "ema"), SHARE),
     "candidates": Range(2),
     "seed": Range(0, 2**31 - 1),
 }

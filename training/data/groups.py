@@ -11,7 +11,7 @@ model. Knows nothing about where groups come from.
     images.npy      uint8   (N, K, H, W, 3)    optional
     present.npy     bool    (N, K)             optional: which candidates exist, where groups differ in size
     weights.npy     float32 (N,)               optional: how often a training sees a group, against others' 1
-    group_ids.npy, user_ids.npy  str (N,)      optional
+    group_ids.npy, user_ids.npy, prompts.npy  str (N,)  optional
     feature_schema.json
 """
 
@@ -27,7 +27,7 @@ from training.common.errors import ModelError, reading
 
 REQUIRED = {"features": ("int64", 2), "selected": ("bool", 2), "input_ids": ("int64", 3)}
 OPTIONAL = {"latents": ("float16", 5), "images": ("uint8", 5), "present": ("bool", 2), "weights": ("float32", 1)}
-NAMES = ("group_ids", "user_ids")
+NAMES = ("group_ids", "user_ids", "prompts")
 MOST_EPOCHS = 1_000  # in one batch; more is a mistake
 
 
@@ -49,6 +49,7 @@ class GroupTensors:
     weights: np.ndarray | None = None
     group_ids: np.ndarray | None = None
     user_ids: np.ndarray | None = None
+    prompts: np.ndarray | None = None  # as written
 
     def __post_init__(self) -> None:
         n, k = self.selected.shape

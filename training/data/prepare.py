@@ -41,7 +41,7 @@ from training.data.table import (
 from training.models.tokens import TOKENS, encode, reads_whole
 
 WORDINGS = 4  # wordings of each prompt: as written, and with its phrases shuffled
-_FORMAT = 3  # changes when the same table would give other tensors
+_FORMAT = 4  # changes when the same table would give other tensors
 
 
 @dataclass
@@ -241,6 +241,7 @@ def stack(groups: list[Group], ids: np.ndarray, schema: FeatureSchema) -> GroupT
     return GroupTensors(
         schema, features, selected, ids, present=None if present.all() else present,
         group_ids=np.array([g.group_id for g in groups]), user_ids=np.array([g.user_id for g in groups]),
+        prompts=np.array([g.prompt for g in groups]),
     )  # fmt: skip
 
 

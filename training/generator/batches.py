@@ -4,13 +4,15 @@ All random numbers of step n's batch are drawn for the whole batch from (seed, n
 then compute any part of the plan. Knows groups and recipes, nothing about models or objectives.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from diffusers import UNet2DConditionModel
 from torch import Tensor
 
+from contract.wishes import wishes, with_wishes
 from training.common.errors import TopologyError
 from training.common.noise import draw_levels
 from training.data.groups import EpochSampler, GroupError, GroupTensors
@@ -20,6 +22,7 @@ from training.generator.step import Batch
 from training.models.family import FamilyPaths
 from training.models.feature_crossing import drop_features
 from training.models.tokens import encode
+from training.wishes.preferences import PreferenceWeights
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,7 @@ class Plan:
     t: Tensor  # (B,)
     eps: Tensor  # (B, C, S, S)
     images: Tensor | None  # (B, K') which of a group's images take part; None: all
+    wished: tuple[str | None, ...] = ()  # each prompt with the merchant's wishes; None: it is read as it is
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -56,8 +60,9 @@ class GeneratorBatches:
         self.rows = groups.rows_with(negatives=recipe.needs_reference)
         self.sampler = EpochSampler(self.rows, recipe.groups_per_batch, recipe.seed, groups.weights_of(self.rows))
         self.text = TextStates(family.text_encoder(), groups.input_ids, device)
-        blank = encode(family.tokenizer(), [""], groups.input_ids.shape[2])
-        self.no_text = self.text.encode(torch.from_numpy(blank))  # (1, 77, D)
+        self.tokenizer = family.tokenizer()
+        self.no_text = self._states([""])  # (1, 77, D)
+        self.wishing = Wishing.of(family, groups) if recipe.wished else None
 
     def plan(self, n: int) -> Plan:
         """The plan of step n."""
@@ -69,7 +74,11 @@ class GeneratorBatches:
             whose = torch.randint(len(self.groups), (len(rows),), generator=generator).numpy()
         features = torch.from_numpy(self.groups.features[whose])
         dropped = drop_features(features, self.groups.schema, recipe.feature_dropout, generator)
-        return self._plan(rows, dropped, generator, self._which_images(rows, generator))
+        plan = self._plan(rows, dropped, generator, self._which_images(rows, generator))
+        if self.wishing is None:
+            return plan
+        chosen = torch.rand(len(rows), generator=generator) < recipe.wished
+        return replace(plan, wished=self.wishing.prompts(rows, dropped, chosen, generator))
 
     def fixed(self, size: int = 32) -> list[Batch]:
         """All usable groups once, every image, with fixed noise, in batches: the held-out measurement."""
@@ -88,6 +97,7 @@ class GeneratorBatches:
             z_0, selected, others = z_0[every, some], selected[every, some], others[every, some]
         unprompted = plan.unprompted[at].view(-1, 1, 1).to(self.device)
         text = torch.where(unprompted, self.no_text, self.text.of(rows, plan.wordings[part]))
+        self._add_wishes(text, [plan.wished[n] for n in part] if plan.wished else [])
         return Batch(z_0, text, plan.features[at], selected, others, plan.t[at], plan.eps[at]).to(self.device)
 
     def _plan(self, rows: np.ndarray, features: Tensor, generator: torch.Generator, images: Tensor | None) -> Plan:
@@ -96,6 +106,16 @@ class GeneratorBatches:
         wordings = torch.randint(self.groups.input_ids.shape[1], (len(rows),), generator=generator).numpy()
         unprompted = torch.rand(len(rows), generator=generator) < self.recipe.prompt_dropout
         return Plan(rows, features, wordings, unprompted, t, eps, images)
+
+    def _add_wishes(self, text: Tensor, wished: Sequence[str | None]) -> None:
+        """Changes text states (B, 77, D) to those of the prompts with wishes, weighed as in drawing."""
+        if self.wishing is not None and (places := [n for n, prompt in enumerate(wished) if prompt is not None]):
+            states = self._states([prompt for prompt in wished if prompt is not None])
+            text[places] += self.wishing.scale * (states - text[places])
+
+    def _states(self, prompts: Sequence[str]) -> Tensor:
+        """Text states (N, 77, D)."""
+        return self.text.encode(torch.from_numpy(encode(self.tokenizer, prompts, self.groups.input_ids.shape[2])))
 
     def _which_images(self, rows: np.ndarray, generator: torch.Generator) -> Tensor | None:
         """One picked image for Eq. 1, any one for the reward's gradient, a pair for Diffusion-DPO, all for a group."""
@@ -110,6 +130,41 @@ class GeneratorBatches:
             return picks
         others = torch.from_numpy(self.groups.there[rows]) & ~selected
         return torch.cat([picks, torch.multinomial(others.float(), 1, generator=generator)], dim=1)
+
+
+@dataclass(frozen=True)
+class Wishing:
+    """What a family adds to prompts, for groups whose prompts are known as they were written."""
+
+    preferences: PreferenceWeights
+    written: np.ndarray  # str (N,), the groups' prompts
+    scale: float  # the adapter scale of a request that gives none
+
+    @classmethod
+    def of(cls, family: FamilyPaths, groups: GroupTensors) -> "Wishing":
+        """The family's.
+
+        Raises:
+            GroupError: the groups have no prompts as they were written.
+            WeightsError: the family has no preference weights, or some of another schema or vocabulary.
+        """
+        if groups.prompts is None:
+            raise GroupError("wishes are added to prompts as they were written; these groups have tokens only")
+        preferences = PreferenceWeights.load(family.preferences, groups.schema, family.vocabulary())
+        return cls(preferences, groups.prompts, family.request_defaults().adapter_scale)
+
+    def prompts(
+        self, rows: np.ndarray, features: Tensor, chosen: Tensor, generator: torch.Generator
+    ) -> tuple[str | None, ...]:
+        """The prompts of these groups with the wishes of merchants (B, F), where chosen, bool (B,); otherwise None."""
+        vocabulary, favours = self.preferences.vocabulary, self.preferences.of(features.numpy())
+        uniform = torch.rand(favours.shape, generator=generator, dtype=torch.float64).clamp(min=1e-12)
+        noise = (-(-uniform.log()).log()).numpy()  # Gumbel's law
+        found = zip(self.written[rows], favours, noise, chosen.tolist(), strict=True)
+        return tuple(
+            with_wishes(prompt, wishes(vocabulary, prompt, favour, own)) if is_chosen else None
+            for prompt, favour, own, is_chosen in found
+        )
 
 
 def check_latents(groups: GroupTensors, unet: UNet2DConditionModel) -> None:

@@ -9,7 +9,8 @@ the adapter to use the profile (Eq. 1 on picked images); from a zero start witho
 `group` trains the group-level preference. Taste that phrases can name is the wishes' part (training.wishes).
 
 `reward` is ours: it trains the adapter by PerFusionRM's gradient (training.generator.reward_gradient), and
-needs the family's trained reward model. What it is worth has not been measured yet.
+needs the family's trained reward model; `wished` of its prompts are read with the merchant's wishes, as they are
+served, so that the adapter adds what words do not say. What it is worth has not been measured yet.
 """
 
 from dataclasses import dataclass, replace
@@ -40,6 +41,8 @@ class GeneratorRecipe(Recipe):
     kappa: float = 200.0  # κ, multiplies d directly: β/2 of the public Diffusion-DPO code
     leash: float = 200.0  # λ of `reward`: what a change of the predicted noise costs
     agreement: float = 1.0  # μ of `reward`: what lost agreement with the prompt costs
+    guidance: float = 1.0  # g of `reward`: how far the predicted picture follows the prompt
+    wished: float = 0.0  # share of the prompts of `reward` that are read with the merchant's wishes
     reduction: Reduction = "sum"  # over a group's positives
     warmup_steps: int = 100
     decay: bool = True  # whether a cosine brings the rate down to 5 % after the warm-up

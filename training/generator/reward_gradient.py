@@ -1,6 +1,7 @@
 """The adapter by the reward's gradient: PerFusionRM looks at the picture that a single denoising step predicts.
 
-    ẑ_0  = (z_t − √(1 − ᾱ_t)·ε_θ) / √ᾱ_t, decoded by the VAE; ẑ_ref the same by the frozen U-Net alone
+    ε    = ε_∅ + g·(ε_θ − ε_∅), the guided prediction; g = 1: the conditional one
+    ẑ_0  = (z_t − √(1 − ᾱ_t)·ε) / √ᾱ_t, decoded by the VAE; ẑ_ref the same by the frozen U-Net alone
     loss = −[r(ẑ_0; u) − r(ẑ_ref; u)] + μ·[c(ẑ_ref) − c(ẑ_0)]₊ + λ·‖ε_θ − ε_ref‖²
 
 r is PerFusionRM's score for the merchant u, who is drawn independently of the picture: what is learnt comes from the
@@ -65,9 +66,18 @@ class PictureReward:
 
 
 def losses_by_reward(
-    recipe: GeneratorRecipe, policy: Policy, reward: PictureReward, batch: Batch, input_ids: Tensor, alphas_bar: Tensor
+    recipe: GeneratorRecipe,
+    policy: Policy,
+    reward: PictureReward,
+    batch: Batch,
+    input_ids: Tensor,
+    alphas_bar: Tensor,
+    no_text: Tensor,
 ) -> tuple[Tensor, Tensor]:
-    """The losses (B,) of groups of one image, with prompts (B, 77); and MEASURES' sums and counts, (4, 2)."""
+    """The losses (B,) of groups of one image, with prompts (B, 77); and MEASURES' sums and counts, (4, 2).
+
+    `no_text`, (1, 77, D), is what guidance leads away from.
+    """
     alpha_bar = alphas_bar[batch.t]  # (B,)
     z_t = add_noise(batch.z_0[:, 0], batch.eps, alpha_bar)
     with torch.autocast(z_t.device.type, torch.bfloat16, enabled=recipe.bf16):
@@ -75,9 +85,24 @@ def losses_by_reward(
     assert predicted.reference is not None
     eps, reference = predicted.policy.float(), predicted.reference.float()
     with torch.no_grad():
-        r_ref, c_ref = reward(predicted_original(z_t, reference, alpha_bar), input_ids, batch.features)
-    r, c = reward(predicted_original(z_t, eps, alpha_bar), input_ids, batch.features)
+        unguided = _unguided(recipe, policy, z_t, batch.t, no_text)
+        r_ref, c_ref = reward(_clean(recipe, z_t, reference, unguided, alpha_bar), input_ids, batch.features)
+    r, c = reward(_clean(recipe, z_t, eps, unguided, alpha_bar), input_ids, batch.features)
     gain, lost, distance = r - r_ref, (c_ref - c).relu(), (eps - reference).pow(2).mean((1, 2, 3))
     losses = -gain + recipe.agreement * lost + recipe.leash * distance
     sums = torch.stack([each.detach().double().sum() for each in (losses, gain, lost, distance)])
     return losses, torch.stack([sums, torch.full_like(sums, len(losses))], 1)
+
+
+def _unguided(recipe: GeneratorRecipe, policy: Policy, z_t: Tensor, t: Tensor, no_text: Tensor) -> Tensor | None:
+    """ε_∅ of the frozen U-Net; None where guidance changes nothing."""
+    if recipe.guidance == 1:
+        return None
+    with torch.autocast(z_t.device.type, torch.bfloat16, enabled=recipe.bf16):
+        return policy.without_user(z_t, t, no_text.expand(len(z_t), -1, -1)).float()
+
+
+def _clean(recipe: GeneratorRecipe, z_t: Tensor, eps: Tensor, unguided: Tensor | None, alpha_bar: Tensor) -> Tensor:
+    """The clean latents that a guided prediction stands for."""
+    guided = eps if unguided is None else unguided + recipe.guidance * (eps - unguided)
+    return predicted_original(z_t, guided, alpha_bar)

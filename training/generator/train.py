@@ -32,7 +32,10 @@ from training.data.table import check_data
 from training.generator.recipes import GROUP_OBJECTIVES, STAGES, GeneratorRecipe, Stage, paper, tiny
 
 RECIPES = {"paper": paper, "tiny": tiny}
-CHANGES = ("steps", "groups_per_batch", "accumulate", "lr", "kappa", "noise_levels", "seed", "sheet_every")
+CHANGES = (
+    *("steps", "groups_per_batch", "accumulate", "lr", "kappa", "noise_levels", "seed", "sheet_every"),
+    *("leash", "agreement", "guidance", "wished"),
+)
 
 
 def parse_arguments() -> argparse.Namespace:

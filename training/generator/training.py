@@ -112,7 +112,9 @@ class Training:
         else:
             ids = self.batches.groups.input_ids[plan.rows[part], plan.wordings[part]]
             ids = torch.from_numpy(ids).to(self.device)
-            losses, measured = losses_by_reward(self.recipe, self.policy, self.reward, batch, ids, self.alphas_bar)
+            losses, measured = losses_by_reward(
+                self.recipe, self.policy, self.reward, batch, ids, self.alphas_bar, self.batches.no_text
+            )
         (losses.sum() / len(plan)).backward()
         return measured
 

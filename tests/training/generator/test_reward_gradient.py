@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from training.data.groups import GroupTensors
+from contract.wishes import wishes
+from training.data.groups import GroupError, GroupTensors
+from training.generator.batches import GeneratorBatches
 from training.generator.recipes import GeneratorRecipe, tiny
 from training.generator.reward_gradient import MEASURES, PictureReward
 from training.generator.training import Training
@@ -70,3 +72,36 @@ def test_a_gradient_reaches_the_latents(family: FamilyPaths, groups: GroupTensor
     own.sum().backward()
     assert z_0.grad is not None and z_0.grad.abs().sum() > 0
     assert all(parameter.grad is None for parameter in reward.model.parameters())
+
+
+def test_prompts_are_read_with_the_wishes_of_the_merchant_who_is_asked_for(
+    family: FamilyPaths, groups: GroupTensors
+) -> None:
+    written = replace(groups, prompts=np.array(["dress,v-neck"] * len(groups)))
+    plain, wished = (
+        GeneratorBatches(written, family, replace(RECIPE, wished=share, feature_dropout=0.0), torch.device("cpu"))
+        for share in (0.0, 1.0)
+    )
+    plan, every = wished.plan(3), np.arange(8)
+    assert wished.wishing is not None
+    phrases = {phrase for kind in family.vocabulary().kinds for phrase in kind.phrases}
+    for prompt, features in zip(plan.wished, plan.features, strict=True):
+        assert prompt is not None and prompt.startswith("dress,v-neck,")
+        assert set(prompt.split(",")) <= phrases
+        favours = wished.wishing.preferences.of(features.numpy()[None])[0]
+        strongest = wishes(family.vocabulary(), "dress,v-neck", favours)
+        assert set(prompt.split(",")[2:]) & set(strongest)
+    without, read = plain.batch(plain.plan(3), every), wished.batch(plan, every)
+    assert torch.equal(without.z_0, read.z_0) and torch.equal(without.eps, read.eps)  # nothing else changes
+    states = wished._states([prompt or "" for prompt in plan.wished])
+    torch.testing.assert_close(read.text, without.text + wished.wishing.scale * (states - without.text))
+
+
+def test_wishes_need_the_prompts_as_written(family: FamilyPaths, groups: GroupTensors) -> None:
+    with pytest.raises(GroupError, match="as they were written"):
+        begin(replace(RECIPE, wished=0.5), groups, family)
+
+
+def test_guidance_changes_what_the_reward_sees(family: FamilyPaths, groups: GroupTensors) -> None:
+    plain, guided = (repeated(begin(replace(RECIPE, guidance=g), groups, family), 6) for g in (1.0, 4.0))
+    assert guided[0]["gain"] == pytest.approx(0, abs=1e-4) and guided[-1]["gain"] > plain[-1]["gain"]
