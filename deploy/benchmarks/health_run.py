@@ -75,6 +75,7 @@ class Failure:
     name: str
     begin: Callable[[], None]
     end: Callable[[], None]
+    hangs: bool = False  # calls to the part get no answer, rather than a refusal
 
 
 @dataclass
@@ -92,6 +93,7 @@ class Broken:
     name: str
     begin_s: float
     end_s: float
+    hangs: bool
 
 
 @dataclass
@@ -182,12 +184,12 @@ class Platform:
             kills = [Failure(name, partial(self.cluster.kill, name), partial(self.restart, name)) for name in names]
             return [
                 *kills,
-                Failure("one denoiser process", partial(self.kill_denoisers, 1), self._revive_models),
-                Failure("all of them", partial(self.kill_denoisers, 99), self._revive_models),
-            ]
+                Failure("one denoiser process", partial(self.kill_denoisers, 1), self._revive_models, hangs=True),
+                Failure("all of them", partial(self.kill_denoisers, 99), self._revive_models, hangs=True),
+            ]  # Triton waits a second for a dead process in every call
         if kind == "stop":
             stop = partial(self.signal, number=signal.SIGSTOP)
-            return [Failure(name, partial(stop, name), partial(self._go_on, name)) for name in names]
+            return [Failure(name, partial(stop, name), partial(self._go_on, name), hangs=True) for name in names]
         if kind == "full":
             return [Failure(n, disk.fill, partial(self._mend, n, disk.empty)) for n, disk in self.disks.items()]
         return [
@@ -334,7 +336,7 @@ async def run(platform: Platform, kind: str) -> Record:
         began_s = time.monotonic() - begun
         await asyncio.to_thread(failure.begin)
         await asyncio.sleep(BROKEN_S)
-        record.failures.append(Broken(failure.name, began_s, time.monotonic() - begun))
+        record.failures.append(Broken(failure.name, began_s, time.monotonic() - begun, failure.hangs))
         await asyncio.to_thread(failure.end)
         await calls.all_serving()
         await asyncio.sleep(MENDED_S)

@@ -4,8 +4,8 @@
 
 Two numbers for each kind of failure, over all methods and seconds: `false SERVING`, health said SERVING and the call
 failed; `false NOT_SERVING`, the reverse. Each is counted raw, and beyond the time that health may take: two polls (the
-service's own and that of one service in between) and the second between two looks, for a part that hangs also the
-check's timeout. A false SERVING is within that time if the failure has begun so lately, or during the call; a false
+service's own and that of one service in between) and the second between two looks, for a part that does not answer at
+all also the check's timeout. A false SERVING is within that time if the failure has begun so lately, or during the call; a false
 NOT_SERVING if a call of the method failed so lately, or fails so soon.
 """
 
@@ -44,25 +44,24 @@ class Counts:
     false_not_serving_beyond: int
 
 
-def delay_s(run: dict[str, Any]) -> float:
+def delay_s(run: dict[str, Any], failure: dict[str, Any]) -> float:
     """The time in which health must have noticed."""
-    hangs = float(run["timeout_s"]) if run["kind"] == "stop" else 0.0
-    return 2 * float(run["interval_s"]) + LOOK_S + hangs
+    return 2 * float(run["interval_s"]) + LOOK_S + (float(run["timeout_s"]) if failure["hangs"] else 0.0)
 
 
 def wrong(run: dict[str, Any]) -> dict[str, list[tuple[int, str, bool]]]:
     """Method → seconds in which health and call disagree: when, what health said falsely, whether beyond the delay."""
-    limit_s = delay_s(run)
-    begins = [failure["begin_s"] for failure in run["failures"]]
+    limits = [(failure["begin_s"], delay_s(run, failure)) for failure in run["failures"]]
     found: dict[str, list[tuple[int, str, bool]]] = {}
     for method, seconds in run["seen"].items():
         failed = [second["outcome"] != "OK" for second in seconds]
         found[method] = []
         for at, second in enumerate(seconds):
             if second["serving"] and failed[at]:
-                lately = any(begin - CALL_S <= at <= begin + limit_s for begin in begins)
+                lately = any(begin - CALL_S <= at <= begin + limit_s for begin, limit_s in limits)
                 found[method].append((at, "SERVING", not lately))
             elif not second["serving"] and not failed[at]:
+                limit_s = max([(begin, limit) for begin, limit in limits if begin <= at] or limits[:1])[1]
                 near = failed[max(0, at - round(limit_s)) : at + round(limit_s) + 1]
                 found[method].append((at, "NOT_SERVING", not any(near)))
     return found

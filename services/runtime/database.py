@@ -16,10 +16,18 @@ from typing import Any
 from sqlalchemy import Engine, Table, column, create_engine, event, literal, select, table, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL, ExceptionContext, make_url
-from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, NotSupportedError, OperationalError, ProgrammingError
+from sqlalchemy.exc import (
+    DataError,
+    DBAPIError,
+    DisconnectionError,
+    IntegrityError,
+    NotSupportedError,
+    OperationalError,
+    ProgrammingError,
+)
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
-from sqlalchemy.pool import NullPool
+from sqlalchemy.pool import ConnectionPoolEntry, NullPool
 
 from services.runtime import migrations
 from services.runtime.errors import Unavailable
@@ -32,11 +40,12 @@ _UNDEFINED_TABLE = "42P01"  # PostgreSQL's; SQLite's is an OperationalError
 _FAULTS_OF_OURS = (IntegrityError, ProgrammingError, DataError, NotSupportedError)
 _LOST_TABLES = "has lost our tables"
 _LOST_FILE = "has lost its file"
+_NO_WRITES = "takes no writes"
 _PROBLEMS = {  # by words of either database
     "locked": "is locked by another writer",
     "lock timeout": "is locked by another writer",
-    "readonly": "takes no writes",
-    "read-only": "takes no writes",
+    "readonly": _NO_WRITES,
+    "read-only": _NO_WRITES,
     "disk is full": "has a full disk",
     "no space left": "has a full disk",
     "no such table": _LOST_TABLES,
@@ -62,10 +71,14 @@ class Database:
         self._timeout_s = timeout_s
         self._migrate = migrate
         self._engine = _open_async(url, timeout_s)
+        self._generation = 0  # of connections
+        event.listen(self._engine.sync_engine, "connect", self._sign)
+        event.listen(self._engine.sync_engine, "checkout", self._refuse_old)
         self._ready = False
         self._path = _file(url)
         self._file: int | None = None  # the number of the file that has our tables
         self._has_room = True
+        self._was_read_only = False  # when last written to
         self._preparing = asyncio.Lock()
         self._turn = asyncio.Lock() if make_url(url).get_backend_name() == "sqlite" else nullcontext()
 
@@ -95,6 +108,7 @@ class Database:
                 raise
             if problem == _LOST_TABLES:
                 self._ready = False  # it may have come back empty: then they are made again
+            self._was_read_only |= problem == _NO_WRITES
             raise Unavailable("database", problem) from error
         except (PoolTimeoutError, OSError) as error:
             raise Unavailable("database") from error
@@ -107,6 +121,9 @@ class Database:
         async with self._checking() as connection:
             self._check_room()
             await self._write(connection)
+        if self._was_read_only:
+            self._was_read_only = False
+            self._renew()  # a connection that was made meanwhile would take no writes for ever
 
     async def check_reads(self) -> None:
         """Returns when our tables can be read, also from a disk or a server that takes no writes."""
@@ -142,8 +159,19 @@ class Database:
         """SQLite would go on writing into a file that was deleted or replaced, and all of that would be lost."""
         if self._ready and self._file_number() != self._file:
             self._ready = False
-            await self._engine.dispose()
+            self._renew()
             raise Unavailable("database", _LOST_FILE)
+
+    def _renew(self) -> None:
+        """Every connection is made anew before it is used again. Pools that are disposed of forget those in use."""
+        self._generation += 1
+
+    def _sign(self, _connection: Any, record: ConnectionPoolEntry) -> None:
+        record.info["generation"] = self._generation
+
+    def _refuse_old(self, _connection: Any, record: ConnectionPoolEntry, _proxy: Any) -> None:
+        if record.info["generation"] != self._generation:
+            raise DisconnectionError("made before the database changed")  # the pool connects again
 
     def _file_number(self) -> int | None:
         """What tells SQLite's file from another of its name; None when it is not there, or for another database."""

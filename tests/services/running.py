@@ -40,14 +40,15 @@ async def running(server: Server) -> AsyncIterator[grpc.aio.Channel]:
 async def database_threads_ended() -> None:
     """aiosqlite's threads report to the event loop last of all, also after a failed connect that nobody awaits.
 
-    A test whose loop closes first would fail for it. A connect that was cancelled at one moment leaves a thread that
-    waits for ever, and reports nothing more: it is not waited for.
+    A test whose loop closes first would fail for it. On a loaded machine one has been seen that did not end for a
+    minute: it is not waited for.
     """
     with suppress(TimeoutError):
-        await asyncio.wait_for(_no_database_thread(), 10)
+        await asyncio.wait_for(no_database_thread(), 10)
 
 
-async def _no_database_thread() -> None:
+async def no_database_thread() -> None:
+    """Returns when none is left."""
     while any("_connection_worker_thread" in thread.name for thread in threading.enumerate()):
         await asyncio.sleep(0.005)
 

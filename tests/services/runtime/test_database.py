@@ -19,6 +19,7 @@ from services.runtime.database import Database, open_engine
 from services.runtime.errors import Unavailable
 from services.runtime.migrations import Schema
 from tests.services.postgres import Postgres
+from tests.services.running import no_database_thread
 from tests.services.runtime.revisions import add_revision, schema_of
 from tests.services.runtime.test_files import files_of_at_most
 
@@ -69,6 +70,48 @@ async def test_connections_of_a_time_without_writes_are_not_kept(any_url: str, s
     for _ in range(3):
         await database.check()
     await database.close()
+
+
+async def test_a_connection_that_was_made_for_reading_meanwhile_is_not_kept(url: str, schema: Schema) -> None:
+    database = Database(url, schema, timeout_s=5)
+    await database.check()
+    pragmas = ["PRAGMA query_only=ON"]
+    engine = database._engine.sync_engine
+    listen(engine, "connect", lambda connection, _record: [connection.execute(pragma) for pragma in pragmas])
+    await database._engine.dispose()
+    with pytest.raises(Unavailable, match="takes no writes"):
+        await database.check()
+    async with database.transaction() as reading:
+        await reading.execute(select(things))
+        pragmas.clear()
+        await database.check()
+    for _ in range(3):
+        async with database.writing() as connection:
+            await connection.execute(insert(things).values(name="hat"))
+    await database.close()
+
+
+async def test_a_call_cancelled_at_any_moment_leaves_no_thread(
+    url: str, schema: Schema, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connect = sqlite3.connect
+
+    def slowly(*arguments: Any, **options: Any) -> sqlite3.Connection:
+        time.sleep(0.01)  # so that there are moments
+        return connect(*arguments, **options)
+
+    monkeypatch.setattr("aiosqlite.core.sqlite3.connect", slowly)
+    database = Database(url, schema, timeout_s=5)
+    await database.check()
+    for moment in range(100):
+        await database._engine.dispose()
+        call = asyncio.create_task(count(database))
+        await asyncio.sleep(moment / 4000)
+        call.cancel()
+        await asyncio.gather(call, return_exceptions=True)
+    await database.close()
+    async with asyncio.timeout(10):
+        await no_database_thread()
 
 
 async def test_an_exception_rolls_back(url: str, schema: Schema) -> None:
