@@ -5,8 +5,8 @@
 Two numbers for each kind of failure, over all methods and seconds: `false SERVING`, health said SERVING and the call
 failed; `false NOT_SERVING`, the reverse. Each is counted raw, and beyond the time that health may take: two polls (the
 service's own and that of one service in between) and the second between two looks, for a part that does not answer at
-all also the check's timeout. A false SERVING is within that time if the failure has begun so lately, or during the call; a false
-NOT_SERVING if a call of the method failed so lately, or fails so soon.
+all also the check's timeout. A false SERVING is within that time if the failure has begun so lately, or during the
+call; a false NOT_SERVING if a call of the method failed so lately, or fails so soon.
 """
 
 import argparse

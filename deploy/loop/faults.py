@@ -8,10 +8,12 @@ tried again as the same request. Then the tables are compared with what the clie
     unretryable   calls that failed without leave to try again
 
 A retraining is killed and resumed; it has lost what its family lacks or has otherwise than the family of one that
-nobody disturbed. Knows the loop's processes and tables; not how any of them works.
+nobody disturbed. What each part cost is kept in faults.json, so that an interrupted campaign goes on with the next.
+Knows the loop's processes and tables; not how any of them works.
 """
 
 import hashlib
+import json
 import random
 import shutil
 import subprocess
@@ -22,6 +24,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from contract.repository import write_durably
 from deploy.local.cluster import Cluster
 from deploy.local.layout import ROOT, venv
 from deploy.loop.collector import Collector
@@ -31,6 +34,7 @@ from deploy.loop.turn import Plan, TurnError, environment, say
 from training.data.delta import DeltaName, pinned_delta
 
 CLUSTER_PARTS = ("feedback", "triton", "kafka")
+RETRAIN = "retrain"
 MOST_WAIT_S = 4.0  # before a part is killed: long enough for several rounds, and for a commit of collect
 PATIENCE_S = 240.0  # for rounds to go on, and for collect to have everything
 RETRAIN_STEPS = 20  # of the reward model that is trained while it is killed
@@ -62,9 +66,13 @@ class Faults:
 
     def all(self, kills: int) -> dict[str, dict[str, int]]:
         """Each part in turn, so many times; the costs as report.json has them."""
-        with self.traffic.playing():
-            found = {name: asdict(self.of(name, kills)) for name in (*CLUSTER_PARTS, "collect")}
-        return found | {"retrain": asdict(self.of_retrain(kills))}
+        kept = self.traffic.folder / "faults.json"
+        found = json.loads(kept.read_text()) if kept.exists() else {}
+        for name in (*CLUSTER_PARTS, "collect", RETRAIN):
+            if name not in found:
+                found[name] = asdict(self.of_retrain(kills) if name == RETRAIN else self.of(name, kills))
+                write_durably(kept, json.dumps(found, indent=1) + "\n")
+        return found
 
     def of(self, name: str, kills: int) -> Cost:
         """Of a part of the cluster, or collect.
@@ -73,19 +81,23 @@ class Faults:
             TrafficError: rounds did not go on after a kill.
         """
         rounds, failed = len(self.traffic.rounds), len(self.traffic.failed)
-        for _ in tqdm(range(kills), desc=f"killing {name}", unit="kill"):
-            time.sleep(self._drawn.uniform(0, MOST_WAIT_S))
-            if name == "collect":
-                self.collector.kill()
-                self.collector.start()
-            else:
-                self.cluster.kill(name)
-                time.sleep(self._drawn.uniform(0, 1))
-                self.cluster.up([name])
-            self.traffic.await_rounds(self.traffic.workers, PATIENCE_S)
+        with self.traffic.playing():
+            for _ in tqdm(range(kills), desc=f"killing {name}", unit="kill"):
+                time.sleep(self._drawn.uniform(0, MOST_WAIT_S))
+                self._kill(name)
+                self.traffic.await_rounds(self.traffic.workers, PATIENCE_S)
         told = self.traffic.rounds[rounds:]
         lost, duplicated = self._compared(told)
         return Cost(kills, lost, duplicated, sum(not each.retryable for each in self.traffic.failed[failed:]))
+
+    def _kill(self, name: str) -> None:
+        if name == "collect":
+            self.collector.kill()
+            self.collector.start()
+        else:
+            self.cluster.kill(name)
+            time.sleep(self._drawn.uniform(0, 1))
+            self.cluster.up([name])
 
     def of_retrain(self, kills: int) -> Cost:
         """Of retrainings of the groups that there are now."""

@@ -25,13 +25,15 @@ from deploy.local.layout import ROOT, Layout, venv
 from deploy.loop import report
 from deploy.loop.collector import Collector
 from deploy.loop.faults import Faults
-from deploy.loop.merchants import FIRST_MERCHANT, players
+from deploy.loop.merchants import FIRST_MERCHANT, Player, players
 from deploy.loop.records import Shown
 from deploy.loop.traffic import Traffic
 from deploy.loop.turn import Plan, Turn, Turning, environment, say
 from lab.market.rounds import choose
 from lab.recogniser.recogniser import JUDGE, Recogniser
 from training.data.table import read_table
+from training.retraining.erasures import erased
+from training.retraining.lake import Lake
 
 TINY = ROOT / "training" / "weights" / "tiny"
 FOUNDERS, JOINING = 100, 25  # merchants of the first table, and new ones of every turn
@@ -141,23 +143,24 @@ def _turns(plan: Plan, cluster: Cluster, work: Path, scale: Scale, families: dic
     turns: list[Turn] = []
     with connect(plan.layout) as clients, _collecting(plan, work) as collector:
         traffic = Traffic(clients, judge, work, scale.workers)
-        traffic.join(players(range(FOUNDERS), 0))
+        founders = _not_erased(plan, players(range(FOUNDERS), 0))
+        traffic.join(founders)
         steps = Turning(plan, work / "setup", Turn(0, first_release, str(first)), say)
         steps.release("shares", "shares", "--exploration", f"{EXPLORATION}", "--holdback", f"{HOLDBACK}", "--base",
                       str(first_release))  # fmt: skip
         with traffic.playing():
             for number in range(1, scale.turns + 1):
                 new = FOUNDERS + (number - 1) * JOINING
-                traffic.join(players(range(new, new + JOINING), number))
+                traffic.join(_not_erased(plan, players(range(new, new + JOINING), number)))
                 if not (work / f"turn-{number}").exists():
                     _await_rounds(traffic, scale.groups, f"turn {number}")
                 turns.append(_one_turn(plan, work, number, families, trained_on, traffic.rounds))
             new = FOUNDERS + scale.turns * JOINING  # nobody that the last release has learnt from
-            traffic.join(players(range(new, new + JOINING), scale.turns + 1))
+            traffic.join(_not_erased(plan, players(range(new, new + JOINING), scale.turns + 1)))
             _await_rounds(traffic, max(scale.groups // 3, report.FEWEST), "the last release")
             rollback_s = _roll_back_and_forth(steps)
             if scale.poison:
-                traffic.pick, traffic.flooding = _random_pick, players(range(1), 0)[0]
+                traffic.pick, traffic.flooding = _random_pick, founders[0]
                 _await_rounds(traffic, scale.poison, "poisoned picks")
                 traffic.pick, traffic.flooding = choose, None
                 _await_rounds(traffic, min(HOLD_OUT, scale.groups // 3), "honest picks again, which are held out")
@@ -165,7 +168,7 @@ def _turns(plan: Plan, cluster: Cluster, work: Path, scale: Scale, families: dic
         faults = {}
         if scale.kills:
             persistent = Traffic(clients, judge, work / "faults", scale.workers, persistent=True)
-            persistent.join(players(range(FOUNDERS), 0))
+            persistent.join(founders)
             faults = Faults(plan, cluster, collector, persistent).all(scale.kills)
         erased = _erase(plan, traffic)
     rounds = traffic.rounds
@@ -184,6 +187,13 @@ def _turns(plan: Plan, cluster: Cluster, work: Path, scale: Scale, families: dic
     (work / "report.json").write_text(json.dumps(found, indent=1) + "\n")
     report.draw(found, turns, work / "loop.png")
     return found
+
+
+def _not_erased(plan: Plan, wanted: list[Player]) -> list[Player]:
+    """Those whom no earlier call has erased: collect would drop whatever they pick."""
+    lake = Lake(str(plan.lake))
+    gone = erased(lake) if lake.exists("erasures") else ()
+    return [player for player in wanted if player.user_id not in gone]
 
 
 def _one_turn(

@@ -3,16 +3,21 @@
 import json
 from dataclasses import asdict
 from pathlib import Path
+from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
 
 from deploy.local.layout import Layout
 from deploy.loop import report
+from deploy.loop.faults import Cost, Faults
 from deploy.loop.merchants import INCOMPLETE_SHARE, WRONG_SHARE, ask, players
+from deploy.loop.playing import _not_erased
 from deploy.loop.records import Shown
 from deploy.loop.turn import Plan, Turn, TurnError, Turning
 from lab.market.prompts import parse
+from training.retraining.erasing import erase
+from training.retraining.lake import Lake
 
 
 def _shown(number: int, user: str, utility: float, release: int = 2, arm: str = "live") -> Shown:
@@ -81,3 +86,35 @@ def test_a_step_that_fails_stops_the_turn_with_what_it_said_and_leaves_it_to_go_
         Turning(plan, tmp_path / "turn", turn, lambda line: None).run()
     assert "there is no model repository" in str(stopped.value)
     assert turn.outcome is None
+
+
+def test_a_campaign_of_kills_that_was_interrupted_goes_on_with_the_next_part(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    killed: list[str] = []
+
+    def of(_self: Faults, name: str, kills: int) -> Cost:
+        if name == "kafka" and "kafka" not in killed:
+            killed.append(name)
+            raise KeyboardInterrupt
+        killed.append(name)
+        return Cost(kills, 0, 0, 0)
+
+    monkeypatch.setattr(Faults, "of", of)
+    monkeypatch.setattr(Faults, "of_retrain", lambda self, kills: of(self, "retrain", kills))
+    faults = Faults(MagicMock(), MagicMock(), MagicMock(), MagicMock(folder=tmp_path))
+    with pytest.raises(KeyboardInterrupt):
+        faults.all(20)
+    found = faults.all(20)
+    assert killed == ["feedback", "triton", "kafka", "kafka", "collect", "retrain"]
+    assert found == {name: {"kills": 20, "lost": 0, "duplicated": 0, "unretryable": 0} for name in killed}
+
+
+def test_an_erased_merchant_does_not_play_again(tmp_path: Path):
+    lake = Lake(str(tmp_path / "lake"))
+    plan = Plan(Layout("none", 0, tmp_path / "repository"), tmp_path / "lake", tmp_path, tmp_path)
+    everybody = players(range(4), 0)
+    assert _not_erased(plan, everybody) == everybody
+    lake.open("events"), lake.open("groups")
+    erase(lake, everybody[1].user_id)
+    assert _not_erased(plan, everybody) == [everybody[0], *everybody[2:]]
