@@ -18,6 +18,7 @@ from deploy.local.cluster import Cluster
 from deploy.local.layout import ROOT, Layout
 from tests.ports import free_offset
 from tests.repositories import copy_of
+from tests.s3 import S3, running_s3
 
 # The same examples at every run, however slow the machine; `pytest --hypothesis-profile thorough --timeout 0`
 # tries 10,000 others.
@@ -33,6 +34,31 @@ def exported() -> Repository:
     if not found.numbers():
         subprocess.run(["make", "export"], cwd=ROOT, check=True)
     return found
+
+
+@pytest.fixture(scope="session")
+def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3]:
+    """One server for the whole session."""
+    with running_s3(tmp_path_factory.mktemp("s3") / "log") as server:
+        yield server
+
+
+@pytest.fixture
+def s3(s3_server: S3) -> Iterator[S3]:
+    """The same, found by what reads Amazon's usual variables."""
+    with pytest.MonkeyPatch.context() as patch:  # of its own: a test may undo what it patched
+        for name, value in s3_server.environment.items():
+            patch.setenv(name, value)
+        yield s3_server
+
+
+@pytest.fixture(params=["folder", "s3"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Where tables or pictures lie: an empty folder, and an empty bucket."""
+    if request.param == "folder":
+        return str(tmp_path)
+    store: S3 = request.getfixturevalue("s3")
+    return store.new_bucket()
 
 
 @pytest.fixture(scope="session")

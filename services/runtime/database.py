@@ -40,12 +40,12 @@ _UNDEFINED_TABLE = "42P01"  # PostgreSQL's; SQLite's is an OperationalError
 _FAULTS_OF_OURS = (IntegrityError, ProgrammingError, DataError, NotSupportedError)
 _LOST_TABLES = "has lost our tables"
 _LOST_FILE = "has lost its file"
-_NO_WRITES = "takes no writes"
+_LOCKED = "is locked by another writer"
 _PROBLEMS = {  # by words of either database
-    "locked": "is locked by another writer",
-    "lock timeout": "is locked by another writer",
-    "readonly": _NO_WRITES,
-    "read-only": _NO_WRITES,
+    "locked": _LOCKED,
+    "lock timeout": _LOCKED,
+    "readonly": "takes no writes",
+    "read-only": "takes no writes",
     "disk is full": "has a full disk",
     "no space left": "has a full disk",
     "no such table": _LOST_TABLES,
@@ -53,7 +53,7 @@ _PROBLEMS = {  # by words of either database
     "malformed": "is damaged",
     "not a database": "is damaged",
 }
-_ROOM_BYTES = 2**20  # a disk with less left is full: SQLite's log may grow by this much at once
+_ROOM_BYTES = 2**20  # a disk with less left is full: SQLite's log may grow by this much to finish what has begun
 _LITTLE_ROOM_BYTES = 256 * 2**20  # with less left, the log warns
 
 _log = logging.getLogger(__name__)
@@ -78,17 +78,20 @@ class Database:
         self._path = _file(url)
         self._file: int | None = None  # the number of the file that has our tables
         self._has_room = True
-        self._was_read_only = False  # when last written to
+        self._failed = False  # since the last check that could write
         self._preparing = asyncio.Lock()
         self._turn = asyncio.Lock() if make_url(url).get_backend_name() == "sqlite" else nullcontext()
 
     @asynccontextmanager
-    async def writing(self) -> AsyncIterator[AsyncConnection]:
+    async def writing(self, *, new: bool = True) -> AsyncIterator[AsyncConnection]:
         """A transaction that writes from its first statement on.
 
         SQLite has one writer at a time, and who waits for it sleeps and looks again: so those of this process queue.
+        On a full disk nothing `new` begins, as `check` says, so that there is room to finish what has begun.
         """
         async with self._turn, self.transaction() as connection:
+            if new:
+                self._check_room()
             yield connection
 
     @asynccontextmanager
@@ -108,7 +111,7 @@ class Database:
                 raise
             if problem == _LOST_TABLES:
                 self._ready = False  # it may have come back empty: then they are made again
-            self._was_read_only |= problem == _NO_WRITES
+            self._failed |= problem != _LOCKED
             raise Unavailable("database", problem) from error
         except (PoolTimeoutError, OSError) as error:
             raise Unavailable("database") from error
@@ -121,9 +124,9 @@ class Database:
         async with self._checking() as connection:
             self._check_room()
             await self._write(connection)
-        if self._was_read_only:
-            self._was_read_only = False
-            self._renew()  # a connection that was made meanwhile would take no writes for ever
+        if self._failed:
+            self._failed = False
+            self._renew()  # a connection that was made meanwhile might take no writes for ever
 
     async def check_reads(self) -> None:
         """Returns when our tables can be read, also from a disk or a server that takes no writes."""
@@ -181,7 +184,7 @@ class Database:
             return None
 
     def _check_room(self) -> None:
-        """On a full disk, SQLite writes into room that its log already has, until one day it needs more."""
+        """On a full disk, SQLite still writes into room that its log already has, until it needs more."""
         if (path := self._path) is not None:
             free = shutil.disk_usage(path.parent).free
             if self._has_room != (free >= _LITTLE_ROOM_BYTES):

@@ -160,7 +160,7 @@ class Outbox:
 
         There are none of a key that another publishes or that owes nothing, and it is not claimed.
         """
-        async with self._database.writing() as connection:
+        async with self._database.writing(new=False) as connection:
             taken = await self._take(connection, keys, token)
             if not taken:
                 return []
@@ -195,7 +195,7 @@ class Outbox:
     ) -> None:
         """Kafka has acknowledged events, by their ids, and refuses others for ever; the keys' claims are given up."""
         events = self._events
-        async with self._database.writing() as connection:
+        async with self._database.writing(new=False) as connection:
             # Whoever holds the claims by now: what Kafka has said stays true.
             await connection.execute(delete(events).where(events.c.event_id.in_(acknowledged)))
             for event_id, refusal in refusals.items():

@@ -35,7 +35,7 @@ class SqlRoundClaims(RoundClaims):
             "owner": owner,
             "beats": 0,
         }
-        async with self._database.transaction() as connection:
+        async with self._database.writing() as connection:
             # The insert comes first: it takes SQLite's write lock, so two claims never upgrade from reading at once.
             await connection.execute(insert_into(connection, rounds).values(row).on_conflict_do_nothing())
             found = await _find(connection, request_id)

@@ -22,7 +22,7 @@ class SqlProfiles(Profiles):
 
     async def put(self, profile: StoredProfile) -> None:
         values = {"features": dict(profile.features), "update_time_us": profile.update_time_us}
-        async with self._database.transaction() as connection:
+        async with self._database.writing() as connection:
             insert = insert_into(connection, profiles).values(user_id=profile.user_id, **values)
             await connection.execute(insert.on_conflict_do_update(index_elements=["user_id"], set_=values))
 

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Column, Integer, MetaData, String, Table, func, insert, select, text
 from sqlalchemy.event import listen
+from sqlalchemy.exc import OperationalError
 
 from services.runtime import migrations
 from services.runtime.database import Database, open_engine
@@ -72,15 +73,19 @@ async def test_connections_of_a_time_without_writes_are_not_kept(any_url: str, s
     await database.close()
 
 
-async def test_a_connection_that_was_made_for_reading_meanwhile_is_not_kept(url: str, schema: Schema) -> None:
+@pytest.mark.parametrize("failure", ["attempt to write a readonly database", "disk I/O error"])
+async def test_a_connection_that_was_made_for_reading_meanwhile_is_not_kept(
+    url: str, schema: Schema, failure: str
+) -> None:
     database = Database(url, schema, timeout_s=5)
     await database.check()
     pragmas = ["PRAGMA query_only=ON"]
     engine = database._engine.sync_engine
     listen(engine, "connect", lambda connection, _record: [connection.execute(pragma) for pragma in pragmas])
     await database._engine.dispose()
-    with pytest.raises(Unavailable, match="takes no writes"):
-        await database.check()
+    with pytest.raises(Unavailable):
+        async with database.transaction():
+            raise OperationalError("UPDATE", {}, sqlite3.OperationalError(failure))
     async with database.transaction() as reading:
         await reading.execute(select(things))
         pragmas.clear()

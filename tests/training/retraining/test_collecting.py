@@ -18,7 +18,7 @@ from training.retraining.lake import Lake, Raced
 class Collecting:
     """A lake, and a log that is collected into it from where it goes on."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path | str) -> None:
         self.lake, self.log = Lake(str(folder)), Log()
         self.letters: list[Letter] = []
         self.counts = Counts()
@@ -52,8 +52,8 @@ class Collecting:
 
 
 @pytest.fixture
-def of(tmp_path: Path) -> Collecting:
-    return Collecting(tmp_path / "lake")
+def of(place: str) -> Collecting:
+    return Collecting(f"{place}/lake")
 
 
 def test_a_group_and_its_pick_become_a_row_in_whatever_order_they_come(of: Collecting) -> None:
@@ -297,7 +297,8 @@ def test_a_writer_that_is_late_with_groups_alone_fails_too(of: Collecting, monke
     assert of.selected("a") == [1]
 
 
-def test_groups_that_were_taken_away_are_derived_again_from_the_events(of: Collecting, tmp_path: Path) -> None:
+def test_groups_that_were_taken_away_are_derived_again_from_the_events(tmp_path: Path) -> None:
+    of = Collecting(tmp_path / "lake")
     of.log.put(group("a"), pick("a", 0), pick("a", 1, sequence=2), group("b"), pick("b"))
     of.collect()
     rows = of.rows()

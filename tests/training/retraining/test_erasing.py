@@ -4,9 +4,11 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from tests.s3 import S3
 from tests.training.retraining.events import group, pick, uuid
 from tests.training.retraining.test_collecting import Collecting
 from training.data.table import TableError, read_table
@@ -20,8 +22,12 @@ SCHEMA = Path("training/weights/tiny/feature_schema.json")
 
 @pytest.fixture
 def of(tmp_path: Path) -> Collecting:
-    """Three merchants with a group and a pick each, in versions of their own; the third one corrects."""
-    found = Collecting(tmp_path / "lake")
+    return three_merchants(tmp_path / "lake")
+
+
+def three_merchants(folder: Path | str) -> Collecting:
+    """With a group and a pick each, in versions of their own; the third one corrects."""
+    found = Collecting(folder)
     found.lake.set_feature_schema(SCHEMA)
     for n, user_id in enumerate(("first", "gone", "third")):
         found.log.put(group(user_id, user_id), pick(user_id, n, user_id=user_id))
@@ -61,6 +67,21 @@ def test_it_is_written_down_without_a_name_and_may_be_done_again(of: Collecting)
     audit = of.lake.open("erasures").to_pyarrow_table().sort_by("erasure_time").to_pylist()
     assert [json.loads(row["report"])["state"] for row in audit] == ["begun", "done", "begun", "done"]
     assert len({row["user_hash"] for row in audit}) == 1 and json.loads(audit[1]["report"])["groups"] == 1
+
+
+def test_nothing_in_a_bucket_has_the_merchant(s3: S3) -> None:
+    bucket = s3.new_bucket()
+    of = three_merchants(f"{bucket}/lake")
+    before = groups_of(of, 0), of.lake.open("groups").version()
+    done = erase(of.lake, "gone")
+    assert (done["events"], done["groups"], done["rows_left"]) == (2, 1, 0) and done["files"] >= 3
+    for key, content in s3.objects(bucket).items():
+        rows = pq.read_table(pa.BufferReader(content)).to_pylist() if key.endswith(".parquet") else content
+        assert "gone" not in str(rows), key
+    assert groups_of(of, 0) == before[0]
+    with pytest.raises(TableError, match="is gone"):
+        groups_of(of, before[1])
+    assert of.rows().keys() == {uuid("first"), uuid("third")} and len(of.events()) == 5
 
 
 def test_what_a_killed_process_left_behind_goes_too(of: Collecting) -> None:

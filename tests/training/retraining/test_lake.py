@@ -12,8 +12,8 @@ SCHEMA = Path("training/weights/tiny/feature_schema.json").absolute()
 ROW = dict.fromkeys(EVENTS_SCHEMA.names)
 
 
-def test_rows_and_offsets_go_in_together_or_not_at_all(tmp_path: Path) -> None:
-    lake = Lake(str(tmp_path))
+def test_rows_and_offsets_go_in_together_or_not_at_all(place: str) -> None:
+    lake = Lake(place)
     first, second = lake.open("events"), lake.open("events")
     append(first, [ROW], EVENTS_SCHEMA, {"a": 1, "b": 7})
     for moved in ({"a": 1}, {"b": 8}):
@@ -25,10 +25,10 @@ def test_rows_and_offsets_go_in_together_or_not_at_all(tmp_path: Path) -> None:
     assert (found.transaction_version("a"), found.transaction_version("b")) == (2, 7)
 
 
-def test_an_empty_batch_moves_offsets_too(tmp_path: Path) -> None:
-    table = Lake(str(tmp_path)).open("events")
+def test_an_empty_batch_moves_offsets_too(place: str) -> None:
+    table = Lake(place).open("events")
     append(table, [], EVENTS_SCHEMA, {"a": 3})
-    assert Lake(str(tmp_path)).open("events").transaction_version("a") == 3
+    assert Lake(place).open("events").transaction_version("a") == 3
 
 
 def test_the_log_holds_no_names(tmp_path: Path) -> None:
@@ -38,8 +38,8 @@ def test_the_log_holds_no_names(tmp_path: Path) -> None:
     assert '\\"offset\\":4' in "".join(logs) and not any("store-1" in log or "group-1" in log for log in logs)
 
 
-def test_groups_need_a_feature_schema_once(tmp_path: Path) -> None:
-    lake = Lake(str(tmp_path))
+def test_groups_need_a_feature_schema_once(place: str, tmp_path: Path) -> None:
+    lake = Lake(place)
     with pytest.raises(LakeError, match="give --feature-schema"):
         lake.set_feature_schema(None)
     with pytest.raises(FeatureError):

@@ -9,7 +9,6 @@ import threading
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import pytest
 import pytest_asyncio
@@ -30,11 +29,10 @@ async def pictures(tmp_path: Path) -> AsyncIterator[FsspecPictures]:
     await store.close()
 
 
-@pytest_asyncio.fixture(params=["file", "memory"])
-async def any_store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[FsspecPictures]:
-    """A store on the machine's own disk, and one that only fsspec knows."""
-    where = f"file://{tmp_path}/objects" if request.param == "file" else f"memory://{uuid4().hex}"
-    store = FsspecPictures(where, timeout_s=5)
+@pytest_asyncio.fixture
+async def any_store(place: str) -> AsyncIterator[FsspecPictures]:
+    """A store on the machine's own disk, and one in a bucket."""
+    store = FsspecPictures(f"{'' if '://' in place else 'file://'}{place}/objects", timeout_s=5)
     yield store
     await store.close()
 
