@@ -1,0 +1,302 @@
+"""Brings releases from an object store to a machine, and says there what serves: the model repository of a cluster.
+
+    python -m deploy.releases.agent push 7 --store s3://bucket/releases       release 7 of this repository, once for all
+    python -m deploy.releases.agent lead --store s3://bucket/releases      beside the one who changes what serves
+    python -m deploy.releases.agent fetch --store s3://bucket/releases     once, before a service or a Triton starts
+    python -m deploy.releases.agent follow --store s3://bucket/releases    then all the time, beside it
+
+`deploy.releases` works on the leader's repository as on a single machine; the leader publishes what it changes, and
+followers have it within two polls. A follower fetches a release before it says that it serves, so no service reads of
+one that it does not have. With --triton, it also keeps what serves loaded there, say after a restart, and touches
+--ready-file while it is. The newest releases are fetched before anybody asks for them, so that they can be loaded.
+
+A leader ends when another one has published: started again, it goes on from there.
+"""
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable, Sequence
+from contextlib import closing, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from contract.errors import InputError
+from contract.release import Manifest, read_manifest
+from contract.repository import STATE, Repository, write_durably
+from contract.rollout import Rollout
+from deploy.releases import model_config
+from deploy.releases.errors import ReleaseError, ServerError
+from deploy.releases.server import Server
+from deploy.releases.store import Numbered, Store, TakenError, forget
+from deploy.releases.tritons import Tritons
+
+POLL_S = 2.0
+LONGEST_PAUSE_S = 30.0  # while the store does not answer
+GRACE_S = 900.0  # a release that nothing needs any more stays for rounds that began on it
+LOCK_WAIT_S = 10.0
+POINTER = "current"  # written last
+SAYS = ("rollout.json", "fallback", "history.jsonl", "announced", POINTER)  # what serves, in the order of writing
+
+Say = Callable[[str], None]
+
+
+def snapshot(repository: Repository) -> dict[str, Any]:
+    """What serves, the history and the verdicts, as one."""
+    folder = repository.root / "releases"
+    with repository.lock(STATE, "publish", LOCK_WAIT_S):
+        verdicts = sorted(folder.glob("verdicts/*.json"))
+        files = [folder / name for name in SAYS if (folder / name).exists()]
+        return {str(path.relative_to(folder)): path.read_text(encoding="utf-8") for path in [*verdicts, *files]}
+
+
+def adopt(repository: Repository, said: dict[str, Any]) -> None:
+    """Makes a repository say what another one's snapshot said; every state on the way serves."""
+    folder = repository.root / "releases"
+    with repository.lock(STATE, "adopt", LOCK_WAIT_S):
+        for name in [name for name in said if name not in SAYS] + [name for name in SAYS if name in said]:
+            path = folder / name
+            if not path.exists() or path.read_text(encoding="utf-8") != said[name]:
+                write_durably(path, said[name])
+        if "fallback" not in said:
+            (folder / "fallback").unlink(missing_ok=True)
+
+
+def needed_by(said: dict[str, Any]) -> set[int]:
+    """The releases that a snapshot names: those that serve, and the one that a rollback goes back to.
+
+    Raises:
+        ReleaseError: it cannot be read.
+    """
+    try:
+        pointed = {int(said[name]) for name in (POINTER, "fallback") if name in said}
+        rollout = Rollout.from_json(json.loads(said.get("rollout.json", "{}")))
+        return pointed | rollout.releases
+    except (ValueError, TypeError, KeyError, InputError) as error:
+        raise ReleaseError(f"what serves cannot be read from the store: {error}") from error
+
+
+@dataclass
+class Mirror:
+    """A repository that is filled from a store.
+
+    Args:
+        keep: how many of the newest releases are fetched, beside those that are needed.
+    """
+
+    store: Store
+    repository: Repository
+    say: Say
+    keep: int = 2
+    known: int = 0  # number of the newest state that was adopted
+    _unwanted: dict[int, float] = field(default_factory=dict)  # release → since when nothing needs it
+
+    def look(self) -> None:
+        """Fetches what is new and needed, then adopts what serves.
+
+        Raises:
+            ReleaseError: the store does not answer, or a release is damaged there. What was there before stays.
+        """
+        state = self.store.state(self.known)
+        needed = self.repository.needed() if state is None else needed_by(state.content)
+        self.fetch(needed | set(self.store.numbers()[-self.keep :]))
+        if state is not None:
+            adopt(self.repository, state.content)
+            self.known = state.number
+            self.say(f"state {state.number}: release {self.repository.live()} serves")
+        self._forget_others(needed)
+
+    def fetch(self, wanted: set[int]) -> None:
+        for number in sorted(wanted - set(self.repository.numbers())):
+            began = time.monotonic()
+            self.store.fetch(self.repository, number)
+            self.say(f"release {number} is here after {time.monotonic() - began:.1f} s")
+
+    def _forget_others(self, needed: set[int]) -> None:
+        numbers, now = self.repository.numbers(), time.monotonic()
+        others = set(numbers) - needed - set(numbers[-self.keep :])
+        self._unwanted = {number: self._unwanted.get(number, now) for number in others}
+        if gone := {number for number, since in self._unwanted.items() if now - since > GRACE_S}:
+            forget(self.repository, gone)
+            self.say(f"removed: {', '.join(map(str, sorted(gone)))}")
+
+
+@dataclass
+class Leader:
+    """Publishes what is changed in a repository."""
+
+    mirror: Mirror
+    announce: Callable[[], object] = lambda: None
+    _published: dict[str, Any] | None = None
+
+    def look(self) -> None:
+        """At first adopts what serves, if anything does; then publishes what has changed, tells Kafka, and fetches new releases.
+
+        Raises:
+            TakenError: another leader has published. What is here does not count any more.
+        """
+        mirror = self.mirror
+        if self._published is None:
+            mirror.look()
+            self._published = snapshot(mirror.repository) if mirror.known else {}
+        if (other := mirror.store.state(mirror.known)) is not None:
+            raise TakenError(f"another leader has published state {other.number}; start again to go on from there")
+        mirror.fetch(mirror.repository.needed() | set(mirror.store.numbers()[-mirror.keep :]))
+        said = snapshot(mirror.repository)
+        if POINTER in said and said != self._published:
+            mirror.store.publish(Numbered(mirror.known + 1, said))
+            mirror.known, self._published = mirror.known + 1, said
+            mirror.say(f"published: state {mirror.known}, release {mirror.repository.live()} serves")
+            self.announce()
+
+
+@dataclass
+class Loader:
+    """Keeps what serves loaded in one Triton."""
+
+    repository: Repository
+    server: Server
+    ready_file: Path | None
+    say: Say
+
+    def look(self) -> bool:
+        """Loads what is needed and not loaded, the live release first; whether all that requests may need is."""
+        tritons = Tritons(self.repository.root, [self.server], self.say, model_config.of_repository, 0.0)
+        ready = False
+        try:
+            live, served = self.repository.live(), needed_by(snapshot(self.repository))
+            for number in sorted(served, key=lambda number: (number != live, number)):
+                self._load(tritons, number)
+            fallback = self.repository.fallback()
+            ready = live is not None and not tritons.lacking(self._manifests(served - {fallback} | {live}))
+        except (ServerError, InputError) as error:
+            self.say(f"warning: {error}")
+        if self.ready_file is not None and ready:
+            self.ready_file.touch()
+        return ready
+
+    def _load(self, tritons: Tritons, number: int) -> None:
+        manifests = self._manifests({number})
+        if not tritons.lacking(manifests):
+            return
+        try:
+            tritons.load(manifests)
+        except ServerError as error:
+            self.say(f"warning: release {number} cannot be loaded: {error}")
+
+    def _manifests(self, numbers: set[int]) -> dict[int, Manifest]:
+        return {number: read_manifest(self.repository.release_dir(number)) for number in numbers}
+
+
+def repeat(looks: Sequence[Callable[[], object]], say: Say, *, times: int | None = None) -> None:
+    """Looks again and again. One that fails is told of once, and tried again later and later.
+
+    Raises:
+        TakenError: another leader is at work; no repetition mends that.
+    """
+    pauses, due, told = [POLL_S] * len(looks), [0.0] * len(looks), [""] * len(looks)
+    while times is None or times > 0:
+        for n, look in enumerate(looks):
+            if time.monotonic() < due[n]:
+                continue
+            try:
+                look()
+                pauses[n], told[n] = POLL_S, ""
+            except TakenError:
+                raise
+            except (ReleaseError, InputError, OSError) as error:
+                pauses[n] = min(2 * pauses[n], LONGEST_PAUSE_S)
+                if str(error) != told[n]:
+                    say(f"warning: {error}")
+                told[n] = str(error)
+            due[n] = time.monotonic() + pauses[n]
+        times = None if times is None else times - 1
+        time.sleep(POLL_S)
+
+
+def main() -> int:
+    options = _parse()
+    repository, say = Repository(options.repository), _say
+    try:
+        store = Store(options.store)
+        if options.command == "push":
+            store.push(repository, options.release)
+            say(f"release {options.release} is in {options.store}")
+            return 0
+        options.repository.mkdir(parents=True, exist_ok=True)
+        mirror = Mirror(store, repository, say, options.keep)
+        if options.command == "fetch":
+            mirror.look()
+        elif options.command == "lead":
+            repeat([Leader(mirror, _announcing(repository, options.kafka)).look], say)
+        else:
+            _follow(mirror, options)
+    except (ReleaseError, InputError, OSError) as error:
+        print(f"{options.command} stopped: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+def _follow(mirror: Mirror, options: argparse.Namespace) -> None:
+    if not options.triton:
+        return repeat([mirror.look], mirror.say)
+    with closing(Server(options.triton, options.limit)) as server:
+        loader = Loader(mirror.repository, server, options.ready_file, mirror.say)
+        return repeat([mirror.look, loader.look], mirror.say)
+
+
+def _announcing(repository: Repository, kafka: str) -> Callable[[], object]:
+    """Tells Kafka what it has not been told; what it does not take stays owed."""
+    if not kafka:
+        return lambda: None
+    from deploy.releases import announcing
+
+    def announce() -> None:
+        with suppress(ReleaseError):
+            announcing.announce(repository, kafka)
+
+    return announce
+
+
+def _say(line: str) -> None:
+    print(f"{time.strftime('%H:%M:%S')}  {line}", flush=True)
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m deploy.releases.agent",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    everywhere = argparse.ArgumentParser(add_help=False)
+    everywhere.add_argument(
+        "--store", required=True, metavar="URL", help="what fsspec knows, such as s3://bucket/folder"
+    )
+    everywhere.add_argument(
+        "--repository", type=Path, default=Path("model_repository"), help="of releases (default: %(default)s)"
+    )
+    everywhere.add_argument(
+        "--keep", type=int, default=2, metavar="N", help="fetch the newest N, and what is needed (default: %(default)s)"
+    )
+    push = commands.add_parser("push", parents=[everywhere], help="store a release, for all machines")
+    push.add_argument("release", type=int, metavar="R")
+    lead = commands.add_parser("lead", parents=[everywhere], help="publish what deploy.releases changes here")
+    lead.add_argument("--kafka", default="", metavar="HOST:PORT", help="where changes are told once they are published")
+    commands.add_parser("fetch", parents=[everywhere], help="once: what serves, and the newest releases")
+    follow = commands.add_parser("follow", parents=[everywhere], help="the same, all the time")
+    follow.add_argument("--triton", metavar="HOST:PORT", help="keep what serves loaded there")
+    follow.add_argument("--ready-file", type=Path, metavar="FILE", help="touched at every look while it is")
+    follow.add_argument("--limit", type=float, default=600.0, metavar="S", help="longest load (default: %(default)g)")
+    options = parser.parse_args()
+    if options.keep < 1:
+        parser.error(f"--keep must be at least 1, not {options.keep}")
+    return options
+
+
+if __name__ == "__main__":
+    sys.exit(main())
