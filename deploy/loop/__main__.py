@@ -5,10 +5,12 @@ python -m deploy.loop turn --original TABLE   one turn on the running platform, 
 """
 
 import argparse
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from contract.errors import InputError
 from deploy.local.cluster import ClusterError
 from deploy.local.layout import ROOT, Layout
 from deploy.loop.records import TrafficError
@@ -19,9 +21,11 @@ TINY = ROOT / "training" / "weights" / "tiny"
 
 def main() -> int:
     options = _parse()
+    for number in (signal.SIGTERM, signal.SIGINT):  # a shell's background job ignores the latter
+        signal.signal(number, signal.default_int_handler)
     try:
         return _COMMANDS[options.command](options)
-    except (TurnError, TrafficError, ClusterError) as error:
+    except (TurnError, TrafficError, ClusterError, InputError) as error:
         print(f"{options.command} stopped: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -42,7 +46,7 @@ def _play(options: argparse.Namespace) -> int:
         options.kills,
     )
     work = options.work.resolve()
-    return play(Layout(options.name, options.port_offset, work / "repository"), work, scale)
+    return play(Layout(options.name, options.port_offset, work / "model_repository"), work, scale)
 
 
 def _turn(options: argparse.Namespace) -> int:

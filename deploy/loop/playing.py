@@ -31,6 +31,7 @@ from deploy.loop.traffic import Traffic
 from deploy.loop.turn import Plan, Turn, Turning, environment, say
 from lab.market.rounds import choose
 from lab.recogniser.recogniser import JUDGE, Recogniser
+from training.common.runs import held
 from training.data.table import read_table
 from training.retraining.erasures import erased
 from training.retraining.lake import Lake
@@ -63,8 +64,18 @@ def play(
     offline_gate: tuple[str, ...] = (),
     traffic_gate: tuple[str, ...] = (),
 ) -> int:
-    """The whole; returns the exit status. The gates decide by their own limits, unless options change them."""
-    work.mkdir(parents=True, exist_ok=True)
+    """The whole; returns the exit status. The gates decide by their own limits, unless options change them.
+
+    Raises:
+        BusyError: another process plays in this folder.
+    """
+    with held(work):
+        return _play(layout, work, scale, offline_gate, traffic_gate)
+
+
+def _play(
+    layout: Layout, work: Path, scale: Scale, offline_gate: tuple[str, ...], traffic_gate: tuple[str, ...]
+) -> int:
     held_out = min(HOLD_OUT, scale.groups // 3)
     steps = ("--reward-steps", str(scale.reward_steps), "--hold-out", str(held_out))
     plan = Plan(layout, work / "lake", work / "original", work / "base", retrain=steps,

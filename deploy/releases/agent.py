@@ -132,7 +132,7 @@ class Leader:
     _published: dict[str, Any] | None = None
 
     def look(self) -> None:
-        """At first adopts what serves, if anything does; then publishes what has changed, tells Kafka, and fetches new releases.
+        """At first adopts what serves, if anything does; then publishes what changed, tells Kafka, fetches releases.
 
         Raises:
             TakenError: another leader has published. What is here does not count any more.

@@ -4,6 +4,8 @@ The commands themselves are written down in place of being run; tests/integratio
 """
 
 import json
+import subprocess
+import sys
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -12,11 +14,12 @@ import pytest
 from contract.release import MANIFEST
 from contract.repository import Repository
 from contract.rollout import Rollout, rollout_file
-from deploy.local.layout import Layout
+from deploy.local.layout import ROOT, Layout
 from deploy.loop import __main__ as command_line
 from deploy.loop import turn as turns
-from deploy.loop.turn import Plan, Turn, TurnError, Turning, turns_in
+from deploy.loop.turn import Plan, Turn, TurnError, Turning, environment, turns_in
 from tests.contract.test_release import MANIFEST as A_MANIFEST
+from training.common.runs import held
 
 STEPS = ["retrain", "offline gate", "export", "load", "trial", "traffic gate", "promote"]
 
@@ -184,3 +187,26 @@ def test_the_command_begins_a_turn_of_its_own_after_one_that_ended(
     assert (first.live, first.live_family, first.candidate) == (7, "base", 8)
     assert (second.live, second.live_family, second.candidate) == (8, str(work / "turn-1/run/family"), 9)
     assert platform.ran == ["collect", *STEPS] * 2
+
+
+def play(work: Path) -> "subprocess.Popen[str]":
+    command = [sys.executable, "-m", "deploy.loop", "play", "--work", str(work), "--original-groups", "100"]
+    return subprocess.Popen(
+        command, cwd=ROOT, env=environment(), stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
+    )
+
+
+def test_a_second_player_in_a_folder_is_refused(tmp_path: Path) -> None:
+    with held(tmp_path):
+        second = play(tmp_path)
+        said = second.communicate(timeout=120)[1]
+    assert second.returncode == 1 and "play stopped" in said and "process" in said
+
+
+def test_a_stop_is_an_interruption_after_which_the_same_command_goes_on(tmp_path: Path) -> None:
+    stopped = play(tmp_path)
+    assert stopped.stderr is not None
+    assert "original" in stopped.stderr.readline()  # its first step runs
+    stopped.terminate()
+    said = stopped.communicate(timeout=120)[1]
+    assert stopped.returncode == 130 and "goes on from here" in said

@@ -40,6 +40,7 @@ class GeneratorRecipe(Recipe):
     noise_levels: int = 1  # draws of (t, ε) for each group of a step
     kappa: float = 200.0  # κ, multiplies d directly: β/2 of the public Diffusion-DPO code
     leash: float = 200.0  # λ of `reward`: what a change of the predicted noise costs
+    contrast: float = 0.0  # ν of `reward`: how much another merchant's reward counts against it
     agreement: float = 1.0  # μ of `reward`: what lost agreement with the prompt costs
     guidance: float = 1.0  # g of `reward`: how far the predicted picture follows the prompt
     wished: float = 0.0  # share of the prompts of `reward` that are read with the merchant's wishes

@@ -2,15 +2,18 @@
 
     ε    = ε_∅ + g·(ε_θ − ε_∅), the guided prediction; g = 1: the conditional one
     ẑ_0  = (z_t − √(1 − ᾱ_t)·ε) / √ᾱ_t, decoded by the VAE; ẑ_ref the same by the frozen U-Net alone
-    loss = −[r(ẑ_0; u) − r(ẑ_ref; u)] + μ·[c(ẑ_ref) − c(ẑ_0)]₊ + λ·‖ε_θ − ε_ref‖²
+    gain = [r(ẑ_0; u) − ν·r(ẑ_0; u')] − [r(ẑ_ref; u) − ν·r(ẑ_ref; u')]
+    loss = mean(−gain + λ·‖ε_θ − ε_ref‖²) + μ·[mean(c(ẑ_ref) − c(ẑ_0))]₊
 
 r is PerFusionRM's score for the merchant u, who is drawn independently of the picture: what is learnt comes from the
-reward alone. c is the same CLIP's score without a merchant, which only counts where it falls: PerFusionRM has never
-seen a picture that misses its prompt, so it does not mind. λ is the leash to the pictures that the U-Net draws anyway;
-guidance multiplies what the adapter adds, so it is found at the guidance that serves. Knows policies, reward models and
-latents; no command line, no tables.
+reward alone. u' is another merchant of the batch: with a contrast ν of 1, what pleases everybody gains nothing, and
+only what tells merchants apart is learnt. c is the same CLIP's score without a merchant, which only counts where the
+batch's mean falls: PerFusionRM has never seen a picture that misses its prompt, so it does not mind. λ is the leash to
+the pictures that the U-Net draws anyway; guidance multiplies what the adapter adds, so it is found at the guidance that
+serves. Knows policies, reward models and latents; no command line, no tables.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -53,16 +56,19 @@ class PictureReward:
         vae = family.vae().eval().requires_grad_(False)
         return cls(model.to(device), vae.to(device), family.preprocess(clip).to(device))
 
-    def __call__(self, z_0: Tensor, input_ids: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
-        """r and c, (B,) each, of latents (B, C, S, S), prompts (B, 77) and profiles (B, F)."""
-        rm, ids = self.model, without_padding(input_ids, self.model.clip.config.text_config.eos_token_id)
+    def __call__(self, z_0: Tensor, input_ids: Tensor, features: Sequence[Tensor | None]) -> list[Tensor]:
+        """Scores (B,) of latents (B, C, S, S) and prompts (B, 77), by each profile (B, F); None: no merchant."""
+        ids = without_padding(input_ids, self.model.clip.config.text_config.eos_token_id)
         images = self.vae.decode(z_0 / self.vae.config.scaling_factor).sample.clamp(-1, 1)
         pixels = self.preprocess.of_exact((images + 1) * 127.5)
+        return [self._score(pixels, ids, users) for users in features]
+
+    def _score(self, pixels: Tensor, ids: Tensor, features: Tensor | None) -> Tensor:
+        rm = self.model
         plugin, scale = rm.plugin_of("vision"), rm.clip.logit_scale.float().exp()
-        user = None if plugin is None else plugin.represent(features)
-        own = (rm.embed_image(pixels, user) * rm.embed_text(ids, features)).sum(-1)
-        plain = (rm.embed_image(pixels, None) * rm.embed_text(ids, None)).sum(-1)
-        return scale * own, scale * plain
+        user = None if plugin is None or features is None else plugin.represent(features)
+        scores: Tensor = scale * (rm.embed_image(pixels, user) * rm.embed_text(ids, features)).sum(-1)
+        return scores
 
 
 def losses_by_reward(
@@ -84,11 +90,14 @@ def losses_by_reward(
         predicted = policy(z_t, batch.t, batch.text, batch.features)
     assert predicted.reference is not None
     eps, reference = predicted.policy.float(), predicted.reference.float()
+    whose = [batch.features, None, *([batch.features.roll(1, 0)] if recipe.contrast else [])]
     with torch.no_grad():
         unguided = _unguided(recipe, policy, z_t, batch.t, no_text)
-        r_ref, c_ref = reward(_clean(recipe, z_t, reference, unguided, alpha_bar), input_ids, batch.features)
-    r, c = reward(_clean(recipe, z_t, eps, unguided, alpha_bar), input_ids, batch.features)
-    gain, lost, distance = r - r_ref, (c_ref - c).relu(), (eps - reference).pow(2).mean((1, 2, 3))
+        before = reward(_clean(recipe, z_t, reference, unguided, alpha_bar), input_ids, whose)
+    after = reward(_clean(recipe, z_t, eps, unguided, alpha_bar), input_ids, whose)
+    own, plain, *others = (new - old for new, old in zip(after, before, strict=True))
+    gain = own - recipe.contrast * others[0] if others else own
+    lost, distance = (-plain.mean()).relu().expand(len(plain)), (eps - reference).pow(2).mean((1, 2, 3))
     losses = -gain + recipe.agreement * lost + recipe.leash * distance
     sums = torch.stack([each.detach().double().sum() for each in (losses, gain, lost, distance)])
     return losses, torch.stack([sums, torch.full_like(sums, len(losses))], 1)

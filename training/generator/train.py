@@ -34,7 +34,7 @@ from training.generator.recipes import GROUP_OBJECTIVES, STAGES, GeneratorRecipe
 RECIPES = {"paper": paper, "tiny": tiny}
 CHANGES = (
     *("steps", "groups_per_batch", "accumulate", "lr", "kappa", "noise_levels", "seed", "sheet_every"),
-    *("leash", "agreement", "guidance", "wished"),
+    *("leash", "contrast", "agreement", "guidance", "wished"),
 )
 
 

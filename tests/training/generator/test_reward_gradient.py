@@ -1,6 +1,7 @@
 """The reward's gradient: nothing changes before training, the reward rises with it, and the leash holds."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -40,12 +41,21 @@ def test_the_reward_of_a_batch_rises_and_the_leash_holds_it(family: FamilyPaths,
     assert held["distance"] < free["distance"] / 10
 
 
-def test_what_a_picture_loses_in_agreement_with_its_prompt_has_a_price(
-    family: FamilyPaths, groups: GroupTensors
-) -> None:
-    free = repeated(begin(replace(RECIPE, agreement=0.0), groups, family), 12)[-1]
-    dear = repeated(begin(replace(RECIPE, agreement=100.0), groups, family), 12)[-1]
-    assert dear["lost_agreement"] < free["lost_agreement"]
+def test_lost_agreement_with_the_prompts_has_a_price(family: FamilyPaths, groups: GroupTensors) -> None:
+    def last(price: float) -> dict[str, float]:
+        training = begin(replace(RECIPE, agreement=price), groups, family)
+        real = training.reward
+        assert real is not None
+
+        def against_the_prompt(*given: Any) -> list[torch.Tensor]:
+            _, plain = real(*given)
+            return [-plain, plain]
+
+        training.reward = against_the_prompt  # type: ignore[assignment]
+        return repeated(training, 12)[-1]
+
+    free, dear = last(0.0), last(100.0)
+    assert free["lost_agreement"] > 0.01 and dear["lost_agreement"] < free["lost_agreement"] / 2
 
 
 def test_the_scores_are_those_of_the_decoded_pictures(family: FamilyPaths, groups: GroupTensors) -> None:
@@ -55,7 +65,7 @@ def test_the_scores_are_those_of_the_decoded_pictures(family: FamilyPaths, group
     with torch.no_grad():
         drawn = reward.vae.decode(z_0 / reward.vae.config.scaling_factor).sample.clamp(-1, 1)
         ids, features = torch.from_numpy(groups.input_ids[:3, 0]), torch.from_numpy(groups.features[:3])
-        own, plain = reward(z_0, ids, features)
+        own, plain = reward(z_0, ids, [features, None])
         pictures = ((drawn + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 1)
         pixels = scorer.preprocess(pictures).unsqueeze(1)
         expected = [scorer.model(pixels, ids, of)[:, 0] for of in (features, None)]
@@ -68,7 +78,7 @@ def test_a_gradient_reaches_the_latents(family: FamilyPaths, groups: GroupTensor
     reward = PictureReward.of(family, torch.device("cpu"))
     z_0 = torch.zeros((1, 4, 8, 8), requires_grad=True)
     ids, features = torch.from_numpy(groups.input_ids[:1, 0]), torch.from_numpy(groups.features[:1])
-    own, _ = reward(z_0, ids, features)
+    [own] = reward(z_0, ids, [features])
     own.sum().backward()
     assert z_0.grad is not None and z_0.grad.abs().sum() > 0
     assert all(parameter.grad is None for parameter in reward.model.parameters())
@@ -105,3 +115,11 @@ def test_wishes_need_the_prompts_as_written(family: FamilyPaths, groups: GroupTe
 def test_guidance_changes_what_the_reward_sees(family: FamilyPaths, groups: GroupTensors) -> None:
     plain, guided = (repeated(begin(replace(RECIPE, guidance=g), groups, family), 6) for g in (1.0, 4.0))
     assert guided[0]["gain"] == pytest.approx(0, abs=1e-4) and guided[-1]["gain"] > plain[-1]["gain"]
+
+
+def test_with_a_contrast_what_pleases_everybody_gains_nothing(family: FamilyPaths, groups: GroupTensors) -> None:
+    same = replace(groups, features=np.repeat(groups.features[:1], len(groups), 0))
+    row = repeated(begin(replace(RECIPE, contrast=1.0, feature_dropout=0.0), same, family), 3)[-1]
+    assert row["gain"] == pytest.approx(0, abs=1e-5)
+    free, told_apart = (repeated(begin(replace(RECIPE, contrast=k), groups, family), 12)[-1] for k in (0.0, 1.0))
+    assert free["gain"] > 0.01 and told_apart["gain"] > 0.01
