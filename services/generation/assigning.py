@@ -18,8 +18,8 @@ from services.generation.metrics import GenerationMetrics
 from services.generation.orders import Order
 from services.runtime.deadlines import deadline_in, remaining_s
 from services.runtime.errors import FailedPrecondition, PermanentError
+from services.runtime.patience import impatient
 from services.runtime.release import Releases
-from services.runtime.triton import impatient
 
 _log = logging.getLogger(__name__)
 

@@ -22,6 +22,7 @@ from services.generation.pictures import encode_png
 from services.generation.samplers import SAMPLERS, Latents, cumulative_alphas
 from services.generation.seeds import noise_of
 from services.generation.wishing import TextStates, blended, wishes_of
+from services.runtime.patience import outlasting
 from services.runtime.tokens import Tokenizers
 from services.runtime.triton import Array, Models, usable
 
@@ -57,7 +58,11 @@ class Painter:
     async def paint(
         self, order: Order, seeds: Sequence[int], user: User, release: Release
     ) -> AsyncGenerator[Progress | Painted]:
-        """Paints the candidates of these seeds; yields after every step, and the pictures at the end."""
+        """Paints the candidates of these seeds; yields after every step, and the pictures at the end.
+
+        From the first step on, a server that is gone is waited for, within the deadline: the latents are here, so the
+        round goes on with the step that failed, and the pictures are the same.
+        """
         settings, schedule, sizes = order.settings, release.manifest.noise_schedule, release.sizes
         alphas = cumulative_alphas(
             schedule.num_train_timesteps, schedule.beta_start, schedule.beta_end, schedule.beta_schedule
@@ -120,14 +125,16 @@ class Painter:
         async def predict(latents: Latents, timestep: int) -> Latents:
             started = time.monotonic()
             changing: dict[str, Array] = {"latents": latents, "timestep": np.full((batch, 1), timestep, np.int64)}
-            noise = (await self._models.infer("denoiser", changing | fixed, release.number))["noise"]
+            with outlasting():
+                noise = (await self._models.infer("denoiser", changing | fixed, release.number))["noise"]
             latency_s.observe(time.monotonic() - started)
             return noise
 
         return predict
 
     async def _pictures(self, latents: Latents, release: Release) -> tuple[bytes, ...]:
-        images = (await self._models.infer("vae_decoder", {"latents": latents}, release.number))["image"]
+        with outlasting():
+            images = (await self._models.infer("vae_decoder", {"latents": latents}, release.number))["image"]
         return await asyncio.to_thread(lambda: tuple(encode_png(image) for image in images))  # image: (H, W, 3)
 
 

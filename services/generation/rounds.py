@@ -42,6 +42,7 @@ from services.generation.seeds import candidate_seeds
 from services.runtime.clock import Clock
 from services.runtime.deadlines import is_over, remaining_s
 from services.runtime.errors import DeadlineExceeded, NotFound, PermanentError, ResourceExhausted
+from services.runtime.patience import outlasting
 from services.runtime.relay import Relay
 
 _log = logging.getLogger(__name__)
@@ -244,7 +245,7 @@ class Rounds:
         )
 
     async def _rank(self, plan: Plan, pngs: Sequence[bytes]) -> Scores:
-        with plan.serving(plan.release):
+        with plan.serving(plan.release), outlasting():
             return await self.ranker.rank(plan.order.user_id, plan.order.prompt, pngs, plan.release.number)
 
     async def _announce(self, user_id: str, group_id: str) -> None:

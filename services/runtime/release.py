@@ -13,7 +13,8 @@ from contract.release import Release, current_number, read_release, release_dir
 from contract.repository import Repository
 from contract.rollout import Rollout, read_rollout
 from services.runtime.errors import FailedPrecondition, Unavailable
-from services.runtime.triton import NotLoaded, impatient
+from services.runtime.patience import impatient
+from services.runtime.triton import NotLoaded
 
 
 class Releases:

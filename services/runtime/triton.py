@@ -9,9 +9,7 @@ import logging
 import math
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,18 +22,16 @@ from tritonclient.utils import InferenceServerException, np_to_triton_dtype, tri
 
 from services.runtime.deadlines import remaining_s
 from services.runtime.errors import DeadlineExceeded, Unavailable
+from services.runtime.patience import asked_again
 from services.runtime.tracing import traceparent
 
 Array = npt.NDArray[Any]
 Tensors = Mapping[str, Array]
-_SHORTEST_PAUSE_S, _LONGEST_PAUSE_S = 0.005, 0.2  # before a call whose instance failed is asked again
-_IMPATIENT_S = 0.2  # enough for another instance to be asked, not for one to be revived
 _TURNS = 5  # of each of several instances, until one answers a probe
 _WELL_AFTER = 5  # proofs without a failure
 _TURN_PAUSE_S = 0.1  # before the turns after the first: an instance at work answers none
 
 _log = logging.getLogger(__name__)
-_patience_s: ContextVar[float] = ContextVar("patience_s", default=math.inf)
 
 
 class InstanceFailed(Unavailable):
@@ -47,17 +43,6 @@ class NotLoaded(Unavailable):
 
     def __init__(self, model: str, release: int) -> None:
         super().__init__("triton", f"has not loaded release {release} of {model}")
-
-
-@contextmanager
-def impatient() -> Iterator[None]:
-    """A call inside whose instance failed is asked again for a moment only: the caller has another way."""
-    before = _patience_s.get()
-    _patience_s.set(_IMPATIENT_S)
-    try:
-        yield
-    finally:
-        _patience_s.set(before)
 
 
 class Models(ABC):
@@ -103,8 +88,8 @@ class TritonModels(Models):
     """Triton over gRPC. Must be made inside a running event loop.
 
     A call whose instance failed is asked again while its time lasts, since models are functions: another instance may
-    live, or the dead one be revived. So a model serves while one of its instances computes. `impatient` callers do not
-    wait for a dead one.
+    live, or the dead one be revived. So a model serves while one of its instances computes. services.runtime.patience
+    says who waits for a server that is gone, too.
 
     What proves a model, until an inference fails: an answer, for a model with one instance. Of several, each may be a
     process that dies or hangs alone, so as many probes follow one after the other, which Triton gives to its idle
@@ -140,15 +125,7 @@ class TritonModels(Models):
         )
 
     async def infer(self, model: str, inputs: Tensors, release: int) -> dict[str, Array]:
-        ends, pause_s = time.monotonic() + min(remaining_s(self._timeout_s), _patience_s.get()), _SHORTEST_PAUSE_S
-        while True:
-            try:
-                return await self._ask(model, inputs, release)
-            except InstanceFailed:
-                if time.monotonic() + pause_s > ends:
-                    raise
-            await asyncio.sleep(pause_s)
-            pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+        return await asked_again(lambda: self._ask(model, inputs, release), InstanceFailed, self._timeout_s)
 
     async def _ask(self, model: str, inputs: Tensors, release: int) -> dict[str, Array]:
         """Asks once. A failure is evidence against the model, but where the caller had too little time."""

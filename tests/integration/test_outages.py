@@ -1,5 +1,6 @@
 """Parts that stop, die, start late or are told to stop: what clients hear, and that the rest recovers by itself."""
 
+import io
 import os
 import signal
 import subprocess
@@ -10,10 +11,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import grpc
+import numpy as np
 import pytest
 import tritonclient.grpc as triton
 from perfusion.v1 import feedback_service_pb2, generation_service_pb2, ranking_service_pb2, user_embedding_service_pb2
 from perfusion.v1.generation_service_pb2 import GetGroupRequest, ListGroupsRequest
+from PIL import Image
 
 from deploy.local import triton_server
 from deploy.local.clients import Clients
@@ -96,9 +99,13 @@ def test_a_cancelled_round_stops_within_a_step_and_leaves_nothing(
     assert kept(clients, cluster.layout, user_id) == NOTHING
 
 
-def test_killed_triton_makes_calls_fail_in_time_and_is_picked_up_again(
+def test_killed_triton_makes_calls_fail_in_time_and_is_picked_up_again_by_rounds_that_had_begun(
     clients: Clients, cluster: Cluster, user_id: str
 ) -> None:
+    painter = new_user(clients, cluster.layout)
+    undisturbed = generate(clients, request(painter, num_steps=60)).group
+    stream = clients.generation.Generate(request(painter, num_steps=60), timeout=180)
+    begun = next(event for event in stream if event.WhichOneof("event") == "progress" and event.progress.step == 3)
     cluster.kill("triton")
     error, seconds = refusal(clients, user_id)
     assert error.code() == grpc.StatusCode.UNAVAILABLE
@@ -112,6 +119,15 @@ def test_killed_triton_makes_calls_fail_in_time_and_is_picked_up_again(
     wait_until(lambda: all(is_serving(cluster.layout.address(name)) for name in SERVICES), RECOVERED_WITHIN_S)
     assert kept(clients, cluster.layout, user_id) == NOTHING
     assert generate(clients, request(user_id)).group.candidates
+    *steps, last = stream
+    assert begun.progress.num_steps == 60 and len(steps) == 57
+    painted = {candidate.seed: candidate.png for candidate in last.group.candidates}
+    for candidate in undisturbed.candidates:
+        np.testing.assert_allclose(pixels(painted[candidate.seed]), pixels(candidate.png), atol=2)
+
+
+def pixels(png: bytes) -> np.ndarray:
+    return np.asarray(Image.open(io.BytesIO(png)).convert("RGB"), float)
 
 
 @pytest.mark.parametrize("down", ["ranking", "triton"])

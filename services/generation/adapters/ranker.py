@@ -13,6 +13,7 @@ from services.generation.orders import Scores
 from services.generation.ports import Ranker
 from services.runtime.clients import call, check_serving
 from services.runtime.errors import FailedPrecondition, InvalidArgument, Unavailable
+from services.runtime.patience import asked_again
 
 _NAME, _METHOD = "ranking service", "perfusion.v1.RankingService/Rank"
 
@@ -28,7 +29,9 @@ class GrpcRanker(Ranker):
     async def rank(self, user_id: str, prompt: str, images: Sequence[bytes], release: int) -> Scores:
         request = RankRequest(user_id=user_id, prompt=prompt, images=images, release=release)
         try:
-            answer = await call(self._stub.Rank, request, name=_NAME, timeout_s=self._timeout_s)
+            answer = await asked_again(
+                lambda: call(self._stub.Rank, request, name=_NAME, timeout_s=self._timeout_s), None, self._timeout_s
+            )
         except (FailedPrecondition, InvalidArgument) as error:  # our caller chose neither release nor pictures
             raise Unavailable(_NAME, f"refused the pictures of release {release}") from error
         if len(answer.scores) != len(images):

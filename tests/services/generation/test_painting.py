@@ -14,7 +14,9 @@ from services.generation.metrics import GenerationMetrics
 from services.generation.orders import User
 from services.generation.painting import Painted, Painter
 from services.generation.seeds import candidate_seeds
+from services.runtime import patience
 from services.runtime.tokens import Tokenizers
+from services.runtime.triton import Array, Tensors
 from tests.services.generation.fakes import USER, PaintingModels
 from tests.services.generation.test_wishing import order
 from tests.services.market import write_release
@@ -104,3 +106,19 @@ async def test_an_unknown_merchants_text_is_the_plain_prompt(
     made = await painted(painter, release, user=replace(USER, favours=np.zeros_like(USER.favours)))
     assert made.wishes == ((), (), ())
     assert np.array_equal(models.denoised[0]["text"], np.stack([states(release, "red,dress")] * 3))
+
+
+async def test_from_the_first_step_on_a_round_outlasts_its_server(
+    painter: Painter, release: Release, models: PaintingModels, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outlasts: dict[str, bool] = {}
+    infer = models.infer
+
+    async def watched(model: str, inputs: Tensors, number: int) -> dict[str, Array]:
+        outlasts[model] = patience._outlasts.get()
+        return await infer(model, inputs, number)
+
+    monkeypatch.setattr(models, "infer", watched)
+    await painted(painter, release)
+    assert outlasts == {"text_encoder": False, "denoiser": True, "vae_decoder": True}
+    assert not patience._outlasts.get()

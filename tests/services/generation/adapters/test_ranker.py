@@ -4,6 +4,7 @@ import pytest
 
 from services.generation.adapters.ranker import GrpcRanker
 from services.runtime.errors import FailedPrecondition, InvalidArgument, NotFound, Unavailable
+from services.runtime.patience import outlasting
 from tests.services.running import running
 from tests.services.runtime.scripted import server_doing
 
@@ -27,6 +28,25 @@ async def test_pictures_that_ranking_refuses_are_not_our_callers_fault(
             await GrpcRanker(channel, timeout_s=5).rank("ada", "dress", [b"png"], 9)
     if heard is Unavailable:
         assert "refused the pictures of release 9" in str(caught.value)
+
+
+async def test_pictures_that_are_painted_outlast_a_ranking_that_is_gone() -> None:
+    asked = 0
+
+    async def gone_for_a_while() -> None:
+        nonlocal asked
+        asked += 1
+        if asked < 4:
+            raise Unavailable("triton")
+
+    async with running(server_doing(gone_for_a_while)) as channel:
+        ranker = GrpcRanker(channel, timeout_s=5)
+        with pytest.raises(Unavailable, match="ranking service"):
+            await ranker.rank("ada", "dress", [], 1)
+        assert asked == 1
+        with outlasting():
+            assert await ranker.rank("ada", "dress", [], 1) == []
+    assert asked == 4
 
 
 async def test_a_picture_without_a_score_is_no_ranking() -> None:
