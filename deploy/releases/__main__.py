@@ -28,7 +28,7 @@ from deploy.releases.arguments import TRITON, parse
 from deploy.releases.controller import Controller
 from deploy.releases.errors import ReleaseError
 from deploy.releases.history import History
-from deploy.releases.server import Server
+from deploy.releases.server import Server, every_address
 
 LOOKING = ("status", "history", "served", "announce")
 
@@ -41,7 +41,12 @@ def main() -> int:
     repository = Repository(options.repository)
     announcer = Announcer(repository, options.kafka)
     with ExitStack() as stack:
-        servers = [stack.enter_context(closing(Server(a, options.limit))) for a in options.triton or [TRITON]]
+        try:
+            addresses = every_address(options.triton or [TRITON])
+        except ReleaseError as error:
+            print(f"{options.command} refused: {error}", file=sys.stderr)
+            return 1
+        servers = [stack.enter_context(closing(Server(address, options.limit))) for address in addresses]
         controller = Controller(
             repository,
             servers,

@@ -3,6 +3,7 @@
 Loads go by gRPC, since a load by HTTP holds up inferences. Knows Triton's model control; no releases, files or order.
 """
 
+import socket
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,11 +16,30 @@ import tritonclient.grpc as triton
 from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
 from deploy.releases import model_config
-from deploy.releases.errors import LateError, NotLoadedError, ServerError
+from deploy.releases.errors import LateError, NotLoadedError, ReleaseError, ServerError
 
 ANSWER_S = 10.0  # for a question that needs no computing
 INDEX_S = 5.0  # for what is loaded, where something waits that must not take long
 GONE = ("", "UNAVAILABLE")  # states of a version that holds nothing any more
+
+
+def every_address(given: Sequence[str]) -> list[str]:
+    """Of a name with several addresses, such as a headless Service, all of them; whatever else is given, as it is.
+
+    Raises:
+        ReleaseError: a name has no address.
+    """
+    found: list[str] = []
+    for address in given:
+        host, _, port = address.rpartition(":")
+        try:
+            entries = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM)
+        except (OSError, ValueError) as error:
+            raise ReleaseError(f"there is no Triton at {address}: {error}") from error
+        of_family = [entry for entry in entries if entry[0] == entries[0][0]]  # both families name the same pods
+        hosts = sorted({str(entry[4][0]) for entry in of_family})
+        found += [f"[{each}]:{port}" if ":" in each else f"{each}:{port}" for each in hosts] if hosts[1:] else [address]
+    return list(dict.fromkeys(found))
 
 
 class Server:

@@ -10,7 +10,7 @@ from contract.repository import Repository
 from deploy.releases import server as server_module
 from deploy.releases.controller import Controller
 from deploy.releases.errors import LateError, NotLoadedError, ReleaseError, ServerError
-from deploy.releases.server import Server
+from deploy.releases.server import Server, every_address
 from tests.deploy.releases.parts import MODELS
 
 
@@ -88,3 +88,26 @@ def test_no_load_is_asked_for_where_a_loaded_version_fails(
     monkeypatch.setattr(silent, "prove_within", fails)
     with pytest.raises(ServerError, match="answers nothing for noise$"):
         Controller(ready, [silent], print).rollback()
+
+
+def test_a_name_stands_for_all_its_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
+    known = {
+        "triton": ["10.0.0.2", "10.0.0.1", "10.0.0.2"],
+        "localhost": ["127.0.0.1"],
+        "v6": ["fd00::1", "fd00::2"],
+        "10.0.0.9": ["10.0.0.9"],
+    }
+
+    def getaddrinfo(host: str, port: int, **_: object) -> list[tuple[object, ...]]:
+        if host not in known:
+            raise socket.gaierror(-2, "Name or service not known")
+        family = socket.AF_INET6 if ":" in known[host][0] else socket.AF_INET
+        extra = [(socket.AF_INET6, 1, 6, "", ("fd00::9", port))] if host == "triton" else []
+        return [(family, 1, 6, "", (address, port)) for address in known[host]] + extra
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    assert every_address(["triton:8001"]) == ["10.0.0.1:8001", "10.0.0.2:8001"]
+    assert every_address(["v6:1"]) == ["[fd00::1]:1", "[fd00::2]:1"]
+    assert every_address(["localhost:1", "10.0.0.9:2", "localhost:1"]) == ["localhost:1", "10.0.0.9:2"]
+    with pytest.raises(ReleaseError, match="no Triton at nowhere:1"):
+        every_address(["nowhere:1"])
