@@ -75,7 +75,7 @@ class _Commands:
         )
         everywhere.add_argument(
             "--triton", action="append", metavar="HOST:PORT",
-            help=f"gRPC address of a Triton that serves from it, once for each; a name is all its addresses (default: {TRITON})",
+            help=f"gRPC address of a Triton that serves from it, or a name of several (default: {TRITON})",
         )  # fmt: skip
         everywhere.add_argument(
             "--kafka", default=os.environ.get(KAFKA_VARIABLE, ""), metavar="HOST:PORT",
