@@ -7,6 +7,7 @@ service. What a committed transaction wrote is on disk: SQLite with synchronous=
 import asyncio
 import logging
 import shutil
+import sqlite3
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, nullcontext
@@ -279,12 +280,24 @@ def _parse(url: str) -> URL:
 
 def _connect_args(url: URL, timeout_s: float) -> dict[str, Any]:
     if url.get_backend_name() == "sqlite":
-        return {"timeout": timeout_s}
+        return {"timeout": timeout_s, "factory": _SqliteConnection}
     limit_ms = max(1, round(timeout_s * 1000))
     return {
         "connect_timeout": max(2, round(timeout_s)),
         "options": f"{url.query.get('options', '')} -c lock_timeout={limit_ms} -c statement_timeout={limit_ms}",
     }
+
+
+class _SqliteConnection(sqlite3.Connection):
+    """Of a call that is cancelled, a cursor may live on, and its statement keeps a closed connection's lock with it."""
+
+    def close(self) -> None:
+        """Gives the lock up at once."""
+        try:
+            if self.in_transaction:
+                self.rollback()
+        finally:
+            super().close()
 
 
 def _set_up(engine: Engine) -> None:

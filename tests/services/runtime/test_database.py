@@ -119,6 +119,31 @@ async def test_a_call_cancelled_at_any_moment_leaves_no_thread(
         await no_database_thread()
 
 
+async def test_a_write_that_was_cancelled_holds_no_lock(url: str, schema: Schema) -> None:
+    database = Database(url, schema, timeout_s=5)
+    await database.check()
+    slow = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1000000) SELECT count(*) FROM n"
+    begun = asyncio.Event()
+
+    async def write() -> None:
+        async with database.writing() as connection:
+            await connection.execute(insert(things).values(name="hat"))
+            begun.set()
+            await connection.execute(text(slow))
+
+    writing = asyncio.create_task(write())
+    await begun.wait()
+    await asyncio.sleep(0.02)
+    writing.cancel()
+    [cancelled] = await asyncio.gather(writing, return_exceptions=True)  # its traceback knows the cursor
+    assert isinstance(cancelled, asyncio.CancelledError)
+    with closing(sqlite3.connect(url.removeprefix("sqlite:///"), isolation_level=None, timeout=0)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        other.execute("ROLLBACK")
+    assert await count(database) == 0
+    await database.close()
+
+
 async def test_an_exception_rolls_back(url: str, schema: Schema) -> None:
     database = Database(url, schema, timeout_s=5)
 
