@@ -10,7 +10,7 @@ import shutil
 import sqlite3
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, nullcontext
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -81,19 +81,35 @@ class Database:
         self._has_room = True
         self._failed = False  # since the last check that could write
         self._preparing = asyncio.Lock()
-        self._turn = asyncio.Lock() if make_url(url).get_backend_name() == "sqlite" else nullcontext()
+        self._writer = asyncio.Lock() if make_url(url).get_backend_name() == "sqlite" else None
 
     @asynccontextmanager
     async def writing(self, *, new: bool = True) -> AsyncIterator[AsyncConnection]:
         """A transaction that writes from its first statement on.
 
-        SQLite has one writer at a time, and who waits for it sleeps and looks again: so those of this process queue.
-        On a full disk nothing `new` begins, as `check` says, so that there is room to finish what has begun.
+        SQLite has one writer at a time, and who waits for it sleeps and looks again: so those of this process queue,
+        each as long as it would wait for a lock. On a full disk nothing `new` begins, as `check` says, so that there is room to finish what has begun.
         """
-        async with self._turn, self.transaction() as connection:
+        async with self._turn(), self.transaction() as connection:
             if new:
                 self._check_room()
             yield connection
+
+    @asynccontextmanager
+    async def _turn(self) -> AsyncIterator[None]:
+        """This process's one writer, where there is only one; Unavailable when it is another's for too long."""
+        if self._writer is None:
+            yield
+            return
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                await self._writer.acquire()
+        except TimeoutError as error:
+            raise Unavailable("database", _LOCKED) from error
+        try:
+            yield
+        finally:
+            self._writer.release()
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncConnection]:

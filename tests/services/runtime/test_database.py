@@ -206,6 +206,26 @@ async def test_a_database_locked_for_too_long_is_unavailable(url: str, schema: S
     await database.close()
 
 
+async def test_writers_that_queue_do_not_wait_for_a_lock_one_after_the_other(url: str, schema: Schema) -> None:
+    database = Database(url, schema, timeout_s=0.5)
+    assert await count(database) == 0
+
+    async def write() -> float:
+        begun = time.monotonic()
+        with pytest.raises(Unavailable, match="locked by another writer"):
+            async with database.writing() as connection:
+                await connection.execute(insert(things).values(name="hat"))
+        return time.monotonic() - begun
+
+    with closing(sqlite3.connect(url.removeprefix("sqlite:///"), isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        assert max(await asyncio.gather(*(write() for _ in range(6)))) < 2
+    async with database.writing() as connection:
+        await connection.execute(insert(things).values(name="hat"))
+    assert await count(database) == 1
+    await database.close()
+
+
 @pytest.mark.parametrize(
     ("url", "says"),
     [("mysql+pymysql://localhost/db", "sqlite, postgresql"), ("sqlite://", "FILE"), ("sqlite:///:memory:", "FILE")],
