@@ -4,6 +4,8 @@ A round is claimed, worked on while its owner's beats go on, and ends as "done" 
 table; runtime/leases.py says when an owner counts as gone. It does not know how a group is made.
 """
 
+import asyncio
+import logging
 from typing import Any
 from uuid import uuid4
 
@@ -16,6 +18,8 @@ from services.runtime.database import Database, insert_into
 from services.runtime.errors import AlreadyExists, Unavailable
 from services.runtime.leases import Watch, new_token
 
+_log = logging.getLogger(__name__)
+
 
 class SqlRoundClaims(RoundClaims):
     """One row a request_id."""
@@ -26,6 +30,19 @@ class SqlRoundClaims(RoundClaims):
 
     async def claim(self, request_id: str, fingerprint: str, release: int) -> Claim | Finished | Busy:
         owner = new_token()
+        try:
+            return await self._claim(request_id, fingerprint, release, owner)
+        except asyncio.CancelledError:  # it may be committed all the same, and nobody would give it up
+            await asyncio.shield(self._forget(request_id, owner))
+            raise
+
+    async def _forget(self, request_id: str, owner: str) -> None:
+        try:
+            await self._give_up(request_id, owner)
+        except Exception:  # then it ends with its lease
+            _log.warning("could not give up the claim on request %s", request_id, exc_info=True)
+
+    async def _claim(self, request_id: str, fingerprint: str, release: int, owner: str) -> Claim | Finished | Busy:
         row = {
             "request_id": request_id,
             "fingerprint": fingerprint,
@@ -65,8 +82,11 @@ class SqlRoundClaims(RoundClaims):
         await _change(connection, claim, state="done", owner="", release=release)
 
     async def abandon(self, claim: Claim) -> None:
+        await self._give_up(claim.request_id, claim.owner)
+
+    async def _give_up(self, request_id: str, owner: str) -> None:
         async with self._database.transaction() as connection:
-            await connection.execute(delete(rounds).where(_mine(claim)))
+            await connection.execute(delete(rounds).where(_owned(request_id, owner)))
 
     async def sweep(self) -> None:
         """Abandons the rounds of owners that have gone, so that no later repeat has to wait for a lease."""
@@ -83,18 +103,17 @@ async def _find(connection: AsyncConnection, request_id: str) -> Row[Any] | None
     return (await connection.execute(select(rounds).where(rounds.c.request_id == request_id))).one_or_none()
 
 
-def _mine(claim: Claim) -> Any:
-    return (rounds.c.request_id == claim.request_id) & (rounds.c.owner == claim.owner)
+def _owned(request_id: str, owner: str) -> Any:
+    return (rounds.c.request_id == request_id) & (rounds.c.owner == owner)
 
 
 def _unchanged(found: Row[Any]) -> Any:
     """The round as it was seen: its owner has not moved, and nobody else has taken it."""
-    same = (rounds.c.request_id == found.request_id) & (rounds.c.owner == found.owner)
-    return same & (rounds.c.beats == found.beats) & (rounds.c.state == "running")
+    return _owned(found.request_id, found.owner) & (rounds.c.beats == found.beats) & (rounds.c.state == "running")
 
 
 async def _change(connection: AsyncConnection, claim: Claim, **values: object) -> None:
     """Changes the round if the claim still holds."""
-    result = await connection.execute(update(rounds).where(_mine(claim)).values(**values))
+    result = await connection.execute(update(rounds).where(_owned(claim.request_id, claim.owner)).values(**values))
     if result.rowcount != 1:
         raise Unavailable("round", "was taken over by another attempt")
