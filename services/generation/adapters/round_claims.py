@@ -43,6 +43,10 @@ class SqlRoundClaims(RoundClaims):
             _log.warning("could not give up the claim on request %s", request_id, exc_info=True)
 
     async def _claim(self, request_id: str, fingerprint: str, release: int, owner: str) -> Claim | Finished | Busy:
+        async with self._database.transaction() as connection:  # a repeat writes nothing, also where nothing can be
+            found = await _find(connection, request_id)
+        if found is not None and (answer := self._taken(found, fingerprint)) is not None:
+            return answer
         row = {
             "request_id": request_id,
             "fingerprint": fingerprint,
@@ -58,18 +62,23 @@ class SqlRoundClaims(RoundClaims):
             found = await _find(connection, request_id)
             if found is None:  # given up between our insert and our look
                 return Busy()
-            if found.fingerprint != fingerprint:
-                raise AlreadyExists(f"request_id {request_id} was used before with a different request")
-            if found.state == "done":
-                return Finished(found.group_id, found.release)
-            if found.owner != owner and not await self._take_over(connection, found, owner, release):
-                return Busy()
+            if found.owner != owner:
+                if (answer := self._taken(found, fingerprint)) is not None:
+                    return answer
+                if not await self._take_over(connection, found, owner, release):
+                    return Busy()
         return Claim(request_id, found.group_id, release, owner)
+
+    def _taken(self, found: Row[Any], fingerprint: str) -> Finished | Busy | None:
+        """What a round is to a call that did not claim it; None when its owner has gone."""
+        if found.fingerprint != fingerprint:
+            raise AlreadyExists(f"request_id {found.request_id} was used before with a different request")
+        if found.state == "done":
+            return Finished(found.group_id, found.release)
+        return None if self._watch.has_expired(found.request_id, found.owner, found.beats) else Busy()
 
     async def _take_over(self, connection: AsyncConnection, found: Row[Any], owner: str, release: int) -> bool:
         """Takes the round of an owner that has gone; it begins anew on the release in service."""
-        if not self._watch.has_expired(found.request_id, found.owner, found.beats):
-            return False
         claimed = update(rounds).where(_unchanged(found)).values(owner=owner, beats=found.beats + 1, release=release)
         return (await connection.execute(claimed)).rowcount == 1
 
