@@ -4,8 +4,8 @@ It knows what may go and when. What lies in the store, and what groups refer to,
 
 A picture is stored before its group, so one without a group may have its group coming. Only objects that nobody wrote
 for a grace period go, by the store's own clock; a round is far shorter, and storing a picture that is there already
-writes it anew. Several replicas may sweep at once. A store that was moved with its objects has the pictures of groups that
-name its old place: they stay.
+writes it anew. Several replicas may sweep at once. In a store that was moved with its objects, the pictures of groups
+that name its old place stay.
 """
 
 import logging
