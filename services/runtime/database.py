@@ -77,7 +77,7 @@ class Database:
         event.listen(self._engine.sync_engine, "checkout", self._refuse_old)
         self._ready = False
         self._path = _file(url)
-        self._file: int | None = None  # the number of the file that has our tables
+        self._file: tuple[int, int] | None = None  # the numbers of the file that has our tables
         self._has_room = True
         self._failed = False  # since the last check that could write
         self._preparing = asyncio.Lock()
@@ -88,7 +88,8 @@ class Database:
         """A transaction that writes from its first statement on.
 
         SQLite has one writer at a time, and who waits for it sleeps and looks again: so those of this process queue,
-        each as long as it would wait for a lock. On a full disk nothing `new` begins, as `check` says, so that there is room to finish what has begun.
+        each as long as it would wait for a lock. On a full disk nothing `new` begins, as `check` says, so that there is
+        room to finish what has begun.
         """
         async with self._turn(), self.transaction() as connection:
             if new:
@@ -120,7 +121,7 @@ class Database:
             file = self._file
             async with self._engine.begin() as connection:
                 yield connection
-            if self._file_number() != file:
+            if self._file_numbers() != file:
                 raise Unavailable("database", _LOST_FILE)
         except DBAPIError as error:
             problem = _problem(error)
@@ -177,7 +178,7 @@ class Database:
 
     async def _check_file(self) -> None:
         """SQLite would go on writing into a file that was deleted or replaced, and all of that would be lost."""
-        if self._ready and self._file_number() != self._file:
+        if self._ready and self._file_numbers() != self._file:
             self._ready = False
             self._renew()
             raise Unavailable("database", _LOST_FILE)
@@ -193,12 +194,16 @@ class Database:
         if record.info["generation"] != self._generation:
             raise DisconnectionError("made before the database changed")  # the pool connects again
 
-    def _file_number(self) -> int | None:
-        """What tells SQLite's file from another of its name; None when it is not there, or for another database."""
+    def _file_numbers(self) -> tuple[int, int] | None:
+        """What tells SQLite's file from another of its name; None when it is not there, or for another database.
+
+        The first files of two disks that are mounted one after the other often have the same number.
+        """
         try:
-            return self._path.stat().st_ino if self._path else None
+            found = self._path.stat() if self._path else None
         except OSError:
             return None
+        return (found.st_dev, found.st_ino) if found else None
 
     def _check_room(self) -> None:
         """On a full disk, SQLite still writes into room that its log already has, until it needs more."""
@@ -218,7 +223,7 @@ class Database:
             if not self._ready:
                 # In a thread that a cancelled call leaves behind: a migration once begun goes to its end.
                 await asyncio.to_thread(self._prepare)
-                self._file = self._file_number()
+                self._file = self._file_numbers()
                 self._ready = True
 
     def _prepare(self) -> None:

@@ -432,6 +432,24 @@ async def test_a_file_that_was_deleted_is_not_written_any_longer(url: str, schem
         await each.close()
 
 
+async def test_a_file_of_the_same_number_on_another_disk_is_another(
+    url: str, schema: Schema, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database, stat = Database(url, schema, timeout_s=5), Path.stat
+    assert await count(database) == 0
+
+    def of_another_disk(path: Path, **options: Any) -> os.stat_result:
+        found = list(stat(path, **options))
+        found[2] += 1  # st_dev
+        return os.stat_result(found)
+
+    monkeypatch.setattr(Path, "stat", of_another_disk)
+    with pytest.raises(Unavailable, match="lost its file"):
+        await database.check()
+    await database.check()
+    await database.close()
+
+
 async def test_what_is_acknowledged_is_on_disk(url: str, schema: Schema) -> None:
     """SQLite's WAL is only synced at each commit with synchronous=FULL (2)."""
     database = Database(url, schema, timeout_s=5)
