@@ -128,10 +128,14 @@ def _gamma(body: bytes) -> float:
 
 
 def _transparent(body: memoryview | None, depth: int, colours: int) -> tuple[int, ...] | None:
-    """Of a tRNS chunk, which holds samples of the picture's depth; those below 8 bits as they become with 8."""
-    if body is None or colours not in (_GREY, _RGB):
+    """Of a tRNS chunk, which holds samples of the picture's depth; those below 8 bits as they become with 8.
+
+    One of another length is ignored, as browsers do.
+    """
+    form = {_GREY: ">H", _RGB: ">HHH"}.get(colours, "")
+    if body is None or not form or len(body) != struct.calcsize(form):
         return None
-    samples = struct.unpack_from(">H" if colours == _GREY else ">HHH", body)
+    samples = struct.unpack(form, body)
     if depth < 8:
         return tuple(sample * 255 // (2**depth - 1) for sample in samples)
     return tuple(sample >> 8 for sample in samples) if depth == 16 and colours == _RGB else samples
@@ -146,7 +150,7 @@ def _jpeg(data: bytes) -> PictureFile:
             size = (width, height)
         elif marker == 0xE1 and body.startswith(_EXIF):
             exif = exif or body.removeprefix(_EXIF)
-        elif marker == 0xE2 and body.startswith(_ICC):
+        elif marker == 0xE2 and body.startswith(_ICC) and len(body) > len(_ICC):
             profile[body[len(_ICC)]] = body[len(_ICC) + 2 :]
         scans += marker == _SCAN
         if (marker not in _APPS and marker != _COMMENT) or body.startswith((b"JFIF\0", b"Adobe")):

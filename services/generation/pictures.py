@@ -11,6 +11,7 @@ from PIL import Image
 
 FOLDERS = tuple(f"{number:02x}" for number in range(256))  # that pictures are spread over
 SCRATCH = ".scratch"  # the folder of what is being written
+NAME_CHARACTERS = 71  # of a picture's name: folder, slash, digest, ending
 _NAME = re.compile(r"(?P<folder>[0-9a-f]{2})/(?P=folder)[0-9a-f]{62}\.png")
 
 

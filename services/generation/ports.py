@@ -98,6 +98,10 @@ class References(ABC):
     async def among(self, uris: Sequence[str]) -> set[str]:
         """Those of the URIs that a stored group refers to, whether clients see it yet or not."""
 
+    @abstractmethod
+    async def named(self, names: Sequence[str]) -> set[str]:
+        """Those of the objects' names that a stored group refers to, wherever the store was when it was made."""
+
 
 @dataclass(frozen=True)
 class Claim:

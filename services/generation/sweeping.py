@@ -4,7 +4,8 @@ It knows what may go and when. What lies in the store, and what groups refer to,
 
 A picture is stored before its group, so one without a group may have its group coming. Only objects that nobody wrote
 for a grace period go, by the store's own clock; a round is far shorter, and storing a picture that is there already
-writes it anew. Several replicas may sweep at once.
+writes it anew. Several replicas may sweep at once. In a store that was moved with its objects, the pictures of groups
+that name its old place stay.
 """
 
 import logging
@@ -58,6 +59,9 @@ class Sweeper:
             old = [found for found in there if found.modify_time_s < not_after_s]
             unreferenced += [found for found in old if is_object_name(found.name) and found.uri not in of_groups]
             scratch += [found for found in old if _OLD_SCRATCH.fullmatch(found.name)]
+        moved = await self.references.named([found.name for found in unreferenced])
+        unreferenced = [found for found in unreferenced if found.name not in moved]
+        referenced += len(moved)
         is_suspicious = not force and bool(unreferenced) and _too_many(len(unreferenced), referenced)
         going = scratch if is_suspicious else scratch + unreferenced
         deleted = 0

@@ -76,5 +76,15 @@ def detached(work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
     return task
 
 
+async def to_the_end(work: Coroutine[Any, Any, None]) -> None:
+    """Work that is not cancelled with its caller, who waits for its end all the same."""
+    task = detached(work)
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait({task})
+        raise
+
+
 def _stopping() -> Unavailable:
     return Unavailable("service", "is stopping")

@@ -7,9 +7,10 @@ service. What a committed transaction wrote is on disk: SQLite with synchronous=
 import asyncio
 import logging
 import shutil
+import sqlite3
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, nullcontext
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -76,23 +77,40 @@ class Database:
         event.listen(self._engine.sync_engine, "checkout", self._refuse_old)
         self._ready = False
         self._path = _file(url)
-        self._file: int | None = None  # the number of the file that has our tables
+        self._file: tuple[int, int] | None = None  # the numbers of the file that has our tables
         self._has_room = True
         self._failed = False  # since the last check that could write
         self._preparing = asyncio.Lock()
-        self._turn = asyncio.Lock() if make_url(url).get_backend_name() == "sqlite" else nullcontext()
+        self._writer = asyncio.Lock() if make_url(url).get_backend_name() == "sqlite" else None
 
     @asynccontextmanager
     async def writing(self, *, new: bool = True) -> AsyncIterator[AsyncConnection]:
         """A transaction that writes from its first statement on.
 
-        SQLite has one writer at a time, and who waits for it sleeps and looks again: so those of this process queue.
-        On a full disk nothing `new` begins, as `check` says, so that there is room to finish what has begun.
+        SQLite has one writer at a time, and who waits for it sleeps and looks again: so those of this process queue,
+        each as long as it would wait for a lock. On a full disk nothing `new` begins, as `check` says, so that there is
+        room to finish what has begun.
         """
-        async with self._turn, self.transaction() as connection:
+        async with self._turn(), self.transaction() as connection:
             if new:
                 self._check_room()
             yield connection
+
+    @asynccontextmanager
+    async def _turn(self) -> AsyncIterator[None]:
+        """This process's one writer, where there is only one; Unavailable when it is another's for too long."""
+        if self._writer is None:
+            yield
+            return
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                await self._writer.acquire()
+        except TimeoutError as error:
+            raise Unavailable("database", _LOCKED) from error
+        try:
+            yield
+        finally:
+            self._writer.release()
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncConnection]:
@@ -103,7 +121,7 @@ class Database:
             file = self._file
             async with self._engine.begin() as connection:
                 yield connection
-            if self._file_number() != file:
+            if self._file_numbers() != file:
                 raise Unavailable("database", _LOST_FILE)
         except DBAPIError as error:
             problem = _problem(error)
@@ -160,7 +178,7 @@ class Database:
 
     async def _check_file(self) -> None:
         """SQLite would go on writing into a file that was deleted or replaced, and all of that would be lost."""
-        if self._ready and self._file_number() != self._file:
+        if self._ready and self._file_numbers() != self._file:
             self._ready = False
             self._renew()
             raise Unavailable("database", _LOST_FILE)
@@ -176,12 +194,16 @@ class Database:
         if record.info["generation"] != self._generation:
             raise DisconnectionError("made before the database changed")  # the pool connects again
 
-    def _file_number(self) -> int | None:
-        """What tells SQLite's file from another of its name; None when it is not there, or for another database."""
+    def _file_numbers(self) -> tuple[int, int] | None:
+        """What tells SQLite's file from another of its name; None when it is not there, or for another database.
+
+        The first files of two disks that are mounted one after the other often have the same number.
+        """
         try:
-            return self._path.stat().st_ino if self._path else None
+            found = self._path.stat() if self._path else None
         except OSError:
             return None
+        return (found.st_dev, found.st_ino) if found else None
 
     def _check_room(self) -> None:
         """On a full disk, SQLite still writes into room that its log already has, until it needs more."""
@@ -201,7 +223,7 @@ class Database:
             if not self._ready:
                 # In a thread that a cancelled call leaves behind: a migration once begun goes to its end.
                 await asyncio.to_thread(self._prepare)
-                self._file = self._file_number()
+                self._file = self._file_numbers()
                 self._ready = True
 
     def _prepare(self) -> None:
@@ -279,12 +301,24 @@ def _parse(url: str) -> URL:
 
 def _connect_args(url: URL, timeout_s: float) -> dict[str, Any]:
     if url.get_backend_name() == "sqlite":
-        return {"timeout": timeout_s}
+        return {"timeout": timeout_s, "factory": _SqliteConnection}
     limit_ms = max(1, round(timeout_s * 1000))
     return {
         "connect_timeout": max(2, round(timeout_s)),
         "options": f"{url.query.get('options', '')} -c lock_timeout={limit_ms} -c statement_timeout={limit_ms}",
     }
+
+
+class _SqliteConnection(sqlite3.Connection):
+    """Of a call that is cancelled, a cursor may live on, and its statement keeps a closed connection's lock with it."""
+
+    def close(self) -> None:
+        """Gives the lock up at once."""
+        try:
+            if self.in_transaction:
+                self.rollback()
+        finally:
+            super().close()
 
 
 def _set_up(engine: Engine) -> None:

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from services.runtime.batches import Batches
+from services.runtime.calls import to_the_end
 from services.runtime.clock import Clock
 from services.runtime.deadlines import remaining_s
 from services.runtime.errors import DeadlineExceeded, RetryableError, Unavailable
@@ -223,7 +224,11 @@ class Relay:
         """Claims what these keys owe, publishes it, and takes it off the outbox."""
         token, by = new_token(), {turn.key: turn.by for turn in turns}
         outcomes = {key: _Outcome() for key in by}
-        owed = await self._outbox.claim(by, token)
+        try:
+            owed = await self._outbox.claim(by, token)
+        except asyncio.CancelledError:  # it may be committed all the same
+            await to_the_end(self._outbox.settle(token, (), {}, by))
+            raise
         if not owed:
             return list(outcomes.values())
         refusals: dict[str, str] = {}
@@ -237,7 +242,7 @@ class Relay:
                     outcomes[event.key].failure = _noticed(event, error)
         finally:  # a stop gives up the claims, too
             acknowledged = [event_id for outcome in outcomes.values() for event_id in outcome.published]
-            await self._outbox.settle(token, acknowledged, refusals, {event.key for event in owed})
+            await to_the_end(self._outbox.settle(token, acknowledged, refusals, {event.key for event in owed}))
         for key, outcome in outcomes.items():
             self._metrics.published.labels(by[key]).inc(len(outcome.published))
         return list(outcomes.values())

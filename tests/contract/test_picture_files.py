@@ -123,6 +123,13 @@ def test_a_profile_is_put_together_from_its_parts_in_their_order() -> None:
     )
 
 
+def test_a_part_that_is_cut_off_takes_no_picture_along() -> None:
+    assert picture_file(jpeg_with(segment(0xE2, b"ICC_PROFILE\0"))).profile == b""
+    for pixel, colours in (((1,), GREY), ((1, 2, 3), RGB)):
+        for said in (b"", b"\0", bytes(7)):
+            assert picture_file(png(pixel, 8, colours, before=chunk(b"tRNS", said))).transparent is None
+
+
 def test_a_profile_that_unfolds_into_too_much_is_ignored() -> None:
     assert picture_file(png((1, 2, 3), 8, RGB, before=chunk(b"iCCP", b"x\0\0" + VAST))).profile == b""
 

@@ -147,6 +147,11 @@ def test_no_more_than_the_window_is_read_ahead():
     assert len(taken) == 100
 
 
+def test_a_window_without_room_is_refused():
+    with PerFusion("localhost:1") as client, pytest.raises(ValueError, match="window must be at least 1"):
+        client.import_feedback(picks(1), window=0)
+
+
 def test_an_import_that_is_left_cancels_its_stream():
     ended = threading.Event()
     service = Service()

@@ -12,7 +12,7 @@ from services.feedback.adapters.tables import OUTBOX as FEEDBACK_OUTBOX
 from services.feedback.adapters.tables import SCHEMA as FEEDBACK
 from services.generation.adapters.round_claims import SqlRoundClaims
 from services.generation.adapters.tables import SCHEMA as GENERATION
-from services.generation.ports import Claim
+from services.generation.ports import Busy, Claim, Finished
 from services.runtime.database import Database
 from services.runtime.errors import Unavailable
 from services.runtime.leases import Watch
@@ -72,8 +72,10 @@ async def test_no_round_begins_and_one_that_runs_ends(tmp_path: Path, disk: Disk
         with pytest.raises(Unavailable, match="full disk"):
             await claims.claim("another", "f", 1)
         await claims.renew(claim)
+        assert isinstance(await claims.claim("r", "f", 1), Busy)
         async with opened.transaction() as connection:
             await claims.finish(connection, claim, 1)
+        assert await claims.claim("r", "f", 1) == Finished(claim.group_id, 1)  # its repeats get the group
 
 
 async def test_no_pick_is_taken_and_those_taken_are_published(tmp_path: Path, disk: Disk) -> None:

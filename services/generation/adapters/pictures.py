@@ -74,8 +74,10 @@ class FsspecPictures(Pictures, StoredObjects):
         return self._uri(name)
 
     async def get(self, uri: str) -> bytes | Loss:
-        path = str(self._fs._strip_protocol(uri))
+        path, own = self._paths(uri)
         found: bytes | Loss = await self._in_thread(self._get, path)
+        if found is Loss.MISSING and path != own:
+            found = await self._in_thread(self._get, own)
         return await self._repair(path, found) if isinstance(found, Loss) else found
 
     async def check(self) -> None:
@@ -101,6 +103,12 @@ class FsspecPictures(Pictures, StoredObjects):
 
     def _uri(self, name: str) -> str:
         return str(self._fs.unstrip_protocol(f"{self._root}/{name}"))
+
+    def _paths(self, uri: str) -> tuple[str, str]:
+        """Where the picture was stored, and where it is if the store was moved with its objects since."""
+        own = f"{self._root}/{'/'.join(uri.split('/')[-2:])}"
+        is_ours = uri.partition("://")[0] == self._uri("").partition("://")[0]
+        return (str(self._fs._strip_protocol(uri)) if is_ours else own), own
 
     async def _in_thread(self, function: Callable[..., Any], *arguments: Any) -> Any:
         return await self._bounded(asyncio.get_running_loop().run_in_executor(self._threads, function, *arguments))

@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 
 from services.generation.adapters.tables import candidates
+from services.generation.pictures import NAME_CHARACTERS
 from services.generation.ports import References
 from services.runtime.database import Database
 
@@ -24,3 +25,11 @@ class SqlReferences(References):
             async with self._database.transaction() as connection:
                 found.update((await connection.execute(query)).scalars())
         return found
+
+    async def named(self, names: Sequence[str]) -> set[str]:
+        uri = candidates.c.uri
+        roots = select(func.substr(uri, 1, func.length(uri) - NAME_CHARACTERS)).distinct()
+        async with self._database.transaction() as connection:
+            places = (await connection.execute(roots)).scalars().all() if names else ()
+        found = await self.among([place + name for place in places for name in names])
+        return {each[-NAME_CHARACTERS:] for each in found}

@@ -4,6 +4,8 @@ A round is claimed, worked on while its owner's beats go on, and ends as "done" 
 table; runtime/leases.py says when an owner counts as gone. It does not know how a group is made.
 """
 
+import asyncio
+import logging
 from typing import Any
 from uuid import uuid4
 
@@ -16,6 +18,8 @@ from services.runtime.database import Database, insert_into
 from services.runtime.errors import AlreadyExists, Unavailable
 from services.runtime.leases import Watch, new_token
 
+_log = logging.getLogger(__name__)
+
 
 class SqlRoundClaims(RoundClaims):
     """One row a request_id."""
@@ -26,6 +30,23 @@ class SqlRoundClaims(RoundClaims):
 
     async def claim(self, request_id: str, fingerprint: str, release: int) -> Claim | Finished | Busy:
         owner = new_token()
+        try:
+            return await self._claim(request_id, fingerprint, release, owner)
+        except asyncio.CancelledError:  # it may be committed all the same, and nobody would give it up
+            await asyncio.shield(self._forget(request_id, owner))
+            raise
+
+    async def _forget(self, request_id: str, owner: str) -> None:
+        try:
+            await self._give_up(request_id, owner)
+        except Exception:  # then it ends with its lease
+            _log.warning("could not give up the claim on request %s", request_id, exc_info=True)
+
+    async def _claim(self, request_id: str, fingerprint: str, release: int, owner: str) -> Claim | Finished | Busy:
+        async with self._database.transaction() as connection:  # a repeat writes nothing, also where nothing can be
+            found = await _find(connection, request_id)
+        if found is not None and (answer := self._taken(found, fingerprint)) is not None:
+            return answer
         row = {
             "request_id": request_id,
             "fingerprint": fingerprint,
@@ -41,18 +62,23 @@ class SqlRoundClaims(RoundClaims):
             found = await _find(connection, request_id)
             if found is None:  # given up between our insert and our look
                 return Busy()
-            if found.fingerprint != fingerprint:
-                raise AlreadyExists(f"request_id {request_id} was used before with a different request")
-            if found.state == "done":
-                return Finished(found.group_id, found.release)
-            if found.owner != owner and not await self._take_over(connection, found, owner, release):
-                return Busy()
+            if found.owner != owner:
+                if (answer := self._taken(found, fingerprint)) is not None:
+                    return answer
+                if not await self._take_over(connection, found, owner, release):
+                    return Busy()
         return Claim(request_id, found.group_id, release, owner)
+
+    def _taken(self, found: Row[Any], fingerprint: str) -> Finished | Busy | None:
+        """What a round is to a call that did not claim it; None when its owner has gone."""
+        if found.fingerprint != fingerprint:
+            raise AlreadyExists(f"request_id {found.request_id} was used before with a different request")
+        if found.state == "done":
+            return Finished(found.group_id, found.release)
+        return None if self._watch.has_expired(found.request_id, found.owner, found.beats) else Busy()
 
     async def _take_over(self, connection: AsyncConnection, found: Row[Any], owner: str, release: int) -> bool:
         """Takes the round of an owner that has gone; it begins anew on the release in service."""
-        if not self._watch.has_expired(found.request_id, found.owner, found.beats):
-            return False
         claimed = update(rounds).where(_unchanged(found)).values(owner=owner, beats=found.beats + 1, release=release)
         return (await connection.execute(claimed)).rowcount == 1
 
@@ -65,8 +91,11 @@ class SqlRoundClaims(RoundClaims):
         await _change(connection, claim, state="done", owner="", release=release)
 
     async def abandon(self, claim: Claim) -> None:
+        await self._give_up(claim.request_id, claim.owner)
+
+    async def _give_up(self, request_id: str, owner: str) -> None:
         async with self._database.transaction() as connection:
-            await connection.execute(delete(rounds).where(_mine(claim)))
+            await connection.execute(delete(rounds).where(_owned(request_id, owner)))
 
     async def sweep(self) -> None:
         """Abandons the rounds of owners that have gone, so that no later repeat has to wait for a lease."""
@@ -83,18 +112,17 @@ async def _find(connection: AsyncConnection, request_id: str) -> Row[Any] | None
     return (await connection.execute(select(rounds).where(rounds.c.request_id == request_id))).one_or_none()
 
 
-def _mine(claim: Claim) -> Any:
-    return (rounds.c.request_id == claim.request_id) & (rounds.c.owner == claim.owner)
+def _owned(request_id: str, owner: str) -> Any:
+    return (rounds.c.request_id == request_id) & (rounds.c.owner == owner)
 
 
 def _unchanged(found: Row[Any]) -> Any:
     """The round as it was seen: its owner has not moved, and nobody else has taken it."""
-    same = (rounds.c.request_id == found.request_id) & (rounds.c.owner == found.owner)
-    return same & (rounds.c.beats == found.beats) & (rounds.c.state == "running")
+    return _owned(found.request_id, found.owner) & (rounds.c.beats == found.beats) & (rounds.c.state == "running")
 
 
 async def _change(connection: AsyncConnection, claim: Claim, **values: object) -> None:
     """Changes the round if the claim still holds."""
-    result = await connection.execute(update(rounds).where(_mine(claim)).values(**values))
+    result = await connection.execute(update(rounds).where(_owned(claim.request_id, claim.owner)).values(**values))
     if result.rowcount != 1:
         raise Unavailable("round", "was taken over by another attempt")

@@ -14,7 +14,7 @@ from sqlalchemy import insert
 from services.generation.adapters.pictures import FsspecPictures
 from services.generation.adapters.references import SqlReferences
 from services.generation.adapters.tables import SCHEMA, candidates, groups, rounds
-from services.generation.pictures import SCRATCH, object_name
+from services.generation.pictures import NAME_CHARACTERS, SCRATCH, Loss, object_name
 from services.generation.sweep import main
 from services.generation.sweeping import Sweeper, Swept
 from services.runtime.database import Database
@@ -54,7 +54,7 @@ async def refer_to(database: Database, *uris: str) -> None:
     """Stores a group with these pictures."""
     group_id, request_id = str(uuid4()), str(uuid4())
     round_ = {"request_id": request_id, "fingerprint": "f", "group_id": group_id, "release": 1, "state": "done"}
-    group = {"group_id": group_id, "request_id": request_id, "user_id": "ada", "prompt": "p", "negative_prompt": ""}
+    group = {"group_id": group_id, "request_id": request_id, "user_id": group_id, "prompt": "p", "negative_prompt": ""}
     group |= {"release": 1, "create_time_us": 1, "num_steps": 1, "guidance_scale": 1.0, "adapter_scale": 1.0}
     group |= {"sampler": "ddim", "seed": 1, "reference_image_sha256": "", "refused_wishes": [], "sequence": 1}
     candidate = {"group_id": group_id, "seed": 1, "score": 1.0, "wishes": []}
@@ -74,6 +74,23 @@ def age(*paths: Path) -> None:
 
 def file_of(uri: str) -> Path:
     return Path(uri.removeprefix("file://"))
+
+
+async def test_pictures_of_groups_stay_in_a_store_that_was_moved(
+    sweeper: Sweeper, pictures: FsspecPictures, database: Database, tmp_path: Path
+) -> None:
+    kept, orphan = [await pictures.put(png) for png in PICTURES[:2]]
+    await refer_to(database, kept)
+    moved = FsspecPictures(f"file://{tmp_path}/elsewhere", timeout_s=10)
+    (tmp_path / "elsewhere").rmdir()
+    (tmp_path / "objects").rename(tmp_path / "elsewhere")
+    age(*(file_of(uri.replace("objects", "elsewhere")) for uri in (kept, orphan)))
+    new = await moved.put(PICTURES[2])
+    await refer_to(database, new)
+    assert {len(object_name(png)) for png in PICTURES} == {NAME_CHARACTERS}
+    assert await Sweeper(moved, sweeper.references, HOUR_S).sweep() == Swept(2, 1, 0, 1, False)
+    assert [await moved.get(uri) for uri in (kept, orphan, new)] == [PICTURES[0], Loss.MISSING, PICTURES[2]]
+    await moved.close()
 
 
 async def test_only_old_pictures_of_no_group_go(sweeper: Sweeper, pictures: FsspecPictures, database: Database) -> None:

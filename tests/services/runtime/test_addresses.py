@@ -1,6 +1,8 @@
 """Hosts and ports in all their spellings, and sockets on each."""
 
+import ipaddress
 import socket
+from pathlib import Path
 
 import pytest
 
@@ -44,6 +46,25 @@ async def test_sockets_of_a_host_are_all_on_one_port(host: str, reached_by: list
     finally:
         for each in bound:
             each.close()
+
+
+def link_local() -> str | None:
+    """An IPv6 address of this machine that holds within one of its networks alone, such as fe80::1%eth0."""
+    table = Path("/proc/net/if_inet6")
+    for line in table.read_text().splitlines() if table.is_file() else ():
+        digits, _, _, _, _, device = line.split()
+        if digits.startswith("fe80"):
+            return f"{ipaddress.ip_address(bytes.fromhex(digits))}%{device}"
+    return None
+
+
+@pytest.mark.skipif(not HAS_IPV6 or link_local() is None, reason="no link-local IPv6 here")
+async def test_an_address_of_one_network_keeps_its_network() -> None:
+    host = link_local()
+    assert host is not None
+    [bound] = await listening(host, 0, "PERFUSION_PORT")
+    socket.create_connection((host, bound.getsockname()[1]), timeout=10).close()
+    bound.close()
 
 
 async def test_a_port_in_use_names_its_setting_and_leaves_no_socket() -> None:

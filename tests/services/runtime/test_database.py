@@ -119,6 +119,31 @@ async def test_a_call_cancelled_at_any_moment_leaves_no_thread(
         await no_database_thread()
 
 
+async def test_a_write_that_was_cancelled_holds_no_lock(url: str, schema: Schema) -> None:
+    database = Database(url, schema, timeout_s=5)
+    await database.check()
+    slow = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1000000) SELECT count(*) FROM n"
+    begun = asyncio.Event()
+
+    async def write() -> None:
+        async with database.writing() as connection:
+            await connection.execute(insert(things).values(name="hat"))
+            begun.set()
+            await connection.execute(text(slow))
+
+    writing = asyncio.create_task(write())
+    await begun.wait()
+    await asyncio.sleep(0.02)
+    writing.cancel()
+    [cancelled] = await asyncio.gather(writing, return_exceptions=True)  # its traceback knows the cursor
+    assert isinstance(cancelled, asyncio.CancelledError)
+    with closing(sqlite3.connect(url.removeprefix("sqlite:///"), isolation_level=None, timeout=0)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        other.execute("ROLLBACK")
+    assert await count(database) == 0
+    await database.close()
+
+
 async def test_an_exception_rolls_back(url: str, schema: Schema) -> None:
     database = Database(url, schema, timeout_s=5)
 
@@ -178,6 +203,26 @@ async def test_a_database_locked_for_too_long_is_unavailable(url: str, schema: S
             async with database.transaction() as connection:
                 await connection.execute(insert(things).values(name="hat"))
     assert await count(database) == 0
+    await database.close()
+
+
+async def test_writers_that_queue_do_not_wait_for_a_lock_one_after_the_other(url: str, schema: Schema) -> None:
+    database = Database(url, schema, timeout_s=0.5)
+    assert await count(database) == 0
+
+    async def write() -> float:
+        begun = time.monotonic()
+        with pytest.raises(Unavailable, match="locked by another writer"):
+            async with database.writing() as connection:
+                await connection.execute(insert(things).values(name="hat"))
+        return time.monotonic() - begun
+
+    with closing(sqlite3.connect(url.removeprefix("sqlite:///"), isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        assert max(await asyncio.gather(*(write() for _ in range(6)))) < 2
+    async with database.writing() as connection:
+        await connection.execute(insert(things).values(name="hat"))
+    assert await count(database) == 1
     await database.close()
 
 
@@ -385,6 +430,24 @@ async def test_a_file_that_was_deleted_is_not_written_any_longer(url: str, schem
     assert await count(again) == 1
     for each in (database, again):
         await each.close()
+
+
+async def test_a_file_of_the_same_number_on_another_disk_is_another(
+    url: str, schema: Schema, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database, stat = Database(url, schema, timeout_s=5), Path.stat
+    assert await count(database) == 0
+
+    def of_another_disk(path: Path, **options: Any) -> os.stat_result:
+        found = list(stat(path, **options))
+        found[2] += 1  # st_dev
+        return os.stat_result(found)
+
+    monkeypatch.setattr(Path, "stat", of_another_disk)
+    with pytest.raises(Unavailable, match="lost its file"):
+        await database.check()
+    await database.check()
+    await database.close()
 
 
 async def test_what_is_acknowledged_is_on_disk(url: str, schema: Schema) -> None:

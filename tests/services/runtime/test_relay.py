@@ -395,3 +395,24 @@ async def test_the_age_of_what_is_owed_is_shown_and_never_negative(replica: Repl
         await until(lambda: replica.metric("oldest_seconds") == 0.0)
         broker.down = False
         await until(lambda: replica.metric("pending") == 0)
+
+
+@pytest.mark.parametrize("step", ["claim", "settle"])
+async def test_a_stop_while_claims_are_taken_or_given_up_gives_them_up(
+    replica_of: Callable[..., Replica], monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    stopped, begun = replica_of(), asyncio.Event()
+    await stopped.store("ada")
+    work = getattr(stopped.outbox, step)
+
+    async def slowly(*arguments: Any) -> Any:
+        done = await work(*arguments) if step == "claim" else None
+        begun.set()
+        await asyncio.sleep(0.2)
+        return done if step == "claim" else await work(*arguments)
+
+    monkeypatch.setattr(stopped.outbox, step, slowly)
+    async with stopped.running(), asyncio.timeout(20):
+        await begun.wait()
+    async with stopped.database.transaction() as connection:
+        assert (await connection.execute(select(OUTBOX.keys.c.holder))).scalars().all() == [""]

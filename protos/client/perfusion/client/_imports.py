@@ -72,6 +72,8 @@ class Import:
         timeout_s: float,
         backoff: Backoff,
     ) -> None:
+        if window < 1:
+            raise ValueError(f"window must be at least 1, not {window}")
         self._start = start
         self._picks = iter(picks)
         self._window = window

@@ -79,6 +79,18 @@ async def test_a_finished_round_is_given_again_and_only_to_its_own_request(repli
         await one.claim(fingerprint="another")
 
 
+async def test_a_call_cancelled_while_it_claims_leaves_no_claim(replica: Callable[[], Replica]) -> None:
+    one, another = replica(), replica()
+    await one.claim("a first contact")
+    for moment in range(40):
+        claiming = asyncio.create_task(one.claim(f"r{moment}"))
+        await asyncio.sleep(moment / 4000)
+        claiming.cancel()
+        await asyncio.wait({claiming})
+        if claiming.cancelled():
+            assert isinstance(await another.claim(f"r{moment}"), Claim)
+
+
 @pytest.mark.parametrize("jump_s", [-9 * 3600.0, 9 * 3600.0], ids=["clocks set back", "clocks set forward"])
 async def test_a_claim_is_taken_over_when_its_owner_has_not_moved_for_a_lease(
     replica: Callable[[], Replica], monkeypatch: pytest.MonkeyPatch, jump_s: float
