@@ -98,11 +98,12 @@ async def erase_pictures(settings: Generation, uris: Sequence[str]) -> dict[str,
     database = Database(settings.database_url, generation.SCHEMA, timeout_s=settings.database_timeout_s, migrate=False)
     pictures = FsspecPictures(settings.object_store_url, timeout_s=settings.object_store_timeout_s)
     try:
-        held = await SqlReferences(database).among(uris)
+        names = {name for uri in uris if is_object_name(name := "/".join(uri.split("/")[-2:]))}
+        held = await SqlReferences(database).named(sorted(names))  # also at the place of before the store was moved
+        names -= held
         not_after_s = await pictures.now_s() - settings.sweep_grace_s
-        names = {"/".join(uri.split("/")[-2:]) for uri in uris if uri not in held}
         removed = 0
-        for name in sorted(filter(is_object_name, names)):
+        for name in sorted(names):
             removed += await pictures.delete(name, not_after_s=not_after_s)
     finally:
         await pictures.close()

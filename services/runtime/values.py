@@ -81,6 +81,8 @@ def database_url(value: str) -> str:
         raise ValueError("must have three slashes before a relative path and four before an absolute one")
     if url.get_backend_name() == "sqlite" and url.database in (None, "", ":memory:"):
         raise ValueError("must name a file: a database in memory keeps nothing")
+    if url.get_backend_name() == "sqlite" and ("uri" in url.query or str(url.database).startswith("file:")):
+        raise ValueError("must name a file by its path, not by a URI of SQLite's own")
     if url.port is not None and not 0 < url.port <= 65535:
         raise ValueError("must have a port from 1 to 65535")
     return value

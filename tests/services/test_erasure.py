@@ -103,3 +103,19 @@ def test_pictures_go_that_no_group_holds_and_that_are_not_just_being_stored(url:
     assert not Path(uris["shared"].removeprefix("file://")).exists()
     engine.dispose()
     asyncio.run(pictures.close())
+
+
+def test_a_picture_that_another_group_names_at_the_old_place_stays(url: str, tmp_path: Path) -> None:
+    pictures = FsspecPictures(f"file://{tmp_path}/objects", timeout_s=20)
+    uri = asyncio.run(pictures.put(b"shared"))
+    os.utime(uri.removeprefix("file://"), (time.time() - 7200,) * 2)
+    engine = filled(url, SCHEMA)
+    with engine.begin() as connection:
+        for rank, (group, said) in enumerate([(1, uri), (2, uri.replace("/objects/", "/before/"))], start=3):
+            values = {c.name: value_for(c.type, c.name, group) for c in candidates.columns}
+            connection.execute(candidates.insert().values(values | {"rank": rank, "uri": said, "image_id": f"p{rank}"}))
+    done = json.loads(main(["--service", "generation", "--user", GONE]))
+    assert (done["pictures_removed"], done["pictures_held"]) == (0, 1)
+    assert Path(uri.removeprefix("file://")).exists()
+    engine.dispose()
+    asyncio.run(pictures.close())

@@ -75,6 +75,7 @@ DATABASE_URL = (
         "sqlite://x.sqlite",
         "sqlite://",
         "sqlite:///:memory:",
+        "sqlite:///file:service.sqlite?mode=rw&uri=true",
         "postgresql://h:99999/x",
     ]
     + ["postgresql://h:port/x", "://", "postgres://h/x"],
