@@ -28,7 +28,8 @@ class SqlReferences(References):
 
     async def named(self, names: Sequence[str]) -> set[str]:
         uri = candidates.c.uri
-        roots = select(func.substr(uri, 1, func.length(uri) - NAME_CHARACTERS)).distinct()
+        long = func.length(uri) > NAME_CHARACTERS
+        roots = select(func.substr(uri, 1, func.length(uri) - NAME_CHARACTERS)).where(long).distinct()
         async with self._database.transaction() as connection:
             places = (await connection.execute(roots)).scalars().all() if names else ()
         found = await self.among([place + name for place in places for name in names])
