@@ -20,6 +20,14 @@ from services.runtime.errors import (
 from services.runtime.statuses import violations_of
 from services.runtime.tracing import traceparent
 
+REACHING = (  # options of a channel to a part that has replicas, and whose replicas come and go
+    ("grpc.lb_policy_name", "round_robin"),  # over all addresses of a name; the default stays with the first
+    # A replica that is new, or that took another's place, is looked up at once; the default is after half a minute.
+    ("grpc.dns_min_time_between_resolutions_ms", 1000),
+    # The default back-off grows to two minutes; what was restarted must be picked up at once.
+    ("grpc.initial_reconnect_backoff_ms", 200),
+    ("grpc.max_reconnect_backoff_ms", 1000),
+)
 Request = TypeVar("Request", contravariant=True)
 Response = TypeVar("Response", covariant=True)
 
@@ -33,14 +41,13 @@ class UnaryMethod(Protocol[Request, Response]):
 
 
 def open_channel(address: str, *, max_message_bytes: int) -> grpc.aio.Channel:
-    """A channel that finds a restarted service again within a second or so."""
+    """A channel to all replicas of a service, which finds a restarted one again within a second or so."""
     return grpc.aio.insecure_channel(
         address,
         options=[
             ("grpc.max_receive_message_length", max_message_bytes),
             ("grpc.max_send_message_length", max_message_bytes),
-            ("grpc.initial_reconnect_backoff_ms", 200),
-            ("grpc.max_reconnect_backoff_ms", 1000),
+            *REACHING,
         ],
     )
 

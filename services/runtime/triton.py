@@ -20,6 +20,7 @@ from tritonclient import grpc as triton_messages
 from tritonclient.grpc import aio as triton_aio
 from tritonclient.utils import InferenceServerException, np_to_triton_dtype, triton_to_np_dtype
 
+from services.runtime.clients import REACHING
 from services.runtime.deadlines import remaining_s
 from services.runtime.errors import DeadlineExceeded, Unavailable
 from services.runtime.patience import asked_again
@@ -117,9 +118,7 @@ class TritonModels(Models):
             channel_args=[
                 ("grpc.max_receive_message_length", max_message_bytes),
                 ("grpc.max_send_message_length", max_message_bytes),
-                # gRPC's default back-off grows to two minutes; a restarted Triton must be picked up at once.
-                ("grpc.initial_reconnect_backoff_ms", 200),
-                ("grpc.max_reconnect_backoff_ms", 1000),
+                *REACHING,
                 ("grpc.keepalive_time_ms", 10000),
             ],
         )
