@@ -38,7 +38,7 @@ endif
 help: ## this list
 	@echo "PerFusion: personalised fashion pictures, end to end on one machine"
 	@echo
-	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{printf "%-26s %s\n", $$1, $$2}'
+	@sed -n 's/^\([a-z0-9-]*\):[^#]*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{printf "%-26s %s\n", $$1, $$2}'
 	@echo
 	@echo "  NAME=local PORT_OFFSET=0 choose another cluster: make up NAME=second PORT_OFFSET=100"
 	@echo "  REPOSITORY=path          serve a model repository of your own: make up REPOSITORY=path"
