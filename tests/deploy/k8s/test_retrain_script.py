@@ -1,4 +1,4 @@
-"""The retraining's script: its steps in their order, once each, whatever was interrupted. Its commands are stand-ins."""
+"""The script of the retraining: its steps in order, once each, whatever was interrupted; its commands are stand-ins."""
 
 import os
 import subprocess
@@ -78,7 +78,7 @@ def job(tmp_path: Path) -> Job:
     (tmp_path / "model_repository" / "denoiser").mkdir(parents=True)
     (tmp_path / "model_repository" / "denoiser" / "config.pbtxt").write_text("")
     program = tmp_path / "bin" / "python"
-    program.write_text(PYTHON.replace("REAL", str(Path(os.sys.executable))))  # type: ignore[attr-defined]
+    program.write_text(PYTHON.replace("REAL", sys.executable))
     program.chmod(0o755)
     return Job(tmp_path)
 
