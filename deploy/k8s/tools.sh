@@ -43,12 +43,15 @@ if [ -n "$java" ] && [ ! -e "$schemas/kafka.yaml" ]; then
     jars=$root/build/k8s/strimzi
     mvn -q -B -Dstyle.color=never -f deploy/k8s/strimzi/pom.xml dependency:copy-dependencies \
         -DincludeScope=runtime -DoutputDirectory="$jars"
+    written=$root/build/k8s/written # all of them or none: this is the last step
+    rm -rf "$written" && mkdir "$written"
     model=io.strimzi.api.kafka.model
     "$java" -cp "$jars/*" io.strimzi.crdgenerator.CrdGenerator --target-kube 1.16+ --crd-api-version v1 \
         --api-versions v1 --storage-version v1 --yaml \
-        "$model.topic.KafkaTopic=$schemas/kafkatopic.yaml" \
-        "$model.user.KafkaUser=$schemas/kafkauser.yaml" \
-        "$model.nodepool.KafkaNodePool=$schemas/kafkanodepool.yaml" \
-        "$model.kafka.Kafka=$schemas/kafka.yaml"
+        "$model.topic.KafkaTopic=$written/kafkatopic.yaml" \
+        "$model.nodepool.KafkaNodePool=$written/kafkanodepool.yaml" \
+        "$model.kafka.Kafka=$written/kafka.yaml"
+    mv "$written"/kafka?*.yaml "$schemas/"
+    mv "$written/kafka.yaml" "$schemas/"
 fi
 [ -e "$schemas/kafka.yaml" ] || echo "no Java 21 here: Strimzi's objects are not checked against their schemas"

@@ -17,12 +17,11 @@ OPERATORS = {  # kind → the file of its schema, as tools.sh names them
     "Kafka": "kafka",
     "KafkaNodePool": "kafkanodepool",
     "KafkaTopic": "kafkatopic",
-    "KafkaUser": "kafkauser",
     "ScaledObject": "keda",
     "ServiceMonitor": "servicemonitor",
     "PrometheusRule": "prometheusrule",
 }
-STRIMZI = ("Kafka", "KafkaNodePool", "KafkaTopic", "KafkaUser")
+STRIMZI = ("Kafka", "KafkaNodePool", "KafkaTopic")
 
 
 def problem(thing: Object) -> str | None:
