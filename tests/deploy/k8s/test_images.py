@@ -12,7 +12,6 @@ import pytest
 
 from deploy.local.layout import clean_environment, venv
 from tests.deploy.k8s.manifests import ROOT, build, runs
-from tests.deploy.k8s.policies.commands import UNWRITTEN, file_of
 
 IMAGES = ROOT / "deploy" / "images"
 FOLDERS = sorted(path.name for path in IMAGES.iterdir() if path.is_dir())
@@ -98,6 +97,5 @@ def modules_of(image: str, copied: Path) -> list[str]:
     }
     named = {module for _, container in build("gpu").containers() for module in runs(container)}
     mine = {each for each in named if image == ("training" if each.startswith("training") else "services")}
-    mine -= {each for each in UNWRITTEN if file_of(each) is None}
     entry = {each: f"{each}.__main__" if (copied / each.replace(".", "/")).is_dir() else each for each in mine}
     return sorted({*entry.values(), *others[image]})

@@ -9,7 +9,7 @@ set -eu
 repository=$WORK/model_repository
 mkdir -p "$WORK/turns" "$WORK/families" "$repository"
 cp -R -n model_repository/. "$repository/" # every model's config.pbtxt, the first time
-python -m deploy.releases.agent fetch --from "$PERFUSION_RELEASES_URL" --repository "$repository"
+python -m deploy.releases.agent fetch --store "$PERFUSION_RELEASES_URL" --repository "$repository"
 
 newest=$(find "$WORK/turns" -mindepth 1 -maxdepth 1 -printf '%f\n' | sort -n | tail -n 1)
 newest=${newest:-0}
@@ -49,5 +49,5 @@ passed=$(python -c 'import json, sys; print(json.load(open(sys.argv[1]))["verdic
 python -m training.exporting.export --weights "$turn/run/family" --repository "$repository"
 release=$(find "$repository/releases" -mindepth 1 -maxdepth 1 -name '[0-9]*' -printf '%f\n' | sort -n | tail -n 1)
 echo "$turn/run/family" > "$WORK/families/$release"
-python -m deploy.releases.agent push "$release" --from "$PERFUSION_RELEASES_URL" --repository "$repository"
+python -m deploy.releases.agent push "$release" --store "$PERFUSION_RELEASES_URL" --repository "$repository"
 ends "release $release"

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from typing import Any
 
 from deploy.local.parts import SERVICES
-from deploy.releases.arguments import KAFKA_VARIABLE
 from services import migrations
 from tests.deploy.k8s.manifests import SETTINGS, Object, Objects, Pod, environment, selects
 
@@ -61,7 +60,7 @@ def places_named(pod: Pod) -> Iterator[str]:
         yield DATABASE
     if "PERFUSION_RELEASES_URL" in variables or "LAKE" in variables:
         yield STORE
-    if "--kafka" in said or KAFKA_VARIABLE in variables:
+    if "--kafka" in said:
         yield KAFKA
     if "lead" in said:  # operators run deploy.releases there, which loads into every Triton
         yield "triton"

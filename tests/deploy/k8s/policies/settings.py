@@ -8,7 +8,6 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from deploy.releases.arguments import KAFKA_VARIABLE
 from services import migrations
 from services.runtime.settings import PREFIX
 from tests.deploy.k8s.manifests import K8S, SETTINGS, Object, Objects, environment, runs, value
@@ -40,8 +39,6 @@ def known_to(container: Object) -> set[str]:
             names |= {PREFIX + name.upper() for name in SETTINGS[service].model_fields}
         elif module == "services.migrations":
             names |= {PREFIX + name.upper() for name in migrations.SERVICES[container["args"][-1]][1].model_fields}
-        elif module == "deploy.releases.agent" and "lead" in container["args"]:
-            names.add(KAFKA_VARIABLE)  # for the commands that operators run beside it
     return names
 
 
