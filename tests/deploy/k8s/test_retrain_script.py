@@ -19,7 +19,9 @@ echo "$2 $3" >> "$NOTES"
 option() { wanted=$1; shift; while [ "$1" != "$wanted" ]; do shift; done; echo "$2"; }
 case "$2 $3" in
     *$FAILS*) exit "$STATUS" ;;
-    *"agent fetch") mkdir -p "$WORK/model_repository/releases/6"; echo 6 > "$WORK/model_repository/releases/current" ;;
+    *"agent fetch")
+        [ -z "$LIVE" ] || { mkdir -p "$WORK/model_repository/releases/$LIVE"
+            echo "$LIVE" > "$WORK/model_repository/releases/current"; } ;;
     *".retrain "*)
         out=$(option --out "$@")
         option --last "$@" > "$WORK/last"
@@ -42,13 +44,13 @@ class Job:
 
     folder: Path
 
-    def run(self, *, fails: str = "nothing", status: int = 1, verdict: str = "pass") -> int:
+    def run(self, *, fails: str = "nothing", status: int = 1, verdict: str = "pass", live: str = "6") -> int:
         """One look; returns the script's exit status."""
         (self.folder / "notes").write_text("")
         told = {
             "PATH": f"{self.folder / 'bin'}:{os.environ['PATH']}",
             "WORK": str(self.work), "NOTES": str(self.folder / "notes"),
-            "FAILS": fails, "STATUS": str(status), "VERDICT": verdict,
+            "FAILS": fails, "STATUS": str(status), "VERDICT": verdict, "LIVE": live,
             "LAKE": "s3://bucket/lake", "ORIGINAL": "s3://bucket/original", "FAMILY": "tiny", "PARTS": "wishes",
             "MIN_NEW": "500", "EVERY_HOURS": "24", "PERFUSION_RELEASES_URL": "s3://bucket/releases",
         }  # fmt: skip
@@ -120,6 +122,12 @@ def test_the_next_turn_counts_from_the_last_and_is_judged_against_the_live_famil
     assert (job.work / "last").read_text() == f"{job.work}/turns/1/run\n"
     assert (job.work / "live").read_text() == f"{job.work}/turns/1/run/family\n"
     assert job.outcomes() == {1: "release 7", 2: "release 7"}
+
+
+def test_before_any_release_is_live_the_base_family_is(job: Job) -> None:
+    assert job.run(live="") == 0
+    assert (job.work / "live").read_text() == "tiny\n"
+    assert job.outcomes() == {1: "release 7"}
 
 
 def test_without_a_store_nothing_is_trained(job: Job) -> None:

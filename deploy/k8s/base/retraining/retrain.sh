@@ -35,8 +35,8 @@ python -m training.retraining.retrain --groups "$LAKE/groups" --original "$ORIGI
 [ "$status" -ne 3 ] || exit 0 # not due yet
 [ "$status" -eq 0 ] || exit "$status"
 
-live=$(cat "$repository/releases/current")
-family=$FAMILY # what was exported elsewhere is of the base family
+live=$(cat "$repository/releases/current" 2>/dev/null || echo none)
+family=$FAMILY # what was exported elsewhere is of the base family; so is what comes before any release
 [ ! -e "$WORK/families/$live" ] || family=$(cat "$WORK/families/$live")
 version=$(python -c 'import json, sys; print(json.load(open(sys.argv[1]))["table_version"])' "$turn/run/retraining.json")
 verdict=$turn/offline.json
