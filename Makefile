@@ -22,6 +22,7 @@ INSTALL := sh deploy/local/install.sh
 TIMED := sh deploy/local/timed.sh
 KAFKA_JARS := build/kafka-jars
 INSTALLED := prerequisites .venv/installed .venv-services/installed .venv-triton/installed $(KAFKA_JARS)/fetched
+K8S_TOOLS := build/k8s/made
 EXPORT := model_repository/releases/.exported
 # What an export depends on: weights, contracts, and the code of the models.
 EXPORTED := $(shell find training/weights model_repository/*/config.pbtxt contract training/models training/exporting \
@@ -31,13 +32,13 @@ ifeq ($(REPOSITORY),model_repository)
 STAGED := $(EXPORT)
 endif
 
-.PHONY: help demo test test-slow up down restart status logs release-status release-load release-trial release-end-trial release-promote release-rollback release-history loop setup export lint protos client-wheel train-tiny eval-reward eval-generation \
+.PHONY: help demo test test-slow up down restart status logs release-status release-load release-trial release-end-trial release-promote release-rollback release-history loop setup export lint k8s-check protos client-wheel train-tiny eval-reward eval-generation \
     eval-samplers eval-suggestions bench-reward bench-reward-full bench-generator bench-generator-full bench-picks bench-health soak clean prerequisites
 
 help: ## this list
 	@echo "PerFusion: personalised fashion pictures, end to end on one machine"
 	@echo
-	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{printf "%-26s %s\n", $$1, $$2}'
+	@sed -n 's/^\([a-z0-9-]*\):[^#]*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{printf "%-26s %s\n", $$1, $$2}'
 	@echo
 	@echo "  NAME=local PORT_OFFSET=0 choose another cluster: make up NAME=second PORT_OFFSET=100"
 	@echo "  REPOSITORY=path          serve a model repository of your own: make up REPOSITORY=path"
@@ -51,7 +52,7 @@ demo: ## set up, export, start, and play the case study into build/demo/
 # These share a cluster, a broker or an export: one process, beside two for the others; its output comes at the end.
 PLATFORM := tests/integration tests/deploy tests/training/exporting tests/training/retraining
 
-test: setup lint ## everything the CI checks: style, types, contracts, tests on the real parts
+test: setup lint $(K8S_TOOLS) ## everything the CI checks: style, types, contracts, tests on the real parts
 	@$(MAKE) export
 	@mkdir -p build
 	@env --default-signal=INT .venv/bin/python -m pytest $(PLATFORM) > build/test-platform.log 2>&1 & platform=$$!; trap "kill $$platform" INT TERM; \
@@ -113,6 +114,9 @@ lint: setup ## ruff, mypy, import-linter, buf (lint and breaking), proto drift
 	.venv/bin/buf lint
 	.venv/bin/buf breaking --against protos/published.binpb
 	.venv/bin/python protos/generate.py --check
+
+k8s-check: setup $(K8S_TOOLS) ## the manifests and Dockerfiles, against their schemas and against the code
+	@.venv/bin/python -m pytest tests/deploy/k8s
 
 protos: setup ## regenerate protos/gen from protos/perfusion
 	.venv/bin/python protos/generate.py
@@ -181,6 +185,11 @@ prerequisites:
 $(KAFKA_JARS)/fetched: deploy/local/kafka/pom.xml | prerequisites
 	@echo "fetching Kafka's jars with Maven"
 	@mvn -q -B -Dstyle.color=never -f $< dependency:copy-dependencies -DincludeScope=runtime -DoutputDirectory=$(CURDIR)/$(KAFKA_JARS)
+	@touch $@
+
+$(K8S_TOOLS): deploy/k8s/tools.sh deploy/k8s/strimzi/pom.xml | .venv/installed
+	@rm -rf build/go/bin build/k8s
+	@sh deploy/k8s/tools.sh
 	@touch $@
 
 $(EXPORT): $(EXPORTED) | setup

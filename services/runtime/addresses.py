@@ -34,9 +34,9 @@ async def listening(host: str, port: int, setting: str) -> list[socket.socket]:
     loop, bound = asyncio.get_running_loop(), list[socket.socket]()
     try:
         found = await loop.getaddrinfo(bare(host), port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        for family, address in dict.fromkeys((each[0], each[4][0]) for each in found):
+        for family, (address, _, *scope) in dict.fromkeys((each[0], each[4]) for each in found):
             both = family == socket.AF_INET6 and address == "::" and socket.has_dualstack_ipv6()
-            bound.append(socket.create_server((str(address), port), family=family, dualstack_ipv6=both))
+            bound.append(socket.create_server((address, port, *scope), family=family, dualstack_ipv6=both))
             port = bound[0].getsockname()[1]
     except OSError as error:
         for each in bound:

@@ -36,6 +36,7 @@ def test_a_service_is_known_everywhere(name: str) -> None:
     assert name in re.split(r"\W+", layers()), "pyproject.toml, tool.importlinter"
     assert f"(services/{name})" in rows("README.md"), "README's table of services"
     assert f"{name} 5" in rows("docs/serving.md"), "docs/serving.md, PERFUSION_PORT"
+    assert (ROOT / "deploy" / "k8s" / "base" / name.replace("_", "-")).is_dir(), "deploy/k8s/base"
     assert (ROOT / "protos" / "perfusion" / "v1" / f"{name}_service.proto").is_file()
 
 

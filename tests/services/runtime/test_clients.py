@@ -55,6 +55,25 @@ async def test_deadline_and_trace_go_along() -> None:
     assert trace == tracing.trace_id()
 
 
+async def test_calls_are_shared_out_among_replicas() -> None:
+    answered = [0, 0]
+
+    def counting(replica: int) -> Behaviour:
+        async def count() -> None:
+            answered[replica] += 1
+
+        return count
+
+    servers = [server_doing(counting(0)), server_doing(counting(1))]
+    async with running(servers[0]), running(servers[1]):
+        name = "ipv4:" + ",".join(f"127.0.0.1:{server.port}" for server in servers)  # as a name with two addresses
+        async with open_channel(name, max_message_bytes=2**20) as channel:
+            stub = RankingServiceStub(channel)
+            for _ in range(40):
+                await call(stub.Rank, pb.RankRequest(), name="ranking service", timeout_s=5.0)
+    assert min(answered) >= 10
+
+
 async def slow() -> None:
     await asyncio.sleep(30)
 

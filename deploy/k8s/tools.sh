@@ -1,0 +1,57 @@
+#!/bin/sh
+# What the manifests are checked with, into build/: kustomize, built by the Go of .venv, and the schemas of the objects
+# that are not Kubernetes' own. What is there already is not made again.
+set -eu
+
+KUSTOMIZE=v5.8.1
+KEDA=github.com/kedacore/keda/v2@v2.21.0
+PROMETHEUS_OPERATOR=github.com/prometheus-operator/prometheus-operator@v0.85.0
+
+root=$PWD
+go=$root/build/go
+schemas=$root/build/k8s/schemas
+export GOPATH="$go/path" GOCACHE="$go/cache" GOBIN="$go/bin" GOTOOLCHAIN=local GOFLAGS=-modcacherw CGO_ENABLED=0
+mkdir -p "$schemas" "$go"
+
+if [ ! -x "$go/bin/kustomize" ]; then
+    echo "building kustomize $KUSTOMIZE, some minutes the first time"
+    .venv/bin/go install -p 1 -trimpath "sigs.k8s.io/kustomize/kustomize/v5@$KUSTOMIZE"
+fi
+
+folder_of() { # a Go module, fetched
+    (cd "$go" && "$root/.venv/bin/go" mod download -json "$1") | sed -n 's/^\t"Dir": "\(.*\)",$/\1/p'
+}
+if [ ! -e "$schemas/keda.yaml" ]; then
+    echo "fetching the schemas of KEDA's objects"
+    cp "$(folder_of "$KEDA")/config/crd/bases/keda.sh_scaledobjects.yaml" "$schemas/keda.yaml"
+fi
+if [ ! -e "$schemas/servicemonitor.yaml" ]; then
+    echo "fetching the schemas of the Prometheus operator's objects"
+    from=$(folder_of "$PROMETHEUS_OPERATOR")/example/prometheus-operator-crd
+    cp "$from/monitoring.coreos.com_prometheusrules.yaml" "$schemas/prometheusrule.yaml"
+    cp "$from/monitoring.coreos.com_servicemonitors.yaml" "$schemas/servicemonitor.yaml"
+fi
+
+# Strimzi's are written by a program of its own, which needs a newer Java than Kafka does.
+java=
+for each in ${JAVA_HOME:+"$JAVA_HOME/bin/java"} /usr/lib/jvm/*/bin/java java; do
+    version=$("$each" -version 2>&1 | sed -n '1s/.*"\([0-9]*\)[."].*/\1/p')
+    if [ "${version:-0}" -ge 21 ]; then java=$each; fi
+done
+if [ -n "$java" ] && [ ! -e "$schemas/kafka.yaml" ]; then
+    echo "writing the schemas of Strimzi's objects"
+    jars=$root/build/k8s/strimzi
+    mvn -q -B -Dstyle.color=never -f deploy/k8s/strimzi/pom.xml dependency:copy-dependencies \
+        -DincludeScope=runtime -DoutputDirectory="$jars"
+    written=$root/build/k8s/written # all of them or none: this is the last step
+    rm -rf "$written" && mkdir "$written"
+    model=io.strimzi.api.kafka.model
+    "$java" -cp "$jars/*" io.strimzi.crdgenerator.CrdGenerator --target-kube 1.16+ --crd-api-version v1 \
+        --api-versions v1 --storage-version v1 --yaml \
+        "$model.topic.KafkaTopic=$written/kafkatopic.yaml" \
+        "$model.nodepool.KafkaNodePool=$written/kafkanodepool.yaml" \
+        "$model.kafka.Kafka=$written/kafka.yaml"
+    mv "$written"/kafka?*.yaml "$schemas/"
+    mv "$written/kafka.yaml" "$schemas/"
+fi
+[ -e "$schemas/kafka.yaml" ] || echo "no Java 21 here: Strimzi's objects are not checked against their schemas"

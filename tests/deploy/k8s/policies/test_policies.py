@@ -1,0 +1,315 @@
+"""Every policy notices: one manifest is made wrong, and exactly this policy, or it among others, says what is wrong."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.deploy.k8s import schemas
+from tests.deploy.k8s.manifests import SETTINGS, Object, Objects
+from tests.deploy.k8s.policies import commands, confinement, network, operators, serving, settings
+from tests.deploy.k8s.test_manifests import POLICIES, Policy
+
+Change = Callable[[Objects], object]
+
+
+def container(objects: Objects, part: str, index: int = 0) -> Object:
+    return objects.pod(part).spec["containers"][index]
+
+
+def told(objects: Objects, part: str, name: str, value: str | None) -> None:
+    """Sets a variable, or takes it away."""
+    has = container(objects, part)["env"]
+    has[:] = [each for each in has if each["name"] != name]
+    if value is not None:
+        has.append({"name": name, "value": value})
+
+
+def spec(objects: Objects, kind: str, name: str) -> Any:
+    return objects.named(kind, name)["spec"]
+
+
+def drop(objects: Objects, kind: str, name: str) -> None:
+    objects.remove(objects.named(kind, name))
+
+
+def peers(objects: Objects, name: str, way: str, *parts: str) -> None:
+    """Changes whom a policy names at its caller's end."""
+    found = spec(objects, "NetworkPolicy", name)
+    selector = found["podSelector"] if way == "egress" else found["ingress"][0]["from"][0]["podSelector"]
+    selector["matchExpressions"][0]["values"] = list(parts)
+
+
+def rule(objects: Objects, expression: str) -> None:
+    spec(objects, "PrometheusRule", "perfusion")["groups"][0]["rules"][0]["expr"] = expression
+
+
+def account(objects: Objects, part: str) -> Object:
+    return objects.named("ServiceAccount", part)
+
+
+CASES: list[tuple[Policy, str, Change]] = [
+    (settings.variables_exist, "nobody reads", lambda o: told(o, "ranking", "PERFUSION_TRITON_ADRESS", "triton:8001")),
+    (
+        settings.variables_exist,
+        "nobody reads",
+        lambda o: told(o, "feedback", "PERFUSION_TRITON_ADDRESS", "triton:8001"),
+    ),
+    (settings.all_are_told, "is not told", lambda o: told(o, "generation", "PERFUSION_RANKING_ADDRESS", None)),
+    (settings.all_are_told, "is not told", lambda o: told(o, "ranking", "PERFUSION_LAME_DUCK_S", None)),
+    (settings.values_are_legal, "drain_s", lambda o: told(o, "ranking", "PERFUSION_DRAIN_S", "30s")),
+    (
+        settings.databases_are_migrated_by_jobs,
+        "migrates its database itself",
+        lambda o: told(o, "feedback", "PERFUSION_DATABASE_MIGRATE", "true"),
+    ),
+    (settings.databases_are_migrated_by_jobs, "the migrations are of", lambda o: o.remove(o.of("Job")[0])),
+    (
+        settings.addresses_name_headless_services,
+        "where it needs",
+        lambda o: told(o, "generation", "PERFUSION_RANKING_ADDRESS", "feedback:50053"),
+    ),
+    (
+        settings.addresses_name_headless_services,
+        "has none such",
+        lambda o: told(o, "generation", "PERFUSION_RANKING_ADDRESS", "ranking:50051"),
+    ),
+    (
+        settings.addresses_name_headless_services,
+        "one address for all",
+        lambda o: spec(o, "Service", "triton").pop("clusterIP"),
+    ),
+    (serving.ports_are_the_codes, "has the ports", lambda o: container(o, "feedback")["ports"].pop()),
+    (serving.ports_are_the_codes, "leads", lambda o: spec(o, "Service", "triton")["ports"][0].update(port=8000)),
+    (
+        serving.probes_ask_the_right_names,
+        "readinessProbe asks",
+        lambda o: container(o, "ranking")["readinessProbe"]["grpc"].update(service=""),
+    ),
+    (
+        serving.triton_is_ready_with_its_models,
+        "asks more",
+        lambda o: container(o, "triton")["livenessProbe"]["httpGet"].update(path="/v2/health/ready"),
+    ),
+    (
+        serving.triton_is_ready_with_its_models,
+        "ready before",
+        lambda o: o.pod("triton").spec["initContainers"][1].pop("readinessProbe"),
+    ),
+    (
+        serving.releases_are_fetched_first,
+        "come by",
+        lambda o: o.pod("triton").spec["initContainers"].reverse(),
+    ),
+    (
+        serving.releases_are_fetched_first,
+        "beside it",
+        lambda o: o.pod("ranking").spec["initContainers"][1].pop("restartPolicy"),
+    ),
+    (
+        serving.stops_have_time,
+        "killed before",
+        lambda o: o.pod("generation").spec.update(terminationGracePeriodSeconds=80),
+    ),
+    (serving.stops_have_time, "before balancers", lambda o: told(o, "ranking", "PERFUSION_LAME_DUCK_S", "0")),
+    (
+        serving.stops_have_time,
+        "triton is killed",
+        lambda o: o.pod("triton").spec.update(terminationGracePeriodSeconds=45),
+    ),
+    (serving.stops_have_time, "triton refuses", lambda o: container(o, "triton").pop("lifecycle")),
+    (
+        serving.drains_are_not_blocked,
+        "may block",
+        lambda o: spec(o, "PodDisruptionBudget", "ranking").update(minAvailable=1),
+    ),
+    (
+        serving.drains_are_not_blocked,
+        "has not one budget",
+        lambda o: spec(o, "PodDisruptionBudget", "ranking").pop("selector"),
+    ),
+    (
+        serving.rollouts_end,
+        "wants more GPUs",
+        lambda o: spec(o, "Deployment", "triton")["strategy"]["rollingUpdate"].update(maxSurge=1),
+    ),
+    (serving.rollouts_end, "does not tolerate", lambda o: o.pod("retraining").spec.pop("tolerations")),
+    (serving.selectors_select_their_own, "leads to", lambda o: spec(o, "Service", "ranking").update(selector={})),
+    (
+        serving.replicas_are_spread,
+        "on one node",
+        lambda o: o.pod("triton").spec.pop("topologySpreadConstraints"),
+    ),
+    (
+        confinement.containers_are_confined,
+        "migrate",
+        lambda o: o.of("Job")[0]["spec"]["template"]["spec"]["containers"][0].pop("securityContext"),
+    ),
+    (
+        confinement.containers_are_confined,
+        "follow-releases",
+        lambda o: o.pod("ranking").spec["initContainers"][1]["securityContext"].update(readOnlyRootFilesystem=False),
+    ),
+    (confinement.pods_are_confined, "as root", lambda o: o.pod("collect").spec["securityContext"].update(runAsUser=0)),
+    (
+        confinement.pods_are_confined,
+        "gets a token",
+        lambda o: o.pod("collect").spec.pop("automountServiceAccountToken"),
+    ),
+    (confinement.pods_are_confined, "no account", lambda o: account(o, "ranking").pop("automountServiceAccountToken")),
+    (confinement.pods_are_confined, "every Service", lambda o: o.pod("ranking").spec.pop("enableServiceLinks")),
+    (
+        confinement.the_namespace_refuses_others,
+        "not restricted",
+        lambda o: o.of("Namespace")[0]["metadata"].update(labels={}),
+    ),
+    (
+        confinement.the_namespace_refuses_others,
+        "another namespace",
+        lambda o: o.named("Service", "ranking")["metadata"].pop("namespace"),
+    ),
+    (
+        confinement.resources_are_bounded,
+        "has no limits of memory",
+        lambda o: container(o, "collect")["resources"]["limits"].pop("memory"),
+    ),
+    (
+        confinement.resources_are_bounded,
+        "may fill the node",
+        lambda o: o.pod("ranking").spec["volumes"][0]["emptyDir"].pop("sizeLimit"),
+    ),
+    (confinement.images_are_pinned, "no Dockerfile", lambda o: container(o, "ranking").update(image="perfusion:0.1.0")),
+    (
+        confinement.images_are_pinned,
+        "is not the version",
+        lambda o: container(o, "ranking").update(image="perfusion-services:latest"),
+    ),
+    (
+        confinement.images_are_pinned,
+        "in the way of",
+        lambda o: o.of("Job")[0]["metadata"].update(name="migrate-generation"),
+    ),
+    (confinement.mounts_are_there, "has no /models", lambda o: container(o, "ranking").pop("volumeMounts")),
+    (confinement.mounts_are_there, "not there", lambda o: o.pod("ranking").spec["volumes"].pop(0)),
+    (
+        network.only_what_calls_may,
+        "generation may not call ranking:50053",
+        lambda o: drop(o, "NetworkPolicy", "ranking"),
+    ),
+    (
+        network.only_what_calls_may,
+        "feedback may not call generation:50052",
+        lambda o: drop(o, "NetworkPolicy", "to-generation"),
+    ),
+    (
+        network.only_what_calls_may,
+        "ranking may call kafka:9092",
+        lambda o: (
+            peers(o, "to-kafka", "egress", "generation", "feedback", "releases", "collect", "ranking"),
+            spec(o, "Kafka", "perfusion")["kafka"]["listeners"][0].update(networkPolicyPeers=[{"podSelector": {}}]),
+        ),
+    ),
+    (
+        network.only_what_calls_may,
+        "feedback may call object store",
+        lambda o: peers(o, "to-object-store", "egress", "feedback"),
+    ),
+    (
+        network.only_what_calls_may,
+        "monitoring may not call feedback:51054",
+        lambda o: drop(o, "NetworkPolicy", "metrics"),
+    ),
+    (network.the_rest_is_denied, "is not denied", lambda o: drop(o, "NetworkPolicy", "default-deny")),
+    (operators.metrics_exist, "nobody shows", lambda o: rule(o, "perfusion_method_up == 0")),
+    (operators.metrics_exist, "has no label", lambda o: rule(o, 'perfusion_method_ready{pods="x"} == 0')),
+    (operators.metrics_exist, "has no label", lambda o: rule(o, "sum by (arm) (perfusion_method_ready) == 0")),
+    (operators.metrics_exist, "no metric", lambda o: rule(o, "vector(1)")),
+    (
+        operators.methods_exist,
+        "there is no method",
+        lambda o: rule(o, 'perfusion_method_ready{method="/perfusion.v1.GenerationService/Draw"} == 0'),
+    ),
+    (
+        operators.topics_are_the_contracts,
+        "retention.ms is 1000",
+        lambda o: spec(o, "KafkaTopic", "perfusion.groups.v1")["config"].update({"retention.ms": 1000}),
+    ),
+    (operators.topics_are_the_contracts, "the topics are", lambda o: drop(o, "KafkaTopic", "perfusion.groups.v1")),
+    (
+        operators.topics_are_the_contracts,
+        "belongs to no cluster",
+        lambda o: o.of("KafkaTopic")[0]["metadata"].update(labels={}),
+    ),
+    (
+        operators.acknowledged_is_durable,
+        "may be lost",
+        lambda o: spec(o, "KafkaTopic", "perfusion.groups.v1")["config"].update({"min.insync.replicas": 1}),
+    ),
+    (
+        operators.acknowledged_is_durable,
+        "1 brokers",
+        lambda o: spec(o, "KafkaNodePool", "brokers").update(replicas=1),
+    ),
+    (
+        operators.scaling_is_bounded,
+        "means no load",
+        lambda o: spec(o, "ScaledObject", "generation")["triggers"][0]["metadata"].update(ignoreNullValues="true"),
+    ),
+    (
+        operators.scaling_is_bounded,
+        "take pods away",
+        lambda o: spec(o, "ScaledObject", "generation").pop("fallback"),
+    ),
+    (operators.scaling_is_bounded, "undoes", lambda o: spec(o, "Deployment", "generation").update(replicas=2)),
+    (commands.commands_are_there, "there is no", lambda o: container(o, "ranking").update(args=["services.rank"])),
+    (commands.commands_are_there, "has no option", lambda o: container(o, "collect")["args"].append("--forever")),
+    (
+        commands.secrets_are_documented,
+        "says nothing of",
+        lambda o: container(o, "ranking")["env"].append(
+            {"name": "X", "valueFrom": {"secretKeyRef": {"name": "perfusion-ranking", "key": "x"}}}
+        ),
+    ),
+    (commands.secrets_are_documented, "nobody reads", lambda o: container(o, "retraining").update(env=[])),
+]
+
+
+@pytest.mark.parametrize(("policy", "says", "change"), CASES, ids=[f"{p.__name__}: {s}" for p, s, _ in CASES])
+def test_a_policy_notices(policy: Policy, says: str, change: Change, gpu: Objects) -> None:
+    assert list(policy(gpu)) == []
+    change(gpu)
+    assert any(says in problem for problem in policy(gpu)), list(policy(gpu))
+
+
+def test_a_new_address_in_the_code_needs_a_flow(gpu: Objects, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Settings(SETTINGS["ranking"]):  # type: ignore[misc]
+        generation_address: str = ""
+
+    monkeypatch.setitem(network.SETTINGS, "ranking", Settings)  # type: ignore[arg-type]
+    assert "ranking may not call generation:50052, and has to" in list(network.only_what_calls_may(gpu))
+
+
+def test_every_policy_is_tried() -> None:
+    tried = {policy for policy, *_ in CASES}
+    assert {*POLICIES, *operators.PRODUCTION} == tried
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "change"),
+    [
+        ("Deployment", "ranking", lambda spec: spec.update(replica=2)),
+        ("PodDisruptionBudget", "ranking", lambda spec: spec.update(maxUnavailable=[1])),
+        ("ScaledObject", "generation", lambda spec: spec["fallback"].update(behaviour="static")),
+        ("PrometheusRule", "perfusion", lambda spec: spec["groups"][0]["rules"][0].update(after="5m")),
+        ("KafkaTopic", "perfusion.groups.v1", lambda spec: spec.update(partitions="many")),
+        ("KafkaNodePool", "brokers", lambda spec: spec.update(roles=["leader"])),
+        ("Kafka", "perfusion", lambda spec: spec["kafka"].update(replicas=3)),
+    ],
+)
+def test_a_schema_refuses_what_is_wrong(kind: str, name: str, change: Callable[[Object], object], gpu: Objects) -> None:
+    if not schemas.is_here(kind):
+        pytest.skip("no Java 21 here wrote Strimzi's schemas (deploy/k8s/tools.sh)")
+    thing = gpu.named(kind, name)
+    assert schemas.problem(thing) is None
+    change(thing["spec"])
+    assert schemas.problem(thing)
