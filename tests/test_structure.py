@@ -16,6 +16,7 @@ WHOLE = {  # folders and modules of tests that are about several modules at once
     "test_structure.py": "this rule",
     "services/test_settings_documented.py": "the settings of all services",
     "services/test_without_torch.py": "the imports of all services",
+    "services/test_full_disk.py": "what the services begin and finish while a disk is full",
     "services/test_every_place.py": "the places that list all services",
     "protos/test_docs.py": "what docs/ says of the API",
     "protos/test_published_api.py": "the API files as they were published",

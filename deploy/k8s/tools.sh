@@ -15,7 +15,7 @@ mkdir -p "$schemas" "$go"
 
 if [ ! -x "$go/bin/kustomize" ]; then
     echo "building kustomize $KUSTOMIZE, some minutes the first time"
-    .venv/bin/go install -p 1 -trimpath "sigs.k8s.io/kustomize/kustomize/v5@$KUSTOMIZE"
+    .venv/bin/go install -trimpath "sigs.k8s.io/kustomize/kustomize/v5@$KUSTOMIZE"
 fi
 
 folder_of() { # a Go module, fetched

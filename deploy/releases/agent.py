@@ -8,7 +8,8 @@
 `deploy.releases` works on the leader's repository as on a single machine; the leader publishes what it changes, and
 followers have it within two polls. A follower fetches a release before it says that it serves, so no service reads of
 one that it does not have. With --triton, it also keeps what serves loaded there, say after a restart, and touches
---ready-file while it is. The newest releases are fetched before anybody asks for them, so that they can be loaded.
+--ready-file while it computes. The newest releases are fetched before anybody asks for them, so that they can be
+loaded. With --texts-only, models are left out: services read the other files alone.
 
 A leader ends when another one has published: started again, it goes on from there.
 """
@@ -16,15 +17,18 @@ A leader ends when another one has published: started again, it goes on from the
 import argparse
 import json
 import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
-from contextlib import closing, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 from contract.errors import InputError
-from contract.release import Manifest, read_manifest
+from contract.release import read_manifest
 from contract.repository import STATE, Repository, write_durably
 from contract.rollout import Rollout
 from deploy.releases import model_config
@@ -37,6 +41,8 @@ POLL_S = 2.0
 LONGEST_PAUSE_S = 30.0  # while the store does not answer
 GRACE_S = 900.0  # a release that nothing needs any more stays for rounds that began on it
 LOCK_WAIT_S = 10.0
+PROOF_S = 5.0  # for one inference of each model of the live release
+PROVEN_EVERY = 5  # looks
 POINTER = "current"  # written last
 SAYS = ("rollout.json", "fallback", "history.jsonl", "announced", POINTER)  # what serves, in the order of writing
 
@@ -90,6 +96,7 @@ class Mirror:
     repository: Repository
     say: Say
     keep: int = 2
+    models: bool = True  # whether they are fetched, too
     known: int = 0  # number of the newest state that was adopted
     _unwanted: dict[int, float] = field(default_factory=dict)  # release → since when nothing needs it
 
@@ -111,7 +118,7 @@ class Mirror:
     def fetch(self, wanted: set[int]) -> None:
         for number in sorted(wanted - set(self.repository.numbers())):
             began = time.monotonic()
-            self.store.fetch(self.repository, number)
+            self.store.fetch(self.repository, number, models=self.models)
             self.say(f"release {number} is here after {time.monotonic() - began:.1f} s")
 
     def _forget_others(self, needed: set[int]) -> None:
@@ -154,40 +161,62 @@ class Leader:
 
 @dataclass
 class Loader:
-    """Keeps what serves loaded in one Triton."""
+    """Keeps what serves loaded in one Triton, say after a restart."""
 
     repository: Repository
     server: Server
-    ready_file: Path | None
     say: Say
 
-    def look(self) -> bool:
-        """Loads what is needed and not loaded, the live release first; whether all that requests may need is."""
+    def look(self) -> None:
+        """Loads what is needed and not loaded, the live release first. One that cannot be holds up no other."""
         tritons = Tritons(self.repository.root, [self.server], self.say, model_config.of_repository, 0.0)
-        ready = False
-        try:
-            live, served = self.repository.live(), needed_by(snapshot(self.repository))
-            for number in sorted(served, key=lambda number: (number != live, number)):
-                self._load(tritons, number)
-            fallback = self.repository.fallback()
-            ready = live is not None and not tritons.lacking(self._manifests(served - {fallback} | {live}))
-        except (ServerError, InputError) as error:
-            self.say(f"warning: {error}")
-        if self.ready_file is not None and ready:
-            self.ready_file.touch()
-        return ready
+        live, needed = self.repository.live(), needed_by(snapshot(self.repository))
+        failed: list[str] = []
+        for number in sorted(needed, key=lambda number: (number != live, number)):
+            manifests = {number: read_manifest(self.repository.release_dir(number))}
+            try:
+                if tritons.lacking(manifests):
+                    tritons.load(manifests)
+            except ServerError as error:
+                failed.append(f"release {number} cannot be loaded: {error}")
+        if failed:
+            raise ReleaseError("; ".join(failed))
 
-    def _load(self, tritons: Tritons, number: int) -> None:
-        manifests = self._manifests({number})
-        if not tritons.lacking(manifests):
-            return
-        try:
-            tritons.load(manifests)
-        except ServerError as error:
-            self.say(f"warning: release {number} cannot be loaded: {error}")
 
-    def _manifests(self, numbers: set[int]) -> dict[int, Manifest]:
-        return {number: read_manifest(self.repository.release_dir(number)) for number in numbers}
+@dataclass
+class Readiness:
+    """Touches a file while one Triton can compute whatever a request may need."""
+
+    repository: Repository
+    server: Server
+    file: Path
+    say: Say
+    _looks: int = 0
+    _proven: int | None = None  # the live release that has computed
+
+    def look(self) -> None:
+        """One look; every fifth has the live release compute, and the first after another one became live.
+
+        Raises:
+            ReleaseError: the Triton is not ready; the message says why.
+        """
+        live, served = self.repository.live(), needed_by(snapshot(self.repository))
+        if live is None:
+            raise ReleaseError("nothing serves yet")
+        tritons = Tritons(self.repository.root, [self.server], self.say, model_config.of_repository, 0.0)
+        manifests = {number: read_manifest(self.repository.release_dir(number)) for number in served}
+        fallback = self.repository.fallback()
+        wanted = {number: manifest for number, manifest in manifests.items() if number != fallback}
+        if lacking := tritons.lacking(wanted):
+            raise ReleaseError(f"not ready: release {', '.join(map(str, sorted(lacking)))} is not loaded")
+        if self._proven != live or self._looks % PROVEN_EVERY == 0:
+            self._proven = None if self._proven != live else live  # one that is merely slow stays ready
+            if not tritons.prove_within(manifests[live], PROOF_S):
+                self._proven = live
+        self._looks += 1
+        if self._proven is None:
+            raise ReleaseError(f"not ready: release {live} has not computed in {PROOF_S:g} s")
+        self.file.touch()
 
 
 def repeat(looks: Sequence[Callable[[], object]], say: Say, *, times: int | None = None) -> None:
@@ -226,7 +255,7 @@ def main() -> int:
             say(f"release {options.release} is in {options.store}")
             return 0
         options.repository.mkdir(parents=True, exist_ok=True)
-        mirror = Mirror(store, repository, say, options.keep)
+        mirror = Mirror(store, repository, say, options.keep, not getattr(options, "texts_only", False))
         if options.command == "fetch":
             mirror.look()
         elif options.command == "lead":
@@ -242,11 +271,28 @@ def main() -> int:
 
 
 def _follow(mirror: Mirror, options: argparse.Namespace) -> None:
-    if not options.triton:
-        return repeat([mirror.look], mirror.say)
-    with closing(Server(options.triton, options.limit)) as server:
-        loader = Loader(mirror.repository, server, options.ready_file, mirror.say)
-        return repeat([mirror.look, loader.look], mirror.say)
+    looks: list[Callable[[], object]] = [mirror.look]
+    if options.triton:  # each with a connection of its own: a load may take minutes
+        looks.append(Loader(mirror.repository, Server(options.triton, options.limit), mirror.say).look)
+    if options.triton and options.ready_file:
+        server = Server(options.triton, options.limit)
+        looks.append(Readiness(mirror.repository, server, options.ready_file, mirror.say).look)
+    side_by_side([partial(repeat, [look], mirror.say) for look in looks])
+
+
+def side_by_side(works: Sequence[Callable[[], object]]) -> None:
+    """Each in a thread; none ends but by a fault, which is raised and ends all."""
+    faults: SimpleQueue[BaseException] = SimpleQueue()
+
+    def run(work: Callable[[], object]) -> None:
+        try:
+            work()
+        except BaseException as error:
+            faults.put(error)
+
+    for work in works:
+        threading.Thread(target=run, args=(work,), daemon=True).start()
+    raise faults.get()
 
 
 def _announcing(repository: Repository, kafka: str) -> Callable[[], object]:
@@ -287,12 +333,16 @@ def _parse() -> argparse.Namespace:
     push.add_argument("release", type=int, metavar="R")
     lead = commands.add_parser("lead", parents=[everywhere], help="publish what deploy.releases changes here")
     lead.add_argument("--kafka", default="", metavar="HOST:PORT", help="where changes are told once they are published")
-    commands.add_parser("fetch", parents=[everywhere], help="once: what serves, and the newest releases")
+    fetch = commands.add_parser("fetch", parents=[everywhere], help="once: what serves, and the newest releases")
     follow = commands.add_parser("follow", parents=[everywhere], help="the same, all the time")
+    for each in (fetch, follow):
+        each.add_argument("--texts-only", action="store_true", help="without models, for a service")
     follow.add_argument("--triton", metavar="HOST:PORT", help="keep what serves loaded there")
     follow.add_argument("--ready-file", type=Path, metavar="FILE", help="touched at every look while it is")
     follow.add_argument("--limit", type=float, default=600.0, metavar="S", help="longest load (default: %(default)g)")
     options = parser.parse_args()
+    if options.command == "follow" and options.texts_only and options.triton:
+        parser.error("--triton loads models, which --texts-only leaves out")
     if options.keep < 1:
         parser.error(f"--keep must be at least 1, not {options.keep}")
     return options

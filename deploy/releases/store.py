@@ -90,8 +90,11 @@ class Store:
         with suppress(TakenError):  # by the same content
             self._create(path, content)
 
-    def fetch(self, repository: Repository, number: int) -> None:
+    def fetch(self, repository: Repository, number: int, *, models: bool = True) -> None:
         """Puts a release into a repository, its manifest last; what is there already is not fetched again.
+
+        Args:
+            models: whether its models and their contracts are fetched, too.
 
         Raises:
             StoreError: there is no such release, or a file of it is not what its name says.
@@ -100,7 +103,8 @@ class Store:
         manifest = f"releases/{number}/{MANIFEST}"
         if manifest not in files:
             raise StoreError(f"{self.url} holds a release {number} without a manifest")
-        for name in sorted(files, key=lambda name: (name == manifest, name)):
+        wanted = [name for name in files if models or name.startswith("releases/")]
+        for name in sorted(wanted, key=lambda name: (name == manifest, name)):
             self._place(files[name], repository.root / name, repository)
 
     def _place(self, digest: str, path: Path, repository: Repository) -> None:

@@ -3,8 +3,10 @@
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -13,11 +15,12 @@ from contract.repository import Repository
 from contract.rollout import read_rollout
 from deploy.local.layout import ROOT
 from deploy.releases import agent
-from deploy.releases.agent import Leader, Loader, Mirror, repeat
+from deploy.releases.agent import Leader, Loader, Mirror, Readiness, repeat
 from deploy.releases.controller import Controller
 from deploy.releases.errors import ReleaseError
 from deploy.releases.history import History
 from deploy.releases.store import Numbered, Store, TakenError
+from services.runtime.release import Releases
 from tests.deploy.releases.parts import Table, everywhere, loaded
 
 
@@ -166,38 +169,84 @@ def test_kafka_is_told_after_the_store_has_it(leader: Leader, repository: Reposi
 
 
 def test_what_serves_is_loaded_again_into_a_triton_that_started_anew(
-    leader: Leader, follower: Mirror, repository: Repository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    leader: Leader, follower: Mirror, repository: Repository
 ) -> None:
-    triton, ready = Table(), tmp_path / "ready"
-    loader = Loader(follower.repository, triton, ready, print)
-    assert not loader.look() and not ready.exists()  # nothing serves yet
+    triton = Table()
+    loader = Loader(follower.repository, triton, print)
+    loader.look()  # nothing serves yet
+    assert not triton.loads
     repository.point(2, 1)
     leader.look()
     follower.look()
-    assert loader.look() and ready.exists()
+    loader.look()
     assert loaded(triton) == everywhere(1, 2)
     assert triton.loads[0][1] == {2}  # what serves comes first
-    ready.unlink()
     triton.held = {model: {} for model in triton.held}
     triton.refuses = [("denoiser", 1)]
-    assert loader.look() and ready.exists()  # the fallback is not needed by any request
-    triton.held["denoiser"] = {}
-    triton.refuses.append(("denoiser", 2))
-    ready.unlink()
-    assert not loader.look() and not ready.exists()
+    with pytest.raises(ReleaseError, match="release 1 cannot be loaded"):
+        loader.look()
+    assert loaded(triton) == everywhere(2)
 
 
-def test_a_release_on_trial_is_needed_to_be_ready(
+def test_a_triton_is_ready_while_it_computes_what_requests_may_need(
     leader: Leader, follower: Mirror, controller: Controller, tmp_path: Path
 ) -> None:
+    triton, file = Table(), tmp_path / "ready"
+    loader = Loader(follower.repository, triton, print)
+    readiness = Readiness(follower.repository, triton, file, print)
+
+    def is_ready() -> bool:
+        file.unlink(missing_ok=True)
+        with suppress(ReleaseError):
+            readiness.look()
+        return file.exists()
+
+    assert not is_ready()  # nothing serves yet
     controller.load(3)
     controller.trial(3, 0.5)
     leader.look()
     follower.look()
-    triton = Table(refuses=[("denoiser", 3)])
-    assert not Loader(follower.repository, triton, None, print).look()
-    triton.refuses.clear()
-    assert Loader(follower.repository, triton, None, print).look()
+    assert not is_ready()
+    loader.look()
+    assert is_ready()
+    triton.held["denoiser"].pop(3)  # on trial
+    assert not is_ready()
+    loader.look()
+    triton.hangs = [("denoiser", 1)]  # too busy to say
+    assert all(is_ready() for _ in range(2 * agent.PROVEN_EVERY))
+    triton.hangs, triton.mute = [], [("denoiser", 1)]  # it has lost its GPU, say
+    assert not all(is_ready() for _ in range(2 * agent.PROVEN_EVERY))
+
+
+def test_a_triton_that_has_never_computed_is_not_ready(
+    leader: Leader, follower: Mirror, repository: Repository, tmp_path: Path
+) -> None:
+    repository.point(2, None)
+    leader.look()
+    follower.look()
+    triton, file = Table(), tmp_path / "ready"
+    triton.hangs = [("denoiser", 2)]
+    triton.held = {model: {2: "READY"} for model in triton.held}
+    with pytest.raises(ReleaseError, match="has not computed"):
+        Readiness(follower.repository, triton, file, print).look()
+    assert not file.exists()
+
+
+def test_a_service_has_the_texts_alone(leader: Leader, follower: Mirror, repository: Repository) -> None:
+    follower.models = False
+    repository.point(2, 1)
+    leader.look()
+    follower.look()
+    assert Releases(follower.repository.root).current().number == 2
+    assert not list(follower.repository.root.glob("*/*/model.onnx"))
+
+
+def test_a_fault_in_one_work_ends_all() -> None:
+    def fails() -> None:
+        raise KeyError("a fault of ours")
+
+    with pytest.raises(KeyError, match="ours"):
+        agent.side_by_side([threading.Event().wait, fails])
 
 
 def test_what_goes_wrong_is_told_once_and_tried_again_later(monkeypatch: pytest.MonkeyPatch) -> None:

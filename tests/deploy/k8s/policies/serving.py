@@ -118,7 +118,8 @@ def selectors_select_their_own(objects: Objects) -> Iterator[str]:
             yield f"{name}: its pods are called {labels.get(NAME)}"
     for each in objects.of("Service"):
         name, selector = each["metadata"]["name"], each["spec"]["selector"]
-        if selector.get(NAME) != name:
+        of_all = each["spec"].get("publishNotReadyAddresses", False)
+        if f"{selector.get(NAME)}{'-all' if of_all else ''}" != name:
             yield f"the Service {name} leads to {selector}"
 
 

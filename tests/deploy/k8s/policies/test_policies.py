@@ -262,6 +262,11 @@ CASES: list[tuple[Policy, str, Change]] = [
     ),
     (operators.scaling_is_bounded, "undoes", lambda o: spec(o, "Deployment", "generation").update(replicas=2)),
     (commands.commands_are_there, "there is no", lambda o: container(o, "ranking").update(args=["services.rank"])),
+    (
+        serving.selectors_select_their_own,
+        "leads to",
+        lambda o: spec(o, "Service", "triton").update(publishNotReadyAddresses=True),
+    ),
     (commands.commands_are_there, "has no option", lambda o: container(o, "collect")["args"].append("--forever")),
     (
         commands.secrets_are_documented,
