@@ -156,3 +156,17 @@ def test_a_group_of_large_pictures_comes_through():
     large = Group(candidates=[{"png": bytes(2**20)} for _ in range(16)])
     with serving(GetGroup=Answering(pb.GetGroupResponse(group=large))) as address, PerFusion(address) as client:
         assert client.get_group("g") == large
+
+
+def test_calls_are_shared_out_among_all_addresses_of_a_name():
+    asked = []
+
+    def answering(name):
+        return lambda request, context: asked.append(name) or pb.GetReleaseInfoResponse(info=ReleaseInfo(release=1))
+
+    with serving(GetReleaseInfo=answering("one")) as one, serving(GetReleaseInfo=answering("two")) as two:
+        name = f"ipv4:{one},{two}".replace("localhost", "127.0.0.1")  # as a name with two addresses
+        with PerFusion(name) as client:
+            for _ in range(20):
+                client.release_info()
+    assert min(asked.count("one"), asked.count("two")) >= 5
