@@ -116,6 +116,8 @@ class KafkaEvents(Events):
         self._lock = threading.Lock()
         self._senders = ThreadPoolExecutor(4, thread_name_prefix="kafka-send")
         self._checker = ThreadPoolExecutor(1, thread_name_prefix="kafka-check")
+        self._acknowledged = asyncio.Event()  # since the check under way began
+        self._failing = False  # by the last check
 
     async def publish(self, event: Event) -> None:
         [error] = await self.publish_all([event])
@@ -141,7 +143,9 @@ class KafkaEvents(Events):
             sending.ended.cancel()  # a thread that still waits for the lock need not send any more
         if any(isinstance(error, KafkaError) for error in sending.errors):
             self._discard(sending.producer)
-        ended = zip(sending.has_ended, sending.errors, strict=True)
+        ended = list(zip(sending.has_ended, sending.errors, strict=True))
+        if (True, None) in ended:
+            self._acknowledged.set()
         return [_translated(error) if has_ended else late for has_ended, error in ended]
 
     def _send(self, sending: "_Sending") -> None:
@@ -204,7 +208,24 @@ class KafkaEvents(Events):
         self._senders.submit(_close_at_once, producer)
 
     async def check(self) -> None:
-        await asyncio.get_running_loop().run_in_executor(self._checker, self._describe_topics)
+        """After a check that failed, an event that is acknowledged is proof, too: calls may find the broker first."""
+        self._acknowledged.clear()
+        describing = asyncio.get_running_loop().run_in_executor(self._checker, self._describe_topics)
+        describing.add_done_callback(_seen)  # it may not be awaited
+        if self._failing and await self._is_acknowledged_before(describing):
+            self._failing = False
+            return
+        self._failing = True
+        await describing
+        self._failing = False
+
+    async def _is_acknowledged_before(self, describing: "asyncio.Future[None]") -> bool:
+        proof: asyncio.Future[Any] = asyncio.ensure_future(self._acknowledged.wait())
+        try:
+            await asyncio.wait((describing, proof), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            proof.cancel()
+        return not describing.done()
 
     def _describe_topics(self) -> None:
         """Runs in a thread. Asks the brokers, since the producer's own metadata outlives them."""
@@ -237,6 +258,12 @@ class KafkaEvents(Events):
             self._checker.submit(self._admin.close)
         self._senders.shutdown(wait=True)
         self._checker.shutdown(wait=True)
+
+
+def _seen(future: "asyncio.Future[None]") -> None:
+    """So that its exception is not reported as one that nobody saw."""
+    if not future.cancelled():
+        future.exception()
 
 
 class _Sending:

@@ -1,5 +1,6 @@
 """Events without a broker: no acknowledgement means an error in bounded time. With a broker: tests/integration."""
 
+import asyncio
 import gc
 import logging
 import threading
@@ -84,4 +85,32 @@ async def test_a_long_outage_piles_up_nothing() -> None:
         with pytest.raises(Unavailable):
             await events.publish(EVENT)
     assert threading.active_count() <= before + 4  # the senders, made once
+    await events.close()
+
+
+async def test_an_acknowledged_event_proves_a_broker_that_has_come_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    events, looking, answer = KafkaEvents("127.0.0.1:1", ("groups",), timeout_s=5), threading.Event(), threading.Event()
+
+    def look() -> None:
+        looking.set()
+        answer.wait(20)
+        raise Unavailable("kafka")
+
+    monkeypatch.setattr(events, "_describe_topics", look)
+    monkeypatch.setattr(events, "_send", lambda sending: sending.end(0, None))
+    await events.publish(EVENT)
+    answer.set()
+    with pytest.raises(Unavailable):  # what was acknowledged before says nothing
+        await events.check()
+    answer.clear()
+    looking.clear()
+    checking = asyncio.create_task(events.check())
+    await asyncio.to_thread(looking.wait, 20)
+    assert not checking.done()
+    await events.publish(EVENT)
+    async with asyncio.timeout(20):
+        await checking
+    answer.set()
+    with pytest.raises(Unavailable):  # and the next one looks for itself
+        await events.check()
     await events.close()
