@@ -47,14 +47,17 @@ def outlasting() -> Iterator[None]:
         _outlasts.set(before)
 
 
-async def asked_again(ask: Callable[[], Awaitable[T]], failed: type[Unavailable] | None, limit_s: float) -> T:
+async def asked_again(
+    ask: Callable[[], Awaitable[T]], failed: type[Unavailable] | None, limit_s: float, outlasting_s: float = math.inf
+) -> T:
     """The answer, after as many attempts as there is time for; the last failure when there is no more.
 
     Args:
         failed: what is always asked again, for up to `limit_s`; None: nothing is, but in work that has begun.
+        outlasting_s: longest wait of work that has begun, which keeps its place meanwhile.
     """
     if _outlasts.get():
-        failed, limit_s = Unavailable, math.inf
+        failed, limit_s = Unavailable, outlasting_s
     ends, pause_s = time.monotonic() + min(remaining_s(limit_s), _patience_s.get()), _SHORTEST_PAUSE_S
     while True:
         try:

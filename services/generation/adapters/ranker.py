@@ -16,6 +16,7 @@ from services.runtime.errors import FailedPrecondition, InvalidArgument, Unavail
 from services.runtime.patience import asked_again
 
 _NAME, _METHOD = "ranking service", "perfusion.v1.RankingService/Rank"
+_BACK_WITHIN_S = 5.0  # after a restart; a ranking that is away for longer must not hold places of rounds
 
 
 class GrpcRanker(Ranker):
@@ -30,7 +31,7 @@ class GrpcRanker(Ranker):
         request = RankRequest(user_id=user_id, prompt=prompt, images=images, release=release)
         try:
             answer = await asked_again(
-                lambda: call(self._stub.Rank, request, name=_NAME, timeout_s=self._timeout_s), None, self._timeout_s
+                lambda: call(self._stub.Rank, request, name=_NAME, timeout_s=self._timeout_s), None, 0.0, _BACK_WITHIN_S
             )
         except (FailedPrecondition, InvalidArgument) as error:  # our caller chose neither release nor pictures
             raise Unavailable(_NAME, f"refused the pictures of release {release}") from error

@@ -1,8 +1,12 @@
 """The ranking service's refusals, as this service's callers may hear them."""
 
+import time
+
 import pytest
 
+from services.generation.adapters import ranker as ranker_module
 from services.generation.adapters.ranker import GrpcRanker
+from services.runtime.deadlines import deadline_in
 from services.runtime.errors import FailedPrecondition, InvalidArgument, NotFound, Unavailable
 from services.runtime.patience import outlasting
 from tests.services.running import running
@@ -47,6 +51,19 @@ async def test_pictures_that_are_painted_outlast_a_ranking_that_is_gone() -> Non
         with outlasting():
             assert await ranker.rank("ada", "dress", [], 1) == []
     assert asked == 4
+
+
+async def test_a_ranking_that_stays_away_holds_no_round_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ranker_module, "_BACK_WITHIN_S", 0.3)
+
+    async def gone() -> None:
+        raise Unavailable("triton")
+
+    begin = time.monotonic()
+    async with running(server_doing(gone)) as channel:
+        with deadline_in(60.0), outlasting(), pytest.raises(Unavailable, match="ranking service"):
+            await GrpcRanker(channel, timeout_s=5).rank("ada", "dress", [], 1)
+    assert time.monotonic() - begin < 20
 
 
 async def test_a_picture_without_a_score_is_no_ranking() -> None:
