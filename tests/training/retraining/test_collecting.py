@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from contract import topics
+from tests.s3 import S3
 from tests.training.retraining.events import Log, group, headers_of, pick, uuid
 from training.retraining import collecting, offsets
 from training.retraining.collecting import Collector, Counts, Letter
@@ -52,10 +53,19 @@ class Collecting:
 
 
 @pytest.fixture
-def of(place: str) -> Collecting:
-    return Collecting(f"{place}/lake")
+def of(request: pytest.FixtureRequest, tmp_path: Path) -> Collecting:
+    """In a folder, or for some tests in a bucket as well, where each commit takes longer."""
+    if getattr(request, "param", FOLDER) == FOLDER:
+        return Collecting(tmp_path / "lake")
+    store: S3 = request.getfixturevalue("s3")
+    return Collecting(f"{store.new_bucket()}/lake")
 
 
+FOLDER, BUCKET = "folder", "bucket"
+everywhere = pytest.mark.parametrize("of", [FOLDER, BUCKET], indirect=True)
+
+
+@everywhere
 def test_a_group_and_its_pick_become_a_row_in_whatever_order_they_come(of: Collecting) -> None:
     of.log.put(group("a"), pick("a", 1))
     collector = of.collect()
@@ -79,6 +89,7 @@ def test_what_waits_is_known_after_a_new_start(of: Collecting) -> None:
     assert (of.selected("later"), of.selected("c")) == ([0], [2])
 
 
+@everywhere
 def test_a_corrected_pick_stands_in_the_place_of_the_old_one(of: Collecting) -> None:
     of.log.put(group("a"), pick("a", 0, sequence=5), group("b"), pick("b", 1))
     collector = of.collect()
@@ -257,6 +268,7 @@ def test_an_accepted_loss_is_not_derived_at_every_start(of: Collecting, monkeypa
     of.open()
 
 
+@everywhere
 def test_of_two_writers_one_wins_and_the_other_begins_anew(of: Collecting) -> None:
     of.log.put(group("a"), pick("a", 0))
     first, second = of.open(), of.open()
@@ -280,6 +292,7 @@ def test_records_count_once_though_another_process_was_faster(of: Collecting) ->
     assert (of.counts.records, of.counts.repeated, of.counts.dead.total()) == (4, 1, 1)
 
 
+@everywhere
 def test_a_writer_that_is_late_with_groups_alone_fails_too(of: Collecting, monkeypatch: pytest.MonkeyPatch) -> None:
     of.log.put(group("a"))
     late = of.collect()
@@ -307,6 +320,7 @@ def test_groups_that_were_taken_away_are_derived_again_from_the_events(tmp_path:
     assert of.rows() == rows
 
 
+@everywhere
 def test_what_comes_of_an_erased_merchant_is_dropped_and_whoever_did_not_know_fails(of: Collecting) -> None:
     of.log.put(group("a"), pick("a", 0), group("b", "store-2"), pick("b", 0, user_id="store-2"))
     before = of.collect()
