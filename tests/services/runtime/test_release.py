@@ -7,7 +7,7 @@ import pytest
 
 from contract.repository import Repository
 from contract.rollout import Rollout, rollout_file
-from services.runtime import triton
+from services.runtime import patience
 from services.runtime.errors import FailedPrecondition, Unavailable
 from services.runtime.release import Releases
 from services.runtime.triton import NotLoaded
@@ -75,11 +75,11 @@ def test_a_dead_model_is_waited_for_in_the_release_in_service_alone(releases: Re
     found = {}
     for number in (0, 1, 2):
         with releases.serving(number):
-            found[number] = triton._patience_s.get()
-    assert found[0] == found[1] == triton._patience_s.get() > 1 > found[2]
+            found[number] = patience._patience_s.get()
+    assert found[0] == found[1] == patience._patience_s.get() > 1 > found[2]
     (tmp_path / "releases" / "current").unlink()
     with releases.serving(2):
-        assert triton._patience_s.get() == found[0], "nobody can say which one is in service"
+        assert patience._patience_s.get() == found[0], "nobody can say which one is in service"
 
 
 @pytest.mark.parametrize("broken", ["", "one", "9"])
