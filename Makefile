@@ -50,9 +50,10 @@ demo: ## set up, export, start, and play the case study into build/demo/
 	@.venv/bin/python -m deploy.demo --name $(NAME) --port-offset $(PORT_OFFSET) --model-repository "$(REPOSITORY)"
 
 # These share a cluster, a broker or an export: one process, beside two for the others; its output comes at the end.
-PLATFORM := tests/integration tests/deploy tests/training/exporting tests/training/retraining
+PLATFORM := tests/integration tests/deploy/releases $(wildcard tests/deploy/test_*.py) tests/training/exporting tests/training/retraining
 
-test: setup lint $(K8S_TOOLS) ## everything the CI checks: style, types, contracts, tests on the real parts
+test: setup ## everything the CI checks: style, types, contracts, tests on the real parts
+	@$(MAKE) -j 2 lint $(K8S_TOOLS)
 	@$(MAKE) export
 	@mkdir -p build
 	@env --default-signal=INT .venv/bin/python -m pytest $(PLATFORM) > build/test-platform.log 2>&1 & platform=$$!; trap "kill $$platform" INT TERM; \
