@@ -23,6 +23,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import count
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
@@ -31,7 +32,7 @@ from contract.errors import InputError
 from contract.release import read_manifest
 from contract.repository import STATE, Repository, write_durably
 from contract.rollout import Rollout
-from deploy.releases import model_config
+from deploy.releases import model_config, state
 from deploy.releases.errors import ReleaseError, ServerError
 from deploy.releases.server import Server
 from deploy.releases.store import Numbered, Store, TakenError, forget
@@ -106,16 +107,18 @@ class Mirror:
         Raises:
             ReleaseError: the store does not answer, or a release is damaged there. What was there before stays.
         """
-        state = self.store.state(self.known)
-        needed = self.repository.needed() if state is None else needed_by(state.content)
-        self.fetch(needed | set(self.store.numbers()[-self.keep :]))
-        if state is not None:
-            adopt(self.repository, state.content)
-            self.known = state.number
-            self.say(f"state {state.number}: release {self.repository.live()} serves")
+        newer = self.store.state(self.known)
+        needed = self.repository.needed() if newer is None else needed_by(newer.content)
+        self.fetch(needed)
+        if newer is not None:
+            adopt(self.repository, newer.content)
+            self.known = newer.number
+            self.say(f"state {newer.number}: release {self.repository.live()} serves")
         self._forget_others(needed)
 
-    def fetch(self, wanted: set[int]) -> None:
+    def fetch(self, needed: set[int]) -> None:
+        """These releases and the newest ones, as far as they are not here."""
+        wanted = needed | set(self.store.numbers()[-self.keep :])
         for number in sorted(wanted - set(self.repository.numbers())):
             began = time.monotonic()
             self.store.fetch(self.repository, number, models=self.models)
@@ -150,7 +153,7 @@ class Leader:
             self._published = snapshot(mirror.repository) if mirror.known else {}
         if (other := mirror.store.state(mirror.known)) is not None:
             raise TakenError(f"another leader has published state {other.number}; start again to go on from there")
-        mirror.fetch(mirror.repository.needed() | set(mirror.store.numbers()[-mirror.keep :]))
+        mirror.fetch(mirror.repository.needed())
         said = snapshot(mirror.repository)
         if POINTER in said and said != self._published:
             mirror.store.publish(Numbered(mirror.known + 1, said))
@@ -170,7 +173,7 @@ class Loader:
     def look(self) -> None:
         """Loads what is needed and not loaded, the live release first. One that cannot be holds up no other."""
         tritons = Tritons(self.repository.root, [self.server], self.say, model_config.of_repository, 0.0)
-        live, needed = self.repository.live(), needed_by(snapshot(self.repository))
+        live, needed = self.repository.live(), self.repository.needed()
         failed: list[str] = []
         for number in sorted(needed, key=lambda number: (number != live, number)):
             manifests = {number: read_manifest(self.repository.release_dir(number))}
@@ -200,49 +203,41 @@ class Readiness:
         Raises:
             ReleaseError: the Triton is not ready; the message says why.
         """
-        live, served = self.repository.live(), needed_by(snapshot(self.repository))
-        if live is None:
+        serving = state.read(self.repository)
+        if (live := serving.live) is None:
             raise ReleaseError("nothing serves yet")
         tritons = Tritons(self.repository.root, [self.server], self.say, model_config.of_repository, 0.0)
-        manifests = {number: read_manifest(self.repository.release_dir(number)) for number in served}
-        fallback = self.repository.fallback()
-        wanted = {number: manifest for number, manifest in manifests.items() if number != fallback}
-        if lacking := tritons.lacking(wanted):
+        manifests = {number: read_manifest(self.repository.release_dir(number)) for number in serving.served}
+        if lacking := tritons.lacking(manifests):
             raise ReleaseError(f"not ready: release {', '.join(map(str, sorted(lacking)))} is not loaded")
         if self._proven != live or self._looks % PROVEN_EVERY == 0:
-            self._proven = None if self._proven != live else live  # one that is merely slow stays ready
             if not tritons.prove_within(manifests[live], PROOF_S):
                 self._proven = live
+            elif self._proven != live:  # one that has computed, and is merely slow now, stays ready
+                raise ReleaseError(f"not ready: release {live} has not computed in {PROOF_S:g} s")
         self._looks += 1
-        if self._proven is None:
-            raise ReleaseError(f"not ready: release {live} has not computed in {PROOF_S:g} s")
         self.file.touch()
 
 
-def repeat(looks: Sequence[Callable[[], object]], say: Say, *, times: int | None = None) -> None:
-    """Looks again and again. One that fails is told of once, and tried again later and later.
+def repeat(look: Callable[[], object], say: Say, *, times: int | None = None) -> None:
+    """Looks again and again. A failure is told of once, and tried again later and later.
 
     Raises:
         TakenError: another leader is at work; no repetition mends that.
     """
-    pauses, due, told = [POLL_S] * len(looks), [0.0] * len(looks), [""] * len(looks)
-    while times is None or times > 0:
-        for n, look in enumerate(looks):
-            if time.monotonic() < due[n]:
-                continue
-            try:
-                look()
-                pauses[n], told[n] = POLL_S, ""
-            except TakenError:
-                raise
-            except (ReleaseError, InputError, OSError) as error:
-                pauses[n] = min(2 * pauses[n], LONGEST_PAUSE_S)
-                if str(error) != told[n]:
-                    say(f"warning: {error}")
-                told[n] = str(error)
-            due[n] = time.monotonic() + pauses[n]
-        times = None if times is None else times - 1
-        time.sleep(POLL_S)
+    told = ""
+    for _ in range(times) if times is not None else count():
+        try:
+            look()
+            pause_s, told = POLL_S, ""
+        except TakenError:
+            raise
+        except (ReleaseError, InputError, OSError) as error:
+            pause_s = min(2 * pause_s, LONGEST_PAUSE_S) if told else 2 * POLL_S
+            if str(error) != told:
+                say(f"warning: {error}")
+            told = str(error)
+        time.sleep(pause_s)
 
 
 def main() -> int:
@@ -259,7 +254,7 @@ def main() -> int:
         if options.command == "fetch":
             mirror.look()
         elif options.command == "lead":
-            repeat([Leader(mirror, _announcing(repository, options.kafka)).look], say)
+            repeat(Leader(mirror, _announcing(repository, options.kafka)).look, say)
         else:
             _follow(mirror, options)
     except (ReleaseError, InputError, OSError) as error:
@@ -277,7 +272,7 @@ def _follow(mirror: Mirror, options: argparse.Namespace) -> None:
     if options.triton and options.ready_file:
         server = Server(options.triton, options.limit)
         looks.append(Readiness(mirror.repository, server, options.ready_file, mirror.say).look)
-    side_by_side([partial(repeat, [look], mirror.say) for look in looks])
+    side_by_side([partial(repeat, look, mirror.say) for look in looks])
 
 
 def side_by_side(works: Sequence[Callable[[], object]]) -> None:

@@ -9,7 +9,7 @@ import asyncio
 import math
 import time
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from typing import TypeVar
 
@@ -25,26 +25,24 @@ _patience_s: ContextVar[float] = ContextVar("patience_s", default=math.inf)
 _outlasts: ContextVar[bool] = ContextVar("outlasts", default=False)
 
 
-@contextmanager
-def impatient() -> Iterator[None]:
+def impatient() -> AbstractContextManager[None]:
     """What fails inside is asked again for a moment only: the caller has another way."""
-    before = _patience_s.get()
-    _patience_s.set(_IMPATIENT_S)
+    return _inside(_patience_s, _IMPATIENT_S)
+
+
+def outlasting() -> AbstractContextManager[None]:
+    """Inside is work that has begun: a server that is gone, or that has restarted, is waited for."""
+    return _inside(_outlasts, True)
+
+
+@contextmanager
+def _inside(variable: ContextVar[T], value: T) -> Iterator[None]:
+    before = variable.get()
+    variable.set(value)
     try:
         yield
     finally:  # not reset(token): a stream's generator may be closed from another context than the one that opened it
-        _patience_s.set(before)
-
-
-@contextmanager
-def outlasting() -> Iterator[None]:
-    """Inside is work that has begun: a server that is gone, or that has restarted, is waited for."""
-    before = _outlasts.get()
-    _outlasts.set(True)
-    try:
-        yield
-    finally:
-        _outlasts.set(before)
+        variable.set(before)
 
 
 async def asked_again(
