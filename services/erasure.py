@@ -28,7 +28,7 @@ from services.feedback.adapters import tables as feedback
 from services.generation.adapters import tables as generation
 from services.generation.adapters.pictures import FsspecPictures
 from services.generation.adapters.references import SqlReferences
-from services.generation.pictures import is_object_name
+from services.generation.pictures import is_object_name, name_in
 from services.generation.settings import Settings as Generation
 from services.migrations import SERVICES
 from services.runtime import migrations
@@ -98,7 +98,7 @@ async def erase_pictures(settings: Generation, uris: Sequence[str]) -> dict[str,
     database = Database(settings.database_url, generation.SCHEMA, timeout_s=settings.database_timeout_s, migrate=False)
     pictures = FsspecPictures(settings.object_store_url, timeout_s=settings.object_store_timeout_s)
     try:
-        names = {name for uri in uris if is_object_name(name := "/".join(uri.split("/")[-2:]))}
+        names = {name for uri in uris if is_object_name(name := name_in(uri))}
         held = await SqlReferences(database).named(sorted(names))  # also at the place of before the store was moved
         names -= held
         not_after_s = await pictures.now_s() - settings.sweep_grace_s

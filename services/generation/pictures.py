@@ -35,6 +35,11 @@ def object_name(png: bytes) -> str:
     return f"{digest[:2]}/{digest}.png"
 
 
+def name_in(place: str) -> str:
+    """The object's name at the end of a URI or path."""
+    return "/".join(place.split("/")[-2:])
+
+
 def is_object_name(name: str) -> bool:
     """Whether a name below the store's root is a picture's."""
     return _NAME.fullmatch(name) is not None

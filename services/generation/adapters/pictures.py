@@ -22,7 +22,7 @@ import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 from contract import limits
-from services.generation.pictures import SCRATCH, Loss, object_name
+from services.generation.pictures import SCRATCH, Loss, name_in, object_name
 from services.generation.ports import Pictures, StoredObject, StoredObjects
 from services.runtime.deadlines import remaining_s
 from services.runtime.errors import DeadlineExceeded, Unavailable
@@ -106,7 +106,7 @@ class FsspecPictures(Pictures, StoredObjects):
 
     def _paths(self, uri: str) -> tuple[str, str]:
         """Where the picture was stored, and where it is if the store was moved with its objects since."""
-        own = f"{self._root}/{'/'.join(uri.split('/')[-2:])}"
+        own = f"{self._root}/{name_in(uri)}"
         is_ours = uri.partition("://")[0] == self._uri("").partition("://")[0]
         return (str(self._fs._strip_protocol(uri)) if is_ours else own), own
 
@@ -127,7 +127,7 @@ class FsspecPictures(Pictures, StoredObjects):
             raise Unavailable("object store", _PROBLEMS.get(number or 0, "does not answer")) from error
 
     async def _repair(self, path: str, loss: Loss) -> bytes | Loss:
-        name = "/".join(path.split("/")[-2:])
+        name = name_in(path)
         png = self._remembered.get(name)
         _log.error("a stored picture is lost", extra={"picture": name, "loss": loss.value, "repaired": png is not None})
         if png is None:
