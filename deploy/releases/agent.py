@@ -38,7 +38,7 @@ from deploy.releases import model_config, state
 from deploy.releases.errors import ReleaseError, ServerError
 from deploy.releases.server import Server
 from deploy.releases.store import CONFIG, Numbered, Store, TakenError, forget
-from deploy.releases.tensorrt import PLAN, VARIABLE, Setting, argument, key
+from deploy.releases.tensorrt import ONNX_RUNTIME, PLAN, VARIABLE, Setting, argument, key
 from deploy.releases.tritons import Tritons
 
 POLL_S = 2.0
@@ -102,7 +102,7 @@ class Mirror:
     keep: int = 2
     models: bool = True  # whether they are fetched, too
     known: int = 0  # number of the newest state that was adopted
-    tensorrt: Setting = Setting()  # whose plans are fetched, too
+    tensorrt: Setting = ONNX_RUNTIME  # whose plans are fetched, too
     _unwanted: dict[int, float] = field(default_factory=dict)  # release → since when nothing needs it
     _without: set[str] = field(default_factory=set)  # keys of models that have no plan
 
@@ -189,7 +189,7 @@ class Loader:
     repository: Repository
     server: Server
     say: Say
-    tensorrt: Setting = Setting()
+    tensorrt: Setting = ONNX_RUNTIME
 
     def look(self) -> None:
         """Loads what is needed and not loaded, the live release first. One that cannot be holds up no other."""

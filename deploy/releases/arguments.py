@@ -92,7 +92,7 @@ class _Commands:
         )  # fmt: skip
         everywhere.add_argument(
             "--tensorrt", type=argument, default=os.environ.get(VARIABLE, ""), metavar="HOW",
-            help=f"how models are loaded: off, provider, or VERSION-smNN, where plans are (default: ${VARIABLE}, or off)",
+            help=f"how models are loaded: off, provider, or VERSION-smNN by plans (default: ${VARIABLE}, or off)",
         )  # fmt: skip
         everywhere.add_argument(
             "--wait", type=float, default=LOCK_WAIT_S, metavar="S",

@@ -23,7 +23,7 @@ from deploy.releases.errors import ReleaseError, ServerError
 from deploy.releases.history import PROMOTED, ROLLED_BACK, SHARES, TRIAL_ENDED, TRIAL_STARTED
 from deploy.releases.server import Server
 from deploy.releases.state import State
-from deploy.releases.tensorrt import Setting
+from deploy.releases.tensorrt import ONNX_RUNTIME, Setting
 from deploy.releases.tritons import Tritons
 
 PROOF_S = 1.5  # of what is loaded already; a Triton that is merely slow does not hold up a way back
@@ -46,7 +46,7 @@ class Controller:
     drain_s: float = 60.0  # longest wait for rounds on a release that is to be unloaded
     announce: Callable[[], None] = lambda: None  # called after a change, which does not wait for it
     wait_s: float | None = None  # longest wait for another controller; contract.repository's if not given
-    tensorrt: Setting = Setting()  # how models run on a GPU
+    tensorrt: Setting = ONNX_RUNTIME  # how models run on a GPU
 
     def load(self, number: int) -> None:
         """Loads a release beside all that are needed, and has every model of it compute once.

@@ -24,7 +24,7 @@ VARIABLE = "PERFUSION_TENSORRT"
 OFF, PROVIDER = "off", "provider"
 PLAN = "model.plan"  # beside model.onnx
 RECIPES = 1  # counts changes of what plans are built by: older plans are then built again
-CACHE = "/tmp/tensorrt"  # of the provider's engines and timings; the pod's own
+CACHE = "/tensorrt"  # a volume of the pod: the provider's engines and timings
 WORKSPACE_BYTES = 4 << 30
 _TARGET = re.compile(r"(\d+(?:\.\d+)+)-sm(\d{2,3})")
 
@@ -65,9 +65,12 @@ class Setting:
         if found := _TARGET.fullmatch(text):
             return cls(target=Target(*found.groups()))
         raise SettingError(
-            f"{text!r} (say, of ${VARIABLE}) is neither {OFF} nor {PROVIDER} nor the TensorRT and the GPU that plans are "
-            "for, such as 11.4.0.106-sm89"
+            f"{text!r} (say, of ${VARIABLE}) is neither {OFF} nor {PROVIDER} nor the TensorRT and the GPU that plans "
+            "are for, such as 11.4.0.106-sm89"
         )
+
+
+ONNX_RUNTIME = Setting()
 
 
 def argument(text: str) -> Setting:
@@ -90,7 +93,7 @@ def ways(setting: Setting, root: Path, config: Any, versions: Iterable[int]) -> 
     Args:
         config: the model's config.pbtxt, or what it is loaded with.
     """
-    if setting == Setting():
+    if setting == ONNX_RUNTIME:
         return [config]  # as it is: whatever it says is wanted
     plain = by_onnx_runtime(config)
     if setting.provider:
@@ -104,6 +107,8 @@ def by_onnx_runtime(config: Any) -> Any:
     found = _copy(config)
     found.backend, found.platform, found.default_model_filename = "onnxruntime", "", ""
     found.optimization.ClearField("execution_accelerators")
+    if not found.optimization.ListFields():
+        found.ClearField("optimization")
     return found
 
 

@@ -14,7 +14,7 @@ from typing import Any
 from contract.release import Manifest
 from deploy.releases.errors import NotLoadedError, ReleaseError, ServerError
 from deploy.releases.server import Server
-from deploy.releases.tensorrt import Setting, ways
+from deploy.releases.tensorrt import ONNX_RUNTIME, Setting, ways
 
 QUIET_S = 5.0  # a version without an inference for so long is no round's any more
 UNLOADED_WITHIN_S = 60.0
@@ -32,7 +32,7 @@ class Tritons:
     say: Callable[[str], None]
     configure: Callable[[Path, str], Any]  # of a model that is not loaded
     drain_s: float  # longest wait for rounds on a release that is to be unloaded
-    tensorrt: Setting = Setting()  # how models run on a GPU
+    tensorrt: Setting = ONNX_RUNTIME  # how models run on a GPU
 
     def load(self, wanted: Manifests) -> None:
         """Loads these releases beside what is loaded already, and has every model of them compute once.

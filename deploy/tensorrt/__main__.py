@@ -1,9 +1,9 @@
 """TensorRT plans of a release's models, for this machine's GPU.
 
-    python -m deploy.tensorrt operators                      what TensorRT's parser does not support, by its published list
-    python -m deploy.tensorrt check                          build and check plans of the newest release; keep nothing
+    python -m deploy.tensorrt operators         what TensorRT's parser does not support, by its published list
+    python -m deploy.tensorrt check             build and check plans of the newest release; keep nothing
     python -m deploy.tensorrt store --store s3://bucket/releases --for 11.4.0.106-sm89
-                                                             those that are missing there, of every release that is here
+                                                those that are missing there, of every release that is here
 
 `operators` needs neither GPU nor TensorRT. The others need a GPU, the packages tensorrt and cuda-bindings, and run in
 the image of deploy/images/tensorrt, whose TensorRT is that of the Triton that loads the plans. A plan is tried in mixed
@@ -43,7 +43,7 @@ class Builder:
 
     def __init__(self) -> None:
         try:
-            import tensorrt
+            import tensorrt_bindings as tensorrt  # `tensorrt` is this, with libraries that the image has
             from cuda.bindings import runtime
         except ImportError as error:
             raise BuildError(f"{error}: run this in the image of deploy/images/tensorrt") from error
@@ -164,7 +164,7 @@ def _parse() -> argparse.Namespace:
     building = argparse.ArgumentParser(add_help=False)
     building.add_argument(
         "--times", type=float, default=1.0, metavar="N",
-        help="of the release's tolerance that float16 may take; float32 never takes more than once (default: %(default)g)",
+        help="of the release's tolerance that float16 may take; float32 takes it once (default: %(default)g)",
     )  # fmt: skip
     operators = commands.add_parser("operators", parents=[everywhere], help="what the published list does not have")
     check = commands.add_parser("check", parents=[everywhere, building], help="build and check plans; keep nothing")

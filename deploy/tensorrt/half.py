@@ -8,6 +8,7 @@ Knows ONNX; neither TensorRT nor what a model computes.
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import onnx
@@ -15,6 +16,7 @@ from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_h
 
 from deploy.tensorrt.errors import GraphError
 
+GRAPHS = (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS)
 FULL, HALF = TensorProto.FLOAT, TensorProto.FLOAT16
 LARGEST = float(np.finfo(np.float16).max)
 # They sum over a whole row or picture, or their result is a range; the last three need exact arguments.
@@ -143,9 +145,7 @@ def _variables(schema: onnx.defs.OpSchema) -> dict[str, list[str]]:
     return {each.type_param_str: list(each.allowed_type_strs) for each in schema.type_constraints}
 
 
-def _with_variables(
-    names: Iterable[str], formal: Iterable[onnx.defs.OpSchema.FormalParameter]
-) -> Iterator[tuple[str, str]]:
+def _with_variables(names: Iterable[str], formal: Iterable[Any]) -> Iterator[tuple[str, str]]:
     """Each name with its type variable; the last one of a schema may stand for many."""
     parameters = list(formal)
     for index, name in enumerate(names):

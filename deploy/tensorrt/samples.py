@@ -23,13 +23,12 @@ class Samples:
 
     def __init__(self, release: Release, config: Any, seed: int = 0) -> None:
         self._release, self._config, self._random = release, config, np.random.default_rng(seed)
+        steps = release.manifest.noise_schedule.num_train_timesteps
         self._makers: dict[str, Callable[[tuple[int, ...]], NDArray[Any]]] = {
             "input_ids": self._prompts,
             "features": self._profiles,
             "image": self._pictures,
-            "timestep": lambda shape: self._random.integers(
-                release.manifest.noise_schedule.num_train_timesteps, size=shape
-            ),
+            "timestep": lambda shape: self._random.integers(steps, size=shape),
             "guidance": lambda shape: self._random.uniform(0, GUIDANCE, shape),
             "adapter_scale": lambda shape: self._random.uniform(0, MAX_ADAPTER_SCALE, shape),
         }
