@@ -13,17 +13,17 @@ import onnx
 from onnx import ModelProto, TensorProto
 
 LIST = Path(__file__).with_name("operators.json")
-NAMES = {
+NAMES: dict[int, str] = {
     TensorProto.FLOAT: "FP32", TensorProto.FLOAT16: "FP16", TensorProto.BFLOAT16: "BF16", TensorProto.INT32: "INT32",
     TensorProto.INT64: "INT64", TensorProto.UINT8: "UINT8", TensorProto.INT8: "INT8", TensorProto.BOOL: "BOOL",
     TensorProto.DOUBLE: "FP64",
 }  # fmt: skip
-# The list names the types of the data; of these inputs and outputs it does not speak: shapes, indices, conditions.
+# The list names the types of the data; of these inputs it does not speak: shapes, indices, conditions.
 BESIDE = {
     "Reshape": {1}, "Expand": {1}, "Slice": {1, 2, 3, 4}, "Unsqueeze": {1}, "Squeeze": {1}, "Gather": {1},
     "GatherND": {1}, "GatherElements": {1}, "Pad": {1, 3}, "Split": {1}, "Resize": {1, 2, 3}, "Tile": {1},
     "ReduceL2": {1}, "ReduceSum": {1}, "ReduceMean": {1}, "ReduceMax": {1}, "Where": {0}, "CumSum": {1},
-    "ConstantOfShape": {0}, "TopK": {1}, "ScatterND": {1}, "OneHot": {1},
+    "Shape": {0}, "Size": {0}, "ConstantOfShape": {0}, "TopK": {1}, "ScatterND": {1}, "OneHot": {1},
 }  # fmt: skip
 
 

@@ -38,7 +38,7 @@ def test_a_graph_in_float16_computes_about_the_same(
     onnx.checker.check_model(half)
     assert [*half.graph.input] == [*full.graph.input]
     assert [*half.graph.output] == [*full.graph.output]
-    inputs = Samples(release, model_config.of_repository(repository.root, model)).draw(3)
+    inputs = Samples(release, model_config.of_repository(repository.root, model)).draw(2)
     for wanted, found in zip(session(full).run(None, inputs), session(half).run(None, inputs), strict=True):
         assert found.dtype == wanted.dtype
         assert np.abs(found.astype(float) - wanted.astype(float)).max() <= MEASURED[model]
@@ -58,7 +58,7 @@ def test_products_are_in_float16_and_norms_are_not(model: str, repository: Repos
 
 def test_a_weight_that_float16_cannot_hold_becomes_its_largest() -> None:
     weight = numpy_helper.from_array(np.array([[1e6, -1e6, 1.0, -np.inf]], np.float32), "w")
-    model = halved(small([("Add", ["x", "w"], "a"), ("Tanh", ["a"], "y")], [weight]))
+    model = halved(small([("Add", ["x", "w"], "a"), ("Tanh", ["a"], "b"), ("Tanh", ["b"], "y")], [weight]))
     [half] = model.graph.initializer
     assert numpy_helper.to_array(half).tolist() == [[65504.0, -65504.0, 1.0, -np.inf]]
 

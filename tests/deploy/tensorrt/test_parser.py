@@ -18,7 +18,10 @@ from tests.deploy.tensorrt import rtx
 from tests.deploy.tensorrt.conftest import MODELS
 from tests.deploy.tensorrt.test_operators import graph_of
 
-pytestmark = pytest.mark.skipif(not rtx.is_here(), reason="make tensorrt-check fetches TensorRT for RTX, 150 MB")
+pytestmark = [
+    pytest.mark.skipif(not rtx.is_here(), reason="make tensorrt-check fetches TensorRT for RTX, 150 MB"),
+    pytest.mark.filterwarnings("ignore:.*Timing cache operations are no-ops:DeprecationWarning"),  # there alone
+]
 
 
 @pytest.fixture(scope="module")
