@@ -21,11 +21,11 @@ if [ ! -e "$base" ]; then
     sources=$(ls /etc/apt/sources.list.d/debian.sources /etc/apt/sources.list 2>/dev/null | head -n 1)
     mmdebstrap --quiet --variant=minbase --include=python3,python3-venv,libpython3.11 \
         --dpkgopt=force-unsafe-io --customize-hook='ln -s python3 "$1/usr/bin/python"' \
-        bookworm "$base.new" "$sources"
+        bookworm "$images/new.tar" "$sources"
     container=$(with_store from scratch)
-    with_store add --quiet "$container" "$base.new" /
+    with_store add --quiet "$container" "$images/new.tar" /
     with_store commit --quiet --rm "$container" "localhost/python:$PYTHON" >/dev/null
-    mv "$base.new" "$base"
+    mv "$images/new.tar" "$base"
 fi
 
 newer() { # newer ARCHIVE SOURCE...: whether the archive has to be made
@@ -38,7 +38,7 @@ image() { # image NAME SOURCE...
     if newer "$archive" "deploy/images/$name/Dockerfile" "$@"; then
         echo "building the image perfusion-$name"
         # pip's own settings and certificates are this machine's
-        with_store build --quiet --isolation chroot --pull-never --format oci \
+        with_store build --layers --quiet --isolation chroot --pull-never --format oci \
             -v /etc/ssl/certs:/etc/ssl/certs:ro $(pip_settings) \
             -f "deploy/images/$name/Dockerfile" -t "perfusion-$name:$TAG" . >/dev/null
         rm -f "$archive"

@@ -7,21 +7,21 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from contract.repository import Repository
 from deploy.cluster import node
 from deploy.cluster.control_plane import ControlPlane
-from deploy.cluster.machine import ADDRESS, BUILD, Machine
+from deploy.cluster.machine import ADDRESS, BUILD, ClusterError, Machine
 from deploy.local import kafka_broker
 from deploy.local.layout import ROOT, Layout
 from deploy.local.process import Process
 from tests.deploy.cluster import overlays
 from tests.deploy.cluster.load import address
 from tests.deploy.k8s.manifests import NAME, Object
-from tests.repositories import copy_of, link
+from tests.repositories import copy_of, stage
 from tests.s3 import S3, running_s3
 from tests.services.postgres import programs, running_postgres
 
@@ -67,6 +67,19 @@ class Platform:
         command += ["--repository", str(self.layout.model_repository)]
         subprocess.run(command, env=os.environ | self.s3.environment, check=True, cwd=ROOT)
 
+    def wait_for_release(self, release: int) -> None:
+        """Until it is where an operator's commands look for it."""
+        manifest = f"/models/releases/{release}/manifest.json"
+        has = ("exec", "deployment/releases", "--container=releases", "--", "test", "-e", manifest)
+
+        def is_there() -> bool:
+            with suppress(ClusterError):
+                self.kubectl(*has)
+                return True
+            return False
+
+        self.plane.machine.wait(f"release {release} is there", is_there)
+
     def releases(self, *arguments: str) -> str:
         """A command of deploy.releases, where an operator gives it."""
         command = (
@@ -85,12 +98,9 @@ class Platform:
 def repository() -> Path:
     """The newest export under the numbers 1 and 2: what differs between releases is not the matter here."""
     exported = Repository(ROOT / "model_repository")
-    newest = max(exported.numbers())
-    copy = copy_of(exported, HOME / "model_repository", [newest])
-    for number in {1, 2} - {newest}:
-        link(exported.release_dir(newest), copy.release_dir(number))
-        for folder in exported.model_folders(newest):
-            link(folder, copy.model_dir(folder.parent.name, number))
+    copy = copy_of(exported, HOME / "model_repository", [])
+    for number in (1, 2):
+        stage(exported, max(exported.numbers()), copy, number)
     return copy.root
 
 
@@ -133,6 +143,7 @@ def running() -> Iterator[Platform]:
         platform.wait_rolled_out("releases")
         for part in ("triton",):  # not ready before a release serves
             machine.wait(f"{part} runs", lambda part=part: _run(platform.pods(part)), 300.0)  # type: ignore[misc]
+        platform.wait_for_release(1)
         platform.releases("load", "1")
         platform.releases("promote", "1")
         platform.wait_rolled_out(*PARTS)

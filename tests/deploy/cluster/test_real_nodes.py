@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from perfusion.client import PerFusion, PerFusionError
 from perfusion.v1.events_pb2 import FeedbackGiven
 
 from contract.topics import FEEDBACK
@@ -18,6 +19,7 @@ from deploy.demo.demonstration import show
 from deploy.local.clients import read_events
 from tests.deploy.cluster import load, platform
 from tests.deploy.cluster.platform import SERVICES, Platform
+from tests.deploy.k8s.manifests import NAME
 
 MERCHANTS = 2
 METRIC = "perfusion_rpc_handled_total"
@@ -116,11 +118,35 @@ def test_no_call_fails_while_generation_is_scaled(cluster: Platform) -> None:
     under_load("scaling of generation", scale)
 
 
+def test_a_part_that_was_away_for_long_is_found_at_once(cluster: Platform) -> None:
+    """Its name had no address meanwhile."""
+    cluster.kubectl("scale", "deployment/ranking", "--replicas=0")
+    cluster.kubectl("wait", "--for=delete", "pod", f"--selector={NAME}=ranking", "--timeout=120s")
+    with PerFusion(**{service: load.address(service) for service in load.PORTS}) as client:
+        user = load.users(1)[0]
+
+        def is_served() -> bool:
+            try:
+                client.generate(user, "dress", timeout_s=20.0).group()
+            except PerFusionError:
+                return False
+            return True
+
+        time.sleep(45)
+        assert not is_served()
+        cluster.kubectl("scale", "deployment/ranking", "--replicas=2")
+        cluster.wait_rolled_out("ranking")
+        began = time.monotonic()
+        cluster.plane.machine.wait("a round is served", is_served, 60.0)
+    REPORT["seconds to the first round after ranking was away"] = round(time.monotonic() - began, 1)
+    assert time.monotonic() - began < 15.0
+
+
 def test_no_call_fails_while_another_release_goes_live(cluster: Platform) -> None:
     cluster.push(2)
 
     def switch() -> None:
-        cluster.plane.machine.wait("release 2 has come", lambda: " 2 " in cluster.releases("status"), 60.0)
+        cluster.wait_for_release(2)
         cluster.releases("load", "2")
         cluster.releases("promote", "2")
         time.sleep(10)
