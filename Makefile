@@ -33,7 +33,7 @@ ifeq ($(REPOSITORY),model_repository)
 STAGED := $(EXPORT)
 endif
 
-.PHONY: help demo test test-slow up down restart status logs release-status release-load release-trial release-end-trial release-promote release-rollback release-history loop setup export lint k8s-check tensorrt-check tensorrt-plans protos client-wheel train-tiny eval-reward eval-generation \
+.PHONY: help demo test test-slow up down restart status logs release-status release-load release-trial release-end-trial release-promote release-rollback release-history loop setup export lint k8s-check k8s-e2e tensorrt-check tensorrt-plans protos client-wheel train-tiny eval-reward eval-generation \
     eval-samplers eval-suggestions bench-reward bench-reward-full bench-generator bench-generator-full bench-picks bench-health soak clean prerequisites
 
 help: ## this list
@@ -125,6 +125,12 @@ tensorrt-check: setup $(RTX) $(EXPORT) ## the graphs against TensorRT's parser a
 
 tensorrt-plans: $(EXPORT) ## on a machine with a GPU and TensorRT: builds a plan of every model, checks it, keeps nothing
 	@.venv/bin/python -m deploy.tensorrt check
+
+k8s-e2e: setup $(K8S_TOOLS) $(EXPORT) ## the manifests on a real control plane and as real pods; root; 20 minutes the first time, into build/cluster
+	@sh deploy/cluster/programs.sh
+	@sh deploy/cluster/images.sh
+	@.venv/bin/python -m deploy.cluster .venv/bin/python -m pytest tests/deploy/cluster/test_simulated_nodes.py
+	@.venv/bin/python -m deploy.cluster .venv/bin/python -m pytest tests/deploy/cluster/test_real_nodes.py
 
 protos: setup ## regenerate protos/gen from protos/perfusion
 	.venv/bin/python protos/generate.py
