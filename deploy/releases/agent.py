@@ -18,6 +18,7 @@ A leader ends when another one has published: started again, it goes on from the
 import argparse
 import json
 import os
+import signal
 import sys
 import threading
 import time
@@ -264,6 +265,8 @@ def repeat(look: Callable[[], object], say: Say, *, times: int | None = None) ->
 
 def main() -> int:
     options = _parse()
+    # The first process of a container has no default action: without a handler it would live until it is killed.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     repository, say = Repository(options.repository), _say
     try:
         store = Store(options.store)

@@ -98,7 +98,7 @@ class Platform:
 def repository() -> Path:
     """The newest export under the numbers 1 and 2: what differs between releases is not the matter here."""
     exported = Repository(ROOT / "model_repository")
-    copy = copy_of(exported, HOME / "model_repository", [])
+    copy = copy_of(exported, HOME / "model_repository", [], live=1)
     for number in (1, 2):
         stage(exported, max(exported.numbers()), copy, number)
     return copy.root

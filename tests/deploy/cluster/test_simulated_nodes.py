@@ -11,7 +11,7 @@ from deploy.cluster import simulated
 from deploy.cluster.control_plane import ControlPlane
 from deploy.cluster.machine import BUILD, ClusterError, Machine
 from tests.deploy.cluster import overlays
-from tests.deploy.k8s.manifests import NAME, Object
+from tests.deploy.k8s.manifests import NAME, OVERLAYS, Object
 
 SECRETS = {
     "perfusion-database": ("user_embedding", "generation", "feedback"),
@@ -40,7 +40,7 @@ def deployments(plane: ControlPlane) -> list[str]:
     return [each["metadata"]["name"] for each in plane.get("deployments", "--namespace=perfusion")["items"]]
 
 
-@pytest.fixture(scope="module", params=["dev", "gpu"])
+@pytest.fixture(scope="module", params=OVERLAYS)
 def applied(request: pytest.FixtureRequest, plane: ControlPlane) -> Iterator[tuple[ControlPlane, str]]:
     """The cluster with one overlay in it, all of whose pods run; the next one finds it as it was."""
     secrets = {name: dict.fromkeys(keys, "x") for name, keys in SECRETS.items()}
@@ -68,7 +68,7 @@ def test_only_pods_that_want_a_gpu_are_on_nodes_with_one(applied: tuple[ControlP
         for pod in plane.get("pods", "--namespace=perfusion")["items"]
         if pod["spec"].get("nodeName", "").startswith("gpu-")
     }
-    assert with_gpu == ({"triton"} if overlay == "gpu" else set())
+    assert with_gpu == ({"triton"} if overlay != "dev" else set())
 
 
 def test_replicas_are_on_nodes_of_their_own(applied: tuple[ControlPlane, str]) -> None:
@@ -146,7 +146,7 @@ def test_a_field_that_kubernetes_does_not_know_is_refused(applied: tuple[Control
 def test_a_node_can_be_drained(applied: tuple[ControlPlane, str]) -> None:
     """No budget blocks it, and the pods run elsewhere."""
     plane, overlay = applied
-    drained = "gpu-0" if overlay == "gpu" else pods(plane, "generation")[0]["spec"]["nodeName"]
+    drained = "gpu-0" if overlay != "dev" else pods(plane, "generation")[0]["spec"]["nodeName"]
     began = time.monotonic()
     plane.kubectl("drain", drained, "--ignore-daemonsets", "--delete-emptydir-data", "--timeout=120s")
     assert time.monotonic() - began < 120
