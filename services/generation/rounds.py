@@ -121,6 +121,7 @@ class Rounds:
 
     @contextmanager
     def _counting_failures(self, plan: Plan) -> Iterator[None]:
+        self.metrics.groups.labels("failed", plan.release.number, plan.arm)  # begins with 0, else nobody sees the first
         try:
             yield
         except BaseException as error:

@@ -63,7 +63,10 @@ class Server:
             interval_s=settings.health_interval_s,
             timeout_s=settings.health_timeout_s,
         )
-        self._interceptor = ServiceInterceptor(RpcMetrics(registry), _limits(settings), self._monitor.doubt)
+        calls = RpcMetrics(registry)
+        for method in needs:
+            calls.expect(f"/{service}/{method}")
+        self._interceptor = ServiceInterceptor(calls, _limits(settings), self._monitor.doubt)
         self._grpc = self._build(register)
         self._polling: asyncio.Task[None] | None = None
         self._working: list[asyncio.Task[None]] = []

@@ -79,6 +79,9 @@ async def test_a_short_deadline_is_late_and_no_failure(settings: Settings) -> No
             while not studio.ended("late"):
                 await asyncio.sleep(0.02)
         assert studio.ended("failed") == studio.ended("cancelled") == 0
+        failed = {"outcome": "failed", "release": "1", "arm": "live"}
+        shown = studio.server._registry.get_sample_value("perfusion_groups_total", failed)
+        assert shown == 0, "without a series that begins with 0, an alert would miss the first failure"
 
 
 async def test_a_deadline_that_passes_while_waiting_for_anothers_round_is_counted(settings: Settings) -> None:

@@ -89,6 +89,8 @@ async def test_metrics_are_shown_in_prometheus_text() -> None:
         url = f"http://127.0.0.1:{server.metrics_port}/metrics"
         text = await asyncio.to_thread(lambda: urllib.request.urlopen(url).read().decode())
     assert f'perfusion_rpc_handled_total{{code="OK",method="/{SERVICE}/Rank"}} 1.0' in text
+    first = f'perfusion_rpc_handled_total{{code="INTERNAL",method="/{SERVICE}/Rank"}} 0.0'
+    assert first in text, "an alert would not see the first"
     assert 'perfusion_dependency_up{dependency="part"} 1.0' in text
 
 
