@@ -1,6 +1,6 @@
 #!/bin/sh
-# What the manifests are checked with, into build/: kustomize, built by the Go of .venv, and the schemas of the objects
-# that are not Kubernetes' own. What is there already is not made again.
+# What the manifests are checked with, into build/: kustomize, built by the Go of .venv, the schemas of the objects that
+# are not Kubernetes' own, and promtool. What is there already is not made again.
 set -eu
 
 KUSTOMIZE=v5.8.1
@@ -55,3 +55,17 @@ if [ -n "$java" ] && [ ! -e "$schemas/kafka.yaml" ]; then
     mv "$written/kafka.yaml" "$schemas/"
 fi
 [ -e "$schemas/kafka.yaml" ] || echo "no Java 21 here: Strimzi's objects are not checked against their schemas"
+
+# Prometheus' own reader of rules: the machine's, or the one of Debian's package, unpacked here and not installed.
+prometheus=$root/build/prometheus
+if ! command -v promtool >/dev/null && [ ! -x "$prometheus/usr/bin/promtool" ]; then
+    echo "fetching Debian's prometheus, for its promtool"
+    fetch() {
+        apt-get -qq -o Acquire::Retries=0 -o Acquire::http::Timeout=10 download prometheus
+    }
+    rm -rf "$prometheus" && mkdir -p "$prometheus"
+    if ! (cd "$prometheus" && { fetch || { apt-get -qq update && fetch; }; } && dpkg-deb -x prometheus_*.deb .) \
+        >"$prometheus.log" 2>&1; then
+        echo "missing: promtool; remedy: apt-get install prometheus; until then nobody tries the alerts and the dashboard"
+    fi
+fi

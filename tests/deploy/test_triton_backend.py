@@ -1,6 +1,8 @@
 """The `onnxruntime` backend in a real Triton, on a hand-made model: batching, versions, failures, the contract."""
 
 import dataclasses
+import re
+import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,6 +17,7 @@ from tritonclient.utils import InferenceServerException
 from deploy.local import triton_server
 from deploy.local.layout import ROOT, Layout
 from deploy.local.process import Process
+from tests.deploy.k8s.policies.monitoring import TRITON
 from tests.integration.client import wait_until
 from tests.ports import free_offset
 
@@ -62,13 +65,18 @@ def write_model(repository: Path, name: str, version: int, factor: float, input_
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[triton.InferenceServerClient]:
+def layout(tmp_path_factory: pytest.TempPathFactory) -> Layout:
     repository = tmp_path_factory.mktemp("repository")
+    return dataclasses.replace(Layout("backend-test", free_offset()), model_repository=repository)
+
+
+@pytest.fixture(scope="module")
+def server(layout: Layout) -> Iterator[triton.InferenceServerClient]:
+    repository = layout.model_repository
     for version, factor in ((1, 2.0), (2, 3.0)):
         write_model(repository, "quick", version, factor)
     write_model(repository, "patient", 1, 2.0)
     write_model(repository, "misnamed", 1, 2.0, input_name="something_else")
-    layout = dataclasses.replace(Layout("backend-test", free_offset()), model_repository=repository)
     process = Process("triton", repository / "pid", repository / "log")
     triton_server.prepare(layout)
     process.start(triton_server.command(layout), triton_server.environment(layout), ROOT)
@@ -138,6 +146,17 @@ def test_a_graph_that_disagrees_with_its_contract_does_not_become_ready(server: 
     with pytest.raises(InferenceServerException, match="something_else"):
         server.load_model("misnamed")
     assert not server.is_model_ready("misnamed", "1")
+
+
+def test_the_metrics_that_alerts_and_the_dashboard_ask_for_are_shown(
+    server: triton.InferenceServerClient, layout: Layout
+) -> None:
+    ask(server, "quick", batch(1))
+    with urllib.request.urlopen(f"http://{layout.address('triton_metrics')}/metrics") as answer:
+        lines = answer.read().decode().splitlines()
+    for name, labels in TRITON.items():
+        shown = [set(re.findall(r'(\w+)="', line)) for line in lines if line.startswith(f"{name}{{")]
+        assert shown and all(labels <= each for each in shown), name
 
 
 def _executions(client: triton.InferenceServerClient) -> int:

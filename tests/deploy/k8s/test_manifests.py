@@ -6,7 +6,7 @@ import pytest
 
 from tests.deploy.k8s import schemas
 from tests.deploy.k8s.manifests import OVERLAYS, Objects, build
-from tests.deploy.k8s.policies import commands, confinement, network, operators, serving, settings
+from tests.deploy.k8s.policies import commands, confinement, monitoring, network, operators, serving, settings
 
 Policy = Callable[[Objects], Iterator[str]]
 POLICIES: list[Policy] = [
@@ -15,6 +15,7 @@ POLICIES: list[Policy] = [
     *confinement.POLICIES,
     *network.POLICIES,
     *operators.POLICIES,
+    *monitoring.POLICIES,
     *commands.POLICIES,
 ]
 

@@ -1,5 +1,6 @@
 """Every policy notices: one manifest is made wrong, and exactly this policy, or it among others, says what is wrong."""
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -7,7 +8,7 @@ import pytest
 
 from tests.deploy.k8s import schemas
 from tests.deploy.k8s.manifests import SETTINGS, Object, Objects
-from tests.deploy.k8s.policies import commands, confinement, network, operators, serving, settings
+from tests.deploy.k8s.policies import commands, confinement, monitoring, network, operators, serving, settings
 from tests.deploy.k8s.test_manifests import POLICIES, Policy
 
 Change = Callable[[Objects], object]
@@ -40,8 +41,29 @@ def peers(objects: Objects, name: str, way: str, *parts: str) -> None:
     selector["matchExpressions"][0]["values"] = list(parts)
 
 
+def first_rule(objects: Objects) -> Any:
+    return spec(objects, "PrometheusRule", "perfusion")["groups"][0]["rules"][0]
+
+
 def rule(objects: Objects, expression: str) -> None:
-    spec(objects, "PrometheusRule", "perfusion")["groups"][0]["rules"][0]["expr"] = expression
+    first_rule(objects)["expr"] = expression
+
+
+def dashboard(objects: Objects, change: Callable[[Any], object]) -> None:
+    data = objects.named("ConfigMap", "dashboard")["data"]
+    [(name, text)] = data.items()
+    changed = json.loads(text)
+    change(changed)
+    data[name] = json.dumps(changed)
+
+
+def panel(objects: Objects, title: str, **target: str) -> None:
+    """Changes what a panel asks first."""
+
+    def change(whole: Any) -> None:
+        next(each for each in whole["panels"] if each["title"] == title)["targets"][0].update(target)
+
+    dashboard(objects, change)
 
 
 def account(objects: Objects, part: str) -> Object:
@@ -228,14 +250,67 @@ CASES: list[tuple[Policy, str, Change]] = [
         lambda o: drop(o, "NetworkPolicy", "metrics"),
     ),
     (network.the_rest_is_denied, "is not denied", lambda o: drop(o, "NetworkPolicy", "default-deny")),
-    (operators.metrics_exist, "nobody shows", lambda o: rule(o, "perfusion_method_up == 0")),
-    (operators.metrics_exist, "has no label", lambda o: rule(o, 'perfusion_method_ready{pods="x"} == 0')),
-    (operators.metrics_exist, "has no label", lambda o: rule(o, "sum by (arm) (perfusion_method_ready) == 0")),
-    (operators.metrics_exist, "no metric", lambda o: rule(o, "vector(1)")),
+    (monitoring.metrics_exist, "nobody shows", lambda o: rule(o, "perfusion_method_up == 0")),
+    (monitoring.metrics_exist, "has no label", lambda o: rule(o, 'perfusion_method_ready{pods="x"} == 0')),
+    (monitoring.metrics_exist, "has no label", lambda o: rule(o, "sum by (arm) (perfusion_method_ready) == 0")),
     (
-        operators.methods_exist,
+        monitoring.metrics_exist,
+        "perfusion_method_ready has no label arm",  # though another metric in there has it
+        lambda o: rule(o, "sum by (arm) (perfusion_groups_total) / sum by (arm) (perfusion_method_ready)"),
+    ),
+    (
+        monitoring.metrics_exist,
+        "nothing has the label arm",
+        lambda o: rule(o, "perfusion_method_ready unless on (arm) perfusion_dependency_up"),
+    ),
+    (monitoring.metrics_exist, "no metric", lambda o: rule(o, "vector(1)")),
+    (
+        monitoring.metrics_exist,
+        "panel Rate: nobody shows perfusion_calls_total",
+        lambda o: panel(o, "Rate", expr='rate(perfusion_calls_total{namespace="perfusion"}[5m])'),
+    ),
+    (
+        monitoring.metrics_exist,
+        "has no label le",
+        lambda o: panel(o, "Rate", expr="sum by (le) (perfusion_rpc_latency_seconds_count)"),
+    ),
+    (
+        monitoring.what_is_named_is_there,
         "there is no method",
         lambda o: rule(o, 'perfusion_method_ready{method="/perfusion.v1.GenerationService/Draw"} == 0'),
+    ),
+    (
+        monitoring.what_is_named_is_there,
+        "there is no code EXHAUSTED",
+        lambda o: rule(o, 'perfusion_rpc_handled_total{code=~"INTERNAL|EXHAUSTED"} == 0'),
+    ),
+    (
+        monitoring.what_is_named_is_there,
+        "there is no deployment tritons",
+        lambda o: rule(o, 'kube_deployment_spec_replicas{namespace="perfusion", deployment!="tritons"} == 0'),
+    ),
+    (
+        monitoring.what_is_named_is_there,
+        "there is no job retrain-.*",
+        lambda o: rule(o, 'kube_job_failed{namespace="perfusion", job_name=~"retrain-.*"} == 1'),
+    ),
+    (monitoring.what_is_named_is_there, "of every namespace", lambda o: rule(o, "perfusion_method_ready == 0")),
+    (monitoring.what_is_named_is_there, "there is no namespace", lambda o: rule(o, 'up{namespace="prod"} == 0')),
+    (monitoring.alerts_are_explained, "has no severity", lambda o: first_rule(o)["labels"].clear()),
+    (monitoring.alerts_are_explained, "says nothing", lambda o: first_rule(o)["annotations"].pop("summary")),
+    (monitoring.alerts_are_explained, "names another", lambda o: first_rule(o)["annotations"].pop("runbook")),
+    (monitoring.alerts_are_explained, "has no section", lambda o: first_rule(o).update(alert="MetricsGone")),
+    (monitoring.panels_are_whole, "its legend names code", lambda o: panel(o, "Rate", legendFormat="{{code}}")),
+    (monitoring.panels_are_whole, "two panels", lambda o: dashboard(o, lambda d: d["panels"][0].update(id=2))),
+    (
+        monitoring.panels_are_whole,
+        "no place of its own",
+        lambda o: dashboard(o, lambda d: d["panels"][1]["gridPos"].update(w=13)),
+    ),
+    (
+        monitoring.panels_are_whole,
+        "one Grafana's",
+        lambda o: dashboard(o, lambda d: d["panels"][1]["datasource"].update(uid="P1")),
     ),
     (
         operators.topics_are_the_contracts,

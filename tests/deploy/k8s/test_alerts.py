@@ -1,0 +1,111 @@
+"""Prometheus reads every rule, and each alert fires when it shall and not before: alerts.yaml, by promtool."""
+
+import shutil
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.deploy.k8s.manifests import OVERLAYS, Object, Objects, build
+from tests.deploy.k8s.policies.monitoring import METRIC, alerts
+from tests.deploy.k8s.promtool import promtool, write_rules
+
+TESTS = Path(__file__).parent / "alerts.yaml"
+GROUPS: list[Any] = yaml.safe_load(TESTS.read_text())["tests"]
+
+
+def groups_of(objects: Objects) -> list[Any]:
+    return [group for each in objects.of("PrometheusRule") for group in each["spec"]["groups"]]
+
+
+def looks(alert: str) -> list[list[Any]]:
+    """Of each test about an alert: what it expects, by its time."""
+    found = [[each for each in group["alert_rule_test"] if each["alertname"] == alert] for group in GROUPS]
+    return [sorted(each, key=lambda look: minutes(look["eval_time"])) for each in found if each]
+
+
+def minutes(text: str) -> int:
+    return int(text.removesuffix("m"))
+
+
+def fires(look: Any) -> bool:
+    return bool(look.get("exp_alerts"))
+
+
+def lacking(rule: Object) -> list[str]:
+    """What the unit tests of an alert do not try."""
+    name, tests = rule["alert"], looks(rule["alert"])
+    without: list[str] = []
+    if not any(fires(look) for test in tests for look in test):
+        without.append(f"{name}: nothing fires it")
+    if "for" in rule and not any(not fires(first) and fires(last) for first, *_, last in (t for t in tests if t[1:])):
+        without.append(f"{name}: its `for` is not tried")
+    metrics = {metric for metric, _ in METRIC.findall(rule["expr"])}
+    close = [
+        group
+        for group in GROUPS
+        for named in [[each for each in group["alert_rule_test"] if each["alertname"] == name]]
+        if named and not any(map(fires, named)) and {s["series"].split("{")[0] for s in group["input_series"]} & metrics
+    ]
+    if not close:
+        without.append(f"{name}: nothing comes close")
+    return without
+
+
+def test_every_alert_is_tried(whole: Objects) -> None:
+    assert [problem for rule in alerts(whole) for problem in lacking(rule)] == []
+
+
+def test_no_alert_is_tried_that_is_not_there(whole: Objects) -> None:
+    tried = {each["alertname"] for group in GROUPS for each in group["alert_rule_test"]}
+    assert tried == {rule["alert"] for rule in alerts(whole)}
+    assert [
+        group["name"] for group in GROUPS if len({each["alertname"] for each in group["alert_rule_test"]}) != 1
+    ] == []
+
+
+def test_an_alert_that_is_not_tried_is_noticed() -> None:
+    new = {"alert": "NewAlert", "expr": 'up{namespace="perfusion"} == 0', "for": "5m"}
+    assert lacking(new) == [
+        "NewAlert: nothing fires it",
+        "NewAlert: its `for` is not tried",
+        "NewAlert: nothing comes close",
+    ]
+
+
+@pytest.mark.parametrize("overlay", [each for each in OVERLAYS if build(each).of("PrometheusRule")])
+def test_prometheus_reads_the_rules(overlay: str, tmp_path: Path) -> None:
+    content, said = promtool(
+        "check", "rules", "--lint=all", "--lint-fatal", write_rules(tmp_path / "rules.yaml", groups_of(build(overlay)))
+    )
+    assert content, said
+
+
+def tried(groups: list[Any], folder: Path) -> tuple[bool, str]:
+    shutil.copy(TESTS, folder)
+    write_rules(folder / "rules.yaml", groups)
+    return promtool("test", "rules", folder / TESTS.name)
+
+
+def test_alerts_fire_when_they_shall_and_not_before(whole: Objects, tmp_path: Path) -> None:
+    content, said = tried(groups_of(whole), tmp_path)
+    assert content, said
+
+
+def test_an_alert_that_never_fires_or_does_not_wait_is_noticed(whole: Objects, tmp_path: Path) -> None:
+    for part, change, wrong in (
+        ("never", lambda rule: rule.update(expr=f"({rule['expr']}) and on () vector(1) > 2"), lambda rule: True),
+        ("at once", lambda rule: rule.pop("for", None), lambda rule: "for" in rule),
+        ("late", lambda rule: rule.update({"for": "1d"}), lambda rule: True),
+    ):
+        groups = deepcopy(groups_of(whole))
+        for group in groups:
+            for rule in group["rules"]:
+                change(rule)
+        folder = tmp_path / part
+        folder.mkdir()
+        content, said = tried(groups, folder)
+        missed = [rule["alert"] for rule in alerts(whole) if wrong(rule) and f"alertname: {rule['alert']}," not in said]
+        assert not content and missed == [], part
