@@ -60,12 +60,12 @@ fi
 prometheus=$root/build/prometheus
 if ! command -v promtool >/dev/null && [ ! -x "$prometheus/usr/bin/promtool" ]; then
     echo "fetching Debian's prometheus, for its promtool"
-    fetch() {
-        apt-get -qq -o Acquire::Retries=0 -o Acquire::http::Timeout=10 download prometheus
+    debian() {
+        apt-get -qq -o Acquire::Retries=0 -o Acquire::http::Timeout=10 "$@"
     }
     rm -rf "$prometheus" && mkdir -p "$prometheus"
-    if ! (cd "$prometheus" && { fetch || { apt-get -qq update && fetch; }; } && dpkg-deb -x prometheus_*.deb .) \
-        >"$prometheus.log" 2>&1; then
-        echo "missing: promtool; remedy: apt-get install prometheus; until then nobody tries the alerts and the dashboard"
+    if ! (cd "$prometheus" && { debian download prometheus || { debian update && debian download prometheus; }; } \
+        && dpkg-deb -x prometheus_*.deb .) >"$prometheus.log" 2>&1; then
+        echo "missing: promtool; remedy: apt-get install prometheus; until then alerts and dashboard are not tried"
     fi
 fi
