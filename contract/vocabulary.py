@@ -112,6 +112,11 @@ class Vocabulary:
         """The kind of each phrase, which is case-folded."""
         return {folded(phrase): kind for kind, phrase in self.phrases}
 
+    @cached_property
+    def places(self) -> Mapping[str, int]:
+        """The place of each phrase, which is case-folded, among all V."""
+        return {folded(phrase): place for place, (_, phrase) in enumerate(self.phrases)}
+
     def asked(self, prompt: str) -> dict[str, str]:
         """The phrase of each kind that a prompt names, case-folded; of two of one kind the last one counts.
 
