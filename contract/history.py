@@ -59,7 +59,8 @@ def choice_of(vocabulary: Vocabulary, shown: Sequence[Sequence[str]], picked: Se
         shown: the phrases that each candidate shows beside the prompt, such as its wishes; unknown ones say nothing.
     """
     places = vocabulary.places
-    found = [frozenset(places[key] for phrase in of if (key := folded(phrase)) in places) for of in shown]
+    keys = [[phrase if phrase in places else folded(phrase) for phrase in of] for of in shown]
+    found = [frozenset(places[key] for key in of if key in places) for of in keys]
     if len(set(found)) < 2 or any(picked) == all(picked):
         return None
     common = frozenset.intersection(*found)

@@ -38,7 +38,11 @@ from services.runtime.settings import load
 from services.user_embedding.adapters import tables as user_embedding
 
 OWNED: dict[str, tuple[tuple[Table, str], ...]] = {  # tables, and the column that holds the merchant
-    "user_embedding": ((user_embedding.profiles, "user_id"),),
+    "user_embedding": (
+        (user_embedding.profiles, "user_id"),
+        (user_embedding.history_picks, "user_id"),
+        (user_embedding.history_groups, "user_id"),
+    ),
     "generation": (
         (generation.groups, "user_id"),
         (generation.OUTBOX.events, "key"),
