@@ -36,7 +36,7 @@ GROUPS = (0, 1, 3, 10, 30)  # of history
 FIRST = {"unseen": 2_000, "validation": 50_000}  # numbers of merchants that no training has
 PROFILES = ("right", "none", "wrong")
 SHOWN = ("market", "served")
-HELD_OUT = 20  # groups of each merchant that favours are measured by
+HELD_OUT = 10  # groups of each merchant that favours are measured by
 CANDIDATES = 5
 VOCABULARY = vocabulary()
 

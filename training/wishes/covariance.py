@@ -21,10 +21,11 @@ from training.wishes.preferences import PreferenceWeights
 from training.wishes.tagging import ABSENT
 
 LEAST_MERCHANTS = 40  # with several picks; of fewer, a covariance says little
-MOST_MERCHANTS = 1_000  # more change little, and each takes milliseconds a turn
+MOST_MERCHANTS = 1_000  # those with most picks; more change little, and each takes milliseconds a turn
 FOLDS = 4  # of merchants, for weights without their picks
-MOST_TURNS = 20
-_CHANGE = 0.02  # of the covariance in a turn, relative: less is the end
+MOST_TURNS = 30
+_GROWTH, _MOST_FACTOR = 1.6, 12.0  # of a turn's step
+_LEAST_GAIN = 2e-3  # nats a merchant: less is the end
 _START = 0.5  # standard deviation of a favour to begin with
 
 
@@ -54,7 +55,8 @@ def population(tags: np.ndarray, groups: GroupTensors, vocabulary: Vocabulary, f
     several = np.flatnonzero([len(of) > 1 for of in by_user])
     if len(several) < LEAST_MERCHANTS:
         return None
-    chosen = np.random.default_rng(0).permutation(several)[:MOST_MERCHANTS]
+    mixed = np.random.default_rng(0).permutation(several)
+    chosen = mixed[np.argsort([-len(by_user[user]) for user in mixed], kind="stable")][:MOST_MERCHANTS]
     merchants = [_merchant(tags, groups, vocabulary, by_user[user]) for user in chosen]
     picks = [merchant.choices for merchant in merchants]
     means = np.zeros((len(chosen), len(vocabulary.phrases)))  # (U, V)
@@ -82,28 +84,61 @@ def _merchant(tags: np.ndarray, groups: GroupTensors, vocabulary: Vocabulary, ro
 def maximised(
     picks: Sequence[Sequence[Choice]], means: np.ndarray | None, vocabulary: Vocabulary
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The mean and the covariance under which the merchants' picks are likeliest; about `means` (U, V), if given."""
-    projector = _centring(vocabulary)
-    rank, n = np.trace(projector), len(picks)
+    """The mean and the covariance under which the merchants' picks are likeliest; about `means` (U, V), if given.
+
+    A turn of expectation maximisation goes a small part of the way where a merchant has few picks. So each goes further
+    by a factor that grows while the evidence does; where it fell, the turn is taken back, and the factor is 1 again.
+    """
+    projector, n = _centring(vocabulary), len(picks)
     mean, covariance = np.zeros(len(projector)), _START**2 * projector
+    best: tuple[float, np.ndarray, np.ndarray] = (-np.inf, mean, covariance)
+    steps, factor = (mean, covariance), 1.0  # what a plain turn from the best adds
     for _ in tqdm(range(MOST_TURNS), desc="learning how merchants vary", mininterval=2):
-        factor, before = factor_of(covariance), covariance
-        sums, second = np.zeros_like(mean), np.zeros_like(covariance)
-        for at, choices in enumerate(picks):
-            own = mean if means is None else means[at]
-            posterior = fit(Prior(own, factor), choices)
-            off = posterior.mean - own
-            sums += off
-            second += np.outer(off, off) + posterior.factor @ posterior.factor.T
-        if means is None:  # about the new mean
-            second -= np.outer(sums, sums) / n
-            mean = mean + sums / n
-        # As if `rank` merchants more had been seen who vary alike in every direction: few merchants span few.
-        alike = np.trace(second) / (n * rank) * projector
-        covariance = (second + rank * alike) / (n + rank)
-        if np.linalg.norm(covariance - before) < _CHANGE * np.linalg.norm(before):
+        evidence, turned = _turn(picks, means, mean, covariance, projector)
+        gain = evidence - best[0]
+        if gain > 0:
+            best, steps = (evidence, mean, covariance), (turned[0] - mean, turned[1] - covariance)
+            factor = min(factor * _GROWTH, _MOST_FACTOR)
+        elif factor == 1:
             break
-    return mean, (covariance + covariance.T) / 2
+        else:
+            factor = 1.0
+        if 0 < gain < _LEAST_GAIN * n:
+            break
+        mean, covariance = best[1] + factor * steps[0], _positive(best[2] + factor * steps[1])
+    return best[1], best[2]
+
+
+def _turn(
+    picks: Sequence[Sequence[Choice]], means: np.ndarray | None, mean: np.ndarray, covariance: np.ndarray,
+    projector: np.ndarray,
+) -> tuple[float, tuple[np.ndarray, np.ndarray]]:  # fmt: skip
+    """The log evidence of the picks under these, and the next ones."""
+    factor, rank, n = factor_of(covariance), np.trace(projector), len(picks)
+    evidence, sums, second = 0.0, np.zeros_like(mean), np.zeros_like(covariance)
+    for at, choices in enumerate(picks):
+        own = mean if means is None else means[at]
+        posterior = fit(Prior(own, factor), choices)
+        off = posterior.mean - own
+        evidence += posterior.log_evidence
+        sums += off
+        second += np.outer(off, off) + posterior.factor @ posterior.factor.T
+    if means is None:  # about the new mean
+        second -= np.outer(sums, sums) / n
+        mean = mean + sums / n
+    # As if a merchant more for each direction had been seen who vary alike in all: few merchants span few.
+    alike = np.trace(second) / (n * rank) * projector
+    return evidence, (mean, (second + rank * alike) / (n + rank))
+
+
+def _positive(covariance: np.ndarray) -> np.ndarray:
+    """The same without directions of negative variance, to which a long step may lead."""
+    values, vectors = np.linalg.eigh((covariance + covariance.T) / 2)
+    least = 1e-3 * values.max()
+    there = np.abs(values) > 1e-9 * values.max()  # the others are the means of kinds
+    kept = np.where(there, np.maximum(values, least), 0.0)
+    positive: np.ndarray = (vectors * kept) @ vectors.T
+    return positive
 
 
 def _centring(vocabulary: Vocabulary) -> np.ndarray:

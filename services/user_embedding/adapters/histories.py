@@ -20,7 +20,7 @@ from services.user_embedding.ports import Histories
 from services.user_embedding.profiles import History, PickedGroup
 
 # Of one user: more than are used, since some say nothing, and a group may come after its pick.
-KEPT_PICKS = 4 * LAST_GROUPS
+KEPT_PICKS = 2 * LAST_GROUPS
 _MOST_AT_ONCE = 500  # values in one query
 
 
