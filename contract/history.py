@@ -32,7 +32,7 @@ from contract.vocabulary import Vocabulary
 HISTORY = "history.json"
 LAST_GROUPS = 64  # with a pick; older ones say nothing any more
 HALF_LIFE = 64  # groups after which a pick counts half, because tastes drift; chosen, not measured
-WRONG_PROFILE = 0.05  # the prior chance that a whole profile is not the merchant's
+WRONG_PROFILE = 0.2  # the prior chance that a whole profile is not the merchant's; chosen on validation merchants
 _MOST_STEPS = 50  # of Newton's method; the objective is convex, and five to eight are usual
 _DECREMENT = 1e-9  # of the objective, in nats, that is worth no further step
 _NO_VARIANCE = 1e-8  # of the largest: directions in which favours do not vary, such as the mean of a kind

@@ -1,9 +1,12 @@
 """A merchant's picks move their own next wishes, within seconds, through real Kafka; nobody else's."""
 
+import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import grpc
 import numpy as np
 import pytest
 from perfusion.v1.events_pb2 import GroupGenerated
@@ -15,12 +18,13 @@ from contract import topics
 from contract.history import HISTORY, Population
 from contract.release import read_release, release_dir
 from contract.vocabulary import Vocabulary
-from deploy.local.clients import Clients, read_events
+from deploy.local.clients import Clients, connect, read_events
 from deploy.local.cluster import Cluster
-from tests.integration.client import CALL_TIMEOUT_S, generate, new_user, pick, request, wait_until
+from tests.integration.client import CALL_TIMEOUT_S, generate, is_retryable, new_user, pick, request, wait_until
 
 FOLLOWED_WITHIN_S = 5.0
 PROMPT = "dress,v-neck"
+OTHERS, TIMED = 50, 100
 
 
 def varied(vocabulary: Vocabulary) -> Population:
@@ -39,17 +43,30 @@ def learning(cluster: Cluster) -> Iterator[Cluster]:
     own: Path = directory / HISTORY
     before = own.read_bytes() if own.exists() else None
     own.unlink(missing_ok=True)  # not written into: it may be the project's own file
-    own.write_text(varied(read_release_vocabulary(directory)).to_text())
-    cluster.restart("user_embedding")
+    own.write_text(varied(read_release(directory).vocabulary).to_text())
+    restarted(cluster)
     yield cluster
     own.unlink()
     if before is not None:
         own.write_bytes(before)
+    restarted(cluster)
+
+
+def restarted(cluster: Cluster) -> None:
+    """Starts the service again and waits until the others have found it."""
     cluster.restart("user_embedding")
+    wait_until(lambda: draws(cluster), 60)
 
 
-def read_release_vocabulary(directory: Path) -> Vocabulary:
-    return Vocabulary.read(directory / "phrases.json")
+def draws(cluster: Cluster) -> bool:
+    with connect(cluster.layout) as clients:
+        try:
+            generate(clients, request(new_user(clients, cluster.layout)))
+        except grpc.RpcError as error:
+            if is_retryable(error):
+                return False
+            raise
+    return True
 
 
 def embedding(clients: Clients, user_id: str) -> UserEmbedding:
@@ -110,5 +127,42 @@ def test_what_was_picked_while_the_service_was_down_counts_when_it_is_back(learn
     group = telling_group(clients, user_id)
     learning.stop("user_embedding")
     clients.feedback.SubmitFeedback(pick(clients, group), timeout=CALL_TIMEOUT_S)
-    learning.up(["user_embedding"])
+    restarted(learning)
     wait_until(lambda: embedding(clients, user_id).history.groups == 1, 2 * FOLLOWED_WITHIN_S)
+
+
+@pytest.mark.slow  # a minute: fifty-one groups are drawn first
+def test_while_fifty_others_pick_favours_follow_within_seconds(learning: Cluster, clients: Clients) -> None:
+    """Each of fifty picks again and again in a group of their own; one merchant's picks are timed meanwhile."""
+    users = [new_user(clients, learning.layout) for _ in range(OTHERS + 1)]
+    own, *others = [telling_group(clients, user_id) for user_id in users]
+    stopped, counts = threading.Event(), [0] * OTHERS
+
+    def go_on(at: int) -> None:
+        while not stopped.is_set():
+            image_id = others[at].candidates[counts[at] % 2].image_id
+            picked = pick(clients, others[at], selected_image_ids=[image_id])
+            clients.feedback.SubmitFeedback(picked, timeout=CALL_TIMEOUT_S)
+            counts[at] += 1
+            stopped.wait(0.5)
+
+    took_s = list[float]()
+    with ThreadPoolExecutor(OTHERS) as pool:
+        going_on = [pool.submit(go_on, at) for at in range(OTHERS)]
+        try:
+            for n in range(TIMED):
+                before = embedding(clients, own.user_id).history.sequence
+                picked = pick(clients, own, selected_image_ids=[own.candidates[n % 2].image_id])
+                clients.feedback.SubmitFeedback(picked, timeout=CALL_TIMEOUT_S)
+                answered = time.monotonic()
+                while embedding(clients, own.user_id).history.sequence <= before:
+                    assert time.monotonic() - answered < 60
+                    time.sleep(0.02)
+                took_s.append(time.monotonic() - answered)
+        finally:
+            stopped.set()
+        for each in going_on:
+            each.result()
+    found = np.percentile(took_s, [50, 99, 100])
+    print(f"{TIMED} picks beside {sum(counts)} of {OTHERS} others: median, 99th, worst", found.round(2), "s")
+    assert min(counts) >= 2 and found[1] < FOLLOWED_WITHIN_S

@@ -23,7 +23,7 @@ from training.wishes.preferences import PreferenceWeights
 from training.wishes.tagging import ABSENT
 
 LEAST_MERCHANTS = 40  # with several picks; of fewer, a covariance says little
-MOST_MERCHANTS = 1_000  # those with most picks; more change little, and each takes milliseconds a turn
+MOST_MERCHANTS = 600  # those with most picks; more change little, and each takes milliseconds a turn
 FOLDS = 4  # of merchants, for weights without their picks
 MOST_TURNS = 30
 _GROWTH, _MOST_FACTOR = 1.6, 12.0  # of a turn's step
