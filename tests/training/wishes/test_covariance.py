@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from contract.feature_schema import Feature, FeatureSchema
+from contract.history import Choice
 from contract.vocabulary import PhraseKind, Vocabulary
 from training.data.groups import GroupTensors
-from training.wishes.covariance import LEAST_MERCHANTS, population
+from training.wishes.covariance import LEAST_MERCHANTS, _merchant, best_scale, maximised, population
 from training.wishes.fitting import Fit
 from training.wishes.preferences import PreferenceWeights
 
@@ -41,18 +42,41 @@ def played(merchants: int, each: int, seed: int = 0) -> Played:
     return Played(groups, tags, Fit(PreferenceWeights(SCHEMA, VOCABULARY), 1e-4, np.zeros(1), np.ones(1)))
 
 
-def test_covariances_are_those_that_merchants_were_drawn_with() -> None:
+def picks_of(market: Played) -> tuple[list[tuple[Choice, ...]], np.ndarray]:
+    """Each merchant's picks, and what the truth says of the merchant's style, (U, V)."""
+    users = np.asarray(market.groups.user_ids)
+    rows = [np.flatnonzero(users == name) for name in np.unique(users)]
+    styles = STYLES[np.array([market.groups.features[of[0], 0] - 1 for of in rows])]
+    picks = [_merchant(market.tags, market.groups, VOCABULARY, of).choices for of in rows]
+    return picks, np.column_stack([np.zeros(len(rows)), styles])
+
+
+CENTRED = np.eye(3) - 1 / 3
+TRUE = np.zeros((4, 4))  # about what a style says; the category, a kind's only phrase, is no choice
+TRUE[1:, 1:] = INDIVIDUAL**2 * CENTRED
+
+
+def test_the_covariance_is_that_which_merchants_were_drawn_with() -> None:
+    picks, means = picks_of(played(merchants=100, each=16))
+    found = maximised(picks, means, VOCABULARY)
+    assert np.trace(found) == pytest.approx(np.trace(TRUE), rel=0.4)
+    assert found.sum(1) == pytest.approx(0, abs=1e-9) and not found[0].any()
+
+
+def test_a_covariance_far_from_the_truth_is_scaled_towards_it() -> None:
+    picks, means = picks_of(played(merchants=100, each=16))
+    assert best_scale(TRUE / 8, picks, means) > 1 > best_scale(TRUE * 8, picks, means)
+
+
+def test_of_all_merchants_it_is_larger_by_what_profiles_say() -> None:
     market = played(merchants=100, each=16)
     found = population(market.tags, market.groups, VOCABULARY, market.found)
     assert found is not None
-    centred = np.eye(3) - 1 / 3
-    residual, covariance = found.residual[1:, 1:], found.covariance[1:, 1:]
-    assert np.trace(residual) == pytest.approx(INDIVIDUAL**2 * np.trace(centred), rel=0.4)
-    between = np.cov(STYLES, rowvar=False, bias=True)  # both styles are as frequent
-    expected = between + INDIVIDUAL**2 * centred
-    assert covariance == pytest.approx(expected, abs=0.8)
+    assert np.trace(found.covariance) > 1.5 * np.trace(found.residual) > 0.3 * np.trace(TRUE)
+    apart = np.array([0, 1, -1, 0])  # what the styles differ in
+    assert apart @ found.covariance @ apart > 2 * apart @ found.residual @ apart
     assert found.mean[1:] == pytest.approx(STYLES.mean(0), abs=0.5)
-    assert found.mean[0] == 0 and not found.covariance[0].any()  # a kind's only phrase is no choice
+    assert found.mean[0] == pytest.approx(0) and not found.covariance[0].any()
 
 
 def test_a_fold_is_not_told_of_by_its_own_merchants_picks() -> None:
