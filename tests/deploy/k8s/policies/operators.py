@@ -15,10 +15,10 @@ from services.feedback.metrics import FeedbackMetrics
 from services.generation.metrics import GenerationMetrics
 from services.runtime.metrics import HealthMetrics, RpcMetrics
 from services.runtime.relay import RelayMetrics
-from services.user_embedding.metrics import ProfileMetrics
+from services.user_embedding.metrics import HistoryMetrics, ProfileMetrics
 from tests.deploy.k8s.manifests import Object, Objects
 
-KINDS = (RpcMetrics, HealthMetrics, RelayMetrics, GenerationMetrics, FeedbackMetrics, ProfileMetrics)
+KINDS = (RpcMetrics, HealthMetrics, RelayMetrics, GenerationMetrics, FeedbackMetrics, HistoryMetrics, ProfileMetrics)
 FOREIGN = {  # metric → its labels, as its exporter documents it
     "nv_inference_queue_duration_us": {"model", "version", "gpu_uuid"},  # Triton
     "nv_inference_request_success": {"model", "version", "gpu_uuid"},
