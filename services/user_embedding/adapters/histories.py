@@ -5,8 +5,7 @@ records, one finds the offsets moved and keeps nothing. Knows queries. Does not 
 it is.
 """
 
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from sqlalchemy import delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -21,7 +20,7 @@ from services.user_embedding.profiles import History, PickedGroup
 
 # Of one user: more than are used, since some say nothing, and a group may come after its pick.
 KEPT_PICKS = 2 * LAST_GROUPS
-_MOST_AT_ONCE = 500  # values in one query
+_MOST_AT_ONCE = 500  # rows or values in one statement: few statements hold SQLite's one lock for a short time
 
 
 class _Moved(Exception):
@@ -66,12 +65,14 @@ class SqlHistories(Histories):
             async with self._database.writing() as connection:
                 for partition, offset in sorted(reached.items()):  # one order: replicas never lock each other out
                     await _move(connection, partition, expected[partition], offset)
-                for event in incoming:
-                    if isinstance(event, ShownGroup):
-                        await _add_group(connection, event)
-                    else:
-                        await _add_pick(connection, event)
-                await _prune(connection, {event.user_id for event in incoming if isinstance(event, Pick)})
+                groups = [event for event in incoming if isinstance(event, ShownGroup)]
+                picks = [event for event in incoming if isinstance(event, Pick)]
+                for start in range(0, len(groups), _MOST_AT_ONCE):
+                    await _add_groups(connection, groups[start : start + _MOST_AT_ONCE])
+                counting = _counting(picks)
+                for start in range(0, len(counting), _MOST_AT_ONCE):
+                    await _add_picks(connection, counting[start : start + _MOST_AT_ONCE])
+                await _prune(connection, sorted({pick.user_id for pick in picks}))
         except _Moved:
             return False
         return True
@@ -102,36 +103,52 @@ async def _move(connection: AsyncConnection, partition: Partition, expected: int
         raise _Moved
 
 
-async def _add_group(connection: AsyncConnection, group: ShownGroup) -> None:
+async def _add_groups(connection: AsyncConnection, groups: Sequence[ShownGroup]) -> None:
     """A group is written once and never changed."""
-    row = {
-        "group_id": group.group_id,
-        "user_id": group.user_id,
-        "create_time_us": group.create_time_us,
-        "shown": {image_id: list(phrases) for image_id, phrases in group.shown.items()},
-    }
-    await connection.execute(insert_into(connection, history_groups).values(row).on_conflict_do_nothing())
+    rows = [
+        {
+            "group_id": group.group_id,
+            "user_id": group.user_id,
+            "create_time_us": group.create_time_us,
+            "shown": {image_id: list(phrases) for image_id, phrases in group.shown.items()},
+        }
+        for group in groups
+    ]
+    await connection.execute(insert_into(connection, history_groups).values(rows).on_conflict_do_nothing())
 
 
-async def _add_pick(connection: AsyncConnection, pick: Pick) -> None:
-    """Of two picks of a group the greater sequence counts; of those without one, the later in its topic."""
-    row: dict[str, Any] = {"user_id": pick.user_id, "sequence": pick.sequence, "picked": list(pick.picked)}
-    insert = insert_into(connection, history_picks).values(row | {"group_id": pick.group_id})
+def _counting(picks: Sequence[Pick]) -> list[Pick]:
+    """Of each group the pick that counts: the greater sequence; of those without one, the later in its topic."""
+    found: dict[str, Pick] = {}
+    for pick in picks:
+        if pick.group_id not in found or pick.sequence >= found[pick.group_id].sequence:
+            found[pick.group_id] = pick
+    return list(found.values())
+
+
+async def _add_picks(connection: AsyncConnection, picks: Sequence[Pick]) -> None:
+    """Picks of different groups; one takes the place of an earlier one of its group by the same rule."""
+    rows = [vars(pick) | {"picked": list(pick.picked)} for pick in picks]
+    insert = insert_into(connection, history_picks).values(rows)
+    new = {name: insert.excluded[name] for name in ("user_id", "sequence", "picked")}
     counts = insert.excluded.sequence >= history_picks.c.sequence
-    await connection.execute(insert.on_conflict_do_update(index_elements=["group_id"], set_=row, where=counts))
+    await connection.execute(insert.on_conflict_do_update(index_elements=["group_id"], set_=new, where=counts))
 
 
-async def _prune(connection: AsyncConnection, users: Iterable[str]) -> None:
+async def _prune(connection: AsyncConnection, users: Sequence[str]) -> None:
     """Forgets what is older than the last picks of these users, the groups with their picks."""
-    for user_id in sorted(users):
-        of_user = history_picks.c.user_id == user_id
-        count = (await connection.execute(select(func.count()).select_from(history_picks).where(of_user))).scalar_one()
-        if count <= KEPT_PICKS:
-            continue
-        newest_first = (history_picks.c.sequence.desc(), history_picks.c.group_id.desc())
-        query = select(history_picks.c.group_id).where(of_user).order_by(*newest_first).offset(KEPT_PICKS)
-        old = list((await connection.execute(query)).scalars())
-        for start in range(0, len(old), _MOST_AT_ONCE):
-            some = old[start : start + _MOST_AT_ONCE]
-            for table in (history_picks, history_groups):
-                await connection.execute(delete(table).where(table.c.group_id.in_(some)))
+    counted = select(history_picks.c.user_id).group_by(history_picks.c.user_id).having(func.count() > KEPT_PICKS)
+    for start in range(0, len(users), _MOST_AT_ONCE):
+        query = counted.where(history_picks.c.user_id.in_(users[start : start + _MOST_AT_ONCE]))
+        for user_id in list((await connection.execute(query)).scalars()):
+            await _prune_one(connection, user_id)
+
+
+async def _prune_one(connection: AsyncConnection, user_id: str) -> None:
+    newest_first = (history_picks.c.sequence.desc(), history_picks.c.group_id.desc())
+    query = select(history_picks.c.group_id).where(history_picks.c.user_id == user_id).order_by(*newest_first)
+    old = list((await connection.execute(query.offset(KEPT_PICKS))).scalars())
+    for start in range(0, len(old), _MOST_AT_ONCE):
+        some = old[start : start + _MOST_AT_ONCE]
+        for table in (history_picks, history_groups):
+            await connection.execute(delete(table).where(table.c.group_id.in_(some)))
