@@ -23,6 +23,7 @@ TIMED := sh deploy/local/timed.sh
 KAFKA_JARS := build/kafka-jars
 INSTALLED := prerequisites .venv/installed .venv-services/installed .venv-triton/installed $(KAFKA_JARS)/fetched
 K8S_TOOLS := build/k8s/made
+RTX := build/tensorrt-rtx/.unpacked
 EXPORT := model_repository/releases/.exported
 # What an export depends on: weights, contracts, and the code of the models.
 EXPORTED := $(shell find training/weights model_repository/*/config.pbtxt contract training/models training/exporting \
@@ -32,7 +33,7 @@ ifeq ($(REPOSITORY),model_repository)
 STAGED := $(EXPORT)
 endif
 
-.PHONY: help demo test test-slow up down restart status logs release-status release-load release-trial release-end-trial release-promote release-rollback release-history loop setup export lint k8s-check protos client-wheel train-tiny eval-reward eval-generation \
+.PHONY: help demo test test-slow up down restart status logs release-status release-load release-trial release-end-trial release-promote release-rollback release-history loop setup export lint k8s-check k8s-e2e tensorrt-check tensorrt-plans protos client-wheel train-tiny eval-reward eval-generation \
     eval-samplers eval-suggestions bench-reward bench-reward-full bench-generator bench-generator-full bench-picks bench-health soak clean prerequisites
 
 help: ## this list
@@ -119,6 +120,18 @@ lint: setup ## ruff, mypy, import-linter, buf (lint and breaking), proto drift
 k8s-check: setup $(K8S_TOOLS) ## the manifests and Dockerfiles, against their schemas and against the code
 	@.venv/bin/python -m pytest tests/deploy/k8s
 
+tensorrt-check: setup $(RTX) $(EXPORT) ## the graphs against TensorRT's parser and builder, as far as they need no GPU; minutes, 150 MB
+	@.venv/bin/python -m pytest tests/deploy/tensorrt
+
+tensorrt-plans: $(EXPORT) ## on a machine with a GPU and TensorRT: builds a plan of every model, checks it, keeps nothing
+	@.venv/bin/python -m deploy.tensorrt check
+
+k8s-e2e: setup $(K8S_TOOLS) $(EXPORT) ## the manifests on a real control plane and as real pods; root; 20 minutes the first time, into build/cluster
+	@sh deploy/cluster/programs.sh
+	@sh deploy/cluster/images.sh
+	@.venv/bin/python -m deploy.cluster .venv/bin/python -m pytest tests/deploy/cluster/test_simulated_nodes.py
+	@.venv/bin/python -m deploy.cluster .venv/bin/python -m pytest tests/deploy/cluster/test_real_nodes.py
+
 protos: setup ## regenerate protos/gen from protos/perfusion
 	.venv/bin/python protos/generate.py
 
@@ -191,6 +204,11 @@ $(KAFKA_JARS)/fetched: deploy/local/kafka/pom.xml | prerequisites
 $(K8S_TOOLS): deploy/k8s/tools.sh deploy/k8s/strimzi/pom.xml | .venv/installed
 	@rm -rf build/go/bin build/k8s
 	@sh deploy/k8s/tools.sh
+	@touch $@
+
+$(RTX): tests/deploy/tensorrt/rtx.lock | .venv/installed
+	@rm -rf $(@D)
+	@build/bootstrap/bin/pip install -q --disable-pip-version-check --require-hashes --no-deps --target $(@D) -r $<
 	@touch $@
 
 $(EXPORT): $(EXPORTED) | setup

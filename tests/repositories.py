@@ -1,10 +1,11 @@
 """Model repositories for tests: some releases of another repository, which take no space again."""
 
+import json
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
-from contract.release import current_file
+from contract.release import MANIFEST, current_file
 from contract.repository import Repository, write_durably
 
 
@@ -21,6 +22,15 @@ def copy_of(repository: Repository, root: Path, numbers: Iterable[int], live: in
     if live is not None:
         write_durably(current_file(root), f"{live}\n")
     return copy
+
+
+def stage(source: Repository, number: int, repository: Repository, as_number: int) -> None:
+    """The same release under another number, as an export would have written it."""
+    for folder in source.model_folders(number):
+        link(folder, repository.model_dir(folder.parent.name, as_number))
+    link(source.release_dir(number), repository.release_dir(as_number))
+    said = json.loads((source.release_dir(number) / MANIFEST).read_text())
+    replace_file(repository.release_dir(as_number) / MANIFEST, json.dumps(said | {"release": as_number}).encode())
 
 
 def link(folder: Path, into: Path) -> None:

@@ -32,9 +32,9 @@ class S3:
             region_name=KEYS["AWS_DEFAULT_REGION"],
         )
 
-    def new_bucket(self) -> str:
+    def new_bucket(self, name: str = "") -> str:
         """URL of an empty bucket."""
-        name = f"test-{uuid.uuid4().hex}"
+        name = name or f"test-{uuid.uuid4().hex}"
         where = {"LocationConstraint": KEYS["AWS_DEFAULT_REGION"]}
         self._client.create_bucket(Bucket=name, CreateBucketConfiguration=where)  # type: ignore[arg-type]
         return f"s3://{name}"
@@ -48,12 +48,12 @@ class S3:
 
 
 @contextmanager
-def running_s3(log: Path) -> Iterator[S3]:
+def running_s3(log: Path, host: str = "127.0.0.1") -> Iterator[S3]:
     """Starts a server with nothing in it, and ends it."""
     port = next(port for port in range(FIRST + os.getpid() % 1000, LAST) if not is_taken(port))
-    url = f"http://127.0.0.1:{port}"
+    url = f"http://{host}:{port}"
     with log.open("wb") as file:
-        command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+        command = [sys.executable, "-m", "moto.server", "-H", host, "-p", str(port)]
         process = subprocess.Popen(command, stdout=file, stderr=file)
     try:
         until = time.monotonic() + _PATIENCE_S

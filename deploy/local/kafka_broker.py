@@ -23,9 +23,9 @@ ADMIN_TIMEOUT_MS = 3000
 PROPERTIES = """\
 process.roles=broker,controller
 node.id=1
-controller.quorum.bootstrap.servers=127.0.0.1:{controller}
-listeners=PLAINTEXT://127.0.0.1:{broker},CONTROLLER://127.0.0.1:{controller}
-advertised.listeners=PLAINTEXT://127.0.0.1:{broker},CONTROLLER://127.0.0.1:{controller}
+controller.quorum.bootstrap.servers={host}:{controller}
+listeners=PLAINTEXT://{host}:{broker},CONTROLLER://{host}:{controller}
+advertised.listeners=PLAINTEXT://{host}:{broker},CONTROLLER://{host}:{controller}
 controller.listener.names=CONTROLLER
 listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
 log.dirs={data}
@@ -44,7 +44,7 @@ def prepare(layout: Layout) -> None:
     home = _home(layout)
     home.mkdir(parents=True, exist_ok=True)
     ports = {"broker": layout.port("kafka"), "controller": layout.port("kafka_controller")}
-    _properties(layout).write_text(PROPERTIES.format(data=home / "data", **ports))
+    _properties(layout).write_text(PROPERTIES.format(data=home / "data", host=layout.host, **ports))
     if not any(JARS.glob("kafka_*.jar")):
         raise RuntimeError("Kafka's jars are missing: run `rm -f build/kafka-jars/fetched && make setup`")
     if not (home / "data" / "meta.properties").exists():
@@ -72,7 +72,7 @@ def is_live(layout: Layout) -> bool:
     """Asks the broker, because its log says "started" before it answers."""
     try:
         socket.create_connection(
-            ("127.0.0.1", layout.port("kafka")), timeout=1.0
+            (layout.host, layout.port("kafka")), timeout=1.0
         ).close()  # the client retries for long
         _admin(layout).close()
         return True

@@ -33,6 +33,7 @@ class Layout:
     port_offset: int = 0
     model_repository: Path = ROOT / "model_repository"
     patience_s: float = 120.0  # for loading a model; beyond the usual, also for every inference and call
+    host: str = "127.0.0.1"  # at which it listens, and is called
 
     @property
     def home(self) -> Path:
@@ -60,7 +61,7 @@ class Layout:
         return PORTS[name] + self.port_offset
 
     def address(self, name: str) -> str:
-        return f"127.0.0.1:{self.port(name)}"
+        return f"{self.host}:{self.port(name)}"
 
     def metrics_port(self, service: str) -> int:
         return self.port(service) + METRICS_OFFSET

@@ -54,6 +54,7 @@ def main() -> int:
             drain_s=options.drain,
             announce=announcer,
             wait_s=options.wait,
+            tensorrt=options.tensorrt,
         )
         try:
             _COMMANDS[options.command](controller, options)

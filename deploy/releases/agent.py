@@ -9,13 +9,16 @@
 followers have it within two polls. A follower fetches a release before it says that it serves, so no service reads of
 one that it does not have. With --triton, it also keeps what serves loaded there, say after a restart, and touches
 --ready-file while it computes. The newest releases are fetched before anybody asks for them, so that they can be
-loaded. With --texts-only, models are left out: services read the other files alone.
+loaded. With --texts-only, models are left out: services read the other files alone. With --tensorrt VERSION-smNN, the
+plans that python -m deploy.tensorrt has stored for that GPU are fetched, too; docs/kubernetes.md says what they are.
 
 A leader ends when another one has published: started again, it goes on from there.
 """
 
 import argparse
 import json
+import os
+import signal
 import sys
 import threading
 import time
@@ -35,7 +38,8 @@ from contract.rollout import Rollout
 from deploy.releases import model_config, state
 from deploy.releases.errors import ReleaseError, ServerError
 from deploy.releases.server import Server
-from deploy.releases.store import Numbered, Store, TakenError, forget
+from deploy.releases.store import CONFIG, Numbered, Store, TakenError, forget
+from deploy.releases.tensorrt import ONNX_RUNTIME, PLAN, VARIABLE, Setting, argument, key
 from deploy.releases.tritons import Tritons
 
 POLL_S = 2.0
@@ -99,7 +103,9 @@ class Mirror:
     keep: int = 2
     models: bool = True  # whether they are fetched, too
     known: int = 0  # number of the newest state that was adopted
+    tensorrt: Setting = ONNX_RUNTIME  # whose plans are fetched, too
     _unwanted: dict[int, float] = field(default_factory=dict)  # release → since when nothing needs it
+    _without: set[str] = field(default_factory=set)  # keys of models that have no plan
 
     def look(self) -> None:
         """Fetches what is new and needed, then adopts what serves.
@@ -123,6 +129,21 @@ class Mirror:
             began = time.monotonic()
             self.store.fetch(self.repository, number, models=self.models)
             self.say(f"release {number} is here after {time.monotonic() - began:.1f} s")
+        if self.models and self.tensorrt.target is not None:
+            self._fetch_plans(str(self.tensorrt.target))
+
+    def _fetch_plans(self, target: str) -> None:
+        """Those that were found since, for releases that are here. A model without one is served by ONNX Runtime."""
+        there = self.store.plans(target)
+        for number in self.repository.numbers():
+            for model, entry in read_manifest(self.repository.release_dir(number)).models.items():
+                path = self.repository.model_dir(model, number) / PLAN
+                name = key(entry, (self.repository.root / model / CONFIG).read_text(encoding="utf-8"))
+                if name in there - self._without and not path.exists():
+                    if self.store.fetch_plan(target, name, path, self.repository):
+                        self.say(f"the plan of {model} {number} for {target} is here")
+                    else:
+                        self._without.add(name)
 
     def _forget_others(self, needed: set[int]) -> None:
         numbers, now = self.repository.numbers(), time.monotonic()
@@ -169,10 +190,12 @@ class Loader:
     repository: Repository
     server: Server
     say: Say
+    tensorrt: Setting = ONNX_RUNTIME
 
     def look(self) -> None:
         """Loads what is needed and not loaded, the live release first. One that cannot be holds up no other."""
-        tritons = Tritons(self.repository.root, [self.server], self.say, model_config.of_repository, 0.0)
+        root, configure = self.repository.root, model_config.of_repository
+        tritons = Tritons(root, [self.server], self.say, configure, 0.0, self.tensorrt)
         live, needed = self.repository.live(), self.repository.needed()
         failed: list[str] = []
         for number in sorted(needed, key=lambda number: (number != live, number)):
@@ -242,6 +265,8 @@ def repeat(look: Callable[[], object], say: Say, *, times: int | None = None) ->
 
 def main() -> int:
     options = _parse()
+    # The first process of a container has no default action: without a handler it would live until it is killed.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     repository, say = Repository(options.repository), _say
     try:
         store = Store(options.store)
@@ -250,7 +275,8 @@ def main() -> int:
             say(f"release {options.release} is in {options.store}")
             return 0
         options.repository.mkdir(parents=True, exist_ok=True)
-        mirror = Mirror(store, repository, say, options.keep, not getattr(options, "texts_only", False))
+        models = not getattr(options, "texts_only", False)
+        mirror = Mirror(store, repository, say, options.keep, models, tensorrt=options.tensorrt)
         if options.command == "fetch":
             mirror.look()
         elif options.command == "lead":
@@ -268,7 +294,8 @@ def main() -> int:
 def _follow(mirror: Mirror, options: argparse.Namespace) -> None:
     looks: list[Callable[[], object]] = [mirror.look]
     if options.triton:  # each with a connection of its own: a load may take minutes
-        looks.append(Loader(mirror.repository, Server(options.triton, options.limit), mirror.say).look)
+        server = Server(options.triton, options.limit)
+        looks.append(Loader(mirror.repository, server, mirror.say, mirror.tensorrt).look)
     if options.triton and options.ready_file:
         server = Server(options.triton, options.limit)
         looks.append(Readiness(mirror.repository, server, options.ready_file, mirror.say).look)
@@ -324,6 +351,10 @@ def _parse() -> argparse.Namespace:
     everywhere.add_argument(
         "--keep", type=int, default=2, metavar="N", help="fetch the newest N, and what is needed (default: %(default)s)"
     )
+    everywhere.add_argument(
+        "--tensorrt", type=argument, default=os.environ.get(VARIABLE, ""), metavar="HOW",
+        help=f"off, provider, or VERSION-smNN: whose plans are fetched and served (default: ${VARIABLE}, or off)",
+    )  # fmt: skip
     push = commands.add_parser("push", parents=[everywhere], help="store a release, for all machines")
     push.add_argument("release", type=int, metavar="R")
     lead = commands.add_parser("lead", parents=[everywhere], help="publish what deploy.releases changes here")

@@ -8,6 +8,7 @@ from typing import Any
 
 from contract.repository import LOCK_WAIT_S
 from deploy.releases.history import parsed_time
+from deploy.releases.tensorrt import VARIABLE, argument
 
 TRITON = "localhost:8001"
 KAFKA_VARIABLE = "PERFUSION_KAFKA_BOOTSTRAP"  # as services read it
@@ -88,6 +89,10 @@ class _Commands:
         everywhere.add_argument(
             "--drain", type=float, default=60.0, metavar="S",
             help="longest wait for rounds on a release before it is unloaded (default: %(default)g)",
+        )  # fmt: skip
+        everywhere.add_argument(
+            "--tensorrt", type=argument, default=os.environ.get(VARIABLE, ""), metavar="HOW",
+            help=f"how models are loaded: off, provider, or VERSION-smNN by plans (default: ${VARIABLE}, or off)",
         )  # fmt: skip
         everywhere.add_argument(
             "--wait", type=float, default=LOCK_WAIT_S, metavar="S",

@@ -23,6 +23,7 @@ from deploy.releases.errors import ReleaseError, ServerError
 from deploy.releases.history import PROMOTED, ROLLED_BACK, SHARES, TRIAL_ENDED, TRIAL_STARTED
 from deploy.releases.server import Server
 from deploy.releases.state import State
+from deploy.releases.tensorrt import ONNX_RUNTIME, Setting
 from deploy.releases.tritons import Tritons
 
 PROOF_S = 1.5  # of what is loaded already; a Triton that is merely slow does not hold up a way back
@@ -45,6 +46,7 @@ class Controller:
     drain_s: float = 60.0  # longest wait for rounds on a release that is to be unloaded
     announce: Callable[[], None] = lambda: None  # called after a change, which does not wait for it
     wait_s: float | None = None  # longest wait for another controller; contract.repository's if not given
+    tensorrt: Setting = ONNX_RUNTIME  # how models run on a GPU
 
     def load(self, number: int) -> None:
         """Loads a release beside all that are needed, and has every model of it compute once.
@@ -209,7 +211,8 @@ class Controller:
 
     @property
     def _tritons(self) -> Tritons:
-        return Tritons(self.repository.root, self.servers, self.say, self.configure, self.drain_s)
+        root, configure = self.repository.root, self.configure
+        return Tritons(root, self.servers, self.say, configure, self.drain_s, self.tensorrt)
 
     @contextmanager
     def _controlling(self, doing: str) -> Iterator[None]:

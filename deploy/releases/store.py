@@ -2,6 +2,7 @@
 
     URL/objects/SHA256          a file of any release; the same file of two releases lies here once
     URL/releases/R.json         release R: its files and their SHA-256; written last, and never again
+    URL/plans/TARGET/KEY.json   what was found for a model on a GPU: its TensorRT plan, or why there is none
     URL/states/N.json           what served after the N-th change, the history and the gates' verdicts
 
 Everything is created and nothing is overwritten, so that of two writers one is refused, and a reader finds a whole file
@@ -19,6 +20,7 @@ from typing import Any
 from uuid import uuid4
 
 import fsspec
+from fsspec.implementations.local import LocalFileSystem
 
 from contract.release import MANIFEST
 from contract.repository import Repository, sha256, sync
@@ -80,15 +82,22 @@ class Store:
                 raise TakenError(f"{self.url} has another release {number} already") from None
 
     def _add(self, digest: str, file: Path) -> None:
+        """Stores a file under its hash, in parts: it may have gigabytes. What a killed push left is put right."""
         path = f"{self._root}/objects/{digest}"
         with self._asking(f"for object {digest[:12]}…"):
-            if self._files.exists(path):
+            if self._files.exists(path) and self._files.size(path) == file.stat().st_size:
                 return
-        content = file.read_bytes()
-        if hashlib.sha256(content).hexdigest() != digest:
+            self._files.makedirs(path.rpartition("/")[0], exist_ok=True)
+            if isinstance(self._files, LocalFileSystem):  # an object store has a file whole or not at all
+                partial = f"{path}.{uuid4().hex}"
+                self._files.put_file(str(file), partial)
+                self._files.mv(partial, path)
+            else:
+                self._files.put_file(str(file), path)
+        if sha256(file) != digest:
+            with self._asking("to remove an object"):
+                self._files.rm_file(path)
             raise ReleaseError(f"{file} has changed while it was read")
-        with suppress(TakenError):  # by the same content
-            self._create(path, content)
 
     def fetch(self, repository: Repository, number: int, *, models: bool = True) -> None:
         """Puts a release into a repository, its manifest last; what is there already is not fetched again.
@@ -143,6 +152,37 @@ class Store:
             pass
         raise StoreError(f"what {self.url} says of release {number} cannot be read")
 
+    def plans(self, target: str) -> set[str]:
+        """The keys of all that was looked for on that target."""
+        return {name.removesuffix(".json") for name in self._names(f"plans/{target}") if name.endswith(".json")}
+
+    def push_plan(self, target: str, key: str, found: dict[str, Any], plan: bytes | None) -> None:
+        """Stores what was found; what is there already stays. `found` has no field `plan` of its own."""
+        digest = None if plan is None else hashlib.sha256(plan).hexdigest()
+        with suppress(TakenError):
+            if plan is not None:
+                self._create(f"{self._root}/objects/{digest}", plan)
+        with suppress(TakenError):  # another job was faster
+            self._create(
+                f"{self._root}/plans/{target}/{key}.json", json.dumps(found | {"plan": digest}, indent=1).encode()
+            )
+
+    def fetch_plan(self, target: str, key: str, path: Path, repository: Repository) -> bool:
+        """Puts a plan there; says whether there is one.
+
+        Raises:
+            StoreError: nothing was looked for, or the plan is damaged.
+        """
+        with self._asking(f"for a plan of {target}"):
+            content = self._files.cat_file(f"{self._root}/plans/{target}/{key}.json")
+        try:
+            digest = json.loads(content)["plan"]
+        except (ValueError, TypeError, KeyError) as error:
+            raise StoreError(f"what {self.url} says of plan {key[:12]}… for {target} cannot be read") from error
+        if digest is not None:
+            self._place(str(digest), path, repository)
+        return digest is not None
+
     def state(self, after: int = 0) -> Numbered | None:
         """The newest one, if its number is greater than `after`."""
         numbers = self._numbered("states")
@@ -167,13 +207,16 @@ class Store:
                 self._files.rm_file(f"{self._root}/states/{number}.json")
 
     def _numbered(self, folder: str) -> list[int]:
+        stems = (name.removesuffix(".json") for name in self._names(folder))
+        return sorted(int(stem) for stem in stems if stem.isdigit())
+
+    def _names(self, folder: str) -> list[str]:
         with self._asking(f"for its {folder}"):
             try:
                 names = self._files.ls(f"{self._root}/{folder}", detail=False, refresh=True)
             except FileNotFoundError:
                 return []
-        stems = (str(name).rpartition("/")[2].removesuffix(".json") for name in names)
-        return sorted(int(stem) for stem in stems if stem.isdigit())
+        return [str(name).rpartition("/")[2] for name in names]
 
     def _create(self, path: str, content: bytes) -> None:
         with self._asking(f"to take {path.removeprefix(self._root)}"):

@@ -14,6 +14,7 @@ from typing import Any
 from contract.release import Manifest
 from deploy.releases.errors import NotLoadedError, ReleaseError, ServerError
 from deploy.releases.server import Server
+from deploy.releases.tensorrt import ONNX_RUNTIME, Setting, ways
 
 QUIET_S = 5.0  # a version without an inference for so long is no round's any more
 UNLOADED_WITHIN_S = 60.0
@@ -31,11 +32,13 @@ class Tritons:
     say: Callable[[str], None]
     configure: Callable[[Path, str], Any]  # of a model that is not loaded
     drain_s: float  # longest wait for rounds on a release that is to be unloaded
+    tensorrt: Setting = ONNX_RUNTIME  # how models run on a GPU
 
     def load(self, wanted: Manifests) -> None:
         """Loads these releases beside what is loaded already, and has every model of them compute once.
 
-        Puts everything back when one refuses. What else is loaded is not asked to compute.
+        Puts everything back when one refuses. What else is loaded is not asked to compute. A model that does not run
+        with TensorRT runs with ONNX Runtime alone.
         """
         before: list[tuple[Server, str, Any, set[int]]] = []
         try:
@@ -44,17 +47,29 @@ class Tritons:
                 new = {number for number, manifest in wanted.items() if model in manifest.models}
                 versions = loaded | new
                 config = server.config(model) or self.configure(self.root, model)
-                if loaded != versions:
-                    self.say(f"loading {model} {_list(versions)}")
-                    before.append((server, model, config, loaded))
-                    server.load(model, config, versions)
-                for version in sorted(new):
-                    server.prove(model, version, config)
+                if loaded == versions:
+                    _prove(server, model, config, new)
+                    continue
+                self.say(f"loading {model} {_list(versions)}")
+                before.append((server, model, config, loaded))
+                self._load(server, model, config, versions, new)
         except KeyboardInterrupt:
             self.say(f"interrupted; {self._put_back(before)}")
             raise
         except ServerError as error:
             raise ServerError(f"{error}; {self._put_back(before)}") from error
+
+    def _load(self, server: Server, model: str, config: Any, versions: set[int], new: set[int]) -> None:
+        """Loads versions the best way there is; `new` ones compute once."""
+        *better, last = ways(self.tensorrt, self.root, config, versions)
+        for way in better:
+            try:
+                server.load(model, way, versions)
+                return _prove(server, model, way, versions)  # all of them: the others ran another way
+            except ServerError as error:
+                self.say(f"warning: {model} runs without TensorRT: {error}")
+        server.load(model, last, versions)
+        _prove(server, model, last, new)
 
     def _put_back(self, before: Sequence[tuple[Server, str, Any, set[int]]]) -> str:
         """Undoes loads, the last one first; says how things stand."""
@@ -137,6 +152,11 @@ class Tritons:
     def _inferences(self, numbers: set[int]) -> int:
         counted = (server.inferences().items() for server in self.servers)
         return sum(count for each in counted for (_, version), count in each if version in numbers)
+
+
+def _prove(server: Server, model: str, config: Any, versions: Iterable[int]) -> None:
+    for version in sorted(versions):
+        server.prove(model, version, config)
 
 
 @contextmanager

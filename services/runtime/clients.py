@@ -3,8 +3,10 @@
 It knows gRPC's client side; not which services there are.
 """
 
-from collections.abc import Awaitable
-from typing import Protocol, TypeVar
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any, Protocol, TypeVar
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -28,6 +30,8 @@ REACHING = (  # options of a channel to a part that has replicas, and whose repl
     ("grpc.initial_reconnect_backoff_ms", 200),
     ("grpc.max_reconnect_backoff_ms", 1000),
 )
+RENEW_S = 2.0  # how long a channel may fail before it is opened anew
+LAST_CALLS_S = 600.0  # calls of the channel before, whose server is about to end
 Request = TypeVar("Request", contravariant=True)
 Response = TypeVar("Response", covariant=True)
 
@@ -40,16 +44,84 @@ class UnaryMethod(Protocol[Request, Response]):
     ) -> Awaitable[Response]: ...
 
 
-def open_channel(address: str, *, max_message_bytes: int) -> grpc.aio.Channel:
-    """A channel to all replicas of a service, which finds a restarted one again within a second or so."""
-    return grpc.aio.insecure_channel(
-        address,
-        options=[
-            ("grpc.max_receive_message_length", max_message_bytes),
-            ("grpc.max_send_message_length", max_message_bytes),
-            *REACHING,
-        ],
-    )
+def open_channel(address: str, *others: tuple[str, int], max_message_bytes: int) -> grpc.aio.Channel:
+    """A channel to all replicas of a part, which finds a restarted one again within some seconds.
+
+    Args:
+        others: more of gRPC's options.
+    """
+    options = [
+        *others,
+        ("grpc.max_receive_message_length", max_message_bytes),
+        ("grpc.max_send_message_length", max_message_bytes),
+        *REACHING,
+    ]
+    return RenewedChannel(lambda: grpc.aio.insecure_channel(address, options=options))
+
+
+class RenewedChannel(grpc.aio.Channel):
+    """A channel that is opened anew, by a call, when it has failed for a while.
+
+    In Kubernetes a name has no address while no pod of a part is ready. gRPC asks a name server that answered so again
+    after a pause, which grows to two minutes, and no option bounds it. A new channel asks at once.
+    """
+
+    def __init__(self, open_one: Callable[[], grpc.aio.Channel]) -> None:
+        self._open = open_one
+        self._channel = open_one()
+        self._failing_since: float | None = None
+        self._endings: set[asyncio.Task[None]] = set()
+
+    def _current(self) -> grpc.aio.Channel:
+        if self._channel.get_state() is not grpc.ChannelConnectivity.TRANSIENT_FAILURE:
+            self._failing_since = None
+        elif self._failing_since is None:
+            self._failing_since = time.monotonic()
+        elif time.monotonic() - self._failing_since > RENEW_S:
+            ending = asyncio.create_task(self._channel.close(LAST_CALLS_S))
+            self._endings.add(ending)
+            ending.add_done_callback(self._endings.discard)
+            self._channel, self._failing_since = self._open(), None
+        return self._channel
+
+    def _method(self, kind: str, *arguments: Any, **named: Any) -> Callable[..., Any]:
+        def called(*request: Any, **options: Any) -> Any:
+            return getattr(self._current(), kind)(*arguments, **named)(*request, **options)
+
+        return called
+
+    def unary_unary(self, *arguments: Any, **named: Any) -> Any:
+        return self._method("unary_unary", *arguments, **named)
+
+    def unary_stream(self, *arguments: Any, **named: Any) -> Any:
+        return self._method("unary_stream", *arguments, **named)
+
+    def stream_unary(self, *arguments: Any, **named: Any) -> Any:
+        return self._method("stream_unary", *arguments, **named)
+
+    def stream_stream(self, *arguments: Any, **named: Any) -> Any:
+        return self._method("stream_stream", *arguments, **named)
+
+    async def close(self, grace: float | None = None) -> None:
+        """Ends calls in flight, after `grace` seconds, those of the channels before at once."""
+        for ending in self._endings:
+            ending.cancel()
+        await self._channel.close(grace)
+
+    def get_state(self, try_to_connect: bool = False) -> grpc.ChannelConnectivity:
+        return self._channel.get_state(try_to_connect)
+
+    async def wait_for_state_change(self, last_observed_state: grpc.ChannelConnectivity) -> None:
+        await self._channel.wait_for_state_change(last_observed_state)
+
+    async def channel_ready(self) -> None:
+        await self._channel.channel_ready()
+
+    async def __aenter__(self) -> "RenewedChannel":
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
 
 
 async def call(method: "UnaryMethod[Request, Response]", request: Request, *, name: str, timeout_s: float) -> Response:

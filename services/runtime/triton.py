@@ -18,9 +18,10 @@ import numpy as np
 import numpy.typing as npt
 from tritonclient import grpc as triton_messages
 from tritonclient.grpc import aio as triton_aio
+from tritonclient.grpc import service_pb2_grpc
 from tritonclient.utils import InferenceServerException, np_to_triton_dtype, triton_to_np_dtype
 
-from services.runtime.clients import REACHING
+from services.runtime.clients import open_channel
 from services.runtime.deadlines import remaining_s
 from services.runtime.errors import DeadlineExceeded, Unavailable
 from services.runtime.patience import asked_again
@@ -85,6 +86,15 @@ class _Evidence:
     ailing: int = 0  # proofs without a failure that are wanted until all instances count as well
 
 
+class _Client(triton_aio.InferenceServerClient):  # type: ignore[misc] # it has no types
+    """tritonclient's, over a channel that it has not opened itself."""
+
+    def __init__(self, channel: grpc.aio.Channel) -> None:
+        super(triton_aio.InferenceServerClient, self).__init__()
+        self._channel, self._verbose = channel, False
+        self._client_stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
+
+
 class TritonModels(Models):
     """Triton over gRPC. Must be made inside a running event loop.
 
@@ -113,14 +123,8 @@ class TritonModels(Models):
         self._proof_s = proof_s
         self._probe_share = probe_share
         self._evidence: dict[tuple[str, int], _Evidence] = {}
-        self._client = triton_aio.InferenceServerClient(
-            address,
-            channel_args=[
-                ("grpc.max_receive_message_length", max_message_bytes),
-                ("grpc.max_send_message_length", max_message_bytes),
-                *REACHING,
-                ("grpc.keepalive_time_ms", 10000),
-            ],
+        self._client = _Client(
+            open_channel(address, ("grpc.keepalive_time_ms", 10_000), max_message_bytes=max_message_bytes)
         )
 
     async def infer(self, model: str, inputs: Tensors, release: int) -> dict[str, Array]:

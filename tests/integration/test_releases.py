@@ -39,7 +39,7 @@ from deploy.releases.server import Server
 from deploy.releases.status import look
 from tests.integration.client import wait_until
 from tests.ports import free_offset
-from tests.repositories import copy_of, link, replace_file
+from tests.repositories import copy_of, replace_file, stage
 
 MODELS = (
     "denoiser", "reward_image", "reward_text", "text_encoder", "user_encoder", "vae_decoder", "vae_encoder",
@@ -125,15 +125,6 @@ def server(cluster: Cluster) -> Iterator[Server]:
 @pytest.fixture
 def controller(repository: Repository, server: Server) -> Controller:
     return Controller(repository, [server], print, drain_s=0.0)
-
-
-def stage(source: Repository, number: int, repository: Repository, as_number: int) -> None:
-    """The same release under another number, as an export would have written it."""
-    for model in MODELS:
-        link(source.model_dir(model, number), repository.model_dir(model, as_number))
-    link(source.release_dir(number), repository.release_dir(as_number))
-    said = json.loads((source.release_dir(number) / MANIFEST).read_text())
-    replace_file(repository.release_dir(as_number) / MANIFEST, json.dumps(said | {"release": as_number}).encode())
 
 
 def loaded(server: Server) -> dict[str, set[int]]:

@@ -28,9 +28,8 @@ from deploy.local.cluster import Cluster
 from deploy.releases.controller import Controller
 from deploy.releases.server import Server
 from tests.integration.client import CALL_TIMEOUT_S, generate, new_user, request, wait_until
-from tests.integration.test_releases import stage
 from tests.integration.test_round import SEED_TOLERANCE
-from tests.repositories import replace_file
+from tests.repositories import replace_file, stage
 
 CANDIDATES = 5
 

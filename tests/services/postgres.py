@@ -30,6 +30,7 @@ class Postgres:
     """A running server."""
 
     def __init__(self, sockets: Path, user: str) -> None:
+        self.user = user
         self._where = f"host={sockets} user={user}"
         self._url = f"postgresql://{user}@/postgres?host={sockets}&options=-csearch_path%3D"
 
@@ -42,8 +43,12 @@ class Postgres:
 
 
 @contextmanager
-def running_postgres(bin_folder: Path) -> Iterator[Postgres]:
-    """Starts a server with empty data and stops it at the end. Root may not run it, so lends it to nobody."""
+def running_postgres(bin_folder: Path, host: str = "") -> Iterator[Postgres]:
+    """Starts a server with empty data and stops it at the end. Root may not run it, so lends it to nobody.
+
+    Args:
+        host: an address where everybody may call it, too, on port 5432.
+    """
     user = "nobody" if os.getuid() == 0 else pwd.getpwuid(os.getuid()).pw_name
     home = Path(tempfile.mkdtemp(prefix="perfusion-postgres-"))  # short: a socket's path has at most 107 characters
     if user == "nobody":
@@ -59,7 +64,10 @@ def running_postgres(bin_folder: Path) -> Iterator[Postgres]:
 
     try:
         run("initdb", "-D", str(data), "-U", user, "--auth=trust", "--no-sync", "--encoding=UTF8", "--locale=C")
-        options = f"-k {home} -c listen_addresses='' -c fsync=off"
+        if host:
+            with (data / "pg_hba.conf").open("a") as access:
+                access.write("host all all all trust\n")
+        options = f"-k {home} -c listen_addresses='{host}' -c fsync=off"
         run("pg_ctl", "-D", str(data), "-w", "-o", options, "start")
         try:
             yield Postgres(home, user)

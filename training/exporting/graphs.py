@@ -87,7 +87,7 @@ class PictureEncoder(nn.Module):
         self.vae, self.scale = vae, vae.config.scaling_factor
 
     def forward(self, image: Tensor) -> Tensor:  # (B, H, W, 3) uint8 -> (B, C, S, S)
-        pixels = image.permute(0, 3, 1, 2).float() / 127.5 - 1
+        pixels = image.float().permute(0, 3, 1, 2) / 127.5 - 1  # TensorRT takes bytes for inputs and casts alone
         mean: Tensor = self.vae.encode(pixels, return_dict=False)[0].mean
         return mean * self.scale
 

@@ -25,7 +25,7 @@ class FeatureEmbedding(nn.Module):
             return rows[:, 0]
         present = (slots != 0).unsqueeze(-1)  # (B, n_slots, 1)
         count = present.sum(1)  # (B, 1)
-        mean = (rows * present).sum(1) / count.clamp(min=1)
+        mean = (rows * present).sum(1) / count.to(rows.dtype).clamp(min=1)  # TensorRT clamps no integers
         return torch.where(count > 0, mean, rows[:, 0])  # all padding: the trained "unknown", row 0
 
 

@@ -24,7 +24,7 @@ class Preprocess(nn.Module):
         self.register_buffer("std", torch.tensor(config["image_std"]).view(3, 1, 1))
 
     def forward(self, image: Tensor) -> Tensor:  # (B, H, W, 3) uint8 -> (B, 3, size, size)
-        return self._cut(image.permute(0, 3, 1, 2).float(), resize)
+        return self._cut(image.float().permute(0, 3, 1, 2), resize)  # TensorRT takes bytes for casts alone
 
     def of_exact(self, pixels: Tensor) -> Tensor:
         """The same of pixels (B, 3, H, W) from 0 to 255 that are not rounded, with a gradient to them."""

@@ -25,6 +25,6 @@ def schemas_are_read_once() -> Iterator[None]:
 
 
 @pytest.fixture
-def gpu(tools: None) -> Objects:
+def whole(tools: None) -> Objects:
     """The whole platform, to be changed by a test."""
-    return build("gpu")
+    return build("tensorrt")

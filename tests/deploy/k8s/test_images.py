@@ -16,7 +16,11 @@ from tests.deploy.k8s.manifests import ROOT, build, runs
 IMAGES = ROOT / "deploy" / "images"
 FOLDERS = sorted(path.name for path in IMAGES.iterdir() if path.is_dir())
 LOCKS = sorted(IMAGES.glob("requirements-*.lock"))
-ENVIRONMENTS = {"services": "services", "training": ""}  # image → the virtual environment of the same packages
+ENVIRONMENTS = {
+    "services": "services",
+    "training": "",
+    "tensorrt": "",
+}  # image → the virtual environment of the same packages
 COPY = re.compile(r"^COPY (?!--from)(\S+) (\S+)$", re.MULTILINE)
 
 
@@ -58,7 +62,7 @@ def test_an_image_has_the_versions_that_are_tested(lock: Path) -> None:
 
 def test_only_the_training_image_has_torch() -> None:
     has = {lock.stem.removeprefix("requirements-"): "torch" in pins(lock) for lock in LOCKS}
-    assert has == {"services": False, "training": True}
+    assert has == {"services": False, "tensorrt": False, "training": True}
 
 
 @pytest.mark.parametrize("image", FOLDERS)
@@ -67,7 +71,10 @@ def test_what_is_copied_is_sent_to_the_builder(image: str) -> None:
     assert "*" in lines
     sent = [line.removeprefix("!") for line in lines if line.startswith("!")]
     for source, _ in COPY.findall(dockerfile(image)):
-        assert any(Path(source).match(each) or Path(each).is_relative_to(source) for each in sent), source
+        path = Path(source)
+        assert any(path.match(each) or path.is_relative_to(each) or Path(each).is_relative_to(path) for each in sent), (
+            source
+        )
 
 
 @pytest.mark.parametrize(("image", "environment"), ENVIRONMENTS.items())
@@ -93,9 +100,14 @@ def modules_of(image: str, copied: Path) -> list[str]:
     """What manifests run in an image, and what operators do."""
     others = {
         "services": ["deploy.releases.__main__", "services.erasure", "services.generation.sweep"],
+        "tensorrt": ["deploy.tensorrt.__main__"],
         "training": ["training.retraining.retrain", "training.retraining.gate", "training.exporting.export"],
     }
-    named = {module for _, container in build("gpu").containers() for module in runs(container)}
-    mine = {each for each in named if image == ("training" if each.startswith("training") else "services")}
+    mine = {
+        module
+        for _, container in build("tensorrt").containers()
+        for module in runs(container)
+        if container["image"].partition(":")[0] == f"perfusion-{image}"
+    }
     entry = {each: f"{each}.__main__" if (copied / each.replace(".", "/")).is_dir() else each for each in mine}
     return sorted({*entry.values(), *others[image]})

@@ -289,6 +289,8 @@ def test_the_commands_as_a_cluster_runs_them(repository: Repository, tmp_path: P
         assert there.live() == 1
         Store(str(url)).publish(Numbered(2, {"current": "1"}))
         assert leading.wait(60) == 1  # another leader
+        following.terminate()
+        assert following.wait(20) == 0  # by a handler: a container's first process has no default action
     finally:
         for process in (leading, following):
             process.kill()

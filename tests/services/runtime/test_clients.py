@@ -7,8 +7,8 @@ import pytest
 from perfusion.v1 import ranking_service_pb2 as pb
 from perfusion.v1.ranking_service_pb2_grpc import RankingServiceStub
 
-from services.runtime import errors, tracing
-from services.runtime.clients import call, open_channel
+from services.runtime import clients, errors, tracing
+from services.runtime.clients import RenewedChannel, call, open_channel
 from services.runtime.deadlines import deadline_in, remaining_s
 from tests.services.running import running
 from tests.services.runtime.scripted import Behaviour, server_doing
@@ -108,3 +108,60 @@ async def test_a_restarted_service_is_found_again() -> None:
                 except errors.Unavailable:
                     await asyncio.sleep(0.1)
     pytest.fail("the restarted service was not found within 5 s")
+
+
+async def test_a_channel_whose_name_had_no_address_is_opened_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """gRPC itself asks a name server again after up to two minutes."""
+    monkeypatch.setattr(clients, "RENEW_S", 0.1)
+    names = ["nowhere.invalid:1"]
+
+    async def answer() -> None:
+        pass
+
+    async with running(server_doing(answer)) as living:
+        opened: list[grpc.aio.Channel] = []
+
+        def open_one() -> grpc.aio.Channel:
+            opened.append(grpc.aio.insecure_channel(names.pop()) if names else living)
+            return opened[-1]
+
+        stub = RankingServiceStub(RenewedChannel(open_one))
+
+        async def ask() -> None:
+            await call(stub.Rank, pb.RankRequest(), name="ranking service", timeout_s=5.0)
+
+        with pytest.raises(errors.Unavailable):
+            await ask()
+        assert len(opened) == 1
+        async with asyncio.timeout(20.0):
+            while True:
+                try:
+                    await ask()
+                    break
+                except errors.Unavailable:
+                    await asyncio.sleep(0.05)
+        assert len(opened) == 2
+        await ask()
+        assert len(opened) == 2  # one that works stays
+
+
+async def test_calls_of_a_channel_that_was_replaced_come_to_their_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clients, "RENEW_S", 0.0)
+    go = asyncio.Event()
+
+    async def wait() -> None:
+        await go.wait()
+
+    async with running(server_doing(wait)) as living:
+        states = [grpc.ChannelConnectivity.READY] + [grpc.ChannelConnectivity.TRANSIENT_FAILURE] * 3
+        monkeypatch.setattr(living, "get_state", lambda *_: states.pop(0))
+        others = [grpc.aio.insecure_channel("nowhere.invalid:1"), living]
+        stub = RankingServiceStub(RenewedChannel(lambda: others.pop()))
+        early = asyncio.ensure_future(call(stub.Rank, pb.RankRequest(), name="ranking service", timeout_s=30.0))
+        await asyncio.sleep(0.1)
+        for _ in range(2):
+            with pytest.raises((errors.Unavailable, errors.DeadlineExceeded)):
+                await call(stub.Rank, pb.RankRequest(), name="ranking service", timeout_s=0.5)
+        assert not others
+        go.set()
+        await early

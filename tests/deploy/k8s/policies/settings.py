@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from deploy.releases import tensorrt
 from services import migrations
 from services.runtime.settings import PREFIX
 from tests.deploy.k8s.manifests import K8S, SETTINGS, Object, Objects, environment, runs, value
@@ -39,7 +40,39 @@ def known_to(container: Object) -> set[str]:
             names |= {PREFIX + name.upper() for name in SETTINGS[service].model_fields}
         elif module == "services.migrations":
             names |= {PREFIX + name.upper() for name in migrations.SERVICES[container["args"][-1]][1].model_fields}
+        elif module in ("deploy.releases.agent", "deploy.tensorrt"):
+            names.add(tensorrt.VARIABLE)
     return names
+
+
+def shared_variables_are_read(objects: Objects) -> Iterator[str]:
+    """Of a ConfigMap that becomes variables as a whole."""
+    for pod, container in objects.containers():
+        for name in shared(objects, container):
+            if name.startswith(PREFIX) and name not in known_to(container):
+                yield f"{pod}, {container['name']}: nobody reads {name}"
+
+
+def tensorrt_is_one_setting(objects: Objects) -> Iterator[str]:
+    """Who builds plans, who fetches them and who loads by them are told the same, which is legal; or nobody is."""
+    told = {
+        str(pod): shared(objects, container).get(tensorrt.VARIABLE)
+        for pod, container in objects.containers()
+        if pod.part in ("triton", "releases", "plans") and runs(container)
+    }
+    if len(set(told.values())) > 1:
+        yield f"{tensorrt.VARIABLE} differs: {told}"
+    for said in {each for each in told.values() if each is not None}:
+        try:
+            tensorrt.Setting.parse(said)
+        except tensorrt.SettingError as error:
+            yield str(error)
+
+
+def shared(objects: Objects, container: Object) -> dict[str, str]:
+    """The variables that a container has of ConfigMaps."""
+    maps = [each["configMapRef"]["name"] for each in container.get("envFrom", []) if "configMapRef" in each]
+    return {name: value for each in maps for name, value in objects.named("ConfigMap", each)["data"].items()}
 
 
 def in_script(said: str, name: str) -> bool:
@@ -95,6 +128,8 @@ def addresses_name_headless_services(objects: Objects) -> Iterator[str]:
 
 POLICIES = (
     variables_exist,
+    shared_variables_are_read,
+    tensorrt_is_one_setting,
     all_are_told,
     values_are_legal,
     databases_are_migrated_by_jobs,

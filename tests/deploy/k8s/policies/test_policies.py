@@ -48,6 +48,11 @@ def account(objects: Objects, part: str) -> Object:
     return objects.named("ServiceAccount", part)
 
 
+def setting(objects: Objects) -> Object:
+    """The ConfigMap of the one setting; a hash ends its name."""
+    return next(each for each in objects.of("ConfigMap") if each["metadata"]["name"].startswith("tensorrt-"))["data"]
+
+
 CASES: list[tuple[Policy, str, Change]] = [
     (settings.variables_exist, "nobody reads", lambda o: told(o, "ranking", "PERFUSION_TRITON_ADRESS", "triton:8001")),
     (
@@ -55,6 +60,9 @@ CASES: list[tuple[Policy, str, Change]] = [
         "nobody reads",
         lambda o: told(o, "feedback", "PERFUSION_TRITON_ADDRESS", "triton:8001"),
     ),
+    (settings.shared_variables_are_read, "nobody reads", lambda o: setting(o).update(PERFUSION_TENSOR_RT="off")),
+    (settings.tensorrt_is_one_setting, "differs", lambda o: container(o, "releases").update(envFrom=[])),
+    (settings.tensorrt_is_one_setting, "neither", lambda o: setting(o).update(PERFUSION_TENSORRT="on")),
     (settings.all_are_told, "is not told", lambda o: told(o, "generation", "PERFUSION_RANKING_ADDRESS", None)),
     (settings.all_are_told, "is not told", lambda o: told(o, "ranking", "PERFUSION_LAME_DUCK_S", None)),
     (settings.values_are_legal, "drain_s", lambda o: told(o, "ranking", "PERFUSION_DRAIN_S", "30s")),
@@ -280,18 +288,18 @@ CASES: list[tuple[Policy, str, Change]] = [
 
 
 @pytest.mark.parametrize(("policy", "says", "change"), CASES, ids=[f"{p.__name__}: {s}" for p, s, _ in CASES])
-def test_a_policy_notices(policy: Policy, says: str, change: Change, gpu: Objects) -> None:
-    assert list(policy(gpu)) == []
-    change(gpu)
-    assert any(says in problem for problem in policy(gpu)), list(policy(gpu))
+def test_a_policy_notices(policy: Policy, says: str, change: Change, whole: Objects) -> None:
+    assert list(policy(whole)) == []
+    change(whole)
+    assert any(says in problem for problem in policy(whole)), list(policy(whole))
 
 
-def test_a_new_address_in_the_code_needs_a_flow(gpu: Objects, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_new_address_in_the_code_needs_a_flow(whole: Objects, monkeypatch: pytest.MonkeyPatch) -> None:
     class Settings(SETTINGS["ranking"]):  # type: ignore[misc]
         generation_address: str = ""
 
     monkeypatch.setitem(network.SETTINGS, "ranking", Settings)  # type: ignore[arg-type]
-    assert "ranking may not call generation:50052, and has to" in list(network.only_what_calls_may(gpu))
+    assert "ranking may not call generation:50052, and has to" in list(network.only_what_calls_may(whole))
 
 
 def test_every_policy_is_tried() -> None:
@@ -311,10 +319,12 @@ def test_every_policy_is_tried() -> None:
         ("Kafka", "perfusion", lambda spec: spec["kafka"].update(replicas=3)),
     ],
 )
-def test_a_schema_refuses_what_is_wrong(kind: str, name: str, change: Callable[[Object], object], gpu: Objects) -> None:
+def test_a_schema_refuses_what_is_wrong(
+    kind: str, name: str, change: Callable[[Object], object], whole: Objects
+) -> None:
     if not schemas.is_here(kind):
         pytest.skip("no Java 21 here wrote Strimzi's schemas (deploy/k8s/tools.sh)")
-    thing = gpu.named(kind, name)
+    thing = whole.named(kind, name)
     assert schemas.problem(thing) is None
     change(thing["spec"])
     assert schemas.problem(thing)

@@ -1,0 +1,3 @@
+module perfusion/pause
+
+go 1.26

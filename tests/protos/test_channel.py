@@ -1,0 +1,91 @@
+"""A channel that found no service for a while is opened anew; its calls come to their end."""
+
+import threading
+import time
+from collections.abc import Iterator
+
+import grpc
+import pytest
+from perfusion.client import _channel
+from perfusion.client._channel import RenewedChannel
+from perfusion.v1.generation_service_pb2 import GenerateRequest, GenerateResponse
+from perfusion.v1.generation_service_pb2_grpc import GenerationServiceStub
+from perfusion.v1.user_embedding_service_pb2 import GetUserProfileRequest, GetUserProfileResponse
+from perfusion.v1.user_embedding_service_pb2_grpc import UserEmbeddingServiceStub
+
+from tests.protos.running import serving
+
+NOWHERE = "nowhere.invalid:1"  # a name without an address
+
+
+@pytest.fixture(autouse=True)
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_channel, "RENEW_S", 0.2)
+
+
+def opening(*addresses: str) -> tuple[RenewedChannel, list[grpc.Channel]]:
+    """A channel to one address after the other, the last one for ever; and what it has opened."""
+    left, opened = list(addresses), list[grpc.Channel]()
+
+    def open_one() -> grpc.Channel:
+        opened.append(grpc.insecure_channel(left.pop(0) if len(left) > 1 else left[0]))
+        return opened[-1]
+
+    return RenewedChannel(open_one), opened
+
+
+def test_a_name_that_had_no_address_is_asked_again_at_once() -> None:
+    """gRPC itself would take up to two minutes."""
+    with serving(GetUserProfile=lambda *_: GetUserProfileResponse()) as address:
+        channel, opened = opening(NOWHERE, address)
+        with channel:
+            ask = UserEmbeddingServiceStub(channel).GetUserProfile
+            until = time.monotonic() + 20
+            while True:
+                try:
+                    ask(GetUserProfileRequest(), timeout=5.0)
+                    break
+                except grpc.RpcError:
+                    assert time.monotonic() < until
+                    time.sleep(0.05)
+            assert len(opened) == 2
+            ask(GetUserProfileRequest(), timeout=5.0)
+            assert len(opened) == 2
+
+
+def test_one_failure_after_a_long_time_opens_nothing() -> None:
+    channel, opened = opening(NOWHERE)
+    with channel:
+        ask = UserEmbeddingServiceStub(channel).GetUserProfile
+        for _ in range(2):
+            with pytest.raises(grpc.RpcError):
+                ask(GetUserProfileRequest(), timeout=5.0)
+        assert len(opened) == 1
+
+
+def test_a_stream_goes_on_while_its_channel_is_replaced() -> None:
+    go = threading.Event()
+
+    def generate(*_: object) -> Iterator[GenerateResponse]:
+        yield GenerateResponse()
+        assert go.wait(30.0)
+        yield GenerateResponse()
+
+    def refuse(_: object, context: grpc.ServicerContext) -> GetUserProfileResponse:
+        context.abort(grpc.StatusCode.UNAVAILABLE, "not now")
+        raise AssertionError
+
+    with serving(Generate=generate, GetUserProfile=refuse) as address:
+        channel, opened = opening(address)
+        with channel:
+            stream = GenerationServiceStub(channel).Generate(GenerateRequest(), timeout=30.0)
+            next(stream)
+            ask = UserEmbeddingServiceStub(channel).GetUserProfile
+            until = time.monotonic() + 20
+            while len(opened) == 1 and time.monotonic() < until:
+                with pytest.raises(grpc.RpcError):
+                    ask(GetUserProfileRequest(), timeout=5.0)
+                time.sleep(0.05)
+            assert len(opened) == 2
+            go.set()
+            assert len(list(stream)) == 1
