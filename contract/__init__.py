@@ -8,6 +8,7 @@ tokens          a prompt as token ids, and its phrases that do not fit
 picture_files   what the pixels of a PNG or JPEG need of the file
 pictures        from a picture's bytes to the square RGB picture that models read
 wishes          which phrases are added for a merchant
+history         what a merchant's last picks say of their favours
 limits          what a request may ask for, and the samplers by name
 tensors         the fixed maxima that widths are padded to
 release         a release's manifest and files: written, read, checked

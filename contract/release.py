@@ -5,6 +5,7 @@
                                    feature_schema.json  a profile's features
                                    phrases.json         the vocabulary
                                    tokenizer.json, reward_tokenizer.json
+                                   history.json         how merchants vary; where absent, picks move no favours
     <repository>/releases/current                       the number in service
 
 The export writes a release, deploy.releases the pointer, services read both; contract/repository.py has the folder
@@ -21,6 +22,7 @@ from typing import Any
 from contract import limits
 from contract.errors import ManifestError, reading
 from contract.feature_schema import FeatureSchema
+from contract.history import HISTORY, Population
 from contract.vocabulary import Vocabulary
 
 BETA_SCHEDULES = ("scaled_linear", "linear")
@@ -170,6 +172,7 @@ class Release:
     vocabulary: Vocabulary
     tokenizer_file: Path  # the generator's text encoder's
     reward_tokenizer_file: Path  # the reward model's
+    population: Population | None = None  # how merchants vary; None: a merchant's picks move no favours
 
     @property
     def number(self) -> int:
@@ -231,7 +234,10 @@ def read_release(directory: Path) -> Release:
     ):
         if said != found:
             raise ManifestError(f"{directory}: the manifest has {said} {name}, its own files {found}")
-    return Release(manifest, schema, vocabulary, directory / TOKENIZER, directory / REWARD_TOKENIZER)
+    population = Population.read(directory / HISTORY, len(vocabulary.phrases))
+    if population is None and HISTORY in manifest.texts:
+        raise ManifestError(f"{directory} lacks {HISTORY}, which its manifest names")
+    return Release(manifest, schema, vocabulary, directory / TOKENIZER, directory / REWARD_TOKENIZER, population)
 
 
 _PARTS: Mapping[str, type[Any]] = {

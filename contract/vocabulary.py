@@ -112,6 +112,12 @@ class Vocabulary:
         """The kind of each phrase, which is case-folded."""
         return {folded(phrase): kind for kind, phrase in self.phrases}
 
+    @cached_property
+    def places(self) -> Mapping[str, int]:
+        """The place of each phrase among all V, as it is written and case-folded."""
+        found = [(place, phrase) for place, (_, phrase) in enumerate(self.phrases)]
+        return {phrase: place for place, phrase in found} | {folded(phrase): place for place, phrase in found}
+
     def asked(self, prompt: str) -> dict[str, str]:
         """The phrase of each kind that a prompt names, case-folded; of two of one kind the last one counts.
 

@@ -3,11 +3,11 @@
 python -m services.erasure --service generation --user ID [--audit FILE]
 
 It reads the service's own settings (PERFUSION_DATABASE_URL, PERFUSION_OBJECT_STORE_URL); run it for each service that
-keeps records. Groups, candidates, rounds and owed events go; so do picks, what is remembered of groups for them, and
-the profile. The service may run on. What a round that is being drawn meanwhile still stores, a second run finds. A
-picture that was written within PERFUSION_SWEEP_GRACE_S stays for the service's own sweep, since another merchant's
-round may just be storing the same one. What was done is printed as a line of JSON, and added to FILE: the merchant by
-SHA-256, the time, how many rows of each table, how many pictures.
+keeps records. Groups, candidates, rounds and owed events go; so do picks, what is remembered of groups for them, the
+history and the profile. The service may run on. What a round that is being drawn meanwhile still stores, and what of a
+history Kafka still gives, a second run finds. A picture that was written within PERFUSION_SWEEP_GRACE_S stays for the
+service's own sweep, since another merchant's round may just be storing the same one. What was done is printed as a line
+of JSON, and added to FILE: the merchant by SHA-256, the time, how many rows of each table, how many pictures.
 """
 
 import argparse
@@ -38,7 +38,11 @@ from services.runtime.settings import load
 from services.user_embedding.adapters import tables as user_embedding
 
 OWNED: dict[str, tuple[tuple[Table, str], ...]] = {  # tables, and the column that holds the merchant
-    "user_embedding": ((user_embedding.profiles, "user_id"),),
+    "user_embedding": (
+        (user_embedding.profiles, "user_id"),
+        (user_embedding.history_picks, "user_id"),
+        (user_embedding.history_groups, "user_id"),
+    ),
     "generation": (
         (generation.groups, "user_id"),
         (generation.OUTBOX.events, "key"),

@@ -6,7 +6,7 @@ set -eu
 KUBERNETES=v1.37.2
 KWOK=v0.8.0
 COREDNS=v1.15.0
-DEBIAN="containerd runc containernetworking-plugins nftables conntrack iproute2 buildah mmdebstrap postgresql"
+DEBIAN="containerd runc containernetworking-plugins nftables conntrack iproute2 buildah mmdebstrap"
 
 root=$PWD
 bin=$root/build/cluster/bin
@@ -15,8 +15,11 @@ export GOPATH="$root/build/go/path" GOCACHE="$root/build/go/cache" GOBIN="$bin" 
     GOFLAGS=-modcacherw CGO_ENABLED=0
 mkdir -p "$bin"
 
+quietly() { # says something only where it fails
+    "$@" >"$root/build/cluster/build.log" 2>&1 || { tail -n 20 "$root/build/cluster/build.log" >&2; exit 1; }
+}
 build() { # build FOLDER ARGUMENTS: in a module of ours
-    (cd "$sources/$1" && shift && "$root/.venv/bin/go" build -trimpath "$@")
+    (cd "$sources/$1" && shift && quietly "$root/.venv/bin/go" build -trimpath "$@")
 }
 installed() { [ -x "$bin/$1" ]; }
 
@@ -24,10 +27,13 @@ lacking=
 for package in $DEBIAN; do
     dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || lacking="$lacking $package"
 done
+ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || lacking="$lacking postgresql"
 if [ -n "$lacking" ]; then
     echo "installing Debian's$lacking"
     export DEBIAN_FRONTEND=noninteractive
-    if ! { apt-get update -qq && apt-get install -qq -y --no-install-recommends $lacking; } >"$root/build/cluster/apt.log" 2>&1; then
+    # shellcheck disable=SC2086 # words
+    if ! { apt-get update -qq && apt-get install -qq -y --no-install-recommends $lacking; } \
+        >"$root/build/cluster/apt.log" 2>&1; then
         tail -n 5 "$root/build/cluster/apt.log" >&2
         echo "missing:$lacking; remedy: apt-get install$lacking" >&2
         exit 1
@@ -51,12 +57,12 @@ if ! installed etcd; then
 fi
 if ! installed kwok; then
     echo "building kwok $KWOK"
-    "$root/.venv/bin/go" install -trimpath "sigs.k8s.io/kwok/cmd/kwok@$KWOK"
+    quietly "$root/.venv/bin/go" install -trimpath "sigs.k8s.io/kwok/cmd/kwok@$KWOK"
     "$root/build/go/bin/kustomize" build "$GOPATH/pkg/mod/sigs.k8s.io/kwok@$KWOK/kustomize/stage/fast" \
         >"$root/build/cluster/stages.yaml" # how a simulated node and its pods behave
 fi
 if ! installed coredns; then
     echo "building CoreDNS $COREDNS"
-    "$root/.venv/bin/go" install -trimpath "github.com/coredns/coredns@$COREDNS"
+    quietly "$root/.venv/bin/go" install -trimpath "github.com/coredns/coredns@$COREDNS"
 fi
 installed pause || build pause -ldflags "-s -w" -o "$bin/pause" .

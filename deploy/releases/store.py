@@ -20,6 +20,7 @@ from typing import Any
 from uuid import uuid4
 
 import fsspec
+from fsspec.implementations.local import LocalFileSystem
 
 from contract.release import MANIFEST
 from contract.repository import Repository, sha256, sync
@@ -81,15 +82,22 @@ class Store:
                 raise TakenError(f"{self.url} has another release {number} already") from None
 
     def _add(self, digest: str, file: Path) -> None:
+        """Stores a file under its hash, in parts: it may have gigabytes. What a killed push left is put right."""
         path = f"{self._root}/objects/{digest}"
         with self._asking(f"for object {digest[:12]}…"):
-            if self._files.exists(path):
+            if self._files.exists(path) and self._files.size(path) == file.stat().st_size:
                 return
-        content = file.read_bytes()
-        if hashlib.sha256(content).hexdigest() != digest:
+            self._files.makedirs(path.rpartition("/")[0], exist_ok=True)
+            if isinstance(self._files, LocalFileSystem):  # an object store has a file whole or not at all
+                partial = f"{path}.{uuid4().hex}"
+                self._files.put_file(str(file), partial)
+                self._files.mv(partial, path)
+            else:
+                self._files.put_file(str(file), path)
+        if sha256(file) != digest:
+            with self._asking("to remove an object"):
+                self._files.rm_file(path)
             raise ReleaseError(f"{file} has changed while it was read")
-        with suppress(TakenError):  # by the same content
-            self._create(path, content)
 
     def fetch(self, repository: Repository, number: int, *, models: bool = True) -> None:
         """Puts a release into a repository, its manifest last; what is there already is not fetched again.

@@ -12,7 +12,7 @@ from contract.feature_schema import Feature, Kind
 from contract.release import Defaults, Release
 from contract.vocabulary import PhraseKind
 from contract.wishes import VARIETY
-from services.generation.orders import Accepted, Group, Progress, Settings, Unread
+from services.generation.orders import Accepted, Group, HistoryVersion, Progress, Settings, Unread
 from services.generation.phrases import Suggestion
 from services.generation.pictures import Loss
 from services.runtime.clock import timestamp
@@ -102,8 +102,10 @@ def suggestions_message(
     return pb.SuggestPhrasesResponse(suggestions=found, release=release, unread_phrases=unread_phrases)
 
 
-def event_message(group: Group, features: Mapping[str, user_pb2.FeatureValue]) -> events_pb2.GroupGenerated:
-    """The Kafka event of a group: all of it but the pictures' bytes, and the user's profile when it was made."""
+def event_message(
+    group: Group, features: Mapping[str, user_pb2.FeatureValue], history: HistoryVersion
+) -> events_pb2.GroupGenerated:
+    """The Kafka event of a group: all of it but the pictures' bytes, and what was known of the user by then."""
     return events_pb2.GroupGenerated(
         group_id=group.group_id,
         request_id=group.request_id,
@@ -116,6 +118,7 @@ def event_message(group: Group, features: Mapping[str, user_pb2.FeatureValue]) -
         candidates=_candidates(group, with_pictures=False),
         user_features=features,
         assignment=_assignment(group),
+        history=user_pb2.HistoryVersion(sequence=history.sequence, groups=history.groups),
     )
 
 

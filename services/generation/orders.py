@@ -42,6 +42,17 @@ class Order:
     may_explore: bool  # it leaves the variety to the service
 
 
+@dataclass(frozen=True, order=True)
+class HistoryVersion:
+    """Which of a user's picks favours were computed from; the same fields as the message."""
+
+    sequence: int = 0
+    groups: int = 0
+
+
+NO_HISTORY = HistoryVersion()
+
+
 @dataclass(frozen=True)
 class User:
     """One release's vectors of a user."""
@@ -49,6 +60,7 @@ class User:
     reward_text: NDArray[float32]  # (d,)
     generator: NDArray[float32]  # (d,)
     favours: NDArray[float32]  # (V,) of the release's vocabulary
+    history: HistoryVersion = NO_HISTORY  # behind the favours
 
 
 @dataclass(frozen=True)

@@ -187,7 +187,8 @@ class Rounds:
                 else:
                     painted = event
         group = await self._group(plan, claim, painted)
-        await self.groups.add(claim, group, _event_id(group.group_id), event_message(group, features))
+        history = max(user.history for user in users)  # of a mixed group, no picks later than these were seen
+        await self.groups.add(claim, group, _event_id(group.group_id), event_message(group, features, history))
         yield group
 
     async def _user(self, plan: Plan, release: Release) -> User:

@@ -187,7 +187,7 @@ class KafkaEvents(Events):
         with self._lock:
             if self._producer is None:
                 limit_ms = round(self._timeout_s * 1000)
-                self._producer = _connected(
+                self._producer = connected(
                     KafkaProducer,
                     **DELIVERY,
                     bootstrap_servers=self._bootstrap,
@@ -231,7 +231,7 @@ class KafkaEvents(Events):
         """Runs in a thread. Asks the brokers, since the producer's own metadata outlives them."""
         try:
             if self._admin is None:
-                self._admin = _connected(
+                self._admin = connected(
                     KafkaAdminClient,
                     bootstrap_servers=self._bootstrap,
                     request_timeout_ms=2000,
@@ -315,7 +315,7 @@ def _close_at_once(producer: Any) -> None:
         producer._sender.force_close()
 
 
-def _connected(kind: Any, **config: Any) -> Any:
+def connected(kind: Any, **config: Any) -> Any:
     """A Kafka client, connected. One that cannot connect would leave its thread and sockets behind."""
     made: list[Any] = []
 

@@ -93,14 +93,19 @@ class TritonSettings(BaseSettings):
     )
 
 
-class KafkaSettings(BaseSettings):
-    """For services that publish events."""
+class KafkaAddress(BaseSettings):
+    """For services that read events."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore")
 
     kafka_bootstrap: Addresses = Field(
         default="localhost:9092", description="Kafka's bootstrap addresses, host:port, by commas."
     )
+
+
+class KafkaSettings(KafkaAddress):
+    """For services that publish events."""
+
     kafka_timeout_s: Seconds = Field(default=8.0, description="Longest wait for an event's acknowledgement, seconds.")
     outbox_interval_s: Seconds = Field(
         default=1.0, description="Pause between two looks for events that Kafka has not acknowledged, seconds."

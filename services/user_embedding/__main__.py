@@ -12,28 +12,36 @@ from services.runtime import process
 from services.runtime.clock import now_us
 from services.runtime.database import Database
 from services.runtime.health import Dependency
+from services.runtime.records import KafkaRecords, Records
 from services.runtime.release import Releases
 from services.runtime.server import Server
 from services.runtime.triton import Models, TritonModels
 from services.user_embedding.adapters.encoder import MODEL, TritonUserEncoder
+from services.user_embedding.adapters.histories import SqlHistories
 from services.user_embedding.adapters.profiles import SqlProfiles
 from services.user_embedding.adapters.tables import SCHEMA
+from services.user_embedding.consumer import Consumer
 from services.user_embedding.embeddings import Embeddings
-from services.user_embedding.metrics import ProfileMetrics
+from services.user_embedding.favours import PersonalFavours
+from services.user_embedding.metrics import HistoryMetrics, ProfileMetrics
 from services.user_embedding.servicer import UserEmbeddingServicer
 from services.user_embedding.settings import Settings
 from services.user_embedding.users import Users
 
 
-def build(settings: Settings, models: Models) -> Server:
+def build(settings: Settings, models: Models, records: Records) -> Server:
     """The service, not yet started."""
     registry, releases = CollectorRegistry(), Releases(settings.model_repository)
     database = Database(
         settings.database_url, SCHEMA, timeout_s=settings.database_timeout_s, migrate=settings.database_migrate
     )
+    histories = SqlHistories(database)
+    consumer = Consumer(records, histories, HistoryMetrics(registry), now_us)
     users = Users(
         profiles=SqlProfiles(database),
+        histories=histories,
         embeddings=Embeddings(TritonUserEncoder(models, settings.triton_max_batch), settings.remembered_embeddings),
+        favours=PersonalFavours(settings.remembered_embeddings),
         metrics=ProfileMetrics(registry),
         clock=now_us,
     )
@@ -56,7 +64,8 @@ def build(settings: Settings, models: Models) -> Server:
             "BatchGetUserEmbeddings": [reads, triton],
         },
         registry=registry,
-        closers=[models.close, database.close],
+        workers=[consumer.run, consumer.sweep],  # whatever becomes of them, calls are answered from what is known
+        closers=[records.close, models.close, database.close],
     )
 
 
@@ -64,7 +73,9 @@ async def _serve(settings: Settings) -> None:
     models = TritonModels(
         settings.triton_address, timeout_s=settings.triton_timeout_s, max_message_bytes=settings.max_message_bytes
     )
-    await build(settings, models).run()
+    topics = (settings.groups_topic, settings.feedback_topic)
+    records = KafkaRecords(settings.kafka_bootstrap, topics, timeout_s=settings.kafka_read_timeout_s)
+    await build(settings, models, records).run()
 
 
 if __name__ == "__main__":

@@ -35,4 +35,5 @@ def embedding_message(embedding: UserEmbedding) -> user_pb2.UserEmbedding:
         generator_user=vectors.generator_user.tolist(),
         favours=vectors.favours.tolist(),
         unknown_features=embedding.unknown_features,
+        history=user_pb2.HistoryVersion(sequence=embedding.history.sequence, groups=embedding.history.groups),
     )

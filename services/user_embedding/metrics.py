@@ -1,8 +1,8 @@
-"""Prometheus metrics of this service alone: profile features that a release does not know."""
+"""Prometheus metrics of this service alone: profile features that a release does not know, and the picks it reads."""
 
 from collections.abc import Iterable
 
-from prometheus_client import CollectorRegistry, Counter
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from contract.feature_schema import FeatureSchema
 
@@ -25,3 +25,31 @@ class ProfileMetrics:
         known = {feature.name for feature in schema.features}
         for name in names:
             self.unknown.labels(name if name in known else OTHER).inc()
+
+
+class HistoryMetrics:
+    """How far the histories are behind the picks."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.reading = Gauge(
+            "perfusion_history_reading", "1 while Kafka and the database take turns, else 0.", registry=registry
+        )
+        self.lag = Gauge(
+            "perfusion_history_lag_records", "Records of a topic that are not read yet.", ["topic"], registry=registry
+        )
+        self.records = Counter(
+            "perfusion_history_records_total",
+            "Records read, by outcome: kept, told nothing, poison.",
+            ["topic", "outcome"],
+            registry=registry,
+        )
+        self.lost = Counter(
+            "perfusion_history_lost_records_total", "Records that ended unread.", ["topic"], registry=registry
+        )
+        self.delay_s = Histogram(
+            "perfusion_history_delay_seconds",
+            "From the sending of an event until favours follow it, seconds.",
+            ["topic"],
+            buckets=(0.1, 0.25, 0.5, 1, 2, 3, 4, 5, 10, 30, 60, 600),
+            registry=registry,
+        )

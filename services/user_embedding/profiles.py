@@ -35,6 +35,29 @@ class UserVectors:
 
 
 @dataclass(frozen=True)
+class PickedGroup:
+    """What a pick says: of each candidate the phrases that the platform showed, and whether it was picked."""
+
+    sequence: int  # of the pick
+    shown: tuple[tuple[str, ...], ...]
+    picked: tuple[bool, ...]
+
+
+History: TypeAlias = tuple[PickedGroup, ...]  # a merchant's last picks, the oldest first
+
+
+@dataclass(frozen=True)
+class HistoryVersion:
+    """Which picks favours were computed from."""
+
+    sequence: int = 0  # the greatest among them
+    groups: int = 0
+
+
+NO_HISTORY = HistoryVersion()
+
+
+@dataclass(frozen=True)
 class UserEmbedding:
     """One release's vectors of a merchant."""
 
@@ -42,3 +65,4 @@ class UserEmbedding:
     release: int
     vectors: UserVectors
     unknown_features: tuple[str, ...]  # names of features that the release does not know, or whose value it does not
+    history: HistoryVersion = NO_HISTORY

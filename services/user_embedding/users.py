@@ -1,4 +1,4 @@
-"""Users: stores their profiles and encodes them with a release's user encoder.
+"""Users: stores their profiles, encodes them with a release's user encoder, and has favours follow their picks.
 
 A profile with features that a release does not know is no error: they are named in the answer and counted. Does not
 know the API's messages, SQL or Triton.
@@ -11,8 +11,9 @@ from contract.release import Release
 from services.runtime.clock import Clock
 from services.runtime.errors import NotFound
 from services.user_embedding.embeddings import Embeddings
+from services.user_embedding.favours import PersonalFavours
 from services.user_embedding.metrics import ProfileMetrics
-from services.user_embedding.ports import Profiles
+from services.user_embedding.ports import Histories, Profiles
 from services.user_embedding.profiles import Profile, StoredProfile, UserEmbedding
 
 
@@ -29,7 +30,9 @@ class Users:
     """Every profile is stored as given; each release encodes it by its own schema."""
 
     profiles: Profiles
+    histories: Histories
     embeddings: Embeddings
+    favours: PersonalFavours
     metrics: ProfileMetrics
     clock: Clock
 
@@ -48,13 +51,16 @@ class Users:
         return [found[each.user_id] for each in asked]
 
     async def embedded(self, asked: Sequence[Asked], release: Release) -> list[UserEmbedding]:
-        """The release's vectors of each user, in order; NotFound as above."""
+        """The release's vectors of each user, with the favours after their picks, in order; NotFound as above."""
         profiles = await self.profiles_of(asked)
         encoded = [release.feature_schema.encode(profile.features) for profile in profiles]
         vectors = await self.embeddings.of(release, [each.slots for each in encoded])
         for each in encoded:
             self.metrics.count_unknown(each.unknown, release.feature_schema)
-        return [
-            UserEmbedding(profile.user_id, release.number, of_profile, each.unknown)
-            for profile, of_profile, each in zip(profiles, vectors, encoded, strict=True)
-        ]
+        users = [profile.user_id for profile in profiles]
+        histories = await self.histories.of(users) if release.population is not None else {}
+        found = list[UserEmbedding]()
+        for user_id, of_profile, each in zip(users, vectors, encoded, strict=True):
+            personal, version = await self.favours.of(release, each.slots, of_profile, histories.get(user_id, ()))
+            found.append(UserEmbedding(user_id, release.number, personal, each.unknown, version))
+        return found

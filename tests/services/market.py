@@ -3,10 +3,12 @@
 import json
 from pathlib import Path
 
+import numpy as np
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 from contract import release as files
 from contract.feature_schema import Feature, FeatureSchema
+from contract.history import HISTORY, Population
 from contract.release import Defaults, Manifest, NoiseSchedule, Release, Sizes, SizesInUse, release_dir
 from contract.vocabulary import PhraseKind, Vocabulary
 
@@ -30,6 +32,14 @@ VOCABULARY = Vocabulary(
 SLOTS, PHRASES = SCHEMA.n_slots, len(VOCABULARY.phrases)  # 5, 7
 
 
+def population_of(vocabulary: Vocabulary = VOCABULARY, mean: float = 0.0) -> Population:
+    """Merchants who vary alike in all phrases of a kind, profiles that leave half of it open."""
+    centred = np.eye(len(vocabulary.phrases))
+    for start, size in zip(np.cumsum([0, *vocabulary.sizes[:-1]]), vocabulary.sizes, strict=True):
+        centred[start : start + size, start : start + size] -= 1 / size
+    return Population(np.full(len(centred), mean), centred, centred / 2)
+
+
 def write_release(
     model_repository: Path,
     number: int,
@@ -37,6 +47,7 @@ def write_release(
     current: bool = True,
     schema: FeatureSchema = SCHEMA,
     vocabulary: Vocabulary = VOCABULARY,
+    population: Population | None = None,
 ) -> Release:
     """Adds a release, by default the one in service."""
     directory = release_dir(model_repository, number)
@@ -44,6 +55,8 @@ def write_release(
     (directory / files.MANIFEST).write_text(json.dumps(_manifest(number, schema, vocabulary).to_json()))
     schema.write(directory / files.FEATURE_SCHEMA)
     vocabulary.write(directory / files.PHRASES)
+    if population is not None:
+        (directory / HISTORY).write_text(population.to_text())
     for name in (files.TOKENIZER, files.REWARD_TOKENIZER):
         _tokenizer(number).save(str(directory / name))
     if current:

@@ -15,6 +15,7 @@ from safetensors import safe_open
 from contract import release
 from contract.errors import ManifestError
 from contract.feature_schema import FeatureSchema
+from contract.history import HISTORY
 from contract.release import Manifest, ModelFiles, NoiseSchedule, Sizes, SizesInUse
 from contract.repository import sha256
 from contract.vocabulary import Vocabulary
@@ -63,12 +64,13 @@ def release_texts(paths: FamilyPaths, contracts: Mapping[str, Contract]) -> dict
     """The files that services read beside the manifest, by name."""
     (tokens,) = contracts["text_encoder"].shape("input_ids")
     (reward_tokens,) = contracts["reward_text"].shape("input_ids")
+    population = paths.population()
     return {
         release.FEATURE_SCHEMA: json.dumps(paths.schema().to_json(), indent=1) + "\n",
         release.PHRASES: json.dumps(paths.vocabulary().to_json(), indent=1, ensure_ascii=False) + "\n",
         release.TOKENIZER: _tokenizer_document(paths.tokenizer(), tokens),
         release.REWARD_TOKENIZER: _tokenizer_document(paths.reward_tokenizer(), reward_tokens),
-    }
+    } | ({} if population is None else {HISTORY: population.to_text()})
 
 
 def tensor_sizes(contracts: Mapping[str, Contract]) -> Sizes:

@@ -102,7 +102,9 @@ def _same(repository: Repository, last: Manifest, manifest: Manifest, texts: dic
         texts=last.texts,
     )
     directory = repository.release_dir(last.release)
-    kept = all((directory / name).is_file() and (directory / name).read_text() == text for name, text in texts.items())
+    kept = last.texts.keys() <= texts.keys() and all(
+        (directory / name).is_file() and (directory / name).read_text() == text for name, text in texts.items()
+    )
     return kept and len(manifest.models) == len(BUILDERS) and again == last
 
 

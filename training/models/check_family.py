@@ -269,6 +269,7 @@ def check_weights(root: Path) -> Iterator[Problem]:
         "adapter": lambda: family.perfusion(family.backbone_unet()),
         "perfusion_rm": lambda: family.reward_model() if family.perfusion_rm.exists() else None,
         "preferences": lambda: read_config(family.preferences) if family.preferences.exists() else None,
+        "preferences/history.json": family.population,
         "origin.json": family.check_origins,
     }
     for name, load in parts.items():

@@ -18,6 +18,7 @@ from transformers.utils import logging as transformers_logging
 
 from contract.errors import ManifestError
 from contract.feature_schema import FeatureSchema
+from contract.history import HISTORY, Population
 from contract.release import Defaults
 from contract.vocabulary import Vocabulary
 from training.common.errors import WeightsError, reading
@@ -74,6 +75,10 @@ class FamilyPaths:
 
     def vocabulary(self) -> Vocabulary:
         return Vocabulary.read(self._present(self.phrases))
+
+    def population(self) -> Population | None:
+        """How merchants vary, fitted with the preference weights; None: the family says nothing of it."""
+        return Population.read(self.preferences / HISTORY, len(self.vocabulary().phrases))
 
     def unet(self) -> UNet2DConditionModel:
         """The pre-trained one, from which trainings start."""

@@ -68,6 +68,16 @@ def fit(tags: np.ndarray, groups: GroupTensors, vocabulary: Vocabulary, decays: 
     return Fit(model, tried[best], losses[best].numpy(), weights.numpy())
 
 
+def fit_at(decay: float, tags: np.ndarray, groups: GroupTensors, vocabulary: Vocabulary) -> Tensor:
+    """The weights (P, V) of these groups for one weight decay.
+
+    Raises:
+        GroupError: there are too few groups.
+    """
+    *_, weights = _choices(tags, groups, vocabulary).path([decay])
+    return weights
+
+
 def _held_out(n: int) -> list[slice]:
     """The last tenth of n groups; where a tenth is too few to choose by, as many fifths as it takes, in turn."""
     size = n // 10 if n // 10 >= ENOUGH_HELD_OUT else n // 5

@@ -7,6 +7,7 @@ learns from the picks which of them each profile favours. It needs a family's `r
 `feature_schema.json`. Tags are kept in build/prepared, so a repeated command is quick. `--out` gets
 
     preferences/   the weights, a part of the family: cp -rT build/wishes/preferences FAMILY/preferences
+                   history.json in it, where merchants have several picks: how favours vary among merchants
     picks.json     the cross-entropy of held-out picks by profile, and by the population average alone
 
 A kind needs at least two phrases: a kind's only phrase never becomes a wish, so "belted" needs "beltless".

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from contract.errors import VocabularyError
+from contract.history import HISTORY
 from contract.vocabulary import Vocabulary
 from training.common.places import CACHE
 from training.common.reports import write_report
@@ -19,6 +20,7 @@ from training.data.groups import GroupError, GroupTensors, update_with
 from training.data.load import kept, reward_groups
 from training.data.table import check_data, check_schema, is_table, read_table
 from training.models.family import FamilyPaths
+from training.wishes.covariance import LEAST_MERCHANTS, population
 from training.wishes.fitting import LEAST_GROUPS, Fit, fit
 from training.wishes.preferences import PreferenceWeights
 from training.wishes.tagging import Tagger, tags_by_clip
@@ -40,6 +42,8 @@ def train(data: Path, family: FamilyPaths, out: Path) -> PreferenceWeights:
 def train_on(groups: GroupTensors, tags: np.ndarray, family: FamilyPaths, out: Path) -> PreferenceWeights:
     """Fits the weights to these groups, whose candidates show `tags`; writes out/picks.json and out/preferences.
 
+    Where merchants have several picks, how they vary goes beside the weights, so that serving learns from histories.
+
     Raises:
         GroupError: they favour no phrase.
     """
@@ -51,6 +55,11 @@ def train_on(groups: GroupTensors, tags: np.ndarray, family: FamilyPaths, out: P
     if not found.model.weights.any():
         raise GroupError(f"{len(groups)} groups favour no phrase: there is nothing to wish for")
     found.model.save(out / "preferences")
+    (out / "preferences" / HISTORY).unlink(missing_ok=True)
+    if vary := population(tags, groups, vocabulary, found):
+        (out / "preferences" / HISTORY).write_text(vary.to_text(), encoding="utf-8")
+    else:
+        print(f"fewer than {LEAST_MERCHANTS} merchants have several picks: nothing is learnt of how merchants vary")
     write_origin(out / "preferences", family.reward_origin())  # whose tags they were fitted to
     return found.model
 

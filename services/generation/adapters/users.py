@@ -9,7 +9,7 @@ from perfusion.v1 import user_embedding_service_pb2 as pb
 from perfusion.v1.user_embedding_service_pb2_grpc import UserEmbeddingServiceStub
 
 from contract.release import Release
-from services.generation.orders import User
+from services.generation.orders import HistoryVersion, User
 from services.generation.ports import Features, Users
 from services.runtime.clients import call, check_serving
 from services.runtime.errors import FailedPrecondition, Unavailable
@@ -41,6 +41,7 @@ class GrpcUsers(Users):
             reward_text=np.asarray(embedding.reward_text_user, np.float32),
             generator=np.asarray(embedding.generator_user, np.float32),
             favours=np.asarray(embedding.favours, np.float32),
+            history=HistoryVersion(embedding.history.sequence, embedding.history.groups),
         )
 
     async def features(self, user_id: str) -> Features:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from contract.errors import ManifestError
-from contract.repository import Repository
+from contract.repository import Repository, sha256
 from deploy.releases.errors import ReleaseError
 from deploy.releases.store import Numbered, Store, StoreError, TakenError, forget
 from tests.deploy.releases.parts import MODELS, spoil, write_release
@@ -50,6 +50,32 @@ def test_what_two_releases_share_lies_there_once(repository: Repository, store: 
     assert not list(there.root.glob("*/1"))
     kept = {path.name for path in (there.root / "releases" / ".objects").iterdir()}
     assert len(kept) == len({path.stat().st_ino for path in there.root.rglob("*") if path.is_file()})
+
+
+def test_what_a_killed_push_left_is_put_right(repository: Repository, store: Store, there: Repository) -> None:
+    store.push(repository, 1)
+    digest = sha256(repository.model_dir("denoiser", 1) / "model.onnx")
+    store._files.pipe_file(f"{store._root}/objects/{digest}", b"half of")
+    store.push(repository, 1)
+    store.fetch(there, 1)
+    assert there.check(1) == repository.check(1)
+
+
+def test_a_file_that_changes_while_it_is_stored_is_refused(
+    repository: Repository, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    graph = repository.model_dir("denoiser", 1) / "model.onnx"
+    digest, put = sha256(graph), store._files.put_file
+
+    def put_and_change(file: str, *arguments: object, **named: object) -> None:
+        put(file, *arguments, **named)
+        if file == str(graph):
+            graph.write_bytes(graph.read_bytes() + b"more")
+
+    monkeypatch.setattr(store._files, "put_file", put_and_change)
+    with pytest.raises(ReleaseError, match="has changed while it was read"):
+        store.push(repository, 1)
+    assert not store._files.exists(f"{store._root}/objects/{digest}") and store.numbers() == []
 
 
 def test_a_number_stands_for_one_release(repository: Repository, store: Store, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 from perfusion.v1.user_pb2 import FeatureValue
 
 from contract.release import Release
-from services.generation.orders import Scores, User
+from services.generation.orders import HistoryVersion, Scores, User
 from services.generation.ports import Features, Ranker, Users
 from services.runtime.errors import NotFound, Unavailable
 from services.runtime.events import Event, Events
@@ -126,7 +126,8 @@ class KnownUsers(Users):
         if release.number in self.lacking:
             raise Unavailable("user embedding service")
         favours = np.resize(USER.favours, release.manifest.in_use.phrases)
-        return replace(USER, generator=USER.generator + release.number - 1, favours=favours)
+        history = HistoryVersion(40 + release.number, 3)
+        return replace(USER, generator=USER.generator + release.number - 1, favours=favours, history=history)
 
     async def features(self, user_id: str) -> Features:
         self._find(user_id, "features")

@@ -10,6 +10,7 @@ from perfusion.v1 import generation_service_pb2 as pb
 from perfusion.v1 import group_pb2
 from perfusion.v1.events_pb2 import GroupGenerated
 from perfusion.v1.group_pb2 import Candidate
+from perfusion.v1.user_pb2 import HistoryVersion
 from PIL import Image
 
 from contract.wishes import with_wishes
@@ -169,6 +170,7 @@ async def test_kafka_is_told_all_that_training_needs(studio: Studio) -> None:
     ):
         assert getattr(told, field) == getattr(group, field), field
     assert dict(told.user_features) == PROFILE
+    assert told.history == HistoryVersion(sequence=41, groups=3)
     for ours, theirs in zip(told.candidates, group.candidates, strict=True):
         assert theirs.png and theirs.wishes
         shown = Candidate()

@@ -178,6 +178,7 @@ async def test_a_mixed_group_is_kept_and_told_as_it_was_shown(trial: Trial) -> N
     told = trial.told()
     assert told.assignment == group.assignment and told.assignment.arm == group_pb2.ARM_MIXED
     assert [c.release for c in told.candidates] == [c.release for c in group.candidates]
+    assert told.history.sequence == 40 + max(LIVE, TRIAL)  # no picks later than these were seen by either
     assert (await trial.stub.GetGroup(pb.GetGroupRequest(group_id=group.group_id))).group == group
     [listed] = await trial.groups_of("ada")
     assert (listed.assignment, drawn_by(listed)) == (group.assignment, drawn_by(group))

@@ -25,6 +25,7 @@ from services.user_embedding.__main__ import build as build_user_embedding
 from services.user_embedding.settings import Settings as UserEmbeddingSettings
 from tests.contract.picture_makers import RGB, RGBA, chunk, exchanged, png
 from tests.services.fake_models import FakeModels
+from tests.services.fake_records import FakeRecords
 from tests.services.market import IMAGE_SIZE_PX, LOGIT_SCALE, TEXT_TOKENS, write_release
 from tests.services.running import LOCAL, failing, running
 
@@ -51,7 +52,7 @@ async def judges(tmp_path: Path) -> AsyncIterator[Judges]:
     models = FakeModels([1, 2])
     database_url = f"sqlite:///{tmp_path}/users.sqlite"
     user_embedding = build_user_embedding(
-        UserEmbeddingSettings(database_url=database_url, model_repository=tmp_path, **LOCAL), models
+        UserEmbeddingSettings(database_url=database_url, model_repository=tmp_path, **LOCAL), models, FakeRecords()
     )
     async with running(user_embedding) as users_channel:
         users = GrpcUsers(users_channel, timeout_s=5)

@@ -19,6 +19,7 @@ from contract.release import FEATURE_SCHEMA, release_dir
 from services.user_embedding.__main__ import build
 from services.user_embedding.settings import Settings
 from tests.services.fake_models import FakeModels
+from tests.services.fake_records import FakeRecords
 from tests.services.market import PHRASES, SCHEMA, USER_WIDTH, write_release
 from tests.services.running import LOCAL, failing, running
 
@@ -42,7 +43,7 @@ def settings(tmp_path: Path) -> Settings:
 
 @pytest_asyncio.fixture
 async def channel(settings: Settings, models: FakeModels) -> AsyncIterator[grpc.aio.Channel]:
-    async with running(build(settings, models)) as channel:
+    async with running(build(settings, models, FakeRecords())) as channel:
         yield channel
 
 
@@ -207,7 +208,7 @@ async def test_while_triton_is_down_calls_are_retryable_and_profiles_still_work(
 
 
 async def test_health_follows_the_database_and_triton(settings: Settings, models: FakeModels) -> None:
-    server = build(settings, models)
+    server = build(settings, models, FakeRecords())
     async with running(server) as channel:
         check = health_pb2_grpc.HealthStub(channel).Check
         asked = health_pb2.HealthCheckRequest(service="perfusion.v1.UserEmbeddingService")

@@ -8,10 +8,13 @@ from prometheus_client import CollectorRegistry
 
 from contract.release import Release
 from services.runtime.errors import NotFound
+from services.runtime.records import Offsets
 from services.user_embedding.embeddings import Embeddings
+from services.user_embedding.favours import PersonalFavours
+from services.user_embedding.incoming import Incoming
 from services.user_embedding.metrics import ProfileMetrics
-from services.user_embedding.ports import Profiles, UserEncoder
-from services.user_embedding.profiles import Profile, Slots, StoredProfile, UserVectors, Value
+from services.user_embedding.ports import Histories, Profiles, UserEncoder
+from services.user_embedding.profiles import History, Profile, Slots, StoredProfile, UserVectors, Value
 from services.user_embedding.users import Asked, Users
 from tests.services.market import release_of
 
@@ -31,6 +34,22 @@ class Kept(Profiles):
         return {user_id: self.profiles[user_id] for user_id in user_ids if user_id in self.profiles}
 
 
+class NoHistories(Histories):
+    """Nobody has picked, and nobody asks: the releases here do not say how merchants vary."""
+
+    async def of(self, user_ids: Sequence[str]) -> dict[str, History]:
+        raise AssertionError("a release without population needs no histories")
+
+    async def offsets(self) -> Offsets:
+        return {}
+
+    async def apply(self, incoming: Sequence[Incoming], expected: Offsets, reached: Offsets) -> bool:
+        return False
+
+    async def sweep(self, before_us: int) -> int:
+        return 0
+
+
 class Repeating(UserEncoder):
     """Vectors that are the slots."""
 
@@ -45,7 +64,8 @@ def registry() -> CollectorRegistry:
 
 @pytest.fixture
 def users(registry: CollectorRegistry) -> Users:
-    return Users(Kept(), Embeddings(Repeating(), 10), ProfileMetrics(registry), lambda: NOW_US)
+    embeddings, favours = Embeddings(Repeating(), 10), PersonalFavours(10)
+    return Users(Kept(), NoHistories(), embeddings, favours, ProfileMetrics(registry), lambda: NOW_US)
 
 
 async def encoded(users: Users, profile: Profile) -> tuple[list[float], tuple[str, ...]]:

@@ -103,6 +103,7 @@ class GroupGenerated(_message.Message):
     CANDIDATES_FIELD_NUMBER: _builtins.int
     USER_FEATURES_FIELD_NUMBER: _builtins.int
     ASSIGNMENT_FIELD_NUMBER: _builtins.int
+    HISTORY_FIELD_NUMBER: _builtins.int
     group_id: _builtins.str
     """The group (UUID)."""
     request_id: _builtins.str
@@ -135,6 +136,12 @@ class GroupGenerated(_message.Message):
     def assignment(self) -> _group_pb2.Assignment:
         """How the request was served, and how likely that was."""
 
+    @_builtins.property
+    def history(self) -> _user_pb2.HistoryVersion:
+        """The user's picks that the favours behind its wishes were computed from; of several releases' the latest. Unset in
+        groups from before it was kept.
+        """
+
     def __init__(
         self,
         *,
@@ -149,10 +156,11 @@ class GroupGenerated(_message.Message):
         candidates: _abc.Iterable[_group_pb2.Candidate] | None = ...,
         user_features: _abc.Mapping[_builtins.str, _user_pb2.FeatureValue] | None = ...,
         assignment: _group_pb2.Assignment | None = ...,
+        history: _user_pb2.HistoryVersion | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["assignment", b"assignment", "create_time", b"create_time", "settings", b"settings"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["assignment", b"assignment", "create_time", b"create_time", "history", b"history", "settings", b"settings"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["assignment", b"assignment", "candidates", b"candidates", "create_time", b"create_time", "group_id", b"group_id", "negative_prompt", b"negative_prompt", "prompt", b"prompt", "release", b"release", "request_id", b"request_id", "settings", b"settings", "user_features", b"user_features", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["assignment", b"assignment", "candidates", b"candidates", "create_time", b"create_time", "group_id", b"group_id", "history", b"history", "negative_prompt", b"negative_prompt", "prompt", b"prompt", "release", b"release", "request_id", b"request_id", "settings", b"settings", "user_features", b"user_features", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17perfusion/v1/user.proto\x12\x0cperfusion.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"}\n\x0c\x46\x65\x61tureValue\x12\x16\n\x0cstring_value\x18\x01 \x01(\tH\x00\x12\x35\n\x11string_list_value\x18\x02 \x01(\x0b\x32\x18.perfusion.v1.StringListH\x00\x12\x16\n\x0cnumber_value\x18\x03 \x01(\x01H\x00\x42\x06\n\x04kind\"\x1c\n\nStringList\x12\x0e\n\x06values\x18\x01 \x03(\t\"\xd7\x01\n\x0bUserProfile\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x39\n\x08\x66\x65\x61tures\x18\x02 \x03(\x0b\x32\'.perfusion.v1.UserProfile.FeaturesEntry\x12/\n\x0bupdate_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x1aK\n\rFeaturesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12)\n\x05value\x18\x02 \x01(\x0b\x32\x1a.perfusion.v1.FeatureValue:\x02\x38\x01\"\xa9\x01\n\rUserEmbedding\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x0f\n\x07release\x18\x02 \x01(\x03\x12\x18\n\x10reward_text_user\x18\x03 \x03(\x02\x12\x19\n\x11reward_image_user\x18\x04 \x03(\x02\x12\x16\n\x0egenerator_user\x18\x05 \x03(\x02\x12\x0f\n\x07\x66\x61vours\x18\x06 \x03(\x02\x12\x18\n\x10unknown_features\x18\x07 \x03(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17perfusion/v1/user.proto\x12\x0cperfusion.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"}\n\x0c\x46\x65\x61tureValue\x12\x16\n\x0cstring_value\x18\x01 \x01(\tH\x00\x12\x35\n\x11string_list_value\x18\x02 \x01(\x0b\x32\x18.perfusion.v1.StringListH\x00\x12\x16\n\x0cnumber_value\x18\x03 \x01(\x01H\x00\x42\x06\n\x04kind\"\x1c\n\nStringList\x12\x0e\n\x06values\x18\x01 \x03(\t\"\xd7\x01\n\x0bUserProfile\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x39\n\x08\x66\x65\x61tures\x18\x02 \x03(\x0b\x32\'.perfusion.v1.UserProfile.FeaturesEntry\x12/\n\x0bupdate_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x1aK\n\rFeaturesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12)\n\x05value\x18\x02 \x01(\x0b\x32\x1a.perfusion.v1.FeatureValue:\x02\x38\x01\"2\n\x0eHistoryVersion\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12\x0e\n\x06groups\x18\x02 \x01(\x05\"\xd8\x01\n\rUserEmbedding\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x0f\n\x07release\x18\x02 \x01(\x03\x12\x18\n\x10reward_text_user\x18\x03 \x03(\x02\x12\x19\n\x11reward_image_user\x18\x04 \x03(\x02\x12\x16\n\x0egenerator_user\x18\x05 \x03(\x02\x12\x0f\n\x07\x66\x61vours\x18\x06 \x03(\x02\x12\x18\n\x10unknown_features\x18\x07 \x03(\t\x12-\n\x07history\x18\x08 \x01(\x0b\x32\x1c.perfusion.v1.HistoryVersionb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -42,6 +42,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_USERPROFILE']._serialized_end=447
   _globals['_USERPROFILE_FEATURESENTRY']._serialized_start=372
   _globals['_USERPROFILE_FEATURESENTRY']._serialized_end=447
-  _globals['_USEREMBEDDING']._serialized_start=450
-  _globals['_USEREMBEDDING']._serialized_end=619
+  _globals['_HISTORYVERSION']._serialized_start=449
+  _globals['_HISTORYVERSION']._serialized_end=499
+  _globals['_USEREMBEDDING']._serialized_start=502
+  _globals['_USEREMBEDDING']._serialized_end=718
 # @@protoc_insertion_point(module_scope)

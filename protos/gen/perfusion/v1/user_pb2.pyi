@@ -135,6 +135,34 @@ class UserProfile(_message.Message):
 Global___UserProfile: _TypeAlias = UserProfile  # noqa: Y015
 
 @_typing.final
+class HistoryVersion(_message.Message):
+    """How much of a user's picks favours were computed from. A training that has picks up to this sequence does not look ahead."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    GROUPS_FIELD_NUMBER: _builtins.int
+    sequence: _builtins.int
+    """The greatest FeedbackGiven.sequence among the picks that were used; 0 when none was, and when all that were used are
+    from before there was a count.
+    """
+    groups: _builtins.int
+    """How many groups with a pick were used, at most 64; 0 is none, and favours are the profile's alone."""
+    def __init__(
+        self,
+        *,
+        sequence: _builtins.int = ...,
+        groups: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["groups", b"groups", "sequence", b"sequence"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HistoryVersion: _TypeAlias = HistoryVersion  # noqa: Y015
+
+@_typing.final
 class UserEmbedding(_message.Message):
     """What one release's user encoder makes of a profile. Never mix vectors of one release with models of another."""
 
@@ -147,6 +175,7 @@ class UserEmbedding(_message.Message):
     GENERATOR_USER_FIELD_NUMBER: _builtins.int
     FAVOURS_FIELD_NUMBER: _builtins.int
     UNKNOWN_FEATURES_FIELD_NUMBER: _builtins.int
+    HISTORY_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
     """The user the vectors belong to."""
     release: _builtins.int
@@ -175,6 +204,12 @@ class UserEmbedding(_message.Message):
         were read as unknown; nothing fails.
         """
 
+    @_builtins.property
+    def history(self) -> Global___HistoryVersion:
+        """The picks that moved the favours, within seconds of each; vectors follow from the profile alone. Without picks, and in
+        a release that does not say how users vary, favours are the profile's.
+        """
+
     def __init__(
         self,
         *,
@@ -185,10 +220,11 @@ class UserEmbedding(_message.Message):
         generator_user: _abc.Iterable[_builtins.float] | None = ...,
         favours: _abc.Iterable[_builtins.float] | None = ...,
         unknown_features: _abc.Iterable[_builtins.str] | None = ...,
+        history: Global___HistoryVersion | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["history", b"history"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["favours", b"favours", "generator_user", b"generator_user", "release", b"release", "reward_image_user", b"reward_image_user", "reward_text_user", b"reward_text_user", "unknown_features", b"unknown_features", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["favours", b"favours", "generator_user", b"generator_user", "history", b"history", "release", b"release", "reward_image_user", b"reward_image_user", "reward_text_user", b"reward_text_user", "unknown_features", b"unknown_features", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
