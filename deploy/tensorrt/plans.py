@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime
 
 from contract.release import ModelFiles
 from deploy.tensorrt.errors import BuildError, TensorRTError, WrongError
@@ -75,6 +74,8 @@ def find(folder: Path, entry: ModelFiles, samples: Samples, build: Build, times:
 
 def reference(graph: Path, samples: Samples) -> Iterator[tuple[Arrays, Arrays]]:
     """Inputs at batch sizes one, odd and full, each with ONNX Runtime's outputs."""
+    import onnxruntime  # takes a while to load; --help needs none
+
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])

@@ -42,14 +42,17 @@ def learning(cluster: Cluster) -> Iterator[Cluster]:
     directory = release_dir(layout.model_repository, layout.release())
     own: Path = directory / HISTORY
     before = own.read_bytes() if own.exists() else None
+    text = varied(read_release(directory).vocabulary).to_text()
     own.unlink(missing_ok=True)  # not written into: it may be the project's own file
-    own.write_text(varied(read_release(directory).vocabulary).to_text())
-    restarted(cluster)
-    yield cluster
-    own.unlink()
-    if before is not None:
-        own.write_bytes(before)
-    restarted(cluster)
+    own.write_text(text)
+    try:
+        restarted(cluster)
+        yield cluster
+    finally:
+        own.unlink()
+        if before is not None:
+            own.write_bytes(before)
+        restarted(cluster)
 
 
 def restarted(cluster: Cluster) -> None:

@@ -108,6 +108,7 @@ FORMS = {
     "import_streams": COUNT,
     "import_window": COUNT,
     "kafka_bootstrap": ADDRESSES,
+    "kafka_read_timeout_s": SECONDS,
     "kafka_timeout_s": SECONDS,
     "keepalive_s": SECONDS_FROM_1,
     "lame_duck_s": SECONDS_OR_NONE,
