@@ -21,6 +21,7 @@ from services.runtime.events import connected
 _MOST_RECORDS = 1_000  # of one batch
 _MOST_BYTES = 32 * 2**20  # of one record, as the services allow
 _POLL_S = 0.2
+_MOST_CONNECTING_S = 2.0  # then it is tried again: a service that is told to stop does not wait for Kafka
 T = TypeVar("T")
 
 
@@ -97,12 +98,11 @@ class KafkaRecords(Records):
         return await self._run(self._bounds)
 
     def _bounds(self) -> Mapping[Partition, Bounds]:
-        limit_ms = round(self._timeout_s * 1000)
         admin = connected(
             KafkaAdminClient,
             bootstrap_servers=self._bootstrap,
-            request_timeout_ms=limit_ms,
-            bootstrap_timeout_ms=limit_ms,
+            request_timeout_ms=round(self._timeout_s * 1000),
+            bootstrap_timeout_ms=self._connecting_ms,
         )
         try:
             cluster_id = str(admin.describe_cluster()["cluster_id"])
@@ -149,14 +149,17 @@ class KafkaRecords(Records):
         ends = self._connected_consumer().end_offsets([TopicPartition(*key) for key in self._reading])
         return {partition: ends[TopicPartition(*key)] for key, partition in self._reading.items()}
 
+    @property
+    def _connecting_ms(self) -> int:
+        return round(min(self._timeout_s, _MOST_CONNECTING_S) * 1000)
+
     def _connected_consumer(self) -> Any:
         if self._consumer is None:
-            limit_ms = round(self._timeout_s * 1000)
             self._consumer = connected(
                 KafkaConsumer,
                 bootstrap_servers=self._bootstrap,
-                bootstrap_timeout_ms=limit_ms,
-                request_timeout_ms=limit_ms,
+                bootstrap_timeout_ms=self._connecting_ms,
+                request_timeout_ms=round(self._timeout_s * 1000),
                 reconnect_backoff_max_ms=1000,
                 enable_auto_commit=False,
                 auto_offset_reset="none",
