@@ -126,7 +126,7 @@ tensorrt-check: setup $(RTX) $(EXPORT) ## the graphs against TensorRT's parser a
 tensorrt-plans: $(EXPORT) ## on a machine with a GPU and TensorRT: builds a plan of every model, checks it, keeps nothing
 	@.venv/bin/python -m deploy.tensorrt check
 
-k8s-e2e: setup $(K8S_TOOLS) $(EXPORT) ## the manifests on a real control plane and as real pods; root; 20 minutes the first time, into build/cluster
+k8s-e2e: setup $(K8S_TOOLS) $(EXPORT) ## the manifests on a real control plane and as real pods; root; it builds Kubernetes the first time, into build/cluster
 	@sh deploy/cluster/programs.sh
 	@sh deploy/cluster/images.sh
 	@.venv/bin/python -m deploy.cluster .venv/bin/python -m pytest tests/deploy/cluster/test_simulated_nodes.py

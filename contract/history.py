@@ -41,6 +41,17 @@ Array = NDArray[np.float64]
 Favours = NDArray[np.floating]  # (V,), the mean of each kind is zero
 
 
+@dataclass(frozen=True, order=True)
+class HistoryVersion:
+    """Which of a merchant's picks favours were computed from."""
+
+    sequence: int = 0  # the greatest among them
+    groups: int = 0
+
+
+NO_HISTORY = HistoryVersion()
+
+
 @dataclass(frozen=True)
 class Choice:
     """A group with a pick: for each candidate the phrases that it shows, as places in (V,), and whether it was picked.

@@ -1,6 +1,7 @@
 """Kafka's topics, and the envelope of every event: key, headers. What events mean stands in protos/."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from types import MappingProxyType
 
@@ -23,6 +24,19 @@ HEADER_EVENT_TIME = "event-time"
 HEADER_TRACEPARENT = "traceparent"
 HEADERS_ORIGIN = ("origin-cluster", "origin-topic", "origin-topic-id", "origin-partition", "origin-offset")
 HEADER_REASON = "dead-letter-reason"  # a dead letter has these and HEADERS_ORIGIN behind the headers that it came with
+
+
+@dataclass(frozen=True, order=True)
+class Partition:
+    """A partition of one topic of one cluster; a topic that is made anew is another."""
+
+    cluster_id: str
+    topic: str
+    topic_id: str
+    number: int
+
+    def __str__(self) -> str:
+        return f"{self.topic}/{self.number}"
 
 
 def headers(event_id: str, event_type: str, time: datetime, traceparent: str | None) -> list[tuple[str, bytes]]:

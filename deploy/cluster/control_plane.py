@@ -4,14 +4,17 @@ Knows these programs' options and certificates; no node.
 """
 
 import json
-import subprocess
+import urllib.request
 from base64 import b64encode
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import trustme
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
 
 from deploy.cluster.machine import ADDRESS, PROGRAMS, ClusterError, Machine, run
 
@@ -46,8 +49,11 @@ class Authority:
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True)
         self._ca.cert_pem.write_to_path(str(self.ca))
-        run("openssl", "genrsa", "-out", self.accounts_key, "2048")
-        run("openssl", "rsa", "-in", self.accounts_key, "-pubout", "-out", self.accounts_public)
+        key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+        pem = serialization.Encoding.PEM
+        private, public = serialization.PrivateFormat.PKCS8, serialization.PublicFormat.SubjectPublicKeyInfo
+        self.accounts_key.write_bytes(key.private_bytes(pem, private, serialization.NoEncryption()))
+        self.accounts_public.write_bytes(key.public_key().public_bytes(pem, public))
 
     @property
     def ca(self) -> Path:
@@ -201,8 +207,9 @@ class ControlPlane:
 
 
 def _answers(url: str) -> bool:
-    asked = ["curl", "--silent", "--fail", "--max-time", "2", "--output", "/dev/null", url]
-    return subprocess.run(asked, check=False).returncode == 0
+    with suppress(OSError), urllib.request.urlopen(url, timeout=2):
+        return True
+    return False
 
 
 def _base64(path: Path) -> str:

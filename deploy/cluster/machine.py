@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -106,16 +106,15 @@ class Machine:
             process.kill()
             process.wait()
 
-    def start(self, name: str, *command: str | Path, environment: Mapping[str, str] | None = None) -> None:
+    def start(self, name: str, *command: str | Path) -> None:
         """Starts a program with a log of its own."""
-        path = os.pathsep.join([str(PROGRAMS), "/usr/sbin", "/sbin", os.environ["PATH"]])
         with self.log(name).open("ab") as log:
             self._processes[name] = subprocess.Popen(
                 list(map(str, command)),
                 stdout=log,
                 stderr=log,
                 stdin=subprocess.DEVNULL,
-                env=os.environ | {"PATH": path} | dict(environment or {}),
+                env=_environment(),
                 start_new_session=True,
             )
 
@@ -155,19 +154,23 @@ class Machine:
         return address
 
 
+def _environment() -> dict[str, str]:
+    """With the cluster's own programs first: a machine may have others of their names."""
+    return os.environ | {"PATH": os.pathsep.join([str(PROGRAMS), "/usr/sbin", "/sbin", os.environ["PATH"]])}
+
+
 def run(*command: str | Path, **options: object) -> str:
     """Runs a program to its end; returns what it printed.
 
     Raises:
         ClusterError: it failed.
     """
-    environment = os.environ | {"PATH": os.pathsep.join([str(PROGRAMS), "/usr/sbin", "/sbin", os.environ["PATH"]])}
     done = subprocess.run(
         list(map(str, command)),
         capture_output=True,
         text=True,
         check=False,
-        env=environment,
+        env=_environment(),
         **options,  # type: ignore[call-overload]
     )
     if done.returncode:

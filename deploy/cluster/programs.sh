@@ -41,7 +41,7 @@ if [ -n "$lacking" ]; then
 fi
 
 if ! installed kubelet; then # linked last
-    echo "building Kubernetes $KUBERNETES: seven minutes on two cores"
+    echo "building Kubernetes $KUBERNETES, which takes a while"
     stamp="-s -w"
     for package in k8s.io/component-base/version k8s.io/client-go/pkg/version; do
         stamp="$stamp -X $package.gitVersion=$KUBERNETES -X $package.gitMajor=1 -X $package.gitMinor=37"

@@ -9,10 +9,11 @@ from perfusion.v1 import generation_service_pb2 as pb
 
 from contract import limits, rollout
 from contract.feature_schema import Feature, Kind
+from contract.history import HistoryVersion
 from contract.release import Defaults, Release
 from contract.vocabulary import PhraseKind
 from contract.wishes import VARIETY
-from services.generation.orders import Accepted, Group, HistoryVersion, Progress, Settings, Unread
+from services.generation.orders import Accepted, Group, Progress, Settings, Unread
 from services.generation.phrases import Suggestion
 from services.generation.pictures import Loss
 from services.runtime.clock import timestamp

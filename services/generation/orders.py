@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from numpy import float32, uint8
 from numpy.typing import NDArray
 
+from contract.history import NO_HISTORY, HistoryVersion
 from services.generation.pictures import Loss
 
 
@@ -40,17 +41,6 @@ class Order:
     reference: NDArray[uint8] | None  # (H, W, 3), of the release's size
     preview_every_n_steps: int  # 0: none
     may_explore: bool  # it leaves the variety to the service
-
-
-@dataclass(frozen=True, order=True)
-class HistoryVersion:
-    """Which of a user's picks favours were computed from; the same fields as the message."""
-
-    sequence: int = 0
-    groups: int = 0
-
-
-NO_HISTORY = HistoryVersion()
 
 
 @dataclass(frozen=True)

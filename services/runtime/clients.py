@@ -70,7 +70,7 @@ class RenewedChannel(grpc.aio.Channel):
         self._open = open_one
         self._channel = open_one()
         self._failing_since: float | None = None
-        self._endings: set[asyncio.Task[None]] = set()
+        self._former: dict[asyncio.Task[None], grpc.aio.Channel] = {}  # whose last calls are waited for
 
     def _current(self) -> grpc.aio.Channel:
         if self._channel.get_state() is not grpc.ChannelConnectivity.TRANSIENT_FAILURE:
@@ -79,8 +79,8 @@ class RenewedChannel(grpc.aio.Channel):
             self._failing_since = time.monotonic()
         elif time.monotonic() - self._failing_since > RENEW_S:
             ending = asyncio.create_task(self._channel.close(LAST_CALLS_S))
-            self._endings.add(ending)
-            ending.add_done_callback(self._endings.discard)
+            self._former[ending] = self._channel
+            ending.add_done_callback(self._former.pop)
             self._channel, self._failing_since = self._open(), None
         return self._channel
 
@@ -104,8 +104,10 @@ class RenewedChannel(grpc.aio.Channel):
 
     async def close(self, grace: float | None = None) -> None:
         """Ends calls in flight, after `grace` seconds, those of the channels before at once."""
-        for ending in self._endings:
+        former = dict(self._former)  # which loses what has ended
+        for ending, channel in former.items():
             ending.cancel()
+            await channel.close(None)
         await self._channel.close(grace)
 
     def get_state(self, try_to_connect: bool = False) -> grpc.ChannelConnectivity:

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
 from kafka.errors import KafkaError
 
+from contract.topics import Partition
 from services.runtime.errors import Unavailable
 from services.runtime.events import connected
 
@@ -23,16 +24,6 @@ _MOST_BYTES = 32 * 2**20  # of one record, as the services allow
 _POLL_S = 0.2
 _MOST_CONNECTING_S = 2.0  # then it is tried again: a service that is told to stop does not wait for Kafka
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, order=True)
-class Partition:
-    """A partition of one topic of one cluster; a topic that is made anew is another."""
-
-    cluster_id: str
-    topic: str
-    topic_id: str
-    number: int
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,9 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from contract.topics import RETENTION_DAYS
+from contract.topics import RETENTION_DAYS, Partition
 from services.runtime.clock import Clock
-from services.runtime.records import Bounds, Offsets, Partition, Record, Records
+from services.runtime.records import Bounds, Offsets, Record, Records
 from services.runtime.workers import repeat
 from services.user_embedding import incoming
 from services.user_embedding.incoming import Incoming, Poison

@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contract.feature_schema import UNKNOWN, FeatureSchema
-from contract.history import LAST_GROUPS, choice_of
+from contract.history import LAST_GROUPS, NO_HISTORY, HistoryVersion, choice_of
 from contract.release import Release
-from services.user_embedding.profiles import NO_HISTORY, History, HistoryVersion, Slots, UserVectors
+from services.user_embedding.profiles import History, Slots, UserVectors
 
 Favours = NDArray[np.float32]  # (V,)
 _Key = tuple[int, Slots, History]

@@ -10,6 +10,8 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from contract.history import NO_HISTORY, HistoryVersion
+
 Value: TypeAlias = str | tuple[str, ...] | float
 Profile: TypeAlias = Mapping[str, Value]
 Slots: TypeAlias = tuple[int, ...]  # (F,) of the release's schema, not padded
@@ -44,17 +46,6 @@ class PickedGroup:
 
 
 History: TypeAlias = tuple[PickedGroup, ...]  # a merchant's last picks, the oldest first
-
-
-@dataclass(frozen=True)
-class HistoryVersion:
-    """Which picks favours were computed from."""
-
-    sequence: int = 0  # the greatest among them
-    groups: int = 0
-
-
-NO_HISTORY = HistoryVersion()
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""A channel that found no service for a while is opened anew; its calls come to their end."""
+"""A channel whose calls failed for a while is opened anew; its calls come to their end."""
 
 import threading
 import time
@@ -53,7 +53,7 @@ def test_a_name_that_had_no_address_is_asked_again_at_once() -> None:
             assert len(opened) == 2
 
 
-def test_one_failure_after_a_long_time_opens_nothing() -> None:
+def test_the_first_failures_open_nothing() -> None:
     channel, opened = opening(NOWHERE)
     with channel:
         ask = UserEmbeddingServiceStub(channel).GetUserProfile

@@ -1,6 +1,7 @@
-"""What the tests of several services share: a real PostgreSQL."""
+"""What the tests of several services share: databases, of both kinds."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -15,3 +16,12 @@ def postgres() -> Iterator[Postgres]:
         pytest.skip("PostgreSQL's programs are not installed (Debian: apt install postgresql)")
     with running_postgres(folder) as server:
         yield server
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """An empty database, of each kind."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/service.sqlite"
+    server: Postgres = request.getfixturevalue("postgres")
+    return server.new_database()

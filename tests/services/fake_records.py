@@ -3,8 +3,9 @@
 import asyncio
 from collections.abc import Mapping, Sequence
 
+from contract.topics import Partition
 from services.runtime.errors import Unavailable
-from services.runtime.records import Bounds, Offsets, Partition, Record, Records
+from services.runtime.records import Bounds, Offsets, Record, Records
 
 
 class FakeRecords(Records):

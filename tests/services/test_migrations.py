@@ -18,7 +18,6 @@ from deploy.local.layout import ROOT
 from services.migrations import SERVICES, main
 from services.runtime.database import open_engine
 from services.runtime.migrations import Schema, current, differences, downgrade, upgrade
-from tests.services.postgres import Postgres
 
 BEFORE = Path(__file__).parent / "before_revisions"
 Rows = dict[str, list[dict[str, Any]]]  # of each table
@@ -32,15 +31,6 @@ def service(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def schema(service: str) -> Schema:
     return SERVICES[service][0]
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """An empty database, of each kind."""
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path}/service.sqlite"
-    postgres: Postgres = request.getfixturevalue("postgres")
-    return postgres.new_database()
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.errors import KafkaError, UnknownTopicOrPartitionError
 from kafka.net.compat import KafkaNetClient
 
-from contract.topics import DEAD_LETTERS, FEEDBACK, GROUPS, HEADER_REASON, HEADERS_ORIGIN
+from contract.topics import DEAD_LETTERS, FEEDBACK, GROUPS, HEADER_REASON, HEADERS_ORIGIN, Partition
 from training.common.errors import ModelError
 from training.retraining.incoming import Origin, Record
 
@@ -29,19 +29,6 @@ class KafkaRefused(ModelError):
 
 class TopicMissing(KafkaRefused):
     """A topic is not there, and does not come by waiting."""
-
-
-@dataclass(frozen=True, order=True)
-class Partition:
-    """A partition of one topic of one cluster."""
-
-    cluster_id: str
-    topic: str
-    topic_id: str
-    number: int
-
-    def __str__(self) -> str:
-        return f"{self.topic}/{self.number}"
 
 
 def partition_of(origin: Origin) -> Partition:

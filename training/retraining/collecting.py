@@ -15,8 +15,9 @@ from itertools import islice
 
 from deltalake import DeltaTable
 
+from contract.topics import Partition
 from training.retraining import offsets, raw
-from training.retraining.broker import Bounds, Partition, partition_of
+from training.retraining.broker import Bounds, partition_of
 from training.retraining.erasures import TRANSACTION, erased
 from training.retraining.groups import Groups
 from training.retraining.incoming import Event, Poison, Record, event_of

@@ -16,8 +16,8 @@ from datetime import UTC, datetime
 from threading import Event as Flag
 from types import FrameType
 
-from contract.topics import DEAD_LETTERS
-from training.retraining.broker import Broker, KafkaRefused, Partition, TopicMissing, dead_letter
+from contract.topics import DEAD_LETTERS, Partition
+from training.retraining.broker import Broker, KafkaRefused, TopicMissing, dead_letter
 from training.retraining.collecting import Collector, Counts
 from training.retraining.incoming import Record
 from training.retraining.lake import Lake, Raced

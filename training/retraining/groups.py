@@ -14,8 +14,8 @@ from typing import Any
 from deltalake import DeltaTable
 from perfusion.v1.events_pb2 import GroupGenerated
 
+from contract.topics import Partition
 from training.retraining import raw
-from training.retraining.broker import Partition
 from training.retraining.incoming import GROUP, PICK, Event
 from training.retraining.joining import counting, misfit, row_of
 from training.retraining.seen import Seen

@@ -7,8 +7,9 @@ is accepted by the very name that the refusal gives it. Knows offsets; reads no 
 
 from collections.abc import Callable, Collection, Mapping
 
+from contract.topics import Partition
 from training.common.errors import ModelError
-from training.retraining.broker import Bounds, Partition
+from training.retraining.broker import Bounds
 
 _ANY = "kafka"  # carried by a table that has ever read from a Kafka
 Read = Callable[[str], int | None]  # an application transaction's version, None if there is none

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 from deltalake import DeltaTable
 
-from training.retraining.broker import Partition
+from contract.topics import Partition
 from training.retraining.incoming import GROUP, Event, Origin, Record, restored
 
 _PLACE = ["cluster_id", "topic", "topic_id", "partition", "offset"]

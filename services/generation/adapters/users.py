@@ -8,8 +8,9 @@ import numpy as np
 from perfusion.v1 import user_embedding_service_pb2 as pb
 from perfusion.v1.user_embedding_service_pb2_grpc import UserEmbeddingServiceStub
 
+from contract.history import HistoryVersion
 from contract.release import Release
-from services.generation.orders import HistoryVersion, User
+from services.generation.orders import User
 from services.generation.ports import Features, Users
 from services.runtime.clients import call, check_serving
 from services.runtime.errors import FailedPrecondition, Unavailable

@@ -11,8 +11,9 @@ from sqlalchemy import delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from contract.history import LAST_GROUPS
+from contract.topics import Partition
 from services.runtime.database import Database, insert_into
-from services.runtime.records import Offsets, Partition
+from services.runtime.records import Offsets
 from services.user_embedding.adapters.tables import history_groups, history_offsets, history_picks
 from services.user_embedding.incoming import Incoming, Pick, ShownGroup
 from services.user_embedding.ports import Histories

@@ -141,8 +141,9 @@ def running() -> Iterator[Platform]:
         }
         overlays.apply(plane, overlays.built(overlays.MACHINE), secrets)
         platform.wait_rolled_out("releases")
-        for part in ("triton",):  # not ready before a release serves
-            machine.wait(f"{part} runs", lambda part=part: _run(platform.pods(part)), 300.0)  # type: ignore[misc]
+        machine.wait(
+            "Triton runs", lambda: _are_running(platform.pods("triton")), 300.0
+        )  # ready: once a release serves
         platform.wait_for_release(1)
         platform.releases("load", "1")
         platform.releases("promote", "1")
@@ -159,7 +160,7 @@ def start_kafka(layout: Names, machine: Machine) -> None:
     machine.wait("Kafka's topics are there", lambda: kafka_broker.is_ready(layout))
 
 
-def _run(pods: list[Object]) -> bool:
+def _are_running(pods: list[Object]) -> bool:
     """All of a part's containers run, ready or not."""
     statuses = [each for pod in pods for each in pod["status"].get("containerStatuses", [])]
     return bool(statuses) and all("running" in each["state"] for each in statuses)

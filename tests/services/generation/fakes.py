@@ -7,8 +7,9 @@ from dataclasses import replace
 import numpy as np
 from perfusion.v1.user_pb2 import FeatureValue
 
+from contract.history import HistoryVersion
 from contract.release import Release
-from services.generation.orders import HistoryVersion, Scores, User
+from services.generation.orders import Scores, User
 from services.generation.ports import Features, Ranker, Users
 from services.runtime.errors import NotFound, Unavailable
 from services.runtime.events import Event, Events

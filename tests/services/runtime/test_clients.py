@@ -165,3 +165,27 @@ async def test_calls_of_a_channel_that_was_replaced_come_to_their_end(monkeypatc
         assert not others
         go.set()
         await early
+
+
+async def test_closing_ends_the_calls_of_channels_that_were_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clients, "RENEW_S", 0.0)
+
+    async def wait() -> None:
+        await asyncio.sleep(30)
+
+    async with running(server_doing(wait)) as living:
+        states = [grpc.ChannelConnectivity.READY] + [grpc.ChannelConnectivity.TRANSIENT_FAILURE] * 3
+        monkeypatch.setattr(living, "get_state", lambda *_: states.pop(0))
+        others = [grpc.aio.insecure_channel("nowhere.invalid:1"), living]
+        channel = RenewedChannel(lambda: others.pop())
+        stub = RankingServiceStub(channel)
+        early = asyncio.ensure_future(call(stub.Rank, pb.RankRequest(), name="ranking service", timeout_s=30.0))
+        await asyncio.sleep(0.1)
+        for _ in range(2):
+            with pytest.raises((errors.Unavailable, errors.DeadlineExceeded)):
+                await call(stub.Rank, pb.RankRequest(), name="ranking service", timeout_s=0.5)
+        assert not others
+        await channel.close()
+        async with asyncio.timeout(5.0):
+            with pytest.raises((errors.Unavailable, asyncio.CancelledError)):
+                await early

@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -110,14 +109,6 @@ class Replica:
 
     def metric(self, name: str, **labels: str) -> float | None:
         return self.registry.get_sample_value(f"perfusion_outbox_{name}", labels)
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """An empty database, of each kind."""
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path}/feedback.sqlite"
-    return str(request.getfixturevalue("postgres").new_database())
 
 
 @pytest.fixture

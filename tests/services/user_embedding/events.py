@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 from perfusion.v1.events_pb2 import FeedbackGiven, GroupGenerated
 from perfusion.v1.group_pb2 import Candidate
 
-from contract.topics import FEEDBACK, GROUPS, headers
+from contract.topics import FEEDBACK, GROUPS, Partition, headers
 from services.runtime.clock import timestamp
-from services.runtime.records import Partition, Record
+from services.runtime.records import Record
 
 TIME_US = 1_700_000_000_000_000
 OF_GROUPS, OF_PICKS = Partition("cluster", GROUPS, "g", 0), Partition("cluster", FEEDBACK, "f", 0)

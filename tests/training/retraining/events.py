@@ -7,7 +7,7 @@ from uuid import UUID, uuid5
 from perfusion.v1.events_pb2 import FeedbackGiven, GroupGenerated
 
 from contract import topics
-from training.retraining.broker import Partition
+from contract.topics import Partition
 from training.retraining.incoming import Origin, Record
 
 BEGIN = datetime(2026, 5, 1, tzinfo=UTC)

@@ -16,14 +16,14 @@ from kafka import KafkaAdminClient, KafkaProducer
 from kafka.admin import NewTopic
 
 from contract import topics
-from contract.topics import DEAD_LETTERS, FEEDBACK, GROUPS, HEADER_REASON, HEADERS_ORIGIN
+from contract.topics import DEAD_LETTERS, FEEDBACK, GROUPS, HEADER_REASON, HEADERS_ORIGIN, Partition
 from deploy.local.layout import ROOT, Layout
 from tests.integration.client import wait_until
 from tests.training.retraining.events import Log, Message, group, headers_of, pick, uuid
 from tests.training.retraining.killing import campaign
 from training.data.table import check_data, read_table
 from training.retraining import following, incoming
-from training.retraining.broker import Bounds, Broker, KafkaRefused, Partition, TopicMissing, dead_letter
+from training.retraining.broker import Bounds, Broker, KafkaRefused, TopicMissing, dead_letter
 from training.retraining.following import Limits, follow, replay
 from training.retraining.lake import Lake
 from training.retraining.offsets import OffsetsLost

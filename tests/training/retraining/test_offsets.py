@@ -4,7 +4,8 @@ import re
 
 import pytest
 
-from training.retraining.broker import Bounds, Partition
+from contract.topics import Partition
+from training.retraining.broker import Bounds
 from training.retraining.offsets import OffsetsLost, moved, name_of, starts
 
 OLD = Partition("cluster-a", "groups", "id-1", 0)

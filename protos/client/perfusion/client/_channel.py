@@ -30,7 +30,7 @@ _OPTIONS = (
 )
 
 
-RENEW_S = 2.0  # how long calls may find no service before the channel is opened anew
+RENEW_S = 2.0  # how long calls may end UNAVAILABLE before the channel is opened anew
 
 
 def open_channel(address: str, credentials: grpc.ChannelCredentials | None) -> grpc.Channel:
@@ -49,7 +49,7 @@ class _Opened:
 
 
 class RenewedChannel(grpc.Channel):
-    """A channel that is opened anew while no call finds a service. Safe between threads.
+    """A channel that is opened anew while all calls end UNAVAILABLE. Safe between threads.
 
     gRPC asks a name server that knew no address again after a pause, which grows to two minutes, and no option bounds
     it. In Kubernetes a name has no address while no pod of a service is ready. A new channel asks at once.

@@ -33,15 +33,6 @@ FEEDBACK = Feedback(
 )
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """An empty database, of each kind."""
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path}/feedback.sqlite"
-    fresh: str = request.getfixturevalue("postgres").new_database()
-    return fresh
-
-
 class Store(SqlRecords):
     """Records, and Kafka's word that it has their events."""
 

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Collection, Mapping
-from pathlib import Path
 
 import pytest
 
@@ -33,14 +32,6 @@ class Asked(Groups):
     async def check(self) -> None:
         if self.down:
             raise Unavailable("generation service")
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """An empty database, of each kind."""
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path}/feedback.sqlite"
-    return str(request.getfixturevalue("postgres").new_database())
 
 
 async def test_a_group_is_remembered_and_an_answer_that_never_came_is_not(url: str) -> None:

@@ -1,7 +1,6 @@
 """Picks of before the outbox: those that wait for Kafka owe their events, and the later of two picks still counts."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from perfusion.v1.events_pb2 import FeedbackGiven
@@ -16,14 +15,6 @@ from services.runtime.leases import Watch
 from services.runtime.migrations import downgrade, upgrade
 from services.runtime.outbox import Outbox
 from tests.services.running import database_threads_ended
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """An empty database, of each kind."""
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path}/feedback.sqlite"
-    return str(request.getfixturevalue("postgres").new_database())
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
-from pathlib import Path
 
 import pytest
 import pytest_asyncio
@@ -39,14 +38,6 @@ class Replica:
     async def finish(self, claim: Claim) -> None:
         async with self.database.transaction() as connection:
             await self.claims.finish(connection, claim, claim.release)
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """An empty database, of each kind."""
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path}/generation.sqlite"
-    return str(request.getfixturevalue("postgres").new_database())
 
 
 @pytest_asyncio.fixture

@@ -1,7 +1,6 @@
 """Groups of before the outbox: those that wait for Kafka owe their events, in the order in which they were made."""
 
 from collections.abc import Iterator
-from pathlib import Path
 from uuid import UUID, uuid4, uuid5
 
 import pytest
@@ -32,14 +31,6 @@ GROUP = {
     "reference_image_sha256": "",
     "refused_wishes": [],
 }
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """An empty database, of each kind."""
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path}/generation.sqlite"
-    return str(request.getfixturevalue("postgres").new_database())
 
 
 @pytest.fixture

@@ -1,8 +1,5 @@
 """Groups from before arms were kept: nothing is made up for them, and a service of before may go on writing."""
 
-from pathlib import Path
-
-import pytest
 from perfusion.v1 import group_pb2
 from sqlalchemy import MetaData
 
@@ -18,14 +15,6 @@ from services.runtime.migrations import upgrade
 from services.runtime.outbox import Outbox
 from tests.services.generation.migrations.test_r0002_outbox import GROUP
 from tests.services.running import database_threads_ended
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """An empty database, of each kind."""
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path}/generation.sqlite"
-    return str(request.getfixturevalue("postgres").new_database())
 
 
 async def test_what_was_not_kept_is_said_to_be_unknown(url: str) -> None:

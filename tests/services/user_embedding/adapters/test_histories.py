@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncIterator
 from itertools import permutations
-from pathlib import Path
 
 import pytest
 import pytest_asyncio
@@ -19,15 +18,6 @@ SHOWN = {"a": ("sequins",), "b": ("ruffles",)}
 GROUP = ShownGroup("g1", "u", 1_000, SHOWN)
 FIRST, SECOND = Pick("g1", "u", 1, ("a",)), Pick("g1", "u", 2, ("b",))
 START = {OF_GROUPS: 0, OF_PICKS: 0}
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """An empty database, of each kind."""
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path}/users.sqlite"
-    fresh: str = request.getfixturevalue("postgres").new_database()
-    return fresh
 
 
 @pytest_asyncio.fixture

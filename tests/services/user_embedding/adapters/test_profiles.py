@@ -22,15 +22,6 @@ PROFILE = StoredProfile(
 )
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """An empty database, of each kind."""
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path}/users.sqlite"
-    fresh: str = request.getfixturevalue("postgres").new_database()
-    return fresh
-
-
 @asynccontextmanager
 async def store_at(url: str) -> AsyncIterator[SqlProfiles]:
     """The store as a process of its own would have it."""
