@@ -105,7 +105,7 @@ class PersonalisedAdaptiveNetwork(nn.Module):
         """
         u = self.represent(user)  # (G, d)
         m = self.user_map(u).unflatten(1, self.latent_shape)  # (G, C, H, W)
-        z_prime = z_t + _for_each(self.input_zero_conv(m), len(z_t))  # before the copy's first convolution
+        z_prime = z_t + _for_each(self.input_zero_conv(m), z_t.shape[0])  # before the copy's first convolution
         skips, middle = self.copy(z_prime, t, encoder_hidden_states=text, controlnet_cond=z_t, return_dict=False)
         if isinstance(scale, Tensor):
             scale = scale.view(-1, 1, 1, 1)  # (B, 1, 1, 1)
@@ -140,8 +140,8 @@ class PersonalisedAdaptiveNetwork(nn.Module):
 
 
 def _for_each(rows: Tensor, n: int) -> Tensor:
-    """Repeats each row for its neighbours, to n rows."""
-    return rows if len(rows) == n else rows.repeat_interleave(n // len(rows), 0)
+    """Repeats each row for its neighbours, to n rows. By shape: to an exporter `len` makes any size a constant."""
+    return rows if rows.shape[0] == n else rows.repeat_interleave(n // rows.shape[0], 0)
 
 
 def _zero_conv(channels: int) -> nn.Conv2d:

@@ -148,6 +148,15 @@ def test_an_operator_that_cannot_be_exported_is_a_refusal(tmp_path: Path) -> Non
         export_onnx(Odd(), LINEAR, draw, tmp_path / "model.onnx")
 
 
+def test_a_batch_whose_size_becomes_a_constant_is_a_refusal(tmp_path: Path) -> None:
+    class OfTwo(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x * len(x)
+
+    with pytest.raises(ExportError, match="linear: its forward makes the batch's size a constant"):
+        export_onnx(OfTwo(), LINEAR, draw, tmp_path / "model.onnx")
+
+
 def test_resizing_survives_the_export(tmp_path: Path) -> None:
     contract = Contract(
         "resize", 4, (TensorSpec("image", "UINT8", (48, 48, 3)),), (TensorSpec("pixels", "FP32", (3, 32, 32)),)
