@@ -31,6 +31,7 @@ Array = npt.NDArray[Any]
 Tensors = Mapping[str, Array]
 _TURNS = 5  # of each of several instances, until one answers a probe
 _WELL_AFTER = 5  # proofs without a failure
+_AILING_SHARE = 0.5  # of a model's time that probes may take while an instance fails: the others may follow soon
 _TURN_PAUSE_S = 0.1  # before the turns after the first: an instance at work answers none
 
 _log = logging.getLogger(__name__)
@@ -107,7 +108,7 @@ class TritonModels(Models):
     instances in turn: each must answer or fail, and at least one must answer. One that hangs fails the check.
 
     A proof lasts `proof_s`, or so long that probes take no more than `probe_share` of a model's time: a large model on
-    a slow device must come to its work.
+    a slow device must come to its work. While an instance fails they may take half of it.
     """
 
     def __init__(
@@ -180,8 +181,8 @@ class TritonModels(Models):
         failure = await self._probe(known, model, release)
         if self._evidence.get((model, release)) is not known:
             raise Unavailable("triton", f"failed in a call of {model} meanwhile")
-        self._believe(known, began)
         self._tell(known, f"{model} of release {release}", failure)
+        self._believe(known, began)
 
     def _tell(self, known: _Evidence, model: str, failure: InstanceFailed | None) -> None:
         """Logs that an instance began to fail, or that all are well: one proof may miss the one that is dead."""
@@ -209,7 +210,8 @@ class TritonModels(Models):
 
     def _believe(self, known: _Evidence, began: float) -> None:
         now = time.monotonic()
-        known.proven_until = now + max(self._proof_s, (now - began) / self._probe_share)
+        share = max(self._probe_share, _AILING_SHARE) if known.ailing else self._probe_share
+        known.proven_until = now + max(self._proof_s, (now - began) / share)
 
     def _doubt(self, model: str, release: int) -> None:
         """An instance failed: what was proven must be proven again."""

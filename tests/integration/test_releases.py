@@ -118,6 +118,8 @@ def repository(cluster: Cluster) -> Repository:
 
 @pytest.fixture
 def server(cluster: Cluster) -> Iterator[Server]:
+    """Of a Triton that runs, whatever became of it before."""
+    cluster.up(["triton", "keeper", "kafka"])
     with closing(Server(cluster.layout.address("triton_grpc"))) as opened:
         yield opened
 

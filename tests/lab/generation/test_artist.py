@@ -19,7 +19,7 @@ from training.models.policies import AdaptedUNet, TunedUNet
 from training.wishes.preferences import PreferenceWeights, n_entries, rows_of
 
 SIZE = Size(merchants=2, prompts=3, candidates=3, pool=2)
-HOW = Drawing(num_steps=3, batch_size=2)
+HOW = Drawing(num_steps=2, batch_size=2)
 PROMPTS = ("dress,red", "red,bell sleeves", "dress")
 
 

@@ -16,7 +16,7 @@ from lab.market.rounds import Round
 from training.models.family import FamilyPaths
 from training.models.policies import TunedUNet
 
-HOW = Drawing(num_steps=3, batch_size=2)
+HOW = Drawing(num_steps=2, batch_size=10)
 
 
 class Agreeing:

@@ -353,6 +353,28 @@ async def test_work_done_lately_is_proof_until_it_fails(triton: Doubling) -> Non
     await server.stop(0)
 
 
+async def test_while_an_instance_fails_no_proof_lasts_long(triton: Doubling) -> None:
+    server, port = await serve(triton)
+    models = TritonModels(f"127.0.0.1:{port}", timeout_s=5.0, max_message_bytes=2**20, probe_share=1e-6)
+    triton.dead = [False, False]
+    await models.check(["double"], 1)
+    assert models._evidence["double", 1].proven_until > time.monotonic() + 60, "or this would not be the case at issue"
+    triton.dead = [True, False]
+    models._evidence["double", 1].proven_until = 0.0  # as if long ago
+    await models.check(["double"], 1)
+
+    async def until_it_fails() -> None:
+        while True:
+            await models.check(["double"], 1)
+            await asyncio.sleep(0.05)
+
+    triton.dead = [True, True]
+    with pytest.raises(Unavailable, match="does not answer for double"):
+        await asyncio.wait_for(until_it_fails(), 20)
+    await models.close()
+    await server.stop(0)
+
+
 async def test_a_model_that_says_ready_but_hangs_fails_the_check(models: TritonModels, triton: Doubling) -> None:
     await models.check(["double"], 1)
     triton.state = "hangs"

@@ -16,7 +16,7 @@ from training.generator.training import Training
 from training.models.family import FamilyPaths
 from training.reward.scores import RewardScorer
 
-RECIPE = replace(tiny("reward"), groups_per_batch=8, held_out=4, warmup_steps=1, sheet_every=0, lr=3e-3, leash=0.0)
+RECIPE = replace(tiny("reward"), groups_per_batch=4, held_out=4, warmup_steps=1, sheet_every=0, lr=3e-3, leash=0.0)
 
 
 def begin(recipe: GeneratorRecipe, groups: GroupTensors, family: FamilyPaths) -> Training:
@@ -35,8 +35,8 @@ def test_a_silent_adapter_gains_nothing_and_costs_nothing(family: FamilyPaths, g
 
 
 def test_the_reward_of_a_batch_rises_and_the_leash_holds_it(family: FamilyPaths, groups: GroupTensors) -> None:
-    free = repeated(begin(RECIPE, groups, family), 12)[-1]
-    held = repeated(begin(replace(RECIPE, leash=1e4), groups, family), 12)[-1]
+    free = repeated(begin(RECIPE, groups, family), 8)[-1]
+    held = repeated(begin(replace(RECIPE, leash=1e4), groups, family), 8)[-1]
     assert free["gain"] > 0.01 and free["distance"] > 0
     assert held["distance"] < free["distance"] / 10
 
@@ -52,7 +52,7 @@ def test_lost_agreement_with_the_prompts_has_a_price(family: FamilyPaths, groups
             return [-plain, plain]
 
         training.reward = against_the_prompt  # type: ignore[assignment]
-        return repeated(training, 12)[-1]
+        return repeated(training, 8)[-1]
 
     free, dear = last(0.0), last(100.0)
     assert free["lost_agreement"] > 0.01 and dear["lost_agreement"] < free["lost_agreement"] / 2
@@ -92,7 +92,7 @@ def test_prompts_are_read_with_the_wishes_of_the_merchant_who_is_asked_for(
         GeneratorBatches(written, family, replace(RECIPE, wished=share, feature_dropout=0.0), torch.device("cpu"))
         for share in (0.0, 1.0)
     )
-    plan, every = wished.plan(3), np.arange(8)
+    plan, every = wished.plan(3), np.arange(4)
     assert wished.wishing is not None
     phrases = {phrase for kind in family.vocabulary().kinds for phrase in kind.phrases}
     for prompt, features in zip(plan.wished, plan.features, strict=True):
@@ -121,5 +121,5 @@ def test_with_a_contrast_what_pleases_everybody_gains_nothing(family: FamilyPath
     same = replace(groups, features=np.repeat(groups.features[:1], len(groups), 0))
     row = repeated(begin(replace(RECIPE, contrast=1.0, feature_dropout=0.0), same, family), 3)[-1]
     assert row["gain"] == pytest.approx(0, abs=1e-5)
-    free, told_apart = (repeated(begin(replace(RECIPE, contrast=k), groups, family), 12)[-1] for k in (0.0, 1.0))
+    free, told_apart = (repeated(begin(replace(RECIPE, contrast=k), groups, family), 8)[-1] for k in (0.0, 1.0))
     assert free["gain"] > 0.01 and told_apart["gain"] > 0.01

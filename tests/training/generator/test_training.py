@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from training.common.loop import ResumeError, fit
 from training.common.storage import origin_of, write_origin
 from training.data.groups import GroupError, GroupTensors
 from training.generator.recipes import STAGES, GeneratorRecipe, Stage, tiny
+from training.generator.sampling import sample
 from training.generator.train import main
 from training.generator.training import Training, check_starts, strangers, train_stage
 from training.models.adaptive_network import PersonalisedAdaptiveNetwork
@@ -127,7 +129,10 @@ def test_what_is_trained_says_with_what_and_goes_on_with_nothing_else(
         check_starts(tuned, None, tmp_path, family)
 
 
-def test_a_sheet_shows_the_reference_and_each_user(family: FamilyPaths, groups: GroupTensors, tmp_path: Path) -> None:
+def test_a_sheet_shows_the_reference_and_each_user(
+    family: FamilyPaths, groups: GroupTensors, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("training.generator.sheets.sample", partial(sample, steps=2))
     train_stage(replace(RECIPE, steps=1, sheet_every=1), groups, family, tmp_path)
     with Image.open(tmp_path / "sheet-00001.png") as sheet:
         assert sheet.size == (5 * 16, 4 * 16)  # four prompts; the reference and four users of 16 × 16 pixels
