@@ -16,7 +16,14 @@ from services.runtime.server import Server
 from services.runtime.statuses import details_of
 
 # Settings of every server under test: free ports, this machine only, no waiting at the end.
-LOCAL: dict[str, Any] = {"host": "127.0.0.1", "port": 0, "metrics_port": 0, "drain_s": 0.0, "health_interval_s": 60.0}
+LOCAL: dict[str, Any] = {
+    "host": "127.0.0.1",
+    "port": 0,
+    "metrics_port": 0,
+    "drain_s": 0.0,
+    "health_interval_s": 60.0,
+    "health_timeout_s": 60.0,  # a loaded machine takes longer than a production's three seconds
+}
 
 
 _started: set[Server] = set()
