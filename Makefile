@@ -34,7 +34,7 @@ STAGED := $(EXPORT)
 endif
 
 .PHONY: help demo test test-slow up down restart status logs release-status release-load release-trial release-end-trial release-promote release-rollback release-history loop setup export lint k8s-check k8s-e2e tensorrt-check tensorrt-plans protos client-wheel train-tiny eval-reward eval-generation \
-    eval-samplers eval-suggestions bench-reward bench-reward-full bench-generator bench-generator-full bench-picks bench-health soak clean prerequisites
+    eval-samplers eval-suggestions bench-reward bench-reward-full bench-generator bench-generator-full bench-picks bench-capacity bench-health soak clean prerequisites
 
 help: ## this list
 	@echo "PerFusion: personalised fashion pictures, end to end on one machine"
@@ -165,6 +165,9 @@ soak: $(EXPORT) ## 2,000 rounds with cancels, references and kills: does anythin
 
 bench-picks: $(EXPORT) ## picks a second of feedback against its Kafka library alone, into build/bench/picks.json; minutes
 	.venv/bin/python -m deploy.benchmarks.picks
+
+bench-capacity: $(EXPORT) ## what a round costs here, and a real overload beside the simulated one; minutes, idle machine
+	.venv/bin/python -m deploy.benchmarks.capacity
 
 bench-generator: setup ## groups a second of PerFusion's training against plain loops
 	.venv/bin/python -m lab.benchmarks.generator_throughput
