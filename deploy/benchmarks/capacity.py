@@ -260,7 +260,7 @@ def draw(runs: list[Mapping[str, Any]], most: float) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=12, help="of each size (default: %(default)s)")
-    parser.add_argument("--seconds", type=float, default=45.0, help="of each load (default: %(default)g)")
+    parser.add_argument("--seconds", type=float, default=60.0, help="of each load (default: %(default)g)")
     parser.add_argument("--devices", type=int, default=0, help="GPUs that Triton's models run on (default: none)")
     parser.add_argument("--port-offset", type=int, default=1200, help="of its ports (default: %(default)s)")
     options = parser.parse_args()
