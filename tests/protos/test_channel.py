@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import grpc
 import pytest
@@ -89,3 +89,60 @@ def test_a_stream_goes_on_while_its_channel_is_replaced() -> None:
             assert len(opened) == 2
             go.set()
             assert len(list(stream)) == 1
+
+
+class Waiting:
+    """As one of gRPC's channels: a thread of the channel's tells a call's end, and closing waits for that thread."""
+
+    def __init__(self) -> None:
+        self.ends: list[Callable[[], object]] = []
+        self.closed = threading.Event()
+        self.thread: threading.Thread | None = None
+
+    def unary_unary(self, *_: object) -> Callable[..., object]:
+        def refuse(*_: object, **__: object) -> object:
+            raise Refused
+
+        return refuse
+
+    def unary_stream(self, *_: object) -> Callable[..., object]:
+        return lambda *_, **__: self
+
+    def add_done_callback(self, callback: Callable[[object], object]) -> None:
+        self.ends.append(lambda: callback(self))
+
+    def code(self) -> grpc.StatusCode:
+        return grpc.StatusCode.OK
+
+    def end(self) -> threading.Thread:
+        self.thread = threading.Thread(target=lambda: [end() for end in self.ends], daemon=True)
+        self.thread.start()
+        return self.thread
+
+    def close(self) -> None:
+        if self.thread is not None:
+            while self.thread.is_alive():
+                time.sleep(0.01)
+        self.closed.set()
+
+
+class Refused(grpc.RpcError):
+    def code(self) -> grpc.StatusCode:
+        return grpc.StatusCode.UNAVAILABLE
+
+
+def test_the_last_call_of_a_replaced_channel_closes_it_without_waiting_for_itself() -> None:
+    first, second = Waiting(), Waiting()
+    left = [first, second]
+    channel = RenewedChannel(lambda: left.pop(0))  # type: ignore[arg-type,return-value]
+    channel.unary_stream("Generate")(None)
+    ask = channel.unary_unary("GetUserProfile")
+    with pytest.raises(Refused):
+        ask(None)
+    time.sleep(0.25)  # more than RENEW_S
+    with pytest.raises(Refused):
+        ask(None)
+    assert not left, "the channel is replaced"
+    thread = first.end()
+    thread.join(10.0)
+    assert not thread.is_alive() and first.closed.wait(10.0) and not second.closed.is_set()

@@ -116,15 +116,19 @@ class RenewedChannel(grpc.Channel):
         return called
 
     def _begin(self) -> _Opened:
+        over = None
         with self._lock:
             if self._failing_since is not None and time.monotonic() - self._failing_since > RENEW_S:
                 if self._current.calls:
                     self._former.add(self._current)
                 else:
-                    self._current.channel.close()
+                    over = self._current
                 self._current, self._failing_since = _Opened(self._open()), None
             self._current.calls += 1
-            return self._current
+            current = self._current
+        if over is not None:
+            _close_aside(over)
+        return current
 
     def _end(self, opened: _Opened, code: grpc.StatusCode | None) -> None:
         with self._lock:
@@ -138,4 +142,9 @@ class RenewedChannel(grpc.Channel):
             if over:
                 self._former.remove(opened)
         if over:
-            opened.channel.close()
+            _close_aside(opened)
+
+
+def _close_aside(opened: _Opened) -> None:
+    """Closes in a thread of its own: gRPC's close waits for gRPC's threads, and one of them may be calling."""
+    threading.Thread(target=opened.channel.close, daemon=True).start()
