@@ -22,7 +22,6 @@ from collections import defaultdict
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import grpc
@@ -33,12 +32,13 @@ from perfusion.v1.group_pb2 import Group
 from perfusion.v1.user_embedding_service_pb2 import PutUserProfileRequest
 from tqdm import tqdm
 
-from deploy.capacity.measured import MODELS_OF_A_ROUND, Curve, Measured, Station, round_of
+from deploy.benchmarks import cpu
+from deploy.capacity.measured import MODELS_OF_A_ROUND, CapacityError, Curve, Measured, Station, round_of
 from deploy.capacity.planning import Demand, alone_s, machine_s
 from deploy.capacity.simulation import Simulation, poisson
 from deploy.local import model_processes
 from deploy.local.clients import Clients, connect
-from deploy.local.cluster import Cluster
+from deploy.local.cluster import Cluster, ClusterError
 from deploy.local.layout import ROOT, Layout
 
 MEASURED = ROOT / "deploy" / "capacity" / "measured.json"
@@ -47,7 +47,6 @@ PICTURE = ROOT / "docs" / "pictures" / "capacity.png"
 USER, PROMPT = "merchant", "dress,v-neck,slim-fit,long sleeves"
 SIZES, STEPS = (1, 2, 3, 5, 8, 12, 16), (1, 6, 12, 24)
 CANDIDATES, DEFAULT_STEPS = 5, 6
-TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 PLACES = 16  # PERFUSION_MAX_CONCURRENT_ROUNDS
 LOADS = (0.5, 0.8, 1.0, 1.5, 3.0)  # of what the machine can do
 
@@ -82,19 +81,6 @@ class Run:
     took: Counters
 
 
-def busy_s() -> float:
-    """Core-seconds of all processes since the machine started."""
-    numbers = [int(word) for word in Path("/proc/stat").read_text().splitlines()[0].split()[1:9]]
-    user, nice, system, _idle, _iowait, irq, softirq, steal = numbers
-    return (user + nice + system + irq + softirq + steal) * TICK_S
-
-
-def process_s(pid: int) -> float:
-    """Core-seconds of one process so far."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) * TICK_S
-
-
 @dataclass
 class Platform:
     """A running cluster, and one merchant who asks for rounds."""
@@ -122,11 +108,11 @@ class Platform:
         models = {}
         for each in told:
             if each.name in MODELS_OF_A_ROUND and each.version == str(release):
-                on_cores = sum(process_s(pid) for pid in pids[each.name, release])
+                on_cores = sum(cpu.process_s(pid) for pid in pids[each.name, release])
                 on_devices = sum(batch.compute_infer.ns for batch in each.batch_stats) / 1e9
                 seconds = on_devices if self.devices else on_cores
                 models[each.name] = float(each.execution_count), float(each.inference_count), seconds
-        return Counters(models, busy_s(), time.monotonic())
+        return Counters(models, cpu.machine_s(), time.monotonic())
 
     def run(self, candidates: int, steps: int, rounds: int) -> Run:
         """So many rounds of each of as many merchants as there are cores."""
@@ -168,9 +154,9 @@ class Platform:
 
     def _idle_load(self) -> float:
         """Cores that health checks and the like keep busy."""
-        busy, began = busy_s(), time.monotonic()
+        busy, began = cpu.machine_s(), time.monotonic()
         time.sleep(10)
-        return (busy_s() - busy) / (time.monotonic() - began)
+        return (cpu.machine_s() - busy) / (time.monotonic() - began)
 
     def _config(self, model: str) -> tuple[int, int]:
         """Instances, and the largest batch."""
@@ -205,7 +191,10 @@ class Platform:
 
 def _curve(counts: list[tuple[float, float, float]]) -> Curve:
     """Of batches, rows and core-seconds; a model that only ever computed batches of one size has no price of a row."""
-    batches, rows, seconds = zip(*counts, strict=True)
+    computed = [count for count in counts if count[0]]  # a model may answer from a cache
+    if not computed:
+        raise CapacityError("a model computed nothing: more --rounds")
+    batches, rows, seconds = zip(*computed, strict=True)
     if len({n / m for n, m in zip(rows, batches, strict=True)}) == 1:
         return Curve(sum(seconds) / sum(batches), 0.0)
     return Curve.fitted(batches, rows, seconds)
@@ -279,6 +268,9 @@ def main() -> int:
             runs = list[Mapping[str, Any]]()
             for n, load in enumerate(tqdm(LOADS, desc="loads")):
                 runs.append(platform.overload(load * most, options.seconds, measured, n))
+    except (CapacityError, ClusterError) as error:
+        print(f"not measured: {error}", file=sys.stderr)
+        return 1
     finally:
         cluster.down()
     OUT.parent.mkdir(parents=True, exist_ok=True)

@@ -40,6 +40,7 @@ from perfusion.v1.group_pb2 import Group
 from tqdm import tqdm
 
 from contract import topics
+from deploy.benchmarks.cpu import process_s
 from deploy.local.cluster import Cluster, ClusterError
 from deploy.local.layout import ROOT, Layout
 from services.feedback.messages import event_message
@@ -52,7 +53,6 @@ CONNECTIONS = 8
 CALL_TIMEOUT_S = 60.0
 WAYS = ("producer", "import", "submit")
 NEEDED = ("kafka", "generation", "feedback")  # once the groups are there
-TICKS_S = 1 / os.sysconf("SC_CLK_TCK")
 
 
 @dataclass(frozen=True)
@@ -152,18 +152,12 @@ async def submit_all(address: str, picks: Sequence[SubmitFeedbackRequest], calle
         await channel.close()
 
 
-def cpu_s(pid: int) -> float:
-    """User and system time of a process so far."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) * TICKS_S
-
-
 def measured(way: str, count: int, pids: dict[str, int], work: Callable[[], None]) -> Measured:
-    before = {name: cpu_s(pid) for name, pid in pids.items()}
+    before = {name: process_s(pid) for name, pid in pids.items()}
     begin = time.perf_counter()
     work()
     took_s = time.perf_counter() - begin
-    cpu = {name: round((cpu_s(pid) - before[name]) / count * 1e6, 1) for name, pid in pids.items()}
+    cpu = {name: round((process_s(pid) - before[name]) / count * 1e6, 1) for name, pid in pids.items()}
     return Measured(way, round(count / took_s, 1), cpu)
 
 

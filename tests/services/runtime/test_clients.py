@@ -145,6 +145,24 @@ async def test_a_channel_whose_name_had_no_address_is_opened_anew(monkeypatch: p
         assert len(opened) == 2  # one that works stays
 
 
+async def replaced(
+    monkeypatch: pytest.MonkeyPatch, living: grpc.aio.Channel
+) -> tuple[RenewedChannel, "asyncio.Future[pb.RankResponse]"]:
+    """A channel that has left `living` for one to nowhere, and a call that is still on `living`."""
+    states = [grpc.ChannelConnectivity.READY] + [grpc.ChannelConnectivity.TRANSIENT_FAILURE] * 3
+    monkeypatch.setattr(living, "get_state", lambda *_: states.pop(0))
+    others = [grpc.aio.insecure_channel("nowhere.invalid:1"), living]
+    channel = RenewedChannel(lambda: others.pop())
+    stub = RankingServiceStub(channel)
+    early = asyncio.ensure_future(call(stub.Rank, pb.RankRequest(), name="ranking service", timeout_s=30.0))
+    await asyncio.sleep(0.1)
+    for _ in range(2):
+        with pytest.raises((errors.Unavailable, errors.DeadlineExceeded)):
+            await call(stub.Rank, pb.RankRequest(), name="ranking service", timeout_s=0.5)
+    assert not others
+    return channel, early
+
+
 async def test_calls_of_a_channel_that_was_replaced_come_to_their_end(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(clients, "RENEW_S", 0.0)
     go = asyncio.Event()
@@ -153,16 +171,7 @@ async def test_calls_of_a_channel_that_was_replaced_come_to_their_end(monkeypatc
         await go.wait()
 
     async with running(server_doing(wait)) as living:
-        states = [grpc.ChannelConnectivity.READY] + [grpc.ChannelConnectivity.TRANSIENT_FAILURE] * 3
-        monkeypatch.setattr(living, "get_state", lambda *_: states.pop(0))
-        others = [grpc.aio.insecure_channel("nowhere.invalid:1"), living]
-        stub = RankingServiceStub(RenewedChannel(lambda: others.pop()))
-        early = asyncio.ensure_future(call(stub.Rank, pb.RankRequest(), name="ranking service", timeout_s=30.0))
-        await asyncio.sleep(0.1)
-        for _ in range(2):
-            with pytest.raises((errors.Unavailable, errors.DeadlineExceeded)):
-                await call(stub.Rank, pb.RankRequest(), name="ranking service", timeout_s=0.5)
-        assert not others
+        _, early = await replaced(monkeypatch, living)
         go.set()
         await early
 
@@ -174,17 +183,7 @@ async def test_closing_ends_the_calls_of_channels_that_were_replaced(monkeypatch
         await asyncio.sleep(30)
 
     async with running(server_doing(wait)) as living:
-        states = [grpc.ChannelConnectivity.READY] + [grpc.ChannelConnectivity.TRANSIENT_FAILURE] * 3
-        monkeypatch.setattr(living, "get_state", lambda *_: states.pop(0))
-        others = [grpc.aio.insecure_channel("nowhere.invalid:1"), living]
-        channel = RenewedChannel(lambda: others.pop())
-        stub = RankingServiceStub(channel)
-        early = asyncio.ensure_future(call(stub.Rank, pb.RankRequest(), name="ranking service", timeout_s=30.0))
-        await asyncio.sleep(0.1)
-        for _ in range(2):
-            with pytest.raises((errors.Unavailable, errors.DeadlineExceeded)):
-                await call(stub.Rank, pb.RankRequest(), name="ranking service", timeout_s=0.5)
-        assert not others
+        channel, early = await replaced(monkeypatch, living)
         await channel.close()
         async with asyncio.timeout(5.0):
             with pytest.raises((errors.Unavailable, asyncio.CancelledError)):
