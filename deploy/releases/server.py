@@ -110,7 +110,8 @@ class Server:
         """The same of several models at a time, for about as long as that, and INDEX_S for which are ready.
 
         Returns:
-            The models that did not answer in time, and are ready unless Triton did not even say that in time.
+            The models that did not answer in time, in the order asked; they are ready unless Triton did not even say
+            that in time.
 
         Raises:
             ServerError: a version is not ready (NotLoadedError), fails, or answers something else.
@@ -125,7 +126,7 @@ class Server:
                 raise NotLoadedError(f"{self.address} has not loaded version {version} of {model}")
         answers: SimpleQueue[tuple[Any, Any]] = SimpleQueue()
         asked: dict[str, Any] = {}
-        slow: list[str] = []
+        slow: set[str] = set()
         for model in models:
             left_s = end - time.monotonic()
             with _late(model, slow), self._asking(_inference(model, version)):
@@ -141,7 +142,7 @@ class Server:
                 if isinstance(answer, InferenceServerException):
                     raise answer
                 _check(answer, model, version, asked[model])
-        return slow
+        return [model for model in models if model in slow]
 
     def inferences(self) -> Mapping[tuple[str, int], int]:
         """How many inferences each loaded (model, version) has answered."""
@@ -162,12 +163,12 @@ class Server:
 
 
 @contextmanager
-def _late(model: str, slow: list[str]) -> Iterator[None]:
+def _late(model: str, slow: set[str]) -> Iterator[None]:
     """An answer that does not come in time is noted."""
     try:
         yield
     except LateError:
-        slow.append(model)
+        slow.add(model)
 
 
 def _inference(model: str, version: int) -> str:
