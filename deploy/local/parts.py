@@ -15,8 +15,10 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from deploy.local import kafka_broker, triton_server
 from deploy.local.layout import ROOT, Layout, clean_environment, venv
+from deploy.local.triton_server import DENOISER
 
 HEALTH_TIMEOUT_S = 2.0
+ROWS_ON_CORES = 8  # in a call of the denoiser: it ends soon, so that a small round waits little for a large one
 SERVICE_DRAIN_S = 10.0  # a service's limit for calls in flight after SIGTERM
 Say = Callable[[str], None]
 
@@ -68,8 +70,20 @@ def service_environment(layout: Layout, name: str) -> dict[str, str]:
     if layout.patience_s > Layout.patience_s:  # models larger than the services' limits were made for
         limits = ("TRITON_TIMEOUT_S", "SERVICE_TIMEOUT_S", "DEFAULT_DEADLINE_S", "HEALTH_TIMEOUT_S")
         own |= {f"PERFUSION_{limit}": str(layout.patience_s) for limit in limits}
+    if name == "generation":
+        own |= _denoiser_calls(layout)
     peers = {f"PERFUSION_{peer.upper()}_ADDRESS": layout.address(peer) for peer in SERVICES}
     return clean_environment() | own | peers
+
+
+def _denoiser_calls(layout: Layout) -> dict[str, str]:
+    """As many as Triton runs side by side. On cores a candidate more costs a call as much as the first one did."""
+    groups = triton_server.configuration(layout.model_repository, DENOISER).instance_group
+    return {
+        "PERFUSION_DENOISER_CALLS": str(sum(group.count for group in groups)),
+        "PERFUSION_DENOISER_LEAST_ROWS": "1",
+        "PERFUSION_DENOISER_MOST_ROWS": str(ROWS_ON_CORES),
+    }
 
 
 def is_serving(address: str, name: str = "") -> bool:

@@ -26,6 +26,7 @@ from services.generation.reading import Reader
 from services.generation.rounds import Rounds
 from services.generation.servicer import GenerationServicer
 from services.generation.settings import Settings
+from services.generation.stepping import Denoiser
 from services.generation.suggestions import Suggester
 from services.generation.sweeping import Sweeper
 from services.runtime import process
@@ -62,6 +63,15 @@ def build(settings: Settings, models: Models, users: Users, ranker: Ranker, even
     claims = SqlRoundClaims(database, Watch(settings.round_lease_s))
     outbox = Outbox(database, OUTBOX, now_us, Watch(settings.outbox_lease_s))
     relay = Relay(outbox, events, settings.groups_topic, RelayMetrics(registry), now_us, settings)
+    denoiser = Denoiser(
+        models,
+        metrics,
+        calls=settings.denoiser_calls,
+        least_rows=settings.denoiser_least_rows,
+        most_rows=settings.denoiser_most_rows,
+        quantum=settings.denoiser_turn,
+        limit=settings.max_concurrent_rounds,
+    )
     rounds = Rounds(
         claims=claims,
         groups=SqlGroups(database, claims, outbox),
@@ -74,7 +84,7 @@ def build(settings: Settings, models: Models, users: Users, ranker: Ranker, even
         metrics=metrics,
         clock=now_us,
         lease_s=settings.round_lease_s,
-        working=Places(settings.max_concurrent_rounds, "rounds in flight"),
+        denoiser=denoiser,
         waiting=Places(settings.max_waiting_calls, "calls waiting for another call's round"),
     )
     decoder = Decoder(ImageLimits(max_bytes=settings.max_image_bytes, max_pixels=settings.max_image_pixels))
@@ -117,7 +127,7 @@ def build(settings: Settings, models: Models, users: Users, ranker: Ranker, even
             partial(repeat, claims.sweep, name="sweeping rounds", interval_s=settings.round_lease_s / 3),
             *sweepers,
         ],
-        closers=[events.close, models.close, database.close, pictures.close, decoder.close],
+        closers=[denoiser.stop, events.close, models.close, database.close, pictures.close, decoder.close],
     )
 
 

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable, Mapping, Sequence
 
+from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 from perfusion.v1 import events_pb2, group_pb2, release_pb2, user_pb2
 from perfusion.v1 import generation_service_pb2 as pb
@@ -13,7 +14,7 @@ from contract.history import HistoryVersion
 from contract.release import Defaults, Release
 from contract.vocabulary import PhraseKind
 from contract.wishes import VARIETY
-from services.generation.orders import Accepted, Group, Progress, Settings, Unread
+from services.generation.orders import Accepted, Group, Progress, Queued, Settings, Unread
 from services.generation.phrases import Suggestion
 from services.generation.pictures import Loss
 from services.runtime.clock import timestamp
@@ -46,7 +47,7 @@ _FEATURE_KINDS: Mapping[Kind, release_pb2.FeatureKind.ValueType] = {
 }
 
 
-def response_of(event: Accepted | Progress | Group, unread: Unread) -> pb.GenerateResponse:
+def response_of(event: Accepted | Queued | Progress | Group, unread: Unread) -> pb.GenerateResponse:
     """One message of Generate's stream."""
     match event:
         case Accepted(group_id, release):
@@ -57,6 +58,10 @@ def response_of(event: Accepted | Progress | Group, unread: Unread) -> pb.Genera
                 unread_negative_phrases=unread.negative_prompt,
             )
             return pb.GenerateResponse(accepted=accepted)
+        case Queued(position, expected_wait_s):
+            wait = Duration()
+            wait.FromNanoseconds(round(expected_wait_s * 1e9))
+            return pb.GenerateResponse(queued=pb.GenerateQueued(position=position, expected_wait=wait))
         case Progress(step, num_steps, previews):
             progress = pb.GenerateProgress(step=step, num_steps=num_steps, previews=previews)
             return pb.GenerateResponse(progress=progress)

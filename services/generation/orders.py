@@ -103,6 +103,14 @@ class Accepted:
 
 
 @dataclass(frozen=True)
+class Queued:
+    """The round waits for others."""
+
+    position: int  # from 1
+    expected_wait_s: float  # by what those before it have left to do
+
+
+@dataclass(frozen=True)
 class Progress:
     """One denoising step is done."""
 

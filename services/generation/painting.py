@@ -21,6 +21,7 @@ from services.generation.orders import Order, Progress, Settings, User
 from services.generation.pictures import encode_png
 from services.generation.samplers import SAMPLERS, Latents, cumulative_alphas
 from services.generation.seeds import noise_of
+from services.generation.stepping import Turn
 from services.generation.wishing import TextStates, blended, wishes_of
 from services.runtime.patience import outlasting
 from services.runtime.tokens import Tokenizers
@@ -47,7 +48,7 @@ class Texts:
 
 
 class Painter:
-    """Paints one order at a time per call; calls may run side by side, and Triton batches their steps together."""
+    """Paints one order at a time per call; calls may run side by side, and share the denoiser by their turns."""
 
     def __init__(self, models: Models, tokenizers: Tokenizers, metrics: GenerationMetrics) -> None:
         self._models = models
@@ -56,7 +57,7 @@ class Painter:
         self._empty: dict[int, TextStates] = {}  # of the empty prompt by release: most orders have no negative one
 
     async def paint(
-        self, order: Order, seeds: Sequence[int], user: User, release: Release
+        self, order: Order, seeds: Sequence[int], user: User, release: Release, turn: Turn
     ) -> AsyncGenerator[Progress | Painted]:
         """Paints the candidates of these seeds; yields after every step, and the pictures at the end.
 
@@ -71,7 +72,7 @@ class Painter:
         wished = wishes_of(order, user, release, seeds, self._tokenizers.generator(release).unread)
         noise = noise_of(seeds, (sizes.latent_channels, sizes.latent_size, sizes.latent_size))  # (B, C, S, S)
         start = sampler.start(noise, await self._reference_latents(order, release))
-        predict = self._denoiser(order.settings, user, await self._texts(order, wished, release), release)
+        predict = self._denoiser(order.settings, user, await self._texts(order, wished, release), release, turn)
         latents = start
         async with aclosing(denoise(sampler, start, predict)) as steps:
             async for done in steps:
@@ -110,7 +111,7 @@ class Painter:
             self._empty[release.number] = states[""].copy()  # the rest of its batch is not kept
         return states
 
-    def _denoiser(self, settings: Settings, user: User, texts: Texts, release: Release) -> PredictNoise:
+    def _denoiser(self, settings: Settings, user: User, texts: Texts, release: Release, turn: Turn) -> PredictNoise:
         """Predicts noise for these texts; inputs that are the same at every step are prepared once."""
         batch = len(texts.positive)
         fixed: dict[str, Array] = {
@@ -126,7 +127,7 @@ class Painter:
             started = time.monotonic()
             changing: dict[str, Array] = {"latents": latents, "timestep": np.full((batch, 1), timestep, np.int64)}
             with outlasting():
-                noise = (await self._models.infer("denoiser", changing | fixed, release.number))["noise"]
+                noise = await turn.noise(changing | fixed, release.number)
             latency_s.observe(time.monotonic() - started)
             return noise
 

@@ -24,7 +24,7 @@ from services.generation.assigning import Assigner, CannotServe, Plan
 from services.generation.messages import event_message
 from services.generation.metrics import GenerationMetrics
 from services.generation.mixing import Part, in_step
-from services.generation.orders import Accepted, Candidate, Group, Progress, Scores, User
+from services.generation.orders import Accepted, Candidate, Group, Order, Progress, Queued, Scores, User
 from services.generation.painting import Painted, Painter
 from services.generation.pictures import Loss
 from services.generation.places import Places
@@ -38,7 +38,9 @@ from services.generation.ports import (
     RoundClaims,
     Users,
 )
+from services.generation.samplers import steps_run
 from services.generation.seeds import candidate_seeds
+from services.generation.stepping import Denoiser, Turn
 from services.runtime.clock import Clock
 from services.runtime.deadlines import is_over, remaining_s
 from services.runtime.errors import DeadlineExceeded, NotFound, PermanentError, ResourceExhausted
@@ -65,10 +67,10 @@ class Rounds:
     metrics: GenerationMetrics
     clock: Clock
     lease_s: float
-    working: Places  # of rounds
+    denoiser: Denoiser
     waiting: Places  # of calls that wait for another call's round
 
-    async def run(self, plan: Plan) -> AsyncGenerator[Accepted | Progress | Group]:
+    async def run(self, plan: Plan) -> AsyncGenerator[Accepted | Queued | Progress | Group]:
         """Accepted, then Progress for each step, then the Group; the same group for the same request_id."""
         started = time.monotonic()
         with self._counting_failures(plan):
@@ -78,7 +80,10 @@ class Rounds:
                 await self._announce(plan.order.user_id, claim.group_id)
                 group, outcome = await self.read(claim.group_id), "repeated"
             else:
-                async with self._working_on(claim), aclosing(self._make(plan, claim)) as events:
+                async with (
+                    self._working_on(plan.order, claim) as turn,
+                    aclosing(self._make(plan, claim, turn)) as events,
+                ):
                     async for event in events:
                         if isinstance(event, Group):
                             group, outcome = event, "made"
@@ -129,12 +134,13 @@ class Rounds:
             raise
 
     @asynccontextmanager
-    async def _working_on(self, claim: Claim) -> AsyncIterator[None]:
+    async def _working_on(self, order: Order, claim: Claim) -> AsyncIterator[Turn]:
         """Renews the claim meanwhile, and gives it up on any failure, cancellation included."""
         renewing = asyncio.create_task(self._renew(claim), name="renew")
         try:
-            with self.working.taken():
-                yield
+            steps = steps_run(order.settings.num_steps, order.settings.strength or 1.0)
+            async with self.denoiser.round(order.user_id, order.num_candidates, steps) as turn:
+                yield turn
         except BaseException:
             renewing.cancel()
             await asyncio.shield(self._abandon(claim))
@@ -156,15 +162,15 @@ class Rounds:
         except Exception:  # the first error is the one to report; the lease will run out by itself
             _log.warning("could not give up the claim on request %s", claim.request_id, exc_info=True)
 
-    async def _make(self, plan: Plan, claim: Claim) -> AsyncGenerator[Accepted | Progress | Group]:
+    async def _make(self, plan: Plan, claim: Claim, turn: Turn) -> AsyncGenerator[Accepted | Queued | Progress | Group]:
         """The round by its plan, else by the live release: what the client was told already is not told again."""
         told = -1.0
         while True:
             try:
-                async with aclosing(self._attempt(plan, claim)) as events:
+                async with aclosing(self._attempt(plan, claim, turn)) as events:
                     async for event in events:
-                        if _place(event) > told:
-                            told = _place(event)
+                        if isinstance(event, Queued) or _place(event) > told:
+                            told = max(told, _place(event))
                             yield event
             except CannotServe as failure:
                 assert plan.instead is not None
@@ -173,14 +179,18 @@ class Rounds:
             else:
                 return
 
-    async def _attempt(self, plan: Plan, claim: Claim) -> AsyncGenerator[Accepted | Progress | Group]:
+    async def _attempt(
+        self, plan: Plan, claim: Claim, turn: Turn
+    ) -> AsyncGenerator[Accepted | Queued | Progress | Group]:
         """Everything from the user's vectors to the stored group, which ends the claim."""
         features, users = await asyncio.gather(
             self.users.features(plan.order.user_id),
             asyncio.gather(*(self._user(plan, release) for release, _ in plan.parts)),
         )
         yield Accepted(claim.group_id, plan.release.number)
-        async with aclosing(self._paint(plan, users)) as painting:
+        async for queued in turn.queue():
+            yield queued
+        async with aclosing(self._paint(plan, users, turn)) as painting:
             async for event in painting:
                 if isinstance(event, Progress):
                     yield event
@@ -195,21 +205,21 @@ class Rounds:
         with plan.serving(release):
             return await self.users.vectors(plan.order.user_id, release)
 
-    def _paint(self, plan: Plan, users: Sequence[User]) -> AsyncGenerator[Progress | Painted]:
+    def _paint(self, plan: Plan, users: Sequence[User], turn: Turn) -> AsyncGenerator[Progress | Painted]:
         """All releases side by side."""
         seeds = candidate_seeds(plan.order.settings.seed, plan.order.num_candidates)
         parts = [
-            Part(places, self._paint_part(plan, [seeds[place] for place in places], user, release))
+            Part(places, self._paint_part(plan, [seeds[place] for place in places], user, release, turn))
             for user, (release, places) in zip(users, plan.parts, strict=True)
         ]
         return in_step(parts)
 
     async def _paint_part(
-        self, plan: Plan, seeds: Sequence[int], user: User, release: Release
+        self, plan: Plan, seeds: Sequence[int], user: User, release: Release, turn: Turn
     ) -> AsyncGenerator[Progress | Painted]:
         """Half of the steps that are left have half of the time that is left, again and again."""
         half_time, goal = time.monotonic() + remaining_s(math.inf) / 2, 0.5
-        async with aclosing(self.painter.paint(plan.order, seeds, user, release)) as painting:
+        async with aclosing(self.painter.paint(plan.order, seeds, user, release, turn)) as painting:
             while True:
                 with plan.serving(release, half_time - time.monotonic()):
                     event = await anext(painting, None)
@@ -255,10 +265,10 @@ class Rounds:
         await self.relay.deliver(user_id, _event_id(group_id))
 
 
-def _place(event: Accepted | Progress | Group) -> float:
+def _place(event: Accepted | Queued | Progress | Group) -> float:
     """Among the events of a round."""
     match event:
-        case Accepted():
+        case Accepted() | Queued():
             return 0
         case Progress():
             return event.step

@@ -8,7 +8,7 @@ from perfusion.v1 import generation_service_pb2 as pb
 from perfusion.v1.generation_service_pb2_grpc import GenerationServiceServicer
 
 from services.generation import messages, requests
-from services.generation.orders import Progress
+from services.generation.orders import Progress, Queued
 from services.generation.reading import Reader
 from services.generation.rounds import Rounds
 from services.generation.suggestions import Suggester
@@ -31,7 +31,7 @@ class GenerationServicer(GenerationServiceServicer):
         order = await requests.order_of(request, live, self.decoder)
         async with aclosing(self.rounds.run(self.rounds.assigner.plan(order, live))) as events:
             async for event in events:
-                if not isinstance(event, Progress):
+                if not isinstance(event, Queued | Progress):
                     unread = self.reader.unread(order, event.release)
                 yield messages.response_of(event, unread)
 

@@ -26,7 +26,27 @@ class Settings(RuntimeSettings, TritonSettings, KafkaSettings, DatabaseSettings)
 
     port: Port = Field(default=50052, description="gRPC port; 0 lets the system choose.")
     metrics_port: Port = Field(default=51052, description="Prometheus port; 0 lets the system choose.")
-    max_concurrent_rounds: Count = Field(default=16, description="Rounds in flight; one more is RESOURCE_EXHAUSTED.")
+    max_concurrent_rounds: Count = Field(
+        default=16, description="Rounds in flight, those in the queue with them; one more is RESOURCE_EXHAUSTED."
+    )
+    denoiser_calls: Count = Field(
+        default=2,
+        description="Calls of the denoiser side by side: as many as Triton has instances of it, over all its replicas, "
+        "for each replica of this service; one more keeps a GPU busy between two calls.",
+    )
+    denoiser_least_rows: Count = Field(
+        default=16,
+        description="Candidates below which a step is not split to keep all calls busy: where a row more costs a call "
+        "next to nothing, as on a GPU, many; where it costs a row, as on CPU cores, 1.",
+    )
+    denoiser_most_rows: Count = Field(
+        default=32, description="Candidates in a call of the denoiser; at most its max_batch_size in config.pbtxt."
+    )
+    denoiser_turn: Count = Field(
+        default=100,
+        description="Sample-steps (one candidate, one denoising step) that the rounds of one merchant get before it is "
+        "another's turn; a usual round needs fewer.",
+    )
     max_waiting_calls: Count = Field(
         default=32,
         description="Generate calls that wait for another call's round of the same request_id; "

@@ -29,7 +29,7 @@ class PaintingModels(FakeModels):
     def __init__(self) -> None:
         super().__init__([1])
         self.steps = 0
-        self.fail_at_step: int | None = None
+        self.failing_steps = range(0)  # of all steps it is asked for, from 1
         self.hold: asyncio.Event | None = None
         self.stepped = asyncio.Event()
         self.denoised: list[Tensors] = []  # what the denoiser was given at every step
@@ -49,7 +49,7 @@ class PaintingModels(FakeModels):
     async def _step(self) -> None:
         self.steps += 1
         self.stepped.set()
-        if self.steps == self.fail_at_step:
+        if self.steps in self.failing_steps:
             raise Unavailable("triton", "does not answer for denoiser")
         if self.hold is not None:
             await self.hold.wait()

@@ -14,6 +14,7 @@ from services.generation.metrics import GenerationMetrics
 from services.generation.orders import User
 from services.generation.painting import Painted, Painter
 from services.generation.seeds import candidate_seeds
+from services.generation.stepping import Denoiser
 from services.runtime import patience
 from services.runtime.tokens import Tokenizers
 from services.runtime.triton import Array, Tensors
@@ -41,7 +42,12 @@ async def painted(
     painter: Painter, release: Release, prompt: str = "red,dress", user: User = USER, batch: int = 3, **settings: Any
 ) -> Painted:
     asked = order(prompt, **settings)
-    *_, last = [event async for event in painter.paint(asked, candidate_seeds(7, batch), user, release)]
+    denoiser = Denoiser(
+        painter._models, painter._metrics, calls=1, least_rows=16, most_rows=32, quantum=100, limit=1
+    )  # fmt: skip
+    async with denoiser.round("ada", batch, asked.settings.num_steps) as turn:
+        assert [queued async for queued in turn.queue()] == []
+        *_, last = [event async for event in painter.paint(asked, candidate_seeds(7, batch), user, release, turn)]
     assert isinstance(last, Painted)
     return last
 
@@ -119,6 +125,8 @@ async def test_from_the_first_step_on_a_round_outlasts_its_server(
         return await infer(model, inputs, number)
 
     monkeypatch.setattr(models, "infer", watched)
+    models.failing_steps = range(2, 3)
     await painted(painter, release)
-    assert outlasts == {"text_encoder": False, "denoiser": True, "vae_decoder": True}
+    assert models.steps == 5, "four, and the one that failed"
+    assert (outlasts["text_encoder"], outlasts["vae_decoder"]) == (False, True)
     assert not patience._outlasts.get()

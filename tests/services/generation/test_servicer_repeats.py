@@ -100,13 +100,15 @@ async def test_a_waiting_repeat_takes_over_when_the_first_is_cancelled(studio: S
     assert len(studio.events.published) == 1
 
 
-async def test_triton_failing_midway_can_be_retried(studio: Studio) -> None:
-    studio.models.fail_at_step = 3
+async def test_triton_gone_midway_is_waited_for_to_the_deadline_and_the_round_can_be_retried(studio: Studio) -> None:
+    studio.models.failing_steps = range(3, 10_000)
     asked = request()
+    assert await studio.groups_of("ada") == []  # the database is there
     async with failing() as failure:
-        await studio.group(asked)
+        await studio.stream(asked, timeout=2.0)
     assert failure.code == grpc.StatusCode.UNAVAILABLE and failure.retryable
     assert await studio.groups_of("ada") == [] and studio.events.published == []
+    studio.models.failing_steps = range(0)
     assert (await studio.group(asked)).candidates
     assert len(await studio.groups_of("ada")) == 1
 

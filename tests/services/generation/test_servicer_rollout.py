@@ -390,7 +390,7 @@ async def test_a_live_release_that_fails_beside_a_trial_is_no_fault_of_the_trial
     trial.roll_out(MIXED)
     trial.models.of, trial.models.gone = LIVE, ("denoiser", 2)
     async with failing() as failure:
-        await trial.group(request())
+        await trial.stream(request(), timeout=3.0)
     assert failure.code == grpc.StatusCode.UNAVAILABLE
     assert trial.counted("perfusion_rounds_taken_over_total", release=str(TRIAL), arm="mixed") == 0
 

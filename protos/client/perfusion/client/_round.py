@@ -15,14 +15,22 @@ import grpc
 
 from perfusion.client._attempts import Attempts
 from perfusion.client._errors import ServiceFault
-from perfusion.v1.generation_service_pb2 import GenerateAccepted, GenerateProgress, GenerateRequest, GenerateResponse
+from perfusion.v1.generation_service_pb2 import (
+    GenerateAccepted,
+    GenerateProgress,
+    GenerateQueued,
+    GenerateRequest,
+    GenerateResponse,
+)
 from perfusion.v1.group_pb2 import Group
 
-Event = GenerateAccepted | GenerateProgress | Group
+Event = GenerateAccepted | GenerateQueued | GenerateProgress | Group
 
 
 class Round(Iterator[Event]):
-    """Iterates over `accepted`, `progress` per step, and the group, which comes only after the stream has ended OK.
+    """Iterates over `accepted`, `queued` while it waits, `progress` per step, and the group.
+
+    The group comes only after the stream has ended OK.
 
     The call, and its time, begin with the first event that is asked for. After a cut, `accepted` is not given again
     unless the round got another group id or release, and `progress` may begin again with step 1.
@@ -100,6 +108,8 @@ class Round(Iterator[Event]):
         if kind == "progress":
             self._attempts.succeeded()
             return response.progress
+        if kind == "queued":
+            return response.queued
         if kind == "group":
             self._received_group = response.group
         elif kind == "accepted" and response.accepted != self._accepted:

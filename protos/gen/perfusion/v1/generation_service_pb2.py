@@ -22,45 +22,48 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from perfusion.v1 import group_pb2 as perfusion_dot_v1_dot_group__pb2
 from perfusion.v1 import release_pb2 as perfusion_dot_v1_dot_release__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%perfusion/v1/generation_service.proto\x12\x0cperfusion.v1\x1a\x18perfusion/v1/group.proto\x1a\x1aperfusion/v1/release.proto\"\xf1\x03\n\x0fGenerateRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12\x0e\n\x06prompt\x18\x03 \x01(\t\x12\x17\n\x0fnegative_prompt\x18\x04 \x01(\t\x12\x1b\n\x0enum_candidates\x18\x05 \x01(\x05H\x00\x88\x01\x01\x12\x16\n\tnum_steps\x18\x06 \x01(\x05H\x01\x88\x01\x01\x12\x1b\n\x0eguidance_scale\x18\x07 \x01(\x01H\x02\x88\x01\x01\x12\x11\n\x04seed\x18\x08 \x01(\x03H\x03\x88\x01\x01\x12\x17\n\x0freference_image\x18\t \x01(\x0c\x12\x15\n\x08strength\x18\n \x01(\x01H\x04\x88\x01\x01\x12\x1a\n\radapter_scale\x18\x0b \x01(\x01H\x05\x88\x01\x01\x12\x1d\n\x15preview_every_n_steps\x18\x0c \x01(\x05\x12*\n\tscheduler\x18\r \x01(\x0e\x32\x17.perfusion.v1.Scheduler\x12\x16\n\x0erefused_wishes\x18\x0e \x03(\t\x12\x14\n\x07variety\x18\x0f \x01(\x01H\x06\x88\x01\x01\x42\x11\n\x0f_num_candidatesB\x0c\n\n_num_stepsB\x11\n\x0f_guidance_scaleB\x07\n\x05_seedB\x0b\n\t_strengthB\x10\n\x0e_adapter_scaleB\n\n\x08_variety\"\xa9\x01\n\x10GenerateResponse\x12\x32\n\x08\x61\x63\x63\x65pted\x18\x01 \x01(\x0b\x32\x1e.perfusion.v1.GenerateAcceptedH\x00\x12\x32\n\x08progress\x18\x02 \x01(\x0b\x32\x1e.perfusion.v1.GenerateProgressH\x00\x12$\n\x05group\x18\x03 \x01(\x0b\x32\x13.perfusion.v1.GroupH\x00\x42\x07\n\x05\x65vent\"n\n\x10GenerateAccepted\x12\x10\n\x08group_id\x18\x01 \x01(\t\x12\x0f\n\x07release\x18\x02 \x01(\x03\x12\x16\n\x0eunread_phrases\x18\x03 \x03(\t\x12\x1f\n\x17unread_negative_phrases\x18\x04 \x03(\t\"E\n\x10GenerateProgress\x12\x0c\n\x04step\x18\x01 \x01(\x05\x12\x11\n\tnum_steps\x18\x02 \x01(\x05\x12\x10\n\x08previews\x18\x03 \x03(\x0c\"J\n\x0fGetGroupRequest\x12\x10\n\x08group_id\x18\x01 \x01(\t\x12%\n\x04view\x18\x02 \x01(\x0e\x32\x17.perfusion.v1.GroupView\"6\n\x10GetGroupResponse\x12\"\n\x05group\x18\x01 \x01(\x0b\x32\x13.perfusion.v1.Group\"K\n\x11ListGroupsRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"R\n\x12ListGroupsResponse\x12#\n\x06groups\x18\x01 \x03(\x0b\x32\x13.perfusion.v1.Group\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"a\n\x15SuggestPhrasesRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x0e\n\x06prompt\x18\x02 \x01(\t\x12\x0e\n\x06prefix\x18\x03 \x01(\t\x12\x17\n\x0fmax_suggestions\x18\x04 \x01(\x05\"v\n\x16SuggestPhrasesResponse\x12\x33\n\x0bsuggestions\x18\x01 \x03(\x0b\x32\x1e.perfusion.v1.PhraseSuggestion\x12\x0f\n\x07release\x18\x02 \x01(\x03\x12\x16\n\x0eunread_phrases\x18\x03 \x03(\t\"?\n\x10PhraseSuggestion\x12\x0e\n\x06phrase\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\r\n\x05score\x18\x03 \x01(\x01\"9\n\x15GetReleaseInfoRequest\x12\x14\n\x07release\x18\x01 \x01(\x03H\x00\x88\x01\x01\x42\n\n\x08_release\"A\n\x16GetReleaseInfoResponse\x12\'\n\x04info\x18\x01 \x01(\x0b\x32\x19.perfusion.v1.ReleaseInfo*R\n\tGroupView\x12\x1a\n\x16GROUP_VIEW_UNSPECIFIED\x10\x00\x12\x14\n\x10GROUP_VIEW_BASIC\x10\x01\x12\x13\n\x0fGROUP_VIEW_FULL\x10\x02\x32\xb6\x03\n\x11GenerationService\x12K\n\x08Generate\x12\x1d.perfusion.v1.GenerateRequest\x1a\x1e.perfusion.v1.GenerateResponse0\x01\x12I\n\x08GetGroup\x12\x1d.perfusion.v1.GetGroupRequest\x1a\x1e.perfusion.v1.GetGroupResponse\x12O\n\nListGroups\x12\x1f.perfusion.v1.ListGroupsRequest\x1a .perfusion.v1.ListGroupsResponse\x12[\n\x0eSuggestPhrases\x12#.perfusion.v1.SuggestPhrasesRequest\x1a$.perfusion.v1.SuggestPhrasesResponse\x12[\n\x0eGetReleaseInfo\x12#.perfusion.v1.GetReleaseInfoRequest\x1a$.perfusion.v1.GetReleaseInfoResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%perfusion/v1/generation_service.proto\x12\x0cperfusion.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x18perfusion/v1/group.proto\x1a\x1aperfusion/v1/release.proto\"\xf1\x03\n\x0fGenerateRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12\x0e\n\x06prompt\x18\x03 \x01(\t\x12\x17\n\x0fnegative_prompt\x18\x04 \x01(\t\x12\x1b\n\x0enum_candidates\x18\x05 \x01(\x05H\x00\x88\x01\x01\x12\x16\n\tnum_steps\x18\x06 \x01(\x05H\x01\x88\x01\x01\x12\x1b\n\x0eguidance_scale\x18\x07 \x01(\x01H\x02\x88\x01\x01\x12\x11\n\x04seed\x18\x08 \x01(\x03H\x03\x88\x01\x01\x12\x17\n\x0freference_image\x18\t \x01(\x0c\x12\x15\n\x08strength\x18\n \x01(\x01H\x04\x88\x01\x01\x12\x1a\n\radapter_scale\x18\x0b \x01(\x01H\x05\x88\x01\x01\x12\x1d\n\x15preview_every_n_steps\x18\x0c \x01(\x05\x12*\n\tscheduler\x18\r \x01(\x0e\x32\x17.perfusion.v1.Scheduler\x12\x16\n\x0erefused_wishes\x18\x0e \x03(\t\x12\x14\n\x07variety\x18\x0f \x01(\x01H\x06\x88\x01\x01\x42\x11\n\x0f_num_candidatesB\x0c\n\n_num_stepsB\x11\n\x0f_guidance_scaleB\x07\n\x05_seedB\x0b\n\t_strengthB\x10\n\x0e_adapter_scaleB\n\n\x08_variety\"\xd9\x01\n\x10GenerateResponse\x12\x32\n\x08\x61\x63\x63\x65pted\x18\x01 \x01(\x0b\x32\x1e.perfusion.v1.GenerateAcceptedH\x00\x12\x32\n\x08progress\x18\x02 \x01(\x0b\x32\x1e.perfusion.v1.GenerateProgressH\x00\x12$\n\x05group\x18\x03 \x01(\x0b\x32\x13.perfusion.v1.GroupH\x00\x12.\n\x06queued\x18\x04 \x01(\x0b\x32\x1c.perfusion.v1.GenerateQueuedH\x00\x42\x07\n\x05\x65vent\"n\n\x10GenerateAccepted\x12\x10\n\x08group_id\x18\x01 \x01(\t\x12\x0f\n\x07release\x18\x02 \x01(\x03\x12\x16\n\x0eunread_phrases\x18\x03 \x03(\t\x12\x1f\n\x17unread_negative_phrases\x18\x04 \x03(\t\"T\n\x0eGenerateQueued\x12\x10\n\x08position\x18\x01 \x01(\x05\x12\x30\n\rexpected_wait\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\"E\n\x10GenerateProgress\x12\x0c\n\x04step\x18\x01 \x01(\x05\x12\x11\n\tnum_steps\x18\x02 \x01(\x05\x12\x10\n\x08previews\x18\x03 \x03(\x0c\"J\n\x0fGetGroupRequest\x12\x10\n\x08group_id\x18\x01 \x01(\t\x12%\n\x04view\x18\x02 \x01(\x0e\x32\x17.perfusion.v1.GroupView\"6\n\x10GetGroupResponse\x12\"\n\x05group\x18\x01 \x01(\x0b\x32\x13.perfusion.v1.Group\"K\n\x11ListGroupsRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"R\n\x12ListGroupsResponse\x12#\n\x06groups\x18\x01 \x03(\x0b\x32\x13.perfusion.v1.Group\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"a\n\x15SuggestPhrasesRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x0e\n\x06prompt\x18\x02 \x01(\t\x12\x0e\n\x06prefix\x18\x03 \x01(\t\x12\x17\n\x0fmax_suggestions\x18\x04 \x01(\x05\"v\n\x16SuggestPhrasesResponse\x12\x33\n\x0bsuggestions\x18\x01 \x03(\x0b\x32\x1e.perfusion.v1.PhraseSuggestion\x12\x0f\n\x07release\x18\x02 \x01(\x03\x12\x16\n\x0eunread_phrases\x18\x03 \x03(\t\"?\n\x10PhraseSuggestion\x12\x0e\n\x06phrase\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\r\n\x05score\x18\x03 \x01(\x01\"9\n\x15GetReleaseInfoRequest\x12\x14\n\x07release\x18\x01 \x01(\x03H\x00\x88\x01\x01\x42\n\n\x08_release\"A\n\x16GetReleaseInfoResponse\x12\'\n\x04info\x18\x01 \x01(\x0b\x32\x19.perfusion.v1.ReleaseInfo*R\n\tGroupView\x12\x1a\n\x16GROUP_VIEW_UNSPECIFIED\x10\x00\x12\x14\n\x10GROUP_VIEW_BASIC\x10\x01\x12\x13\n\x0fGROUP_VIEW_FULL\x10\x02\x32\xb6\x03\n\x11GenerationService\x12K\n\x08Generate\x12\x1d.perfusion.v1.GenerateRequest\x1a\x1e.perfusion.v1.GenerateResponse0\x01\x12I\n\x08GetGroup\x12\x1d.perfusion.v1.GetGroupRequest\x1a\x1e.perfusion.v1.GetGroupResponse\x12O\n\nListGroups\x12\x1f.perfusion.v1.ListGroupsRequest\x1a .perfusion.v1.ListGroupsResponse\x12[\n\x0eSuggestPhrases\x12#.perfusion.v1.SuggestPhrasesRequest\x1a$.perfusion.v1.SuggestPhrasesResponse\x12[\n\x0eGetReleaseInfo\x12#.perfusion.v1.GetReleaseInfoRequest\x1a$.perfusion.v1.GetReleaseInfoResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'perfusion.v1.generation_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_GROUPVIEW']._serialized_start=1667
-  _globals['_GROUPVIEW']._serialized_end=1749
-  _globals['_GENERATEREQUEST']._serialized_start=110
-  _globals['_GENERATEREQUEST']._serialized_end=607
-  _globals['_GENERATERESPONSE']._serialized_start=610
-  _globals['_GENERATERESPONSE']._serialized_end=779
-  _globals['_GENERATEACCEPTED']._serialized_start=781
-  _globals['_GENERATEACCEPTED']._serialized_end=891
-  _globals['_GENERATEPROGRESS']._serialized_start=893
-  _globals['_GENERATEPROGRESS']._serialized_end=962
-  _globals['_GETGROUPREQUEST']._serialized_start=964
-  _globals['_GETGROUPREQUEST']._serialized_end=1038
-  _globals['_GETGROUPRESPONSE']._serialized_start=1040
-  _globals['_GETGROUPRESPONSE']._serialized_end=1094
-  _globals['_LISTGROUPSREQUEST']._serialized_start=1096
-  _globals['_LISTGROUPSREQUEST']._serialized_end=1171
-  _globals['_LISTGROUPSRESPONSE']._serialized_start=1173
-  _globals['_LISTGROUPSRESPONSE']._serialized_end=1255
-  _globals['_SUGGESTPHRASESREQUEST']._serialized_start=1257
-  _globals['_SUGGESTPHRASESREQUEST']._serialized_end=1354
-  _globals['_SUGGESTPHRASESRESPONSE']._serialized_start=1356
-  _globals['_SUGGESTPHRASESRESPONSE']._serialized_end=1474
-  _globals['_PHRASESUGGESTION']._serialized_start=1476
-  _globals['_PHRASESUGGESTION']._serialized_end=1539
-  _globals['_GETRELEASEINFOREQUEST']._serialized_start=1541
-  _globals['_GETRELEASEINFOREQUEST']._serialized_end=1598
-  _globals['_GETRELEASEINFORESPONSE']._serialized_start=1600
-  _globals['_GETRELEASEINFORESPONSE']._serialized_end=1665
-  _globals['_GENERATIONSERVICE']._serialized_start=1752
-  _globals['_GENERATIONSERVICE']._serialized_end=2190
+  _globals['_GROUPVIEW']._serialized_start=1833
+  _globals['_GROUPVIEW']._serialized_end=1915
+  _globals['_GENERATEREQUEST']._serialized_start=142
+  _globals['_GENERATEREQUEST']._serialized_end=639
+  _globals['_GENERATERESPONSE']._serialized_start=642
+  _globals['_GENERATERESPONSE']._serialized_end=859
+  _globals['_GENERATEACCEPTED']._serialized_start=861
+  _globals['_GENERATEACCEPTED']._serialized_end=971
+  _globals['_GENERATEQUEUED']._serialized_start=973
+  _globals['_GENERATEQUEUED']._serialized_end=1057
+  _globals['_GENERATEPROGRESS']._serialized_start=1059
+  _globals['_GENERATEPROGRESS']._serialized_end=1128
+  _globals['_GETGROUPREQUEST']._serialized_start=1130
+  _globals['_GETGROUPREQUEST']._serialized_end=1204
+  _globals['_GETGROUPRESPONSE']._serialized_start=1206
+  _globals['_GETGROUPRESPONSE']._serialized_end=1260
+  _globals['_LISTGROUPSREQUEST']._serialized_start=1262
+  _globals['_LISTGROUPSREQUEST']._serialized_end=1337
+  _globals['_LISTGROUPSRESPONSE']._serialized_start=1339
+  _globals['_LISTGROUPSRESPONSE']._serialized_end=1421
+  _globals['_SUGGESTPHRASESREQUEST']._serialized_start=1423
+  _globals['_SUGGESTPHRASESREQUEST']._serialized_end=1520
+  _globals['_SUGGESTPHRASESRESPONSE']._serialized_start=1522
+  _globals['_SUGGESTPHRASESRESPONSE']._serialized_end=1640
+  _globals['_PHRASESUGGESTION']._serialized_start=1642
+  _globals['_PHRASESUGGESTION']._serialized_end=1705
+  _globals['_GETRELEASEINFOREQUEST']._serialized_start=1707
+  _globals['_GETRELEASEINFOREQUEST']._serialized_end=1764
+  _globals['_GETRELEASEINFORESPONSE']._serialized_start=1766
+  _globals['_GETRELEASEINFORESPONSE']._serialized_end=1831
+  _globals['_GENERATIONSERVICE']._serialized_start=1918
+  _globals['_GENERATIONSERVICE']._serialized_end=2356
 # @@protoc_insertion_point(module_scope)

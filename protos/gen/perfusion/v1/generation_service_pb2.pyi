@@ -5,6 +5,7 @@ isort:skip_file
 
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
@@ -180,6 +181,7 @@ class GenerateResponse(_message.Message):
     ACCEPTED_FIELD_NUMBER: _builtins.int
     PROGRESS_FIELD_NUMBER: _builtins.int
     GROUP_FIELD_NUMBER: _builtins.int
+    QUEUED_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def accepted(self) -> Global___GenerateAccepted:
         """First, once."""
@@ -192,18 +194,23 @@ class GenerateResponse(_message.Message):
     def group(self) -> _group_pb2.Group:
         """Last, once."""
 
+    @_builtins.property
+    def queued(self) -> Global___GenerateQueued:
+        """Between accepted and the first progress, while the round waits for others."""
+
     def __init__(
         self,
         *,
         accepted: Global___GenerateAccepted | None = ...,
         progress: Global___GenerateProgress | None = ...,
         group: _group_pb2.Group | None = ...,
+        queued: Global___GenerateQueued | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "event", b"event", "group", b"group", "progress", b"progress"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "event", b"event", "group", b"group", "progress", b"progress", "queued", b"queued"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "event", b"event", "group", b"group", "progress", b"progress"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "event", b"event", "group", b"group", "progress", b"progress", "queued", b"queued"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["accepted", "progress", "group"]  # noqa: Y015
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["accepted", "progress", "group", "queued"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
 
@@ -252,6 +259,34 @@ class GenerateAccepted(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GenerateAccepted: _TypeAlias = GenerateAccepted  # noqa: Y015
+
+@_typing.final
+class GenerateQueued(_message.Message):
+    """The round waits until others leave room for it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POSITION_FIELD_NUMBER: _builtins.int
+    EXPECTED_WAIT_FIELD_NUMBER: _builtins.int
+    position: _builtins.int
+    """Its place in the queue, from 1."""
+    @_builtins.property
+    def expected_wait(self) -> _duration_pb2.Duration:
+        """How long it waits, by what the rounds before it still have to do and by how fast that goes now."""
+
+    def __init__(
+        self,
+        *,
+        position: _builtins.int = ...,
+        expected_wait: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["expected_wait", b"expected_wait"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["expected_wait", b"expected_wait", "position", b"position"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GenerateQueued: _TypeAlias = GenerateQueued  # noqa: Y015
 
 @_typing.final
 class GenerateProgress(_message.Message):

@@ -30,7 +30,8 @@ class GenerationServiceStub:
 
     Every method: INVALID_ARGUMENT with google.rpc.BadRequest naming the field, and nothing recorded; UNAVAILABLE with
     google.rpc.RetryInfo while a part it needs (Triton, Kafka, the database, another service) does not answer;
-    RESOURCE_EXHAUSTED with RetryInfo when too many calls, or rounds, are in flight; DEADLINE_EXCEEDED when the caller's deadline
+    RESOURCE_EXHAUSTED with RetryInfo when too many calls, or rounds, are in flight, or when the rounds in flight leave too
+    little time before the caller's deadline; DEADLINE_EXCEEDED when the caller's deadline
     runs out; INTERNAL with a fixed message for a fault of the service.
     """
 
@@ -72,13 +73,14 @@ class GenerationServiceServicer:
 
     Every method: INVALID_ARGUMENT with google.rpc.BadRequest naming the field, and nothing recorded; UNAVAILABLE with
     google.rpc.RetryInfo while a part it needs (Triton, Kafka, the database, another service) does not answer;
-    RESOURCE_EXHAUSTED with RetryInfo when too many calls, or rounds, are in flight; DEADLINE_EXCEEDED when the caller's deadline
+    RESOURCE_EXHAUSTED with RetryInfo when too many calls, or rounds, are in flight, or when the rounds in flight leave too
+    little time before the caller's deadline; DEADLINE_EXCEEDED when the caller's deadline
     runs out; INTERNAL with a fixed message for a fault of the service.
     """
 
     def Generate(self, request, context):
-        """Makes a group. The stream is `accepted`, then `progress` per step, then `group`, and ends OK only after the group is
-        stored and its event acknowledged by Kafka; until the acknowledgement, no client sees the group. Cancelling stops the
+        """Makes a group. The stream is `accepted`, then `queued` if the round waits for others and each time that its place
+        changes, then `progress` per step, then `group`, and ends OK only after the group is stored and its event acknowledged by Kafka; until the acknowledgement, no client sees the group. Cancelling stops the
         work within one step and leaves nothing. Cut off after the group was stored, its event is published and the group can
         be read all the same; trying again with the same request_id gives it.
         NOT_FOUND for a user without profile. ALREADY_EXISTS when request_id was used with a different payload.
@@ -158,7 +160,8 @@ class GenerationService:
 
     Every method: INVALID_ARGUMENT with google.rpc.BadRequest naming the field, and nothing recorded; UNAVAILABLE with
     google.rpc.RetryInfo while a part it needs (Triton, Kafka, the database, another service) does not answer;
-    RESOURCE_EXHAUSTED with RetryInfo when too many calls, or rounds, are in flight; DEADLINE_EXCEEDED when the caller's deadline
+    RESOURCE_EXHAUSTED with RetryInfo when too many calls, or rounds, are in flight, or when the rounds in flight leave too
+    little time before the caller's deadline; DEADLINE_EXCEEDED when the caller's deadline
     runs out; INTERNAL with a fixed message for a fault of the service.
     """
 

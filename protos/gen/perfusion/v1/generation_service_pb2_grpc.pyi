@@ -31,7 +31,8 @@ class GenerationServiceStub:
 
     Every method: INVALID_ARGUMENT with google.rpc.BadRequest naming the field, and nothing recorded; UNAVAILABLE with
     google.rpc.RetryInfo while a part it needs (Triton, Kafka, the database, another service) does not answer;
-    RESOURCE_EXHAUSTED with RetryInfo when too many calls, or rounds, are in flight; DEADLINE_EXCEEDED when the caller's deadline
+    RESOURCE_EXHAUSTED with RetryInfo when too many calls, or rounds, are in flight, or when the rounds in flight leave too
+    little time before the caller's deadline; DEADLINE_EXCEEDED when the caller's deadline
     runs out; INTERNAL with a fixed message for a fault of the service.
     """
 
@@ -40,8 +41,8 @@ class GenerationServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> GenerationServiceAsyncStub: ...
     Generate: _grpc.UnaryStreamMultiCallable[_generation_service_pb2.GenerateRequest, _generation_service_pb2.GenerateResponse]
-    """Makes a group. The stream is `accepted`, then `progress` per step, then `group`, and ends OK only after the group is
-    stored and its event acknowledged by Kafka; until the acknowledgement, no client sees the group. Cancelling stops the
+    """Makes a group. The stream is `accepted`, then `queued` if the round waits for others and each time that its place
+    changes, then `progress` per step, then `group`, and ends OK only after the group is stored and its event acknowledged by Kafka; until the acknowledgement, no client sees the group. Cancelling stops the
     work within one step and leaves nothing. Cut off after the group was stored, its event is published and the group can
     be read all the same; trying again with the same request_id gives it.
     NOT_FOUND for a user without profile. ALREADY_EXISTS when request_id was used with a different payload.
@@ -65,14 +66,15 @@ class GenerationServiceAsyncStub(GenerationServiceStub):
 
     Every method: INVALID_ARGUMENT with google.rpc.BadRequest naming the field, and nothing recorded; UNAVAILABLE with
     google.rpc.RetryInfo while a part it needs (Triton, Kafka, the database, another service) does not answer;
-    RESOURCE_EXHAUSTED with RetryInfo when too many calls, or rounds, are in flight; DEADLINE_EXCEEDED when the caller's deadline
+    RESOURCE_EXHAUSTED with RetryInfo when too many calls, or rounds, are in flight, or when the rounds in flight leave too
+    little time before the caller's deadline; DEADLINE_EXCEEDED when the caller's deadline
     runs out; INTERNAL with a fixed message for a fault of the service.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     Generate: _aio.UnaryStreamMultiCallable[_generation_service_pb2.GenerateRequest, _generation_service_pb2.GenerateResponse]  # type: ignore[assignment]
-    """Makes a group. The stream is `accepted`, then `progress` per step, then `group`, and ends OK only after the group is
-    stored and its event acknowledged by Kafka; until the acknowledgement, no client sees the group. Cancelling stops the
+    """Makes a group. The stream is `accepted`, then `queued` if the round waits for others and each time that its place
+    changes, then `progress` per step, then `group`, and ends OK only after the group is stored and its event acknowledged by Kafka; until the acknowledgement, no client sees the group. Cancelling stops the
     work within one step and leaves nothing. Cut off after the group was stored, its event is published and the group can
     be read all the same; trying again with the same request_id gives it.
     NOT_FOUND for a user without profile. ALREADY_EXISTS when request_id was used with a different payload.
@@ -95,7 +97,8 @@ class GenerationServiceServicer(metaclass=_abc_1.ABCMeta):
 
     Every method: INVALID_ARGUMENT with google.rpc.BadRequest naming the field, and nothing recorded; UNAVAILABLE with
     google.rpc.RetryInfo while a part it needs (Triton, Kafka, the database, another service) does not answer;
-    RESOURCE_EXHAUSTED with RetryInfo when too many calls, or rounds, are in flight; DEADLINE_EXCEEDED when the caller's deadline
+    RESOURCE_EXHAUSTED with RetryInfo when too many calls, or rounds, are in flight, or when the rounds in flight leave too
+    little time before the caller's deadline; DEADLINE_EXCEEDED when the caller's deadline
     runs out; INTERNAL with a fixed message for a fault of the service.
     """
 
@@ -105,8 +108,8 @@ class GenerationServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _generation_service_pb2.GenerateRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_generation_service_pb2.GenerateResponse], _abc.AsyncIterator[_generation_service_pb2.GenerateResponse]]:
-        """Makes a group. The stream is `accepted`, then `progress` per step, then `group`, and ends OK only after the group is
-        stored and its event acknowledged by Kafka; until the acknowledgement, no client sees the group. Cancelling stops the
+        """Makes a group. The stream is `accepted`, then `queued` if the round waits for others and each time that its place
+        changes, then `progress` per step, then `group`, and ends OK only after the group is stored and its event acknowledged by Kafka; until the acknowledgement, no client sees the group. Cancelling stops the
         work within one step and leaves nothing. Cut off after the group was stored, its event is published and the group can
         be read all the same; trying again with the same request_id gives it.
         NOT_FOUND for a user without profile. ALREADY_EXISTS when request_id was used with a different payload.
