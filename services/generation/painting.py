@@ -74,14 +74,15 @@ class Painter:
         start = sampler.start(noise, await self._reference_latents(order, release))
         predict = self._denoiser(order.settings, user, await self._texts(order, wished, release), release, turn)
         latents = start
+        previews: tuple[bytes, ...] = ()
         async with aclosing(denoise(sampler, start, predict)) as steps:
             async for done in steps:
-                latents = done.latents
-                previews: tuple[bytes, ...] = ()
+                latents, previews = done.latents, ()
                 if order.preview_every_n_steps and done.step % order.preview_every_n_steps == 0:
                     previews = await self._pictures(done.predicted_x0, release)
                 yield Progress(done.step, done.num_steps, previews)
-        yield Painted(tuple(seeds), tuple(wished), await self._pictures(latents, release))
+        # After the last step nothing is foreseen any more: its previews are the pictures.
+        yield Painted(tuple(seeds), tuple(wished), previews or await self._pictures(latents, release))
 
     async def _reference_latents(self, order: Order, release: Release) -> Latents | None:
         """None where nothing of a reference is kept: a strength of 1 begins at noise alone, as without one."""

@@ -1,9 +1,9 @@
 """Which rows of which rounds go into the denoiser's next call. Pure: it knows rounds, rows and seconds; no I/O.
 
 Work is counted in sample-steps: one candidate, one denoising step. Merchants have turns, by deficit round robin: each
-may spend `quantum` sample-steps a turn. Merchants who had nothing to do go before all others until they have spent it,
-so that a small round does not wait behind large ones, nor one merchant behind another's many rounds (the "new flows" of
-FQ-CoDel, RFC 8290). Rounds of one merchant go in the order they came.
+may spend `quantum` sample-steps a turn. Merchants who had nothing to do go before all others until they have spent it
+(the "new flows" of FQ-CoDel, RFC 8290), and among them those first who need least of it. So a small round does not wait
+behind large ones, nor one merchant behind another's many rounds. Rounds of one merchant go in the order they came.
 
 A round begins at once unless the denoiser has enough to do and a round of the same merchant is under way: so much for
 the queue. Whether there is time for a round is the question of `has_time_for`, which is asked before it is admitted.
@@ -65,6 +65,11 @@ class _Flow:
     credit: int  # sample-steps of this turn that are left
     jobs: list[Job] = field(default_factory=list)
     steps: list[Step] = field(default_factory=list)
+
+    @property
+    def wanted(self) -> int:
+        """What its rounds need of this turn."""
+        return min(self.credit, sum(job.left for job in self.jobs))
 
 
 class Schedule:
@@ -195,8 +200,9 @@ class Schedule:
         if not any(fitting(flow.steps) for flow in self._flows.values()):
             return None
         while True:
-            for flows in (self._new, self._old):
-                for flow in list(flows):
+            new = sorted(self._new, key=lambda flow: flow.wanted)
+            for flows, in_order in ((self._new, new), (self._old, list(self._old))):
+                for flow in in_order:
                     if not flow.jobs:  # of the old ones; its turn has come without it
                         flows.remove(flow)
                         del self._flows[next(name for name, other in self._flows.items() if other is flow)]

@@ -87,6 +87,15 @@ def test_a_small_round_goes_before_large_ones_that_have_had_their_turn() -> None
     assert played.ended[small] - begun <= 2 * 20, "its own 20, and what fills its calls"
 
 
+def test_a_small_round_goes_before_large_ones_that_came_with_it() -> None:
+    played = Played(schedule(quantum=100))
+    for k in range(12):
+        played.enter(f"large {k}", 16, 50)
+    small = played.enter("small", 5, 4)
+    played.until(lambda: small in played.ended)
+    assert played.ended[small] <= 2 * 20
+
+
 def test_who_comes_back_again_and_again_with_small_rounds_does_not_starve_a_large_one() -> None:
     played = Played(schedule())
     large = played.enter("large", 8, 50)

@@ -96,6 +96,19 @@ async def test_previews_come_every_nth_step(studio: Studio) -> None:
 
 
 @pytest.mark.parametrize("scheduler", [1, 2, 3])
+async def test_the_last_previews_are_the_pictures_and_are_decoded_once(
+    studio: Studio, scheduler: group_pb2.Scheduler
+) -> None:
+    plain = await studio.group(request(scheduler=scheduler))
+    studio.models.asked.clear()
+    *_, last, ended = await studio.stream(request(scheduler=scheduler, preview_every_n_steps=1))
+    assert [model for model, *_ in studio.models.asked].count("vae_decoder") == 4
+    in_seed_order = [c.png for c in sorted(ended.group.candidates, key=lambda c: c.seed)]
+    assert in_seed_order == list(last.progress.previews)
+    assert in_seed_order == [c.png for c in sorted(plain.candidates, key=lambda c: c.seed)]
+
+
+@pytest.mark.parametrize("scheduler", [1, 2, 3])
 async def test_a_candidates_seed_alone_reproduces_it(studio: Studio, scheduler: group_pb2.Scheduler) -> None:
     group = await studio.group(request(num_candidates=4, scheduler=scheduler))
     pictures = {c.png for c in group.candidates}
