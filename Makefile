@@ -33,8 +33,8 @@ ifeq ($(REPOSITORY),model_repository)
 STAGED := $(EXPORT)
 endif
 
-.PHONY: help demo test test-slow up down restart status logs release-status release-load release-trial release-end-trial release-promote release-rollback release-history loop setup export lint k8s-check k8s-e2e tensorrt-check tensorrt-plans protos client-wheel train-tiny eval-reward eval-generation \
-    eval-samplers eval-suggestions bench-reward bench-reward-full bench-generator bench-generator-full bench-picks bench-capacity bench-health soak clean prerequisites
+.PHONY: help demo test test-platform test-others test-slow up down restart status logs release-status release-load release-trial release-end-trial release-promote release-rollback release-history loop setup export lint k8s-check k8s-e2e tensorrt-check tensorrt-plans protos client-wheel train-tiny eval-reward eval-generation \
+    eval-samplers eval-suggestions bench-reward bench-reward-full bench-generator bench-generator-full bench-picks bench-capacity bench-serving bench-health soak clean prerequisites
 
 help: ## this list
 	@echo "PerFusion: personalised fashion pictures, end to end on one machine"
@@ -50,16 +50,23 @@ demo: ## set up, export, start, and play the case study into build/demo/
 	@$(TIMED) start $(MAKE) up
 	@.venv/bin/python -m deploy.demo --name $(NAME) --port-offset $(PORT_OFFSET) --model-repository "$(REPOSITORY)"
 
-# These share a cluster, a broker or an export: one process, beside two for the others; its output comes at the end.
-PLATFORM := tests/integration tests/deploy/releases $(wildcard tests/deploy/test_*.py) tests/training/exporting tests/training/retraining
+# These share a cluster, a broker or an export: one process, which is the longest way and goes first. Beside it, with what
+# it leaves of the cores, everything else. Its output comes at the end.
+PLATFORM := tests/integration tests/deploy/releases $(wildcard tests/deploy/test_*.py) tests/deploy/tensorrt \
+    tests/training/exporting tests/training/retraining tests/lab/generation/test_served.py
 
 test: setup ## everything the CI checks: style, types, contracts, tests on the real parts
-	@$(MAKE) -j 2 lint $(K8S_TOOLS)
-	@$(MAKE) export
 	@mkdir -p build
-	@env --default-signal=INT .venv/bin/python -m pytest $(PLATFORM) > build/test-platform.log 2>&1 & platform=$$!; trap "kill $$platform" INT TERM; \
-	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n 2 --dist loadfile $(addprefix --ignore=,$(PLATFORM)); others=$$?; \
+	@$(MAKE) test-platform > build/test-platform.log 2>&1 & platform=$$!; trap "kill $$platform" INT TERM; \
+	nice -n 5 $(MAKE) lint || { kill $$platform; exit 2; }; \
+	nice -n 5 $(MAKE) test-others; others=$$?; \
 	wait $$platform; platform=$$?; cat build/test-platform.log; exit $$((others + platform))
+
+test-platform: export
+	@env --default-signal=INT .venv/bin/python -m pytest $(PLATFORM)
+
+test-others: setup $(K8S_TOOLS)
+	@OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n 2 --dist loadfile $(addprefix --ignore=,$(PLATFORM))
 
 test-slow: $(EXPORT) ## the tests that take a minute and more each
 	@.venv/bin/python -m pytest -m slow
@@ -168,6 +175,9 @@ bench-picks: $(EXPORT) ## picks a second of feedback against its Kafka library a
 
 bench-capacity: $(EXPORT) ## what a round costs here, and a real overload beside the simulated one; minutes, idle machine
 	.venv/bin/python -m deploy.benchmarks.capacity
+
+bench-serving: $(EXPORT) ## throughput, small beside large rounds, a flood, an overload; a quarter of an hour, idle machine
+	.venv/bin/python -m deploy.benchmarks.serving
 
 bench-generator: setup ## groups a second of PerFusion's training against plain loops
 	.venv/bin/python -m lab.benchmarks.generator_throughput
