@@ -40,6 +40,8 @@ from deploy.local import model_processes
 from deploy.local.clients import Clients, connect
 from deploy.local.cluster import Cluster, ClusterError
 from deploy.local.layout import ROOT, Layout
+from deploy.local.parts import ROWS_ON_CORES
+from deploy.local.triton_server import DENOISER
 
 MEASURED = ROOT / "deploy" / "capacity" / "measured.json"
 OUT = ROOT / "docs" / "results" / "capacity.json"
@@ -159,9 +161,10 @@ class Platform:
         return (cpu.machine_s() - busy) / (time.monotonic() - began)
 
     def _config(self, model: str) -> tuple[int, int]:
-        """Instances, and the largest batch."""
+        """Instances, and the largest batch that they get."""
         config = self.client.get_model_config(model).config
-        return sum(group.count for group in config.instance_group) or 1, int(config.max_batch_size)
+        most_rows = ROWS_ON_CORES if model == DENOISER and not self.devices else int(config.max_batch_size)
+        return sum(group.count for group in config.instance_group) or 1, most_rows
 
     def overload(self, rate: float, seconds: float, measured: Measured, seed: int) -> dict[str, Any]:
         """Rounds that arrive by chance, and the same arrivals simulated."""
