@@ -4,6 +4,7 @@ Of the 20,000 modules that are installed with torch a tenth is ever imported. Ea
 bytecode. Needs the standard library alone.
 """
 
+import argparse
 import ast
 import contextlib
 import importlib
@@ -53,6 +54,7 @@ def load(names: list[tuple[str, str]]) -> None:
 
 def main() -> None:
     """Two processes, for machines of two cores: half of the time is torch and what imports it."""
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     sys.dont_write_bytecode = False
     names = {(module, name) for module, name in imported() if module.split(".")[0] not in OWN}
     names |= {(module, "") for module in LATE}
