@@ -1,7 +1,7 @@
 """Compiles what this project's code imports, once after an installation: `VENV/bin/python -P deploy/local/compile.py`.
 
-Of the 20,000 modules that are installed with torch under a third is ever imported. Each is imported here, which leaves its
-bytecode. Needs the standard library alone.
+Of the 20,000 modules that are installed with torch under a third is ever imported. Each is imported here, which leaves
+its bytecode. Needs the standard library alone.
 """
 
 import argparse
