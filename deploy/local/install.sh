@@ -23,7 +23,14 @@ done
 
 export UV_HTTP_TIMEOUT="${UV_HTTP_TIMEOUT:-180}"
 [ -x "$venv/bin/python" ] || python3.11 -m venv --without-pip "$venv"
-# Compiled once here, since a machine may forbid it later (PYTHONDONTWRITEBYTECODE): torch alone then takes seconds more
-# at every start.
 echo "installing $(grep -c '==' "$lock") pinned packages of $lock into $venv"
-"$bootstrap/bin/uv" pip sync --compile-bytecode --require-hashes --python "$venv/bin/python" "$lock"
+# Compiled once here, since a machine may forbid it later (PYTHONDONTWRITEBYTECODE): torch alone then takes seconds more
+# at every start. Of what comes with torch only what is imported: all of it would take a minute of two cores.
+compile=--compile-bytecode
+if grep -q '^torch==' "$lock"; then
+    compile=
+fi
+"$bootstrap/bin/uv" pip sync $compile --require-hashes --python "$venv/bin/python" "$lock"
+if [ -z "$compile" ]; then
+    "$venv/bin/python" -P deploy/local/compile.py
+fi

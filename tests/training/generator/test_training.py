@@ -82,10 +82,10 @@ def test_two_processes_give_what_one_gives(family: FamilyPaths, groups: GroupTen
 def test_an_interrupted_training_ends_in_the_same_weights(
     family: FamilyPaths, groups: GroupTensors, tmp_path: Path, trains: str
 ) -> None:
-    recipe = replace(RECIPE, trains=trains)
+    recipe = replace(RECIPE, trains=trains, steps=4, groups_per_batch=2)
     whole, halves = begin(recipe, groups, family), begin(recipe, groups, family)
     fit(tmp_path / "whole", recipe.steps, whole.step, whole.state())
-    interrupted(halves, tmp_path / "halves", at=3)
+    interrupted(halves, tmp_path / "halves", at=2)
     resumed = begin(recipe, groups, family)
     fit(tmp_path / "halves", recipe.steps, resumed.step, resumed.state())
     kept = resumed.kept.trained.state_dict()
@@ -101,7 +101,7 @@ def interrupted(run: Training, out: Path, at: int) -> None:
         return run.step(n)
 
     with pytest.raises(KeyboardInterrupt):
-        fit(out, RECIPE.steps, step, run.state(), save_every_s=0.0)
+        fit(out, run.recipe.steps, step, run.state(), save_every_s=0.0)
 
 
 def test_another_recipe_or_unet_does_not_resume(family: FamilyPaths, groups: GroupTensors, tmp_path: Path) -> None:
