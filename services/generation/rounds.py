@@ -188,8 +188,9 @@ class Rounds:
             asyncio.gather(*(self._user(plan, release) for release, _ in plan.parts)),
         )
         yield Accepted(claim.group_id, plan.release.number)
-        async for queued in turn.queue():
-            yield queued
+        async with aclosing(turn.queue()) as places:
+            async for queued in places:
+                yield queued
         async with aclosing(self._paint(plan, users, turn)) as painting:
             async for event in painting:
                 if isinstance(event, Progress):

@@ -13,7 +13,7 @@ import math
 import random
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -89,6 +89,7 @@ class Denoiser:
         job = Job(merchant, rows * steps, rows, self._ends_at())
         self._admit(job)
         turn = Turn(self, job)
+        turn.enter()  # at once, so that the next one to be admitted counts with it
         self._rounds += 1
         delivered = False
         try:
@@ -245,14 +246,21 @@ class Turn:
     ended_at: float | None = None  # when its last step was done
     _is_in: bool = False
 
-    async def queue(self) -> AsyncGenerator[Queued]:
-        """Enters, anew where another release makes the round, and ends when the first step may begin."""
+    def enter(self) -> None:
+        """From its first step on: anew where another release had begun it."""
+        if self._is_in and self.job.left == self.job.sample_steps:
+            return
         self.leave()
         self.job = Job(self.job.merchant, self.job.sample_steps, self.job.rows, self.job.ends_at)
         self.denoiser.enter(self.job)
         self._is_in = True
-        async for queued in self.denoiser.queue(self.job):
-            yield queued
+
+    async def queue(self) -> AsyncGenerator[Queued]:
+        """The round's place each time that it changes; ends when the first step may begin."""
+        self.enter()
+        async with aclosing(self.denoiser.queue(self.job)) as places:
+            async for queued in places:
+                yield queued
 
     async def noise(self, inputs: Tensors, release: int) -> Latents:
         """The noise in some of the round's candidates at one step, asked again by the round's own patience."""

@@ -203,6 +203,28 @@ async def test_a_round_that_would_end_too_late_beside_the_others_is_refused() ->
     assert studio.counted("perfusion_rounds_refused_total", why="no time") == 1
 
 
+async def test_rounds_that_come_at_once_count_with_each_other() -> None:
+    studio = Studio()
+    studio.denoiser._schedule.rate = 50.0
+    with deadline_in(10.0):
+        for name in ("first", "second", "third"):
+            await studio.rounds.enter_async_context(studio.denoiser.round(name, 10, 10))
+        with pytest.raises(ResourceExhausted, match="too little time before the deadline"):
+            await studio.rounds.enter_async_context(studio.denoiser.round("fourth", 10, 11))
+
+
+async def test_a_round_that_another_release_begins_anew_has_all_its_steps_before_it(studio: Studio) -> None:
+    studio.models.let_through = asyncio.Semaphore(100)
+    turn = await studio.turn(rows=2, steps=3)
+    await turn.noise(rows(1, 2), 1)
+    assert studio.counted("perfusion_sample_steps_left") == 4
+    assert [queued async for queued in turn.queue()] == []
+    assert studio.counted("perfusion_sample_steps_left") == 6
+    for _ in range(3):
+        await turn.noise(rows(1, 2), 2)
+    assert studio.counted("perfusion_sample_steps_left") == 0
+
+
 async def test_a_round_that_cannot_be_done_any_more_ends_at_once(studio: Studio) -> None:
     with deadline_in(3.0):
         turn = await studio.turn(rows=10, steps=10)
