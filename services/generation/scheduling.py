@@ -17,7 +17,6 @@ from dataclasses import dataclass, field
 
 UNKNOWN_RATE = math.inf  # sample-steps a second, before anything was measured
 RESERVE = 1.25  # times the time that a round needs is what it must have before its deadline
-HOPELESS = 1.5  # times its speed, and the denoiser would still be late with a round that it had for itself
 
 
 @dataclass(eq=False)
@@ -143,10 +142,6 @@ class Schedule:
                 of_others[other.merchant] = of_others.get(other.merchant, 0) + other.left
         before_it_ends = own + sum(min(own, left) for left in of_others.values())
         return now + RESERVE * before_it_ends / self.rate <= job.ends_at
-
-    def is_hopeless(self, job: Job, now: float) -> bool:
-        """Whether a round would be late even if it had the denoiser for itself."""
-        return now + job.left / (HOPELESS * self.rate) > job.ends_at
 
     @property
     def left(self) -> int:

@@ -153,9 +153,7 @@ class Denoiser:
                 await self._moved.wait()
 
     async def ask(self, job: Job, inputs: Tensors, release: int) -> Latents:
-        """One step of some rows of a round; Unavailable where its call fails, DeadlineExceeded without time for it."""
-        if self._schedule.is_hopeless(job, time.monotonic()):
-            raise DeadlineExceeded("the round cannot be done before the call's deadline")
+        """One step of some rows of a round; Unavailable where its call fails, DeadlineExceeded when its time is up."""
         step = _Asked(job, release, len(inputs["latents"]), inputs=inputs, trace=tracing.traceparent())
         self._schedule.add(step)
         self._fill_soon()

@@ -143,12 +143,6 @@ def test_a_round_of_the_same_merchant_waits_for_those_before_it() -> None:
     assert not of.has_time_for(Job("ada", 10, 5, ends_at=13.5), 0.0)
 
 
-def test_hopeless_is_what_would_be_late_alone() -> None:
-    of = schedule(rate=10.0)
-    assert of.is_hopeless(Job("ada", 160, 5, ends_at=10.0), 0.0)
-    assert not of.is_hopeless(Job("ada", 140, 5, ends_at=10.0), 0.0)
-
-
 def test_before_the_speed_is_known_there_is_time() -> None:
     assert schedule(rate=math.inf).has_time_for(Job("bob", 10**9, 5, ends_at=1.0), 0.0)
 

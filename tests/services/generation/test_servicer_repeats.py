@@ -106,7 +106,8 @@ async def test_triton_gone_midway_is_waited_for_to_the_deadline_and_the_round_ca
     assert await studio.groups_of("ada") == []  # the database is there
     async with failing() as failure:
         await studio.stream(asked, timeout=2.0)
-    assert failure.code == grpc.StatusCode.UNAVAILABLE and failure.retryable
+    # Whether its last failure or the deadline comes first.
+    assert failure.code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
     assert await studio.groups_of("ada") == [] and studio.events.published == []
     studio.models.failing_steps = range(0)
     assert (await studio.group(asked)).candidates

@@ -280,7 +280,7 @@ FAULTS = {
     "unloaded before": unloaded_at("text_encoder", 1),
     "unloaded in the middle": unloaded_at("denoiser", 3),
     "unloaded at a preview": unloaded_at("vae_decoder", 1),
-    "unloaded at the end": unloaded_at("vae_decoder", 3),
+    "unloaded at the end": unloaded_at("vae_decoder", 2),
     "not finite": blind,
 }
 
@@ -295,7 +295,7 @@ async def test_a_release_that_cannot_serve_fails_no_request(
     trial.roll_out(MIXED if arm == "mixed" else HELD_BACK)
     release = TRIAL if arm == "mixed" else BASE
     FAULTS[fault](trial, release)
-    asked = request(num_candidates=4, preview_every_n_steps=2)
+    asked = request(num_candidates=4, preview_every_n_steps=3)
     with caplog.at_level(logging.WARNING):
         _, *steps, last = await trial.stream(asked)
     assert f"release {release} cannot serve" in caplog.text
@@ -391,7 +391,7 @@ async def test_a_live_release_that_fails_beside_a_trial_is_no_fault_of_the_trial
     trial.models.of, trial.models.gone = LIVE, ("denoiser", 2)
     async with failing() as failure:
         await trial.stream(request(), timeout=3.0)
-    assert failure.code == grpc.StatusCode.UNAVAILABLE
+    assert failure.code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
     assert trial.counted("perfusion_rounds_taken_over_total", release=str(TRIAL), arm="mixed") == 0
 
 

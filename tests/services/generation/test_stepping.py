@@ -225,15 +225,6 @@ async def test_a_round_that_another_release_begins_anew_has_all_its_steps_before
     assert studio.counted("perfusion_sample_steps_left") == 0
 
 
-async def test_a_round_that_cannot_be_done_any_more_ends_at_once(studio: Studio) -> None:
-    with deadline_in(3.0):
-        turn = await studio.turn(rows=10, steps=10)
-        studio.denoiser._schedule.rate = 10.0
-        with pytest.raises(DeadlineExceeded, match="cannot be done before"):
-            await turn.noise(rows(*range(10)), 1)
-    assert studio.models.calls == []
-
-
 async def test_a_lone_round_may_take_whatever_time_there_is(studio: Studio) -> None:
     studio.denoiser._schedule.rate = 1.0
     with deadline_in(3.0):
