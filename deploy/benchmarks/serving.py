@@ -24,7 +24,6 @@ import statistics
 import sys
 import threading
 import time
-import urllib.request
 import uuid
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -36,12 +35,12 @@ import numpy as np
 import tritonclient.grpc as triton
 from perfusion.v1.generation_service_pb2 import GenerateRequest
 from perfusion.v1.user_embedding_service_pb2 import PutUserProfileRequest
-from prometheus_client.parser import text_string_to_metric_families
 from tqdm import tqdm
 from tritonclient.utils import triton_to_np_dtype
 
 from deploy.benchmarks import cpu
 from deploy.capacity.simulation import poisson
+from deploy.local import parts
 from deploy.local.clients import Clients, connect
 from deploy.local.cluster import Cluster, ClusterError
 from deploy.local.layout import ROOT, Layout
@@ -119,12 +118,9 @@ class Platform:
 
     def counted(self, name: str) -> dict[str, float]:
         """A metric of the generation service, by the value of its one label."""
-        url = f"http://127.0.0.1:{self.layout.metrics_port('generation')}/metrics"
-        with urllib.request.urlopen(url, timeout=10) as answer:
-            families = text_string_to_metric_families(answer.read().decode())
         return {
             next(iter(sample.labels.values()), ""): sample.value
-            for family in families
+            for family in parts.metrics(self.layout.metrics_port("generation"))
             for sample in family.samples
             if sample.name == name
         }

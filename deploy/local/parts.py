@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
 from deploy.local import kafka_broker, triton_server
@@ -97,11 +98,16 @@ def is_serving(address: str, name: str = "") -> bool:
     return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
 
 
+def metrics(metrics_port: int) -> list[Metric]:
+    """What a service shows to Prometheus; OSError where it does not answer."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{metrics_port}/metrics", timeout=HEALTH_TIMEOUT_S) as answer:
+        return list(text_string_to_metric_families(answer.read().decode()))
+
+
 def unserved(metrics_port: int) -> str:
     """Which methods a service does not serve, and what it misses: "serving 4 of 5 methods, not Generate: kafka"."""
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{metrics_port}/metrics", timeout=HEALTH_TIMEOUT_S) as answer:
-            shown = list(text_string_to_metric_families(answer.read().decode()))
+        shown = metrics(metrics_port)
     except OSError:
         return "not serving"
     ready = {s.labels["method"]: s.value for f in shown if f.name == "perfusion_method_ready" for s in f.samples}

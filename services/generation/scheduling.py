@@ -61,6 +61,7 @@ class Taken:
 class _Flow:
     """The rounds of one merchant."""
 
+    merchant: str
     credit: int  # sample-steps of this turn that are left
     jobs: list[Job] = field(default_factory=list)
     steps: list[Step] = field(default_factory=list)
@@ -94,7 +95,7 @@ class Schedule:
     def enter(self, job: Job) -> None:
         flow = self._flows.get(job.merchant)
         if flow is None:
-            flow = self._flows[job.merchant] = _Flow(self._quantum)
+            flow = self._flows[job.merchant] = _Flow(job.merchant, self._quantum)
             self._new.append(flow)
         elif not flow.jobs and flow.credit > 0:
             self._old.remove(flow)
@@ -200,7 +201,7 @@ class Schedule:
                 for flow in in_order:
                     if not flow.jobs:  # of the old ones; its turn has come without it
                         flows.remove(flow)
-                        del self._flows[next(name for name, other in self._flows.items() if other is flow)]
+                        del self._flows[flow.merchant]
                     elif steps := fitting(flow.steps):
                         if flow.credit > 0:
                             return steps[0]
