@@ -17,7 +17,8 @@ REPOSITORY ?= $(or $(shell cat "build/$(NAME)/repository" 2>/dev/null),model_rep
 CLUSTER := .venv-services/bin/python -m deploy.local --name $(NAME) --port-offset $(PORT_OFFSET)
 RELEASES = .venv-services/bin/python -m deploy.releases
 WHERE = --repository "$(REPOSITORY)" --triton 127.0.0.1:$$((8001 + $(PORT_OFFSET))) \
-    --kafka 127.0.0.1:$$((9092 + $(PORT_OFFSET)))
+    --kafka 127.0.0.1:$$((9092 + $(PORT_OFFSET))) \
+    $(addprefix --certificates ,$(wildcard build/$(NAME)/certificates/releases))
 INSTALL := sh deploy/local/install.sh
 TIMED := sh deploy/local/timed.sh
 KAFKA_JARS := build/kafka-jars

@@ -41,7 +41,7 @@ from deploy.local.clients import Clients, connect
 from deploy.local.cluster import Cluster, ClusterError
 from deploy.local.layout import ROOT, Layout
 from deploy.local.parts import ROWS_ON_CORES
-from deploy.local.triton_server import DENOISER
+from deploy.local.triton_server import DENOISER, client_of
 
 MEASURED = ROOT / "deploy" / "capacity" / "measured.json"
 OUT = ROOT / "docs" / "results" / "capacity.json"
@@ -260,7 +260,7 @@ def main() -> int:
     cluster = Cluster(layout, say=lambda line: print(line, file=sys.stderr))
     try:
         cluster.up()
-        with connect(layout) as clients, triton.InferenceServerClient(layout.address("triton_grpc")) as client:
+        with connect(layout) as clients, client_of(layout) as client:
             clients.users.PutUserProfile(PutUserProfileRequest(user_id=USER), timeout=20)
             platform = Platform(layout, clients, client, options.devices)
             measured = platform.measure(options.rounds)

@@ -40,6 +40,7 @@ from perfusion.v1.ranking_service_pb2_grpc import RankingServiceStub
 from perfusion.v1.user_embedding_service_pb2_grpc import UserEmbeddingServiceStub
 
 from deploy.benchmarks.disks import Disk
+from deploy.local.clients import open_aio_channel
 from deploy.local.cluster import Cluster
 from deploy.local.layout import ROOT, Layout
 from deploy.local.parts import SERVICES, Part, part
@@ -221,7 +222,7 @@ class Calls:
 
     def __init__(self, layout: Layout) -> None:
         options = [("grpc.max_reconnect_backoff_ms", 500), ("grpc.max_receive_message_length", 32 * 2**20)]
-        self._channels = {name: grpc.aio.insecure_channel(layout.address(name), options) for name in SERVICES}
+        self._channels = {name: open_aio_channel(layout, name, options) for name in SERVICES}
         self._stubs = {name: stub(self._channels[name]) for name, stub in STUBS.items()}
         self._health = {name: health_pb2_grpc.HealthStub(channel) for name, channel in self._channels.items()}
         self._group: Any = None  # that is read

@@ -30,7 +30,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import grpc
 from kafka import KafkaProducer
 from perfusion.client import PerFusion
 from perfusion.v1.events_pb2 import FeedbackGiven
@@ -41,6 +40,7 @@ from tqdm import tqdm
 
 from contract import topics
 from deploy.benchmarks.cpu import process_s
+from deploy.local.clients import open_aio_channel
 from deploy.local.cluster import Cluster, ClusterError
 from deploy.local.layout import ROOT, Layout
 from services.feedback.messages import event_message
@@ -136,10 +136,10 @@ def import_all(client: PerFusion, picks: Sequence[SubmitFeedbackRequest], in_fli
         raise RuntimeError(f"{len(picks)} picks were imported and {count} answered")
 
 
-async def submit_all(address: str, picks: Sequence[SubmitFeedbackRequest], callers: int) -> None:
+async def submit_all(layout: Layout, picks: Sequence[SubmitFeedbackRequest], callers: int) -> None:
     """Submits all, by so many callers at once."""
     options = [("grpc.use_local_subchannel_pool", 1)]  # a connection a channel
-    channels = [grpc.aio.insecure_channel(address, options=options) for _ in range(CONNECTIONS)]
+    channels = [open_aio_channel(layout, "feedback", options) for _ in range(CONNECTIONS)]
     ahead = iter(picks)
 
     async def call_on(stub: FeedbackServiceStub) -> None:
@@ -166,7 +166,7 @@ def measure(cluster: Cluster, count: int, repeats: int, groups: int, in_flight: 
     layout, draw = cluster.layout, random.Random(0)
     addresses = {name: layout.address(name) for name in ("user_embedding", "generation", "feedback")}
     found = []
-    with PerFusion(**addresses, timeout_s=CALL_TIMEOUT_S) as client:
+    with PerFusion(**addresses, identity=layout.client, timeout_s=CALL_TIMEOUT_S) as client:
         shown = groups_of(client, groups)
         import_all(client, picks_of(shown, len(shown), draw), in_flight)
         for part in set(cluster.states()) - set(NEEDED):
@@ -180,7 +180,7 @@ def measure(cluster: Cluster, count: int, repeats: int, groups: int, in_flight: 
             picks = picks_of(shown, count, draw)
             found.append(measured("import", count, pids, lambda: import_all(client, picks, in_flight)))  # noqa: B023
             few = picks_of(shown, count, draw)
-            submitting = submit_all(layout.address("feedback"), few, callers)
+            submitting = submit_all(layout, few, callers)
             found.append(measured("submit", count, pids, lambda: asyncio.run(submitting)))  # noqa: B023
         producer.close()
     return found

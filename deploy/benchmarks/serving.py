@@ -44,6 +44,7 @@ from deploy.local import parts
 from deploy.local.clients import Clients, connect
 from deploy.local.cluster import Cluster, ClusterError
 from deploy.local.layout import ROOT, Layout
+from deploy.local.triton_server import client_of
 
 OUT = ROOT / "docs" / "results" / "serving.json"
 PICTURE = ROOT / "docs" / "pictures" / "serving.png"
@@ -342,7 +343,7 @@ def main() -> int:
     cluster = Cluster(layout, say=lambda line: print(line, file=sys.stderr))
     try:
         cluster.up()
-        with connect(layout) as clients, triton.InferenceServerClient(layout.address("triton_grpc")) as client:
+        with connect(layout) as clients, client_of(layout) as client:
             for k in range(MERCHANTS):
                 clients.users.PutUserProfile(PutUserProfileRequest(user_id=f"merchant-{k}"), timeout=20)
             platform = Platform(layout, clients, client)

@@ -39,6 +39,7 @@ from perfusion.v1.user_pb2 import FeatureValue
 from PIL import Image
 from tqdm import tqdm
 
+from deploy.local.clients import open_aio_channel
 from deploy.local.cluster import Cluster, ClusterError
 from deploy.local.layout import ROOT, Layout
 from deploy.local.parts import PARTS, is_serving, part
@@ -124,7 +125,7 @@ class Client:
         self._random, self._ended = random.Random(seed), ended
         self._user, self._layout = f"soak-{seed}", layout
         services = ("user_embedding", "generation", "feedback")
-        self._channels = {name: grpc.aio.insecure_channel(layout.address(name)) for name in services}
+        self._channels = {name: open_aio_channel(layout, name) for name in services}
         self._generation = GenerationServiceStub(self._channels["generation"])
         self._feedback = FeedbackServiceStub(self._channels["feedback"])
         self._photograph = self._picture()
@@ -150,7 +151,7 @@ class Client:
         """Rounds that nobody could serve would wear nothing out."""
         async with asyncio.timeout(OUTAGE_LIMIT_S):
             for service, method in SERVED.items():
-                while not await asyncio.to_thread(is_serving, self._layout.address(service), method):
+                while not await asyncio.to_thread(is_serving, self._layout, service, method):
                     await asyncio.sleep(0.2)
 
     async def close(self) -> None:

@@ -4,19 +4,22 @@ import argparse
 import logging
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 from contract.errors import InputError
 from contract.repository import Repository, write_durably
+from deploy.local.authority import Authority
 from deploy.local.cluster import Cluster, ClusterError
 from deploy.local.layout import ROOT, Layout
-from deploy.local.parts import PARTS
+from deploy.local.parts import PARTS, SERVICES
 from deploy.releases.announcing import announce
 from deploy.releases.errors import ReleaseError
 from deploy.releases.status import next_step
 
 REPOSITORY = ROOT / "model_repository"
+TOKEN_HOURS = 24
 
 
 def main() -> None:
@@ -101,15 +104,40 @@ def _logs(cluster: Cluster, names: list[str]) -> None:
         print()
 
 
-_COMMANDS = {"up": _up, "down": _down, "restart": _restart, "status": _status, "logs": _logs}
+def _token(cluster: Cluster, merchants: list[str]) -> None:
+    """For a day."""
+    print(Authority(cluster.layout).token(merchants or None, TOKEN_HOURS))
+
+
+def _renew(cluster: Cluster, _: list[str]) -> None:
+    Authority(cluster.layout).prepare(SERVICES, anew=True)
+    print(f"renewed the certificates in {cluster.layout.home}; what runs takes them from its next connection on")
+
+
+_COMMANDS: dict[str, Callable[[Cluster, list[str]], None]] = {
+    "up": _up,
+    "down": _down,
+    "restart": _restart,
+    "status": _status,
+    "logs": _logs,
+    "token": _token,
+    "renew": _renew,
+}
 
 
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="python -m deploy.local", description="Run the whole cluster on this machine."
+        prog="python -m deploy.local",
+        description="Run the whole cluster on this machine: start and stop it, follow its logs; make a token for "
+        "chosen merchants; renew its certificates while it runs.",
     )
     parser.add_argument("command", choices=_COMMANDS)
-    parser.add_argument("part", nargs="*", help=f"only these: {', '.join(p.name for p in PARTS)}")
+    parser.add_argument(
+        "part",
+        nargs="*",
+        help=f"only these: {', '.join(p.name for p in PARTS)}; "
+        "with `token`, the merchants that it is for (default: all)",
+    )
     parser.add_argument("--name", default="local", help="a cluster's files live in build/NAME")
     parser.add_argument("--port-offset", type=int, default=0, help="added to every port")
     parser.add_argument("--model-repository", type=Path, help="where releases lie (default: the last one)")

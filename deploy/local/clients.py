@@ -4,7 +4,7 @@ Knows the public API and Kafka's consumer; used by the demonstration and the tes
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
@@ -12,6 +12,7 @@ from typing import Any, Generic, TypeVar
 import grpc
 from google.protobuf.message import Message
 from kafka import KafkaConsumer, TopicPartition
+from perfusion.client import Identity
 from perfusion.v1.feedback_service_pb2_grpc import FeedbackServiceStub
 from perfusion.v1.generation_service_pb2_grpc import GenerationServiceStub
 from perfusion.v1.ranking_service_pb2_grpc import RankingServiceStub
@@ -34,6 +35,21 @@ class Clients:
     feedback: FeedbackServiceStub
 
 
+def credentials(layout: Layout) -> grpc.ChannelCredentials:
+    """The local client's, with its token in every call; OSError where the cluster has never been started."""
+    return Identity(layout.client).credentials()
+
+
+def open_channel(layout: Layout, service: str, options: Sequence[tuple[str, int]] = ()) -> grpc.Channel:
+    """A channel to a service."""
+    return grpc.secure_channel(layout.address(service), credentials(layout), options=options)
+
+
+def open_aio_channel(layout: Layout, service: str, options: Sequence[tuple[str, int]] = ()) -> grpc.aio.Channel:
+    """The same for asyncio."""
+    return grpc.aio.secure_channel(layout.address(service), credentials(layout), options=options)
+
+
 @contextmanager
 def connect(layout: Layout) -> Iterator[Clients]:
     """Channels that find a restarted service again within a second, closed at the end."""
@@ -43,7 +59,7 @@ def connect(layout: Layout) -> Iterator[Clients]:
         ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
         ("grpc.max_reconnect_backoff_ms", 500),
     ]
-    channels = {name: grpc.insecure_channel(layout.address(name), options=options) for name in names}
+    channels = {name: open_channel(layout, name, options) for name in names}
     try:
         yield Clients(
             users=UserEmbeddingServiceStub(channels["user_embedding"]),

@@ -20,6 +20,7 @@ from typing import Any
 from contract.errors import InputError
 from contract.repository import CONTROL, Repository
 from deploy.local import model_processes
+from deploy.local.authority import Authority
 from deploy.local.layout import Layout
 from deploy.local.model_processes import Place
 from deploy.releases import state
@@ -151,7 +152,8 @@ def main() -> None:
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     layout = Layout(options.name, options.port_offset, options.model_repository, options.patience)
-    keeper = Keeper(layout, Server(layout.address("triton_grpc"), layout.patience_s))
+    certificates = Authority(layout).folder("releases")
+    keeper = Keeper(layout, Server(layout.address("triton_grpc"), layout.patience_s, certificates))
     while True:
         keeper.look()
         time.sleep(POLL_S)

@@ -48,6 +48,11 @@ class Layout:
         return self.home / "pids"
 
     @property
+    def client(self) -> Path:
+        """What a client on this machine calls with: its certificate, and a token for every merchant."""
+        return self.home / "client"
+
+    @property
     def repository_file(self) -> Path:
         """Names a model repository other than the project's, if the cluster serves from one."""
         return self.home / "repository"

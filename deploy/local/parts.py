@@ -15,6 +15,8 @@ from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
 from deploy.local import kafka_broker, triton_server
+from deploy.local.authority import Authority
+from deploy.local.clients import open_channel
 from deploy.local.layout import ROOT, Layout, clean_environment, venv
 from deploy.local.triton_server import DENOISER
 
@@ -46,8 +48,9 @@ def service(name: str) -> Part:
         name=name,
         ports=(name,),
         command=lambda layout: [str(venv("services") / "bin" / "python"), "-m", f"services.{name}"],
+        prepare=lambda layout: Authority(layout).prepare([name]),
         environment=lambda layout: service_environment(layout, name),
-        is_ready=lambda layout: is_serving(layout.address(name)),
+        is_ready=lambda layout: is_serving(layout, name),
         shortfall=lambda layout: unserved(layout.metrics_port(name)),
         drain_s=SERVICE_DRAIN_S + 10.0,  # and calls that are cut off clean up
     )
@@ -62,6 +65,8 @@ def service_environment(layout: Layout, name: str) -> dict[str, str]:
         "PERFUSION_HOST": "127.0.0.1",
         "PERFUSION_PORT": str(layout.port(name)),
         "PERFUSION_METRICS_PORT": str(layout.metrics_port(name)),
+        "PERFUSION_CERTIFICATES": str(Authority(layout).folder(name)),
+        "PERFUSION_TOKEN_KEYS": str(Authority(layout).tokens),
         "PERFUSION_TRITON_ADDRESS": layout.address("triton_grpc"),
         "PERFUSION_KAFKA_BOOTSTRAP": layout.address("kafka"),
         "PERFUSION_DATABASE_URL": f"sqlite:///{layout.home / f'{name}.sqlite'}",
@@ -87,10 +92,10 @@ def _denoiser_calls(layout: Layout) -> dict[str, str]:
     }
 
 
-def is_serving(address: str, name: str = "") -> bool:
+def is_serving(layout: Layout, service: str, method: str = "") -> bool:
     """The service's own health: of all its methods, or of one, e.g. "perfusion.v1.RankingService/Rank"."""
-    request = health_pb2.HealthCheckRequest(service=name)
-    with grpc.insecure_channel(address) as channel:
+    request = health_pb2.HealthCheckRequest(service=method)
+    with open_channel(layout, service) as channel:
         try:
             answer = health_pb2_grpc.HealthStub(channel).Check(request, timeout=HEALTH_TIMEOUT_S)
         except grpc.RpcError:

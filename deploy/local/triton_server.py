@@ -19,12 +19,14 @@ from contract.errors import InputError
 from contract.release import read_manifest
 from contract.repository import CONTROL, LockedError, Repository
 from deploy.local import keeper, model_processes
+from deploy.local.authority import Authority
 from deploy.local.layout import ROOT, Layout, clean_environment, site_packages, venv
 from deploy.releases import model_config
 from deploy.releases.controller import Controller
 from deploy.releases.errors import ReleaseError, ServerError
-from deploy.releases.server import Server
+from deploy.releases.server import Server, connected
 
+NAME, CONTROLLER = "triton", "releases"  # whose certificates they are
 DENOISER = "denoiser"  # the model that a round calls at every step
 KIND_CPU = model_config_pb2.ModelInstanceGroup.KIND_CPU
 
@@ -49,13 +51,21 @@ def prepare(layout: Layout) -> None:
         leftover.unlink(missing_ok=True)
     links = _links(layout)
     links.mkdir(exist_ok=True)
-    for link, folder in ((links / "models", layout.model_repository), (links / "backends", backend_directory())):
+    authority = Authority(layout)
+    authority.prepare([NAME, CONTROLLER])
+    folders = {
+        "models": layout.model_repository,
+        "backends": backend_directory(),
+        "certificates": authority.folder(NAME),
+    }
+    for link, folder in ((links / name, folder) for name, folder in folders.items()):
         link.unlink(missing_ok=True)
         link.symlink_to(folder)
 
 
 def command(layout: Layout) -> list[str]:
     """The command: explicit model control and no auto-completed configuration, so Triton serves only the contract."""
+    own = _links(layout) / "certificates"
     return [
         str(site_packages("triton") / "pytriton" / "tritonserver" / "bin" / "tritonserver"),
         f"--model-repository={_links(layout) / 'models'}",
@@ -71,6 +81,11 @@ def command(layout: Layout) -> list[str]:
         "--allow-gpu-metrics=false",
         "--allow-cpu-metrics=false",
         "--exit-timeout-secs=5",
+        "--grpc-use-ssl=true",
+        "--grpc-use-ssl-mutual=true",
+        f"--grpc-server-cert={own / 'tls.crt'}",
+        f"--grpc-server-key={own / 'tls.key'}",
+        f"--grpc-root-cert={own / 'ca.crt'}",
         f"--backend-config=python,shm-region-prefix-name={layout.shared_memory}",
     ]
 
@@ -95,7 +110,7 @@ def load_release(layout: Layout, say: Callable[[str], None]) -> None:
     """
     if is_ready(layout):
         return
-    with closing(Server(layout.address("triton_grpc"), layout.patience_s)) as server:
+    with closing(server_of(layout, layout.patience_s)) as server:
         controller = Controller(Repository(layout.model_repository), [server], say, configure=configuration)
         try:
             if not model_processes.dead(server, layout.shared_memory):
@@ -129,9 +144,19 @@ def threads_of(repository: Path, model: str) -> int:
     return int(parameters["intra_op_thread_count"].string_value)
 
 
+def server_of(layout: Layout, limit_s: float = 600.0) -> Server:
+    """This Triton for who controls it; `limit_s` is for one load or one inference."""
+    return Server(layout.address("triton_grpc"), limit_s, Authority(layout).folder(CONTROLLER))
+
+
+def client_of(layout: Layout) -> triton.InferenceServerClient:
+    """tritonclient's own client of it."""
+    return connected(layout.address("triton_grpc"), Authority(layout).folder(CONTROLLER))
+
+
 def is_live(layout: Layout) -> bool:
     try:
-        with triton.InferenceServerClient(layout.address("triton_grpc")) as client:
+        with client_of(layout) as client:
             return bool(client.is_server_live(client_timeout=2.0))  # "ready" needs every model, and we load them
     except triton.InferenceServerException:
         return False
@@ -143,7 +168,7 @@ def is_ready(layout: Layout) -> bool:
     try:
         live = layout.release()
         models = read_manifest(repository.release_dir(live)).models
-        with closing(Server(layout.address("triton_grpc"))) as server:
+        with closing(server_of(layout)) as server:
             states = server.states()
             loaded = all(states.get(model, {}).get(live) == "READY" for model in models)
             whole = not model_processes.dead(server, layout.shared_memory)

@@ -21,7 +21,9 @@ from typing import Any
 from contract.release import read_manifest
 from contract.repository import Repository, write_durably
 from contract.rollout import read_rollout
+from deploy.local.authority import Authority
 from deploy.local.layout import ROOT, Layout, clean_environment, venv
+from deploy.local.triton_server import CONTROLLER
 
 PASSED, PROMOTED, ROLLED_BACK, UNDECIDED, REFUSED = "pass", "promote", "roll back", "undecided", "refuse"
 OVERRULED = "overruled"  # somebody changed what serves while the turn's release was on trial
@@ -222,6 +224,7 @@ class Turning:
         layout = self.plan.layout
         where = ["--repository", layout.model_repository, "--triton", layout.address("triton_grpc")]
         where += ["--kafka", layout.address("kafka"), "--wait", "120"]
+        where += ["--certificates", Authority(layout).folder(CONTROLLER)]
         self.command(step, "deploy.releases", *arguments, *where)
 
     def command(self, step: str, module: str, *arguments: object, may_refuse: bool = False) -> Path:

@@ -46,7 +46,9 @@ def main() -> int:
         except ReleaseError as error:
             print(f"{options.command} refused: {error}", file=sys.stderr)
             return 1
-        servers = [stack.enter_context(closing(Server(address, options.limit))) for address in addresses]
+        servers = [
+            stack.enter_context(closing(Server(address, options.limit, options.certificates))) for address in addresses
+        ]
         controller = Controller(
             repository,
             servers,

@@ -36,6 +36,7 @@ from contract.release import read_manifest
 from contract.repository import STATE, Repository, write_durably
 from contract.rollout import Rollout
 from deploy.releases import model_config, state
+from deploy.releases.arguments import CERTIFICATES_VARIABLE
 from deploy.releases.errors import ReleaseError, ServerError
 from deploy.releases.server import Server
 from deploy.releases.store import CONFIG, Numbered, Store, TakenError, forget
@@ -294,10 +295,10 @@ def main() -> int:
 def _follow(mirror: Mirror, options: argparse.Namespace) -> None:
     looks: list[Callable[[], object]] = [mirror.look]
     if options.triton:  # each with a connection of its own: a load may take minutes
-        server = Server(options.triton, options.limit)
+        server = Server(options.triton, options.limit, options.certificates)
         looks.append(Loader(mirror.repository, server, mirror.say, mirror.tensorrt).look)
     if options.triton and options.ready_file:
-        server = Server(options.triton, options.limit)
+        server = Server(options.triton, options.limit, options.certificates)
         looks.append(Readiness(mirror.repository, server, options.ready_file, mirror.say).look)
     side_by_side([partial(repeat, look, mirror.say) for look in looks])
 
@@ -365,6 +366,13 @@ def _parse() -> argparse.Namespace:
         each.add_argument("--texts-only", action="store_true", help="without models, for a service")
     follow.add_argument("--triton", metavar="HOST:PORT", help="keep what serves loaded there")
     follow.add_argument("--ready-file", type=Path, metavar="FILE", help="touched at every look while it is")
+    follow.add_argument(
+        "--certificates",
+        type=Path,
+        default=os.environ.get(CERTIFICATES_VARIABLE) or None,
+        metavar="FOLDER",
+        help=f"tls.crt, tls.key and ca.crt, for Triton (default: ${CERTIFICATES_VARIABLE}; without, clear text)",
+    )
     follow.add_argument("--limit", type=float, default=600.0, metavar="S", help="longest load (default: %(default)g)")
     options = parser.parse_args()
     if options.command == "follow" and options.texts_only and options.triton:

@@ -12,6 +12,7 @@ from deploy.releases.tensorrt import VARIABLE, argument
 
 TRITON = "localhost:8001"
 KAFKA_VARIABLE = "PERFUSION_KAFKA_BOOTSTRAP"  # as services read it
+CERTIFICATES_VARIABLE = "PERFUSION_CERTIFICATES"  # the same
 
 
 def parse(description: str) -> argparse.Namespace:
@@ -81,6 +82,10 @@ class _Commands:
         everywhere.add_argument(
             "--kafka", default=os.environ.get(KAFKA_VARIABLE, ""), metavar="HOST:PORT",
             help=f"where changes are published; by commas (default: ${KAFKA_VARIABLE}; without, they stay owed)",
+        )  # fmt: skip
+        everywhere.add_argument(
+            "--certificates", type=Path, default=os.environ.get(CERTIFICATES_VARIABLE) or None, metavar="FOLDER",
+            help=f"tls.crt, tls.key and ca.crt, for Triton (default: ${CERTIFICATES_VARIABLE}; without, clear text)",
         )  # fmt: skip
         everywhere.add_argument(
             "--limit", type=float, default=600.0, metavar="S",

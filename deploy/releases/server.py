@@ -7,6 +7,7 @@ import socket
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
@@ -42,16 +43,30 @@ def every_address(given: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(found))
 
 
+def connected(address: str, certificates: Path | None) -> triton.InferenceServerClient:
+    """tritonclient's own, with a folder of tls.crt, tls.key and ca.crt; None is clear text."""
+    if certificates is None:
+        return triton.InferenceServerClient(address)
+    return triton.InferenceServerClient(
+        address,
+        ssl=True,
+        root_certificates=str(certificates / "ca.crt"),
+        private_key=str(certificates / "tls.key"),
+        certificate_chain=str(certificates / "tls.crt"),
+    )
+
+
 class Server:
     """A Triton with explicit model control.
 
-    Every method raises ServerError when it does not answer; `limit_s` is for one load or one inference.
+    Every method raises ServerError when it does not answer; `limit_s` is for one load or one inference, `certificates`
+    as for `connected`.
     """
 
-    def __init__(self, address: str, limit_s: float = 600.0) -> None:
+    def __init__(self, address: str, limit_s: float = 600.0, certificates: Path | None = None) -> None:
         self.address = address
         self._limit_s = limit_s
-        self._client = triton.InferenceServerClient(address)
+        self._client = connected(address, certificates)
 
     def close(self) -> None:
         self._client.close()

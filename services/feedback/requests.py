@@ -11,7 +11,8 @@ from contract.limits import MAX_SELECTED_IMAGES
 from services.feedback.messages import scope_of
 from services.feedback.picks import Pick, duplicates
 from services.feedback.ports import Picks
-from services.runtime.errors import InvalidArgument, PermanentError
+from services.runtime.callers import require
+from services.runtime.errors import PermanentError
 from services.runtime.fields import Fields
 from services.runtime.pages import Page, page_of
 
@@ -38,9 +39,11 @@ def part_of(request: pb.ImportFeedbackRequest) -> Sequence[Pick | PermanentError
 
 def _pick_or_error(request: pb.SubmitFeedbackRequest) -> Pick | PermanentError:
     try:
-        return pick_of(request)
-    except InvalidArgument as error:
+        pick = pick_of(request)
+        require(pick.user_id)
+    except PermanentError as error:
         return error
+    return pick
 
 
 def group_query_of(request: pb.GetFeedbackRequest) -> tuple[str, str]:

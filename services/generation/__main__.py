@@ -35,6 +35,7 @@ from services.runtime.clock import now_us
 from services.runtime.database import Database
 from services.runtime.events import Events, KafkaEvents
 from services.runtime.health import Dependency
+from services.runtime.identity import identity_of
 from services.runtime.images import Decoder, ImageLimits
 from services.runtime.leases import Watch
 from services.runtime.outbox import Outbox
@@ -132,11 +133,17 @@ def build(settings: Settings, models: Models, users: Users, ranker: Ranker, even
 
 
 async def _serve(settings: Settings) -> None:
+    certificates = identity_of(settings).certificates
     size = settings.max_message_bytes
-    models = TritonModels(settings.triton_address, timeout_s=settings.triton_timeout_s, max_message_bytes=size)
+    models = TritonModels(
+        settings.triton_address,
+        timeout_s=settings.triton_timeout_s,
+        max_message_bytes=size,
+        certificates=certificates,
+    )
     events = KafkaEvents(settings.kafka_bootstrap, (settings.groups_topic,), timeout_s=settings.kafka_timeout_s)
     channels: list[grpc.aio.Channel] = [
-        open_channel(address, max_message_bytes=size)
+        open_channel(address, max_message_bytes=size, certificates=certificates)
         for address in (settings.user_embedding_address, settings.ranking_address)
     ]
     users = GrpcUsers(channels[0], timeout_s=settings.service_timeout_s)

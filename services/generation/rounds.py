@@ -41,6 +41,7 @@ from services.generation.ports import (
 from services.generation.samplers import steps_run
 from services.generation.seeds import candidate_seeds
 from services.generation.stepping import Denoiser, Turn
+from services.runtime.callers import acts_for
 from services.runtime.clock import Clock
 from services.runtime.deadlines import is_over, remaining_s
 from services.runtime.errors import DeadlineExceeded, NotFound, PermanentError, ResourceExhausted
@@ -101,7 +102,7 @@ class Rounds:
     async def read(self, group_id: str, *, with_pictures: bool = True) -> Group:
         """A finished group, with its pictures or without asking the object store; NotFound when there is none."""
         group = await self.groups.get(group_id)
-        if group is None:
+        if group is None or not acts_for(group.user_id):  # another merchant's is as one that never was
             raise NotFound(f"group_id: there is no group {group_id}", field="group_id")
         if not with_pictures:
             return group

@@ -17,6 +17,7 @@ from services.ranking.settings import Settings
 from services.runtime import process
 from services.runtime.clients import open_channel
 from services.runtime.health import Dependency
+from services.runtime.identity import identity_of
 from services.runtime.images import Decoder, ImageLimits
 from services.runtime.release import Releases
 from services.runtime.server import Server
@@ -46,9 +47,17 @@ def build(settings: Settings, models: Models, users: Users) -> Server:
 
 
 async def _serve(settings: Settings) -> None:
+    certificates = identity_of(settings).certificates
     size = settings.max_message_bytes
-    models = TritonModels(settings.triton_address, timeout_s=settings.triton_timeout_s, max_message_bytes=size)
-    async with open_channel(settings.user_embedding_address, max_message_bytes=size) as channel:
+    models = TritonModels(
+        settings.triton_address,
+        timeout_s=settings.triton_timeout_s,
+        max_message_bytes=size,
+        certificates=certificates,
+    )
+    async with open_channel(
+        settings.user_embedding_address, max_message_bytes=size, certificates=certificates
+    ) as channel:
         await build(settings, models, GrpcUsers(channel, timeout_s=settings.service_timeout_s)).run()
 
 

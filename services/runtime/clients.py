@@ -11,6 +11,7 @@ from typing import Any, Protocol, TypeVar
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from services.runtime.certificates import Certificates
 from services.runtime.deadlines import remaining_s
 from services.runtime.errors import (
     DeadlineExceeded,
@@ -31,6 +32,7 @@ REACHING = (  # options of a channel to a part that has replicas, and whose repl
     ("grpc.max_reconnect_backoff_ms", 1000),
 )
 RENEW_S = 2.0  # how long a channel may fail before it is opened anew
+LOOK_S = 1.0  # between two looks whether its certificate is another one
 LAST_CALLS_S = 600.0  # calls of the channel before, whose server is about to end
 Request = TypeVar("Request", contravariant=True)
 Response = TypeVar("Response", covariant=True)
@@ -44,11 +46,14 @@ class UnaryMethod(Protocol[Request, Response]):
     ) -> Awaitable[Response]: ...
 
 
-def open_channel(address: str, *others: tuple[str, int], max_message_bytes: int) -> grpc.aio.Channel:
+def open_channel(
+    address: str, *others: tuple[str, int], max_message_bytes: int, certificates: Certificates | None
+) -> grpc.aio.Channel:
     """A channel to all replicas of a part, which finds a restarted one again within some seconds.
 
     Args:
         others: more of gRPC's options.
+        certificates: this process's, by which the other end knows it; None is clear text.
     """
     options = [
         *others,
@@ -56,33 +61,54 @@ def open_channel(address: str, *others: tuple[str, int], max_message_bytes: int)
         ("grpc.max_send_message_length", max_message_bytes),
         *REACHING,
     ]
-    return RenewedChannel(lambda: grpc.aio.insecure_channel(address, options=options))
+    if certificates is None:
+        return RenewedChannel(lambda: grpc.aio.insecure_channel(address, options=options))
+    return RenewedChannel(
+        lambda: grpc.aio.secure_channel(address, certificates.for_channel(), options=options), certificates.current
+    )
 
 
 class RenewedChannel(grpc.aio.Channel):
-    """A channel that is opened anew, by a call, when it has failed for a while.
+    """A channel that is opened anew, by a call, when it has failed for a while, or its certificate is another one.
 
     In Kubernetes a name has no address while no pod of a part is ready. gRPC asks a name server that answered so again
     after a pause, which grows to two minutes, and no option bounds it. A new channel asks at once.
+
+    Args:
+        certificate: what the channel is opened with now; the same object while it has not changed.
     """
 
-    def __init__(self, open_one: Callable[[], grpc.aio.Channel]) -> None:
+    def __init__(
+        self, open_one: Callable[[], grpc.aio.Channel], certificate: Callable[[], object] = lambda: None
+    ) -> None:
         self._open = open_one
+        self._certificate = certificate
+        self._opened_with = certificate()
+        self._looked = time.monotonic()
         self._channel = open_one()
         self._failing_since: float | None = None
         self._former: dict[asyncio.Task[None], grpc.aio.Channel] = {}  # whose last calls are waited for
 
     def _current(self) -> grpc.aio.Channel:
+        now = time.monotonic()
+        if now - self._looked > LOOK_S:
+            self._looked = now
+            if self._certificate() is not self._opened_with:
+                self._renew()
         if self._channel.get_state() is not grpc.ChannelConnectivity.TRANSIENT_FAILURE:
             self._failing_since = None
         elif self._failing_since is None:
-            self._failing_since = time.monotonic()
-        elif time.monotonic() - self._failing_since > RENEW_S:
-            ending = asyncio.create_task(self._channel.close(LAST_CALLS_S))
-            self._former[ending] = self._channel
-            ending.add_done_callback(self._former.pop)
-            self._channel, self._failing_since = self._open(), None
+            self._failing_since = now
+        elif now - self._failing_since > RENEW_S:
+            self._renew()
         return self._channel
+
+    def _renew(self) -> None:
+        ending = asyncio.create_task(self._channel.close(LAST_CALLS_S))
+        self._former[ending] = self._channel
+        ending.add_done_callback(self._former.pop)
+        self._opened_with = self._certificate()
+        self._channel, self._failing_since = self._open(), None
 
     def _method(self, kind: str, *arguments: Any, **named: Any) -> Callable[..., Any]:
         def called(*request: Any, **options: Any) -> Any:

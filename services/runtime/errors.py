@@ -5,7 +5,8 @@
     │   ├── InvalidArgument       INVALID_ARGUMENT     the caller's field is wrong (google.rpc.BadRequest)
     │   ├── NotFound              NOT_FOUND            what the caller names does not exist
     │   ├── AlreadyExists         ALREADY_EXISTS       a request_id used before with another payload
-    │   ├── PermissionDenied      PERMISSION_DENIED    it belongs to another user
+    │   ├── Unauthenticated       UNAUTHENTICATED      nothing believable says who calls
+    │   ├── PermissionDenied      PERMISSION_DENIED    it belongs to another user, or the caller may not do it
     │   ├── FailedPrecondition    FAILED_PRECONDITION  the state of the system does not allow it
     │   └── MessageTooLarge       RESOURCE_EXHAUSTED   the answer is larger than a message may be
     └── RetryableError            trying again later may succeed (google.rpc.RetryInfo)
@@ -75,11 +76,21 @@ class AlreadyExists(PermanentError):
     reason = reasons.ERROR_REASON_REQUEST_ID_REUSED
 
 
+class Unauthenticated(PermanentError):
+    """The caller's certificate or token does not say who calls."""
+
+    code = grpc.StatusCode.UNAUTHENTICATED
+    reason = reasons.ERROR_REASON_UNAUTHENTICATED
+
+
 class PermissionDenied(PermanentError):
-    """What the caller names belongs to another user."""
+    """What the caller names, in `field` of the request, belongs to another user; or the caller may not do it at all."""
 
     code = grpc.StatusCode.PERMISSION_DENIED
     reason = reasons.ERROR_REASON_PERMISSION_DENIED
+
+    def __init__(self, message: str, *, field: str = "") -> None:
+        super().__init__(message, metadata={"field": field} if field else None)
 
 
 class FailedPrecondition(PermanentError):

@@ -1,4 +1,4 @@
-"""Wraps every RPC: trace, deadline, limits, decoding, metrics, one log line, and errors to statuses.
+"""Wraps every RPC: trace, caller, deadline, limits, decoding, metrics, one log line, and errors to statuses.
 
 It knows nothing of what an RPC does. Health checks are neither counted nor logged, so that a full server stays healthy;
 streams of health and reflection have a number of their own.
@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 
-from services.runtime import tracing
+from services.runtime import access, callers, tracing
+from services.runtime.callers import Callers
 from services.runtime.calls import Calls, detached
 from services.runtime.deadlines import deadline_in, is_over
 from services.runtime.decoding import decoded, decoded_by_entries
@@ -70,8 +71,11 @@ class _Served:
 class ServiceInterceptor(_Interceptor):
     """One per server; `on_unavailable` hears of each method that was, as "perfusion.v1.RankingService/Rank"."""
 
-    def __init__(self, metrics: RpcMetrics, limits: Limits, on_unavailable: Callable[[str], None]) -> None:
+    def __init__(
+        self, metrics: RpcMetrics, limits: Limits, known: Callers, on_unavailable: Callable[[str], None]
+    ) -> None:
         self._metrics = metrics
+        self._callers = known
         self._limits = limits
         self._on_unavailable = on_unavailable
         self._writer = Writer(
@@ -107,13 +111,20 @@ class ServiceInterceptor(_Interceptor):
                 _log.warning("some calls have not ended in %s s after they were cut off", clean_up_s)
 
     def _serving(self, handler: Any, method: str) -> Serve:
+        name = method.removeprefix("/")
+
         async def serve(_requests: object, context: _Context) -> None:
             async with self._observed(method, context) as call:
+                caller = self._callers.of(context)
+                call.said = {"caller": caller.name}
+                access.check_caller(name, caller)
+                callers.begin(caller)
                 if handler.request_streaming:
                     request = _messages(context, handler.request_deserializer)
                 else:
                     request = decoded(await _read(context), handler.request_deserializer)
-                    call.said = {name: value for name in IDS if (value := getattr(request, name, ""))}
+                    call.said |= {field: value for field in IDS if (value := getattr(request, field, ""))}
+                    access.check_request(name, caller, request)
                 async with aclosing(_answers(handler, request, context)) as answers:
                     async for answer in answers:
                         written = handler.response_serializer(answer)

@@ -11,6 +11,8 @@ from typing import TypeVar
 
 from services.runtime import logs
 from services.runtime.addresses import CannotListen
+from services.runtime.certificates import CertificateError
+from services.runtime.identity import IdentityError, identity_of
 from services.runtime.settings import RuntimeSettings, load
 
 SettingsT = TypeVar("SettingsT", bound=RuntimeSettings)
@@ -21,6 +23,11 @@ _log = logging.getLogger(__name__)
 def run(service: str, kind: type[SettingsT], serve: Callable[[SettingsT], Awaitable[None]]) -> None:
     """Reads the settings, and serves until SIGTERM; exits with 2 for a wrong setting, with 1 for a failed start."""
     settings = load(kind)
+    try:
+        identity_of(settings)
+    except (CertificateError, IdentityError) as error:
+        print(error, file=sys.stderr)
+        sys.exit(2)
     logs.configure(service, settings.log_level)
 
     async def served() -> None:

@@ -16,6 +16,7 @@ from prometheus_client import CollectorRegistry
 from services.runtime.addresses import CannotListen, joined
 from services.runtime.exposition import Exposition
 from services.runtime.health import HealthMonitor, HealthServicer, Needs
+from services.runtime.identity import identity_of
 from services.runtime.interceptor import Limits, ServiceInterceptor
 from services.runtime.metrics import HealthMetrics, RpcMetrics
 from services.runtime.settings import RuntimeSettings
@@ -66,7 +67,9 @@ class Server:
         calls = RpcMetrics(registry)
         for method in needs:
             calls.expect(f"/{service}/{method}")
-        self._interceptor = ServiceInterceptor(calls, _limits(settings), self._monitor.doubt)
+        identity = identity_of(settings)
+        self._certificates = identity.certificates
+        self._interceptor = ServiceInterceptor(calls, _limits(settings), identity.callers, self._monitor.doubt)
         self._grpc = self._build(register)
         self._polling: asyncio.Task[None] | None = None
         self._working: list[asyncio.Task[None]] = []
@@ -90,7 +93,7 @@ class Server:
         settings = self._settings
         await self._exposition.start(settings.host, settings.metrics_port)
         try:
-            self.port = self._grpc.add_insecure_port(joined(settings.host, settings.port))
+            self.port = self._listen(joined(settings.host, settings.port))
         except RuntimeError as error:
             await self._exposition.stop()
             raise CannotListen("PERFUSION_PORT", settings.host, settings.port, "the port is taken") from error
@@ -98,6 +101,11 @@ class Server:
         self._polling = asyncio.create_task(self._monitor.run(), name="health")
         self._working = [asyncio.create_task(worker(), name="worker") for worker in self._workers]
         _log.info("listening", extra={"port": self.port, "metrics_port": self.metrics_port})
+
+    def _listen(self, address: str) -> int:
+        if self._certificates is None:
+            return self._grpc.add_insecure_port(address)
+        return self._grpc.add_secure_port(address, self._certificates.for_server())
 
     @property
     def metrics_port(self) -> int:

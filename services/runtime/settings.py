@@ -16,14 +16,17 @@ from services.runtime.values import (
     Addresses,
     Count,
     DatabaseUrl,
+    File,
     Folder,
     Host,
+    Line,
     Port,
     Seconds,
     SecondsOrNone,
     Size,
     Switch,
     Text,
+    TrustDomain,
     at_least,
 )
 
@@ -42,6 +45,25 @@ class RuntimeSettings(BaseSettings):
     )
     port: Port = Field(default=0, description="gRPC port; 0 lets the system choose.")
     metrics_port: Port = Field(default=0, description="Prometheus port; 0 lets the system choose.")
+    certificates: Folder | None = Field(
+        default=None,
+        description="Folder with tls.crt, tls.key and ca.crt (PEM): this process's certificate, for the calls that it "
+        "serves and makes, and the authority of all others'. Changed files are used from the next connection on.",
+    )
+    clear_text: Switch = Field(
+        default=False,
+        description="Development on one machine: without certificates, nothing is encrypted and every caller may do "
+        "everything; PERFUSION_HOST must be of this machine alone.",
+    )
+    trust_domain: TrustDomain = Field(
+        default="perfusion", description="Whose certificates count: SPIFFE IDs of spiffe://DOMAIN/."
+    )
+    token_keys: File | None = Field(
+        default=None,
+        description="File with the public keys (JWKS) of who issues clients' tokens, read again when it changes; "
+        "without it, no client is let in.",
+    )
+    token_issuer: Line = Field(default="perfusion", description="Who issues clients' tokens: the claim iss.")
     log_level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], Text] = Field(
         default="INFO", description="Least severe level logged."
     )

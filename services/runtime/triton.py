@@ -21,6 +21,7 @@ from tritonclient.grpc import aio as triton_aio
 from tritonclient.grpc import service_pb2_grpc
 from tritonclient.utils import InferenceServerException, np_to_triton_dtype, triton_to_np_dtype
 
+from services.runtime.certificates import Certificates
 from services.runtime.clients import open_channel
 from services.runtime.deadlines import remaining_s
 from services.runtime.errors import DeadlineExceeded, Unavailable
@@ -117,6 +118,7 @@ class TritonModels(Models):
         *,
         timeout_s: float,
         max_message_bytes: int,
+        certificates: Certificates | None,
         proof_s: float = 1.0,
         probe_share: float = 0.1,
     ) -> None:
@@ -125,7 +127,11 @@ class TritonModels(Models):
         self._probe_share = probe_share
         self._evidence: dict[tuple[str, int], _Evidence] = {}
         self._client = _Client(
-            open_channel(address, ("grpc.keepalive_time_ms", 10_000), max_message_bytes=max_message_bytes)
+            open_channel(
+                *(address, ("grpc.keepalive_time_ms", 10_000)),
+                max_message_bytes=max_message_bytes,
+                certificates=certificates,
+            )
         )
 
     async def infer(self, model: str, inputs: Tensors, release: int) -> dict[str, Array]:

@@ -22,6 +22,7 @@ MOST_CHARACTERS = 4096  # of a value
 DATABASES = ("sqlite", "postgresql")
 
 _NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,251}[A-Za-z0-9_.])?")
+_TRUST_DOMAIN = re.compile(r"[a-z0-9._-]{1,255}")
 _TOPIC = re.compile(r"[A-Za-z0-9._-]{1,249}")
 
 
@@ -132,6 +133,32 @@ def folder(value: Path) -> Path:
     return value
 
 
+def file(value: Path) -> Path:
+    """A file, which need not be there yet.
+
+    Raises:
+        ValueError: it is a folder, or cannot be looked at.
+    """
+    try:
+        is_folder = value.is_dir()
+    except OSError as error:
+        raise ValueError(f"must be a file that can be looked at: {error.strerror}") from None
+    if is_folder:
+        raise ValueError("must be a file, and is a folder")
+    return value
+
+
+def trust_domain(value: str) -> str:
+    """The part of a SPIFFE ID that names whose it is.
+
+    Raises:
+        ValueError: SPIFFE does not allow it.
+    """
+    if not _TRUST_DOMAIN.fullmatch(value):
+        raise ValueError("must be a SPIFFE trust domain: 1 to 255 of a to z, 0 to 9, dots, hyphens and underscores")
+    return value
+
+
 def at_least(least: float) -> AfterValidator:
     """A number's own lower bound; a second one among pydantic's would replace the first."""
 
@@ -170,3 +197,6 @@ DatabaseUrl = Annotated[str, AfterValidator(database_url), Text]
 ObjectStoreUrl = Annotated[str, AfterValidator(object_store_url), Text]
 Topic = Annotated[str, AfterValidator(topic), Text]
 Folder = Annotated[Path, AfterValidator(folder), Text]
+File = Annotated[Path, AfterValidator(file), Text]
+TrustDomain = Annotated[str, AfterValidator(trust_domain), Text]
+Line = Annotated[str, Text]

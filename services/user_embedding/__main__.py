@@ -12,6 +12,7 @@ from services.runtime import process
 from services.runtime.clock import now_us
 from services.runtime.database import Database
 from services.runtime.health import Dependency
+from services.runtime.identity import identity_of
 from services.runtime.records import KafkaRecords, Records
 from services.runtime.release import Releases
 from services.runtime.server import Server
@@ -71,7 +72,10 @@ def build(settings: Settings, models: Models, records: Records) -> Server:
 
 async def _serve(settings: Settings) -> None:
     models = TritonModels(
-        settings.triton_address, timeout_s=settings.triton_timeout_s, max_message_bytes=settings.max_message_bytes
+        settings.triton_address,
+        timeout_s=settings.triton_timeout_s,
+        max_message_bytes=settings.max_message_bytes,
+        certificates=identity_of(settings).certificates,
     )
     topics = (settings.groups_topic, settings.feedback_topic)
     records = KafkaRecords(settings.kafka_bootstrap, topics, timeout_s=settings.kafka_read_timeout_s)

@@ -17,6 +17,7 @@ from tritonclient.utils import InferenceServerException
 from deploy.local import triton_server
 from deploy.local.layout import ROOT, Layout
 from deploy.local.process import Process
+from deploy.local.triton_server import client_of
 from tests.deploy.k8s.policies.monitoring import TRITON
 from tests.integration.client import wait_until
 from tests.ports import free_offset
@@ -82,7 +83,7 @@ def server(layout: Layout) -> Iterator[triton.InferenceServerClient]:
     process.start(triton_server.command(layout), triton_server.environment(layout), ROOT)
     try:
         wait_until(lambda: triton_server.is_live(layout), 30.0)
-        with triton.InferenceServerClient(layout.address("triton_grpc")) as client:
+        with client_of(layout) as client:
             client.load_model("quick")
             client.load_model("patient")
             yield client

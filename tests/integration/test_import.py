@@ -26,7 +26,8 @@ def shown(clients: Clients, cluster: Cluster) -> Group:
 
 @pytest.fixture
 def client(cluster: Cluster) -> Iterator[PerFusion]:
-    with PerFusion(feedback=cluster.layout.address("feedback"), timeout_s=CALL_TIMEOUT_S) as connected:
+    layout = cluster.layout
+    with PerFusion(feedback=layout.address("feedback"), identity=layout.client, timeout_s=CALL_TIMEOUT_S) as connected:
         yield connected
 
 

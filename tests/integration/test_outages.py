@@ -13,7 +13,6 @@ from pathlib import Path
 import grpc
 import numpy as np
 import pytest
-import tritonclient.grpc as triton
 from perfusion.v1 import feedback_service_pb2, generation_service_pb2, ranking_service_pb2, user_embedding_service_pb2
 from perfusion.v1.generation_service_pb2 import GetGroupRequest, ListGroupsRequest
 from PIL import Image
@@ -22,6 +21,7 @@ from deploy.local import triton_server
 from deploy.local.clients import Clients
 from deploy.local.cluster import Cluster
 from deploy.local.parts import PARTS, SERVICES, is_serving
+from deploy.local.triton_server import client_of
 from tests.integration.client import NOTHING, generate, is_retryable, kept, new_user, pick, request, wait_until
 
 UNAVAILABLE_WITHIN_S = 12.0
@@ -57,7 +57,7 @@ def unserved(cluster: Cluster) -> set[str]:
         method.name
         for part, service in METHODS.items()
         for method in service.methods
-        if not is_serving(cluster.layout.address(part), f"{service.full_name}/{method.name}")
+        if not is_serving(cluster.layout, part, f"{service.full_name}/{method.name}")
     }
 
 
@@ -70,7 +70,7 @@ def denoiser_processes(cluster: Cluster) -> list[int]:
 
 def denoiser_rows(cluster: Cluster) -> int:
     """Samples the denoiser has computed so far, over all callers."""
-    with triton.InferenceServerClient(cluster.layout.address("triton_grpc")) as client:
+    with client_of(cluster.layout) as client:
         statistics = client.get_inference_statistics("denoiser", str(cluster.layout.release()))
     return int(sum(m.inference_count for m in statistics.model_stats))
 
@@ -112,11 +112,11 @@ def test_killed_triton_makes_calls_fail_in_time_and_is_picked_up_again_by_rounds
     assert is_retryable(error)
     assert seconds < UNAVAILABLE_WITHIN_S
     for name in ("generation", "ranking", "user_embedding"):
-        wait_until(lambda name=name: not is_serving(cluster.layout.address(name)), NOTICED_WITHIN_S)
+        wait_until(lambda name=name: not is_serving(cluster.layout, name), NOTICED_WITHIN_S)
     computed = {"Generate", "SuggestPhrases", "Rank", "GetUserEmbedding", "BatchGetUserEmbeddings"}
     wait_until(lambda: unserved(cluster) == computed, NOTICED_WITHIN_S)
     cluster.up(["triton"])
-    wait_until(lambda: all(is_serving(cluster.layout.address(name)) for name in SERVICES), RECOVERED_WITHIN_S)
+    wait_until(lambda: all(is_serving(cluster.layout, name) for name in SERVICES), RECOVERED_WITHIN_S)
     assert kept(clients, cluster.layout, user_id) == NOTHING
     assert generate(clients, request(user_id)).group.candidates
     *steps, last = stream
@@ -148,23 +148,23 @@ def test_groups_are_read_and_picks_are_taken_while_nothing_can_be_painted(
 def test_model_processes_that_die_fail_no_round_and_health_says_what_is_served(
     clients: Clients, cluster: Cluster, user_id: str
 ) -> None:
-    address, method = cluster.layout.address("generation"), "perfusion.v1.GenerationService/Generate"
+    method = "perfusion.v1.GenerationService/Generate"
     log = cluster.process("generation").log_file
     cluster.stop("keeper")  # which would revive them in a second or two
     one, *others = denoiser_processes(cluster)
     os.kill(one, signal.SIGKILL)
     wait_until(lambda: "denoiser of release" in log.read_text(), NOTICED_WITHIN_S)
     assert generate(clients, request(user_id)).group.candidates  # steps that meet the dead process ask another
-    assert is_serving(address, method) and cluster.states()["triton"] == "not serving"
+    assert is_serving(cluster.layout, "generation", method) and cluster.states()["triton"] == "not serving"
     for other in others:
         os.kill(other, signal.SIGKILL)
-    wait_until(lambda: not is_serving(address, method), NOTICED_WITHIN_S)
-    assert is_serving(address, "perfusion.v1.GenerationService/SuggestPhrases")
+    wait_until(lambda: not is_serving(cluster.layout, "generation", method), NOTICED_WITHIN_S)
+    assert is_serving(cluster.layout, "generation", "perfusion.v1.GenerationService/SuggestPhrases")
     with ThreadPoolExecutor() as pool:
         begun = pool.submit(generate, clients, request(user_id))
         cluster.up(["keeper", "triton"])
         assert begun.result().group.candidates, "it waits while they are revived"
-    wait_until(lambda: is_serving(address, method), RECOVERED_WITHIN_S)
+    wait_until(lambda: is_serving(cluster.layout, "generation", method), RECOVERED_WITHIN_S)
 
 
 def test_a_triton_that_has_loaded_nothing_yet_may_be_asked_again(
@@ -178,7 +178,7 @@ def test_a_triton_that_has_loaded_nothing_yet_may_be_asked_again(
     assert is_retryable(error)
     assert seconds < UNAVAILABLE_WITHIN_S
     cluster.up(["triton"])
-    wait_until(lambda: is_serving(cluster.layout.address("generation")), RECOVERED_WITHIN_S)
+    wait_until(lambda: is_serving(cluster.layout, "generation"), RECOVERED_WITHIN_S)
     assert generate(clients, request(user_id)).group.candidates
 
 
@@ -194,7 +194,7 @@ def test_without_kafka_nobody_hears_ok(clients: Clients, cluster: Cluster, user_
         generate(clients, asked)
     assert unheard.value.code() == grpc.StatusCode.UNAVAILABLE
     for name in ("generation", "feedback"):
-        wait_until(lambda name=name: not is_serving(cluster.layout.address(name)), NOTICED_WITHIN_S)
+        wait_until(lambda name=name: not is_serving(cluster.layout, name), NOTICED_WITHIN_S)
     cluster.up()
     assert generate(clients, asked).group.candidates  # the same request may be tried again
     assert kept(clients, cluster.layout, user_id).groups == 2
@@ -206,9 +206,9 @@ def test_a_restarted_service_is_picked_up_again(clients: Clients, cluster: Clust
     error, seconds = refusal(clients, user_id)
     assert error.code() == grpc.StatusCode.UNAVAILABLE
     assert seconds < UNAVAILABLE_WITHIN_S
-    wait_until(lambda: not is_serving(cluster.layout.address("generation")), NOTICED_WITHIN_S)
+    wait_until(lambda: not is_serving(cluster.layout, "generation"), NOTICED_WITHIN_S)
     cluster.up([name])
-    wait_until(lambda: is_serving(cluster.layout.address("generation")), RECOVERED_WITHIN_S)
+    wait_until(lambda: is_serving(cluster.layout, "generation"), RECOVERED_WITHIN_S)
     assert generate(clients, request(user_id)).group.candidates
 
 

@@ -27,8 +27,10 @@ from perfusion.v1.user_pb2 import FeatureValue, StringList
 from PIL import Image
 
 from contract.repository import Repository
+from deploy.local.authority import Authority
 from deploy.local.clients import Clients, connect
 from deploy.local.layout import ROOT, Layout, venv
+from deploy.local.triton_server import CONTROLLER
 from tests.integration import own_data
 from tests.integration.client import CALL_TIMEOUT_S, Round, fields_blamed, generate, new_id, request, wait_until
 from tests.ports import free_offset
@@ -109,6 +111,7 @@ class Company:
     def releases(self, *command: str, status: int = 0) -> str:
         """`make release-load` and its neighbours call these."""
         where = ("--repository", self.repository, "--triton", self.layout.address("triton_grpc"))
+        where += ("--certificates", str(Authority(self.layout).folder(CONTROLLER)))
         return run(venv("services") / "bin/python", "-m", "deploy.releases", *command, *where, status=status)
 
 

@@ -38,7 +38,7 @@ def second(cluster: Cluster) -> Iterator[Clients]:
     replicas = [_start(name, layout, beside) for name in REPLICATED]
     try:
         for name in REPLICATED:
-            wait_until(lambda name=name: is_serving(beside.address(name)), STORED_WITHIN_S)
+            wait_until(lambda name=name: is_serving(beside, name), STORED_WITHIN_S)
         with connect(beside) as clients:
             yield clients
     finally:

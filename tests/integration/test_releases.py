@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import tritonclient.grpc as triton
 from kafka import KafkaConsumer, TopicPartition
 from perfusion.v1 import events_pb2
 from tritonclient.utils import InferenceServerException
@@ -27,8 +26,10 @@ from contract.release import MANIFEST
 from contract.repository import CONTROL, LockedError, Repository, sha256
 from contract.rollout import read_rollout
 from deploy.local import model_processes, triton_server
+from deploy.local.authority import Authority
 from deploy.local.cluster import Cluster
 from deploy.local.layout import Layout
+from deploy.local.triton_server import CONTROLLER, client_of, server_of
 from deploy.releases import __main__ as command
 from deploy.releases.announcing import announce, message
 from deploy.releases.controller import Controller
@@ -61,7 +62,7 @@ class Client(threading.Thread):
         self.failures: list[str] = []
 
     def run(self) -> None:
-        with closing(Server(self._layout.address("triton_grpc"))) as server:
+        with closing(server_of(self._layout)) as server:
             configs = {model: triton_server.configuration(self._repository.root, model) for model in MODELS}
             while not self._stopped.is_set():
                 live = self._repository.live() or 0
@@ -120,7 +121,7 @@ def repository(cluster: Cluster) -> Repository:
 def server(cluster: Cluster) -> Iterator[Server]:
     """Of a Triton that runs, whatever became of it before."""
     cluster.up(["triton", "keeper", "kafka"])
-    with closing(Server(cluster.layout.address("triton_grpc"))) as opened:
+    with closing(server_of(cluster.layout)) as opened:
         yield opened
 
 
@@ -199,6 +200,7 @@ def test_a_release_is_tried_promoted_and_rolled_back_in_seconds_under_clients_th
         wait_until(lambda: client.answered[-1] == 1, LIMIT_S)
 
         where = ["--repository", str(repository.root), "--triton", cluster.layout.address("triton_grpc")]
+        where += ["--certificates", str(Authority(cluster.layout).folder(CONTROLLER))]
         monkeypatch.setattr("sys.argv", ["releases", "rollback", *where, "--kafka", cluster.layout.address("kafka")])
         assert command.main() == 0
         assert (repository.live(), repository.fallback()) == (3, 1)
@@ -307,7 +309,7 @@ def test_a_load_that_says_no_versions_is_refused(server: Server, cluster: Cluste
     """Somebody's own client may load a model by its config.pbtxt, which would decide what serves if it said so."""
     before = loaded(server)
     with (
-        closing(triton.InferenceServerClient(cluster.layout.address("triton_grpc"))) as client,
+        closing(client_of(cluster.layout)) as client,
         pytest.raises(InferenceServerException, match="denoiser"),
     ):
         client.load_model("denoiser", client_timeout=LIMIT_S)

@@ -25,6 +25,7 @@ from contract.repository import Repository
 from contract.rollout import assign, read_rollout, rollout_file
 from deploy.local.clients import Clients, read_events
 from deploy.local.cluster import Cluster
+from deploy.local.triton_server import server_of
 from deploy.releases.controller import Controller
 from deploy.releases.server import Server
 from tests.integration.client import CALL_TIMEOUT_S, generate, new_user, request, wait_until
@@ -60,7 +61,7 @@ def trial(cluster: Cluster) -> Iterator[Trial]:
     said = json.loads(manifest.read_text())
     said["noise_schedule"]["beta_end"] *= 0.5
     replace_file(manifest, json.dumps(said).encode())
-    with closing(Server(cluster.layout.address("triton_grpc"))) as server:
+    with closing(server_of(cluster.layout)) as server:
         controller = Controller(repository, [server], print, drain_s=0.0)
         try:
             controller.load(number)

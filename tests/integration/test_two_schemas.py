@@ -23,8 +23,8 @@ from contract.repository import Repository
 from deploy.local.clients import Clients, connect
 from deploy.local.cluster import Cluster
 from deploy.local.layout import Layout
+from deploy.local.triton_server import server_of
 from deploy.releases.controller import Controller
-from deploy.releases.server import Server
 from tests.integration.client import CALL_TIMEOUT_S, fields_blamed, generate, new_id, request
 from tests.ports import free_offset
 from tests.repositories import copy_of
@@ -85,7 +85,7 @@ def both(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 @contextmanager
 def controlled(cluster: Cluster) -> Iterator[Controller]:
     """What loads and promotes releases in this cluster."""
-    with closing(Server(cluster.layout.address("triton_grpc"))) as server:
+    with closing(server_of(cluster.layout)) as server:
         yield Controller(Repository(cluster.layout.model_repository), [server], print)
 
 

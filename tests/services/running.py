@@ -21,6 +21,7 @@ LOCAL: dict[str, Any] = {
     "port": 0,
     "metrics_port": 0,
     "drain_s": 0.0,
+    "clear_text": True,
     "health_interval_s": 60.0,
     "health_timeout_s": 60.0,  # a loaded machine takes longer than a production's three seconds
 }

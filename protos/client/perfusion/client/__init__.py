@@ -3,7 +3,7 @@
     from perfusion.client import PerFusion
 
     addresses = {"user_embedding": "localhost:50051", "generation": "localhost:50052", "feedback": "localhost:50054"}
-    with PerFusion(**addresses) as client:
+    with PerFusion(**addresses, identity="build/local/client") as client:
         client.put_profile("store-1", {"style": "minimalist", "audience": ["teens"]})
         group = client.generate("store-1", "dress,v-neck").group()
         client.submit_feedback(group, [group.candidates[0].image_id])
@@ -26,8 +26,10 @@ from perfusion.client._errors import (
     RetryableError,
     ServiceFault,
     TooManyCalls,
+    Unauthenticated,
     Unavailable,
 )
+from perfusion.client._identity import Identity
 from perfusion.client._round import Event, Round
 
 __all__ = [
@@ -36,6 +38,7 @@ __all__ = [
     "DeadlineExceeded",
     "Event",
     "FailedPrecondition",
+    "Identity",
     "InvalidArgument",
     "MessageTooLarge",
     "NotFound",
@@ -48,5 +51,6 @@ __all__ = [
     "ServiceFault",
     "Settings",
     "TooManyCalls",
+    "Unauthenticated",
     "Unavailable",
 ]

@@ -6,6 +6,7 @@ services check it, not the client. It keeps nothing between calls but its channe
 
 from __future__ import annotations
 
+import os
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -18,6 +19,7 @@ from perfusion.client._attempts import Attempts, Backoff, UnaryMethod, call
 from perfusion.client._channel import open_channel
 from perfusion.client._deadlines import deadline_s
 from perfusion.client._errors import PerFusionError
+from perfusion.client._identity import Identity
 from perfusion.client._imports import Import
 from perfusion.client._round import Round
 from perfusion.client._values import PlainValue, feature_values, plain_values
@@ -60,7 +62,9 @@ class Settings(TypedDict, total=False):
 class PerFusion:
     """A client of the platform, safe to share between threads; closes its channels at the end of a `with`.
 
-    `address` (host:port) stands for every service that gets no address of its own. `timeout_s` is the longest that one
+    `address` (host:port) stands for every service that gets no address of its own. `identity` is a folder with the
+    client's certificate and token; without it, and without `credentials` of one's own, the client calls in clear text,
+    which services take for development alone. `timeout_s` is the longest that one
     call may take, all of its attempts together; without it each method has its own time, 120 s for a round and 10 s to
     look something up. Each method takes another one for one call. With `wait_for_ready` a call waits for a service that
     is down instead of trying again and again; it then ends with DeadlineExceeded instead of Unavailable.
@@ -74,6 +78,7 @@ class PerFusion:
         generation: str | None = None,
         ranking: str | None = None,
         feedback: str | None = None,
+        identity: Identity | str | os.PathLike[str] | None = None,
         credentials: grpc.ChannelCredentials | None = None,
         timeout_s: float | None = None,
         wait_for_ready: bool = False,
@@ -88,6 +93,10 @@ class PerFusion:
         known = {each for each in self._addresses.values() if each}
         if not known:
             raise ValueError("PerFusion needs the address of at least one service")
+        if identity is not None and credentials is not None:
+            raise ValueError("PerFusion takes an identity or credentials, not both")
+        if identity is not None:
+            credentials = (identity if isinstance(identity, Identity) else Identity(identity)).credentials()
         self._channels = {each: open_channel(each, credentials) for each in sorted(known)}
         self._timeout_s = timeout_s
         self._wait_for_ready = wait_for_ready

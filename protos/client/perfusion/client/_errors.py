@@ -5,7 +5,8 @@
     │   ├── InvalidArgument        INVALID_ARGUMENT     fields of the request are wrong; `fields` names each
     │   ├── NotFound               NOT_FOUND            what the request names does not exist
     │   ├── RequestIdReused        ALREADY_EXISTS       request_id was used before with another payload
-    │   ├── PermissionDenied       PERMISSION_DENIED    what the request names belongs to another merchant
+    │   ├── Unauthenticated        UNAUTHENTICATED      the certificate or token does not say who calls
+    │   ├── PermissionDenied       PERMISSION_DENIED    the token does not name the merchant, or it is another's
     │   ├── FailedPrecondition     FAILED_PRECONDITION  the state of the system does not allow the call
     │   └── MessageTooLarge        RESOURCE_EXHAUSTED   the request or its answer is too large for one message
     ├── RetryableError             a later call may succeed; the client has tried until its time was used up
@@ -66,8 +67,14 @@ class RequestIdReused(CallerError):
     for_reason, for_code = "REQUEST_ID_REUSED", grpc.StatusCode.ALREADY_EXISTS
 
 
+class Unauthenticated(CallerError):
+    """The client's certificate or token does not say who calls, or is not valid any more."""
+
+    for_reason, for_code = "UNAUTHENTICATED", grpc.StatusCode.UNAUTHENTICATED
+
+
 class PermissionDenied(CallerError):
-    """What the request names belongs to another merchant."""
+    """What the request names belongs to another merchant, or to one that the token does not name."""
 
     for_reason, for_code = "PERMISSION_DENIED", grpc.StatusCode.PERMISSION_DENIED
 

@@ -35,7 +35,9 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_REQUEST_ID_REUSED: _ErrorReason.ValueType  # 3
     """ALREADY_EXISTS: request_id was used before with a different payload."""
     ERROR_REASON_PERMISSION_DENIED: _ErrorReason.ValueType  # 4
-    """PERMISSION_DENIED: what the request names belongs to another user."""
+    """PERMISSION_DENIED: what the request names belongs to another user, or the caller's token does not name that user
+    (metadata "field" says which field does), or the caller may not call the method at all.
+    """
     ERROR_REASON_FAILED_PRECONDITION: _ErrorReason.ValueType  # 5
     """FAILED_PRECONDITION: the state of the system does not allow the call, such as a release that is not there."""
     ERROR_REASON_DEPENDENCY_UNAVAILABLE: _ErrorReason.ValueType  # 6
@@ -48,6 +50,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """DEADLINE_EXCEEDED: the caller's deadline ran out. Try again with a longer one."""
     ERROR_REASON_MESSAGE_TOO_LARGE: _ErrorReason.ValueType  # 9
     """RESOURCE_EXHAUSTED: the answer is larger than a message may be. Ask for less, such as a group without its pictures."""
+    ERROR_REASON_UNAUTHENTICATED: _ErrorReason.ValueType  # 10
+    """UNAUTHENTICATED: the caller's certificate and token do not say who calls: there is no token, it has ended, or it was
+    issued by another, or to another client. Try again with a valid one.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """The reasons; each says the status code that comes with it, and whether trying again helps."""
@@ -63,7 +69,9 @@ ERROR_REASON_NOT_FOUND: ErrorReason.ValueType  # 2
 ERROR_REASON_REQUEST_ID_REUSED: ErrorReason.ValueType  # 3
 """ALREADY_EXISTS: request_id was used before with a different payload."""
 ERROR_REASON_PERMISSION_DENIED: ErrorReason.ValueType  # 4
-"""PERMISSION_DENIED: what the request names belongs to another user."""
+"""PERMISSION_DENIED: what the request names belongs to another user, or the caller's token does not name that user
+(metadata "field" says which field does), or the caller may not call the method at all.
+"""
 ERROR_REASON_FAILED_PRECONDITION: ErrorReason.ValueType  # 5
 """FAILED_PRECONDITION: the state of the system does not allow the call, such as a release that is not there."""
 ERROR_REASON_DEPENDENCY_UNAVAILABLE: ErrorReason.ValueType  # 6
@@ -76,4 +84,8 @@ ERROR_REASON_DEADLINE_EXCEEDED: ErrorReason.ValueType  # 8
 """DEADLINE_EXCEEDED: the caller's deadline ran out. Try again with a longer one."""
 ERROR_REASON_MESSAGE_TOO_LARGE: ErrorReason.ValueType  # 9
 """RESOURCE_EXHAUSTED: the answer is larger than a message may be. Ask for less, such as a group without its pictures."""
+ERROR_REASON_UNAUTHENTICATED: ErrorReason.ValueType  # 10
+"""UNAUTHENTICATED: the caller's certificate and token do not say who calls: there is no token, it has ended, or it was
+issued by another, or to another client. Try again with a valid one.
+"""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

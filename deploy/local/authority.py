@@ -1,0 +1,184 @@
+"""The authority of one cluster on this machine: it signs the parts' certificates and clients' tokens.
+
+In Kubernetes cert-manager does the first, and whoever knows the clients the second. Files have the names of a
+Kubernetes TLS secret, so that services and clients read them alike:
+
+    authority/                 its own certificate and keys
+    certificates/NAME/         tls.crt, tls.key, ca.crt of a part, spiffe://perfusion/service/NAME
+    certificates/tokens.json   the public keys (JWKS) by which services check tokens
+    client/                    the same of a client, spiffe://perfusion/client/developer, and its token for everybody
+
+It knows X.509 and JWTs; not which parts there are. Asked again, it keeps what is valid for long enough and renews the
+rest in place: what runs takes it from the next connection on.
+"""
+
+import base64
+import ipaddress
+import json
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from joserfc import jwt
+from joserfc.jwk import OKPKey
+
+from deploy.local.layout import Layout
+
+DOMAIN, ISSUER, AUDIENCE, EVERYBODY = "perfusion", "perfusion", "perfusion", "*"
+DEVELOPER = "client/developer"
+AUTHORITY_DAYS, CERTIFICATE_DAYS, RENEWED_DAYS = 3650, 90, 30  # renewed when fewer days are left
+_HOSTS = (x509.DNSName("localhost"), *(x509.IPAddress(ipaddress.ip_address(each)) for each in ("127.0.0.1", "::1")))
+_PEM = serialization.Encoding.PEM
+
+
+@dataclass(frozen=True)
+class Authority:
+    """The authority of one cluster."""
+
+    layout: Layout
+
+    @property
+    def tokens(self) -> Path:
+        """The public keys by which tokens are checked."""
+        return self.layout.home / "certificates" / "tokens.json"
+
+    def folder(self, part: str) -> Path:
+        """A part's certificate."""
+        return self.layout.home / "certificates" / part
+
+    def prepare(self, parts: Sequence[str], *, anew: bool = False) -> None:
+        """Issues what is missing or ends soon, or everything `anew`; the authority's own keys stay."""
+        for part in parts:
+            self._prove(self.folder(part), f"service/{part}", anew)
+        self._prove(self.layout.client, DEVELOPER, anew)
+        token = self.layout.client / "token"
+        if anew or not token.exists() or _ends(token.read_text()) < _soon():
+            _write(token, self.token(None, CERTIFICATE_DAYS * 24).encode(), secret=True)
+
+    def token(self, merchants: Sequence[str] | None, hours: float, client: str = DEVELOPER) -> str:
+        """A token for a client that acts for these merchants; None is all."""
+        now = int(time.time())
+        claims = {
+            "iss": ISSUER,
+            "aud": AUDIENCE,
+            "sub": client,
+            "iat": now,
+            "exp": now + round(hours * 3600),
+            "merchants": EVERYBODY if merchants is None else list(merchants),
+        }
+        key = self._token_key()
+        return jwt.encode({"alg": "Ed25519", "kid": key.kid}, claims, key, algorithms=["Ed25519"])
+
+    def _token_key(self) -> OKPKey:
+        file = self.layout.home / "authority" / "tokens.json"
+        if not file.exists():
+            made = OKPKey.generate_key("Ed25519", auto_kid=True)
+            _write(file, json.dumps(made.as_dict(private=True)).encode(), secret=True)
+        key = OKPKey.import_key(json.loads(file.read_bytes()))
+        if not self.tokens.exists():
+            _write(self.tokens, json.dumps({"keys": [key.as_dict(private=False)]}).encode())
+        return key
+
+    def _prove(self, folder: Path, name: str, anew: bool) -> None:
+        """A certificate for a program of this name."""
+        file = folder / "tls.crt"
+        if (
+            not anew
+            and file.exists()
+            and x509.load_pem_x509_certificate(file.read_bytes()).not_valid_after_utc > _soon()
+        ):
+            return
+        authority, signer = self._own()
+        key = ec.generate_private_key(ec.SECP256R1())
+        uses = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
+        certificate = (
+            _begun(_named(name), authority.subject, key, CERTIFICATE_DAYS, is_authority=False)
+            .add_extension(
+                x509.SubjectAlternativeName([x509.UniformResourceIdentifier(f"spiffe://{DOMAIN}/{name}"), *_HOSTS]),
+                critical=False,
+            )
+            .add_extension(x509.ExtendedKeyUsage(uses), critical=False)
+            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()), critical=False)
+            .sign(signer, hashes.SHA256())
+        )
+        _write(folder / "ca.crt", authority.public_bytes(_PEM))
+        _write(folder / "tls.key", _pem(key), secret=True)
+        _write(file, certificate.public_bytes(_PEM))
+
+    def _own(self) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
+        """The authority's certificate and key, made when they are first needed."""
+        certificate, private = self.layout.home / "authority" / "ca.crt", self.layout.home / "authority" / "ca.key"
+        if not certificate.exists():
+            key = ec.generate_private_key(ec.SECP256R1())
+            name = _named(f"PerFusion {self.layout.name}")
+            made = _begun(name, name, key, AUTHORITY_DAYS, is_authority=True).sign(key, hashes.SHA256())
+            _write(private, _pem(key), secret=True)
+            _write(certificate, made.public_bytes(_PEM))
+        signer = serialization.load_pem_private_key(private.read_bytes(), None)
+        assert isinstance(signer, ec.EllipticCurvePrivateKey)
+        return x509.load_pem_x509_certificate(certificate.read_bytes()), signer
+
+
+def _named(name: str) -> x509.Name:
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+
+
+def _begun(
+    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey, days: int, *, is_authority: bool
+) -> x509.CertificateBuilder:
+    """What every certificate has; valid an hour before now, since clocks differ."""
+    now = datetime.now(UTC)
+    usage = x509.KeyUsage(
+        digital_signature=True,
+        key_cert_sign=is_authority,
+        crl_sign=is_authority,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        encipher_only=False,
+        decipher_only=False,
+    )
+    return (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(hours=1))
+        .not_valid_after(now + timedelta(days=days))
+        .add_extension(x509.BasicConstraints(ca=is_authority, path_length=0 if is_authority else None), critical=True)
+        .add_extension(usage, critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+    )
+
+
+def _pem(key: ec.EllipticCurvePrivateKey) -> bytes:
+    return key.private_bytes(_PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+
+
+def _soon() -> datetime:
+    return datetime.now(UTC) + timedelta(days=RENEWED_DAYS)
+
+
+def _ends(token: str) -> datetime:
+    """When a token of our own ends."""
+    payload = token.split(".")[1]
+    claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+    return datetime.fromtimestamp(claims["exp"], UTC)
+
+
+def _write(file: Path, content: bytes, *, secret: bool = False) -> None:
+    """Whole or not at all; a secret can be read by its owner alone."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    beside = file.with_name(f".{file.name}.{os.getpid()}")
+    with open(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600 if secret else 0o644), "wb") as out:
+        out.write(content)
+    beside.replace(file)

@@ -1,0 +1,122 @@
+"""This process's certificate, as it is now: for the calls that it serves and for those that it makes.
+
+A folder holds `tls.crt` (certificate and chain), `tls.key` and `ca.crt` (who is trusted), PEM, by the names of a
+Kubernetes TLS secret. Whoever renews them writes the folder anew: the next connection uses what is there then, and no
+process starts again. A pair that does not fit together, as between the writing of two files, is not taken.
+
+It knows X.509 and gRPC's credentials. It does not know what a caller may do.
+"""
+
+import logging
+import os
+import threading
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import grpc
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+CERTIFICATE, KEY, AUTHORITY = "tls.crt", "tls.key", "ca.crt"
+
+_log = logging.getLogger(__name__)
+
+
+class CertificateError(ValueError):
+    """A folder without a certificate that can be used; the message names the file."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """What a folder held at one time, checked."""
+
+    certificate: bytes
+    key: bytes
+    authority: bytes
+    expires: datetime  # the certificate, UTC
+
+
+class Certificates:
+    """The certificate in a folder. Safe between threads: gRPC asks from its own.
+
+    Raises:
+        CertificateError: there is none that can be used.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._lock = threading.Lock()
+        self._seen = self._look()
+        self._pair = _read(folder)
+
+    def current(self) -> Pair:
+        """The last one that could be used."""
+        with self._lock:
+            if (seen := self._look()) != self._seen:
+                self._seen = seen
+                try:
+                    self._pair = _read(self._folder)
+                except CertificateError as error:  # its writer may be at the second of three files
+                    _log.warning("the certificate before stays in use: %s", error)
+            return self._pair
+
+    def for_server(self) -> grpc.ServerCredentials:
+        """Each connection is made with the certificate of its time, and its other end must show one, too."""
+        shown = self.current()
+
+        def renewed() -> grpc.ServerCertificateConfiguration | None:
+            nonlocal shown
+            if (now := self.current()) is shown:
+                return None
+            shown = now
+            return _configuration(now)
+
+        return grpc.dynamic_ssl_server_credentials(_configuration(shown), renewed, True)  # type: ignore[arg-type] # None: as before
+
+    def for_channel(self) -> grpc.ChannelCredentials:
+        """Of the certificate as it is now: a channel that is to use a later one is opened anew."""
+        now = self.current()
+        return grpc.ssl_channel_credentials(now.authority, now.key, now.certificate)
+
+    def _look(self) -> tuple[tuple[int, int, int], ...]:
+        """What changes with the files: inode, size and time of each; none of a file that is not there."""
+        return tuple(_marks(self._folder / name) for name in (CERTIFICATE, KEY, AUTHORITY))
+
+
+def _configuration(pair: Pair) -> grpc.ServerCertificateConfiguration:
+    return grpc.ssl_server_certificate_configuration([(pair.key, pair.certificate)], pair.authority)
+
+
+def _marks(file: Path) -> tuple[int, int, int]:
+    try:
+        found = os.stat(file)
+    except OSError:
+        return (0, 0, 0)
+    return found.st_ino, found.st_size, found.st_mtime_ns
+
+
+def _read(folder: Path) -> Pair:
+    certificate, key, authority = (_bytes_of(folder / name) for name in (CERTIFICATE, KEY, AUTHORITY))
+    try:
+        own = x509.load_pem_x509_certificates(certificate)[0]
+    except ValueError as error:
+        raise CertificateError(f"{folder / CERTIFICATE} holds no PEM certificate: {error}") from error
+    try:
+        public = load_pem_private_key(key, None).public_key()
+    except (ValueError, TypeError) as error:
+        raise CertificateError(f"{folder / KEY} holds no PEM key without password") from error
+    if public != own.public_key():
+        raise CertificateError(f"{folder / KEY} is not the key of {folder / CERTIFICATE}")
+    try:
+        x509.load_pem_x509_certificates(authority)
+    except ValueError as error:
+        raise CertificateError(f"{folder / AUTHORITY} holds no PEM certificate: {error}") from error
+    return Pair(certificate, key, authority, own.not_valid_after_utc)
+
+
+def _bytes_of(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise CertificateError(f"{file} cannot be read: {error.strerror}") from error
