@@ -106,11 +106,11 @@ def _logs(cluster: Cluster, names: list[str]) -> None:
 
 def _token(cluster: Cluster, merchants: list[str]) -> None:
     """For a day."""
-    print(Authority(cluster.layout).token(merchants or None, TOKEN_HOURS))
+    print(Authority(cluster.layout.home).token(merchants or None, TOKEN_HOURS))
 
 
 def _renew(cluster: Cluster, _: list[str]) -> None:
-    Authority(cluster.layout).prepare(SERVICES, anew=True)
+    Authority(cluster.layout.home).prepare(SERVICES, anew=True)
     print(f"renewed the certificates in {cluster.layout.home}; what runs takes them from its next connection on")
 
 

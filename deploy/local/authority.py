@@ -29,7 +29,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from joserfc import jwt
 from joserfc.jwk import OKPKey
 
-from deploy.local.layout import Layout
+from deploy.local.layout import CLIENT
 
 DOMAIN, ISSUER, AUDIENCE, EVERYBODY = "perfusion", "perfusion", "perfusion", "*"
 DEVELOPER = "client/developer"
@@ -40,25 +40,30 @@ _PEM = serialization.Encoding.PEM
 
 @dataclass(frozen=True)
 class Authority:
-    """The authority of one cluster."""
+    """The authority of the cluster whose files lie in `home`."""
 
-    layout: Layout
+    home: Path
+
+    @property
+    def client(self) -> Path:
+        """What a client on this machine calls with."""
+        return self.home / CLIENT
 
     @property
     def tokens(self) -> Path:
         """The public keys by which tokens are checked."""
-        return self.layout.home / "certificates" / "tokens.json"
+        return self.home / "certificates" / "tokens.json"
 
     def folder(self, part: str) -> Path:
         """A part's certificate."""
-        return self.layout.home / "certificates" / part
+        return self.home / "certificates" / part
 
     def prepare(self, parts: Sequence[str], *, anew: bool = False) -> None:
         """Issues what is missing or ends soon, or everything `anew`; the authority's own keys stay."""
         for part in parts:
             self._prove(self.folder(part), f"service/{part}", anew)
-        self._prove(self.layout.client, DEVELOPER, anew)
-        token = self.layout.client / "token"
+        self._prove(self.client, DEVELOPER, anew)
+        token = self.client / "token"
         if anew or not token.exists() or _ends(token.read_text()) < _soon():
             _write(token, self.token(None, CERTIFICATE_DAYS * 24).encode(), secret=True)
 
@@ -77,7 +82,7 @@ class Authority:
         return jwt.encode({"alg": "Ed25519", "kid": key.kid}, claims, key, algorithms=["Ed25519"])
 
     def _token_key(self) -> OKPKey:
-        file = self.layout.home / "authority" / "tokens.json"
+        file = self.home / "authority" / "tokens.json"
         if not file.exists():
             made = OKPKey.generate_key("Ed25519", auto_kid=True)
             _write(file, json.dumps(made.as_dict(private=True)).encode(), secret=True)
@@ -114,10 +119,10 @@ class Authority:
 
     def _own(self) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
         """The authority's certificate and key, made when they are first needed."""
-        certificate, private = self.layout.home / "authority" / "ca.crt", self.layout.home / "authority" / "ca.key"
+        certificate, private = self.home / "authority" / "ca.crt", self.home / "authority" / "ca.key"
         if not certificate.exists():
             key = ec.generate_private_key(ec.SECP256R1())
-            name = _named(f"PerFusion {self.layout.name}")
+            name = _named(f"PerFusion {self.home.name}")
             made = _begun(name, name, key, AUTHORITY_DAYS, is_authority=True).sign(key, hashes.SHA256())
             _write(private, _pem(key), secret=True)
             _write(certificate, made.public_bytes(_PEM))

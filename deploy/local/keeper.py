@@ -152,7 +152,7 @@ def main() -> None:
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     layout = Layout(options.name, options.port_offset, options.model_repository, options.patience)
-    certificates = Authority(layout).folder("releases")
+    certificates = Authority(layout.home).folder("releases")
     keeper = Keeper(layout, Server(layout.address("triton_grpc"), layout.patience_s, certificates))
     while True:
         keeper.look()

@@ -22,6 +22,7 @@ PORTS = {
     "kafka": 9092,
     "kafka_controller": 9093,
 }
+CLIENT = "client"  # a cluster's folder
 METRICS_OFFSET = 1000  # a service's Prometheus port is its gRPC port plus this
 
 
@@ -50,7 +51,7 @@ class Layout:
     @property
     def client(self) -> Path:
         """What a client on this machine calls with: its certificate, and a token for every merchant."""
-        return self.home / "client"
+        return self.home / CLIENT
 
     @property
     def repository_file(self) -> Path:

@@ -51,7 +51,7 @@ def prepare(layout: Layout) -> None:
         leftover.unlink(missing_ok=True)
     links = _links(layout)
     links.mkdir(exist_ok=True)
-    authority = Authority(layout)
+    authority = Authority(layout.home)
     authority.prepare([NAME, CONTROLLER])
     folders = {
         "models": layout.model_repository,
@@ -146,12 +146,12 @@ def threads_of(repository: Path, model: str) -> int:
 
 def server_of(layout: Layout, limit_s: float = 600.0) -> Server:
     """This Triton for who controls it; `limit_s` is for one load or one inference."""
-    return Server(layout.address("triton_grpc"), limit_s, Authority(layout).folder(CONTROLLER))
+    return Server(layout.address("triton_grpc"), limit_s, Authority(layout.home).folder(CONTROLLER))
 
 
 def client_of(layout: Layout) -> triton.InferenceServerClient:
     """tritonclient's own client of it."""
-    return connected(layout.address("triton_grpc"), Authority(layout).folder(CONTROLLER))
+    return connected(layout.address("triton_grpc"), Authority(layout.home).folder(CONTROLLER))
 
 
 def is_live(layout: Layout) -> bool:

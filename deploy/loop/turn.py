@@ -224,7 +224,7 @@ class Turning:
         layout = self.plan.layout
         where = ["--repository", layout.model_repository, "--triton", layout.address("triton_grpc")]
         where += ["--kafka", layout.address("kafka"), "--wait", "120"]
-        where += ["--certificates", Authority(layout).folder(CONTROLLER)]
+        where += ["--certificates", Authority(layout.home).folder(CONTROLLER)]
         self.command(step, "deploy.releases", *arguments, *where)
 
     def command(self, step: str, module: str, *arguments: object, may_refuse: bool = False) -> Path:

@@ -111,7 +111,7 @@ class Company:
     def releases(self, *command: str, status: int = 0) -> str:
         """`make release-load` and its neighbours call these."""
         where = ("--repository", self.repository, "--triton", self.layout.address("triton_grpc"))
-        where += ("--certificates", str(Authority(self.layout).folder(CONTROLLER)))
+        where += ("--certificates", str(Authority(self.layout.home).folder(CONTROLLER)))
         return run(venv("services") / "bin/python", "-m", "deploy.releases", *command, *where, status=status)
 
 

@@ -200,7 +200,7 @@ def test_a_release_is_tried_promoted_and_rolled_back_in_seconds_under_clients_th
         wait_until(lambda: client.answered[-1] == 1, LIMIT_S)
 
         where = ["--repository", str(repository.root), "--triton", cluster.layout.address("triton_grpc")]
-        where += ["--certificates", str(Authority(cluster.layout).folder(CONTROLLER))]
+        where += ["--certificates", str(Authority(cluster.layout.home).folder(CONTROLLER))]
         monkeypatch.setattr("sys.argv", ["releases", "rollback", *where, "--kafka", cluster.layout.address("kafka")])
         assert command.main() == 0
         assert (repository.live(), repository.fallback()) == (3, 1)

@@ -40,13 +40,14 @@ _SERVICES = (
 
 
 @contextmanager
-def serving(**handlers: Handler) -> Iterator[str]:
+def serving(credentials: grpc.ServerCredentials | None = None, **handlers: Handler) -> Iterator[str]:
     """Serves the API's methods by name, `serving(Rank=…)`; the address, on a port that the system chose."""
     server = grpc.server(ThreadPoolExecutor(8))
     for servicer, add in _SERVICES:
         methods = {name: staticmethod(handler) for name, handler in handlers.items() if hasattr(servicer, name)}
         add(type(servicer.__name__, (servicer,), methods)(), server)
-    port = server.add_insecure_port("localhost:0")
+    here = "localhost:0"
+    port = server.add_secure_port(here, credentials) if credentials else server.add_insecure_port(here)
     server.start()
     try:
         yield f"localhost:{port}"

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from deploy.local.authority import Authority
 from services.feedback.settings import Settings as Feedback
 from services.generation.settings import Settings as Generation
 from services.ranking.settings import Settings as Ranking
@@ -89,10 +90,15 @@ FOLDER = (
     ["model_repository", "/tmp", "/tmp/with space", "not/there/yet"],
     [*NOTHING, __file__, "x" * 300, "/x" * 3000],
 )
+FILE = (["keys.json", "/tmp/with space/keys.json"], [*NOTHING, "/tmp", "x" * 300])
+DOMAIN = (["perfusion", "shop.example.com", "a_b-c.d"], [*NOTHING, "A", "a/b", "spiffe://a", "x" * 256])
+LINE = (["perfusion", "https://login.example.com/realms/shop"], NOTHING)
 LEVEL = (["DEBUG", "ERROR", " INFO "], [*NOTHING, "debug", "TRACE", "10"])
 SWITCH = (["true", "false", "1", "0"], [*NOTHING, "maybe", "2"])
 
 FORMS = {
+    "certificates": FOLDER,
+    "clear_text": SWITCH,
     "database_migrate": SWITCH,
     "database_timeout_s": SECONDS,
     "database_url": DATABASE_URL,
@@ -144,12 +150,16 @@ FORMS = {
     "service_timeout_s": SECONDS,
     "sweep_grace_s": (["60", "86400"], [*NO_NUMBER, "59.9", "86401", "inf"]),
     "sweep_interval_s": SECONDS_OR_NONE,
+    "token_issuer": LINE,
+    "token_keys": FILE,
     "triton_address": ADDRESS,
     "triton_max_batch": COUNT,
     "triton_timeout_s": SECONDS,
+    "trust_domain": DOMAIN,
     "user_embedding_address": ADDRESS,
     "write_timeout_s": SECONDS,
 }
+HERE = {"port": "0", "metrics_port": "0", "host": "127.0.0.1", "clear_text": "true"}  # of a service's process
 EACH = [(service, name) for service, kind in SERVICES.items() for name in kind.model_fields]
 
 
@@ -218,7 +228,7 @@ async def process(service: str, folder: Path, **settings: str) -> asyncio.subpro
 @pytest.mark.parametrize("service", SERVICES)
 async def test_a_service_runs_with_every_number_at_its_extreme(service: str, tmp_path: Path) -> None:
     """The smallest and the largest of each together; only a stop and a probe may not take a day."""
-    quick = {"port": "0", "metrics_port": "0", "host": "127.0.0.1", "lame_duck_s": "0", "health_timeout_s": "1"}
+    quick = HERE | {"lame_duck_s": "0", "health_timeout_s": "1"}
     for end in (0, 1):
         extremes = {
             name: FORMS[name][0][end] for name in SERVICES[service].model_fields if is_number(FORMS[name][0][0])
@@ -237,12 +247,14 @@ async def test_a_service_runs_with_every_number_at_its_extreme(service: str, tmp
 
 async def test_a_service_that_cannot_start_says_why_and_fails(tmp_path: Path) -> None:
     taken = await asyncio.start_server(lambda *_: None, "127.0.0.1", 0)
-    port, here = str(taken.sockets[0].getsockname()[1]), {"port": "0", "metrics_port": "0", "host": "127.0.0.1"}
+    port, proven = str(taken.sockets[0].getsockname()[1]), Authority(tmp_path)
+    proven.prepare(["ranking"])
+    encrypted = {"clear_text": "false", "certificates": str(proven.folder("ranking"))}
     wrong: list[tuple[str, int, str, dict[str, str]]] = [
         *((service, 2, "PERFUSION_PORT: must be", {"port": "x"}) for service in SERVICES),
-        ("ranking", 1, "PERFUSION_PORT", here | {"port": port}),
-        ("ranking", 1, "PERFUSION_METRICS_PORT", here | {"metrics_port": port}),
-        ("ranking", 1, "PERFUSION_HOST", here | {"host": "nowhere.invalid"}),
+        ("ranking", 1, "PERFUSION_PORT", HERE | {"port": port}),
+        ("ranking", 1, "PERFUSION_METRICS_PORT", HERE | {"metrics_port": port}),
+        ("ranking", 1, "PERFUSION_HOST", HERE | encrypted | {"host": "nowhere.invalid"}),
     ]
     for service, code, said, settings in wrong:
         running = await process(service, tmp_path, **settings)

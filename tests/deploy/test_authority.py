@@ -1,0 +1,86 @@
+"""The local authority: what it issues, what it keeps, what it renews, and whom a token is for."""
+
+import time
+from pathlib import Path
+
+import grpc
+import pytest
+from cryptography import x509
+
+from deploy.local import authority as module
+from deploy.local.authority import DEVELOPER, Authority
+from services.runtime.callers import Tokens
+from services.runtime.clock import now_us
+from services.runtime.errors import Unauthenticated
+
+PARTS = ["generation", "triton"]
+
+
+@pytest.fixture
+def authority(tmp_path: Path) -> Authority:
+    made = Authority(tmp_path)
+    made.prepare(PARTS)
+    return made
+
+
+def files(authority: Authority) -> dict[str, bytes]:
+    return {str(file.relative_to(authority.home)): file.read_bytes() for file in authority.home.rglob("*.*")}
+
+
+def names(folder: Path) -> list[str]:
+    found = x509.load_pem_x509_certificate((folder / "tls.crt").read_bytes())
+    return found.extensions.get_extension_for_class(x509.SubjectAlternativeName).value.get_values_for_type(
+        x509.UniformResourceIdentifier
+    )
+
+
+def test_each_part_and_the_client_have_their_name(authority: Authority) -> None:
+    for part in PARTS:
+        assert names(authority.folder(part)) == [f"spiffe://perfusion/service/{part}"]
+    assert names(authority.client) == ["spiffe://perfusion/client/developer"]
+    signer = x509.load_pem_x509_certificate((authority.folder("triton") / "ca.crt").read_bytes())
+    x509.load_pem_x509_certificate((authority.client / "tls.crt").read_bytes()).verify_directly_issued_by(signer)
+
+
+def test_secrets_are_their_owners_alone(authority: Authority) -> None:
+    secrets = [*authority.home.rglob("*.key"), authority.client / "token", authority.home / "authority/tokens.json"]
+    assert len(secrets) == 6
+    assert {file.stat().st_mode & 0o077 for file in secrets} == {0}
+    assert b'"d"' not in authority.tokens.read_bytes()  # the private half
+
+
+def test_what_is_valid_is_kept_and_what_ends_soon_renewed(
+    authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = files(authority)
+    authority.prepare(PARTS)
+    assert files(authority) == before
+    monkeypatch.setattr(module, "RENEWED_DAYS", module.CERTIFICATE_DAYS + 1)
+    authority.prepare(PARTS)
+    changed = {name for name, content in files(authority).items() if content != before[name]}
+    assert changed == {f"{folder}/{end}" for folder in ("client", *(f"certificates/{part}" for part in PARTS))
+                       for end in ("tls.crt", "tls.key")}  # fmt: skip
+
+
+def test_a_renewal_anew_keeps_the_authority(authority: Authority) -> None:
+    before, token = files(authority), (authority.client / "token").read_text()
+    time.sleep(1.1)  # tokens count seconds
+    authority.prepare(PARTS, anew=True)
+    kept = {name for name, content in files(authority).items() if content == before[name]}
+    assert "authority/ca.key" in kept and "certificates/tokens.json" in kept
+    assert not any(name.endswith(("tls.key", "tls.crt")) for name in kept)
+    assert (authority.client / "token").read_text() != token
+
+
+def test_whom_a_token_is_for(authority: Authority) -> None:
+    tokens = Tokens(authority.tokens, "perfusion", now_us)
+    assert tokens.merchants((authority.client / "token").read_text(), DEVELOPER) is None
+    assert tokens.merchants(authority.token(["a", "b"], 1), DEVELOPER) == {"a", "b"}
+    assert tokens.merchants(authority.token([], 1), DEVELOPER) == frozenset()
+    with pytest.raises(Unauthenticated, match="issued to another client"):
+        tokens.merchants(authority.token(None, 1, "client/shop"), DEVELOPER)
+
+
+def test_grpc_takes_what_it_writes(authority: Authority) -> None:
+    content = [(authority.client / name).read_bytes() for name in ("ca.crt", "tls.key", "tls.crt")]
+    assert isinstance(grpc.ssl_channel_credentials(*content), grpc.ChannelCredentials)

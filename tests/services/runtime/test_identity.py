@@ -1,0 +1,195 @@
+"""Who a process is, by its settings; and a real server that asks each caller who it is, while certificates change."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from perfusion.v1.ranking_service_pb2 import RankRequest
+from perfusion.v1.ranking_service_pb2_grpc import RankingServiceStub
+
+from deploy.local.authority import Authority
+from services.runtime.certificates import CertificateError, Certificates
+from services.runtime.clients import open_channel
+from services.runtime.identity import IdentityError, identity_of
+from services.runtime.settings import RuntimeSettings
+from tests.services.running import LOCAL, failing
+from tests.services.runtime.scripted import server_doing
+
+OWN_POOL = [("grpc.use_local_subchannel_pool", 1)]  # so that each channel makes a connection
+
+
+@pytest.fixture
+def authority(tmp_path: Path) -> Authority:
+    made = Authority(tmp_path)
+    made.prepare(["ranking", "generation", "feedback"])
+    return made
+
+
+@asynccontextmanager
+async def ranking(authority: Authority, **settings: Any) -> AsyncIterator[int]:
+    """A server that knows its callers; its port."""
+    encrypted = {"clear_text": False, "certificates": authority.folder("ranking"), "token_keys": authority.tokens}
+    server = server_doing(**(encrypted | settings))
+    await server.start()
+    try:
+        yield server.port
+    finally:
+        await server.stop()
+
+
+def channel(port: int, folder: Path) -> grpc.aio.Channel:
+    """By the certificate in a folder, without a token."""
+    credentials = Certificates(folder).for_channel()
+    return grpc.aio.secure_channel(f"127.0.0.1:{port}", credentials, options=OWN_POOL)
+
+
+async def rank(on: grpc.aio.Channel, user_id: str, token: str | None = None) -> Any:
+    metadata = (("authorization", f"Bearer {token}"),) if token else None
+    return await RankingServiceStub(on).Rank(
+        RankRequest(user_id=user_id, prompt="dress"), metadata=metadata, timeout=20
+    )
+
+
+async def test_a_client_acts_for_the_merchants_of_its_token_alone(authority: Authority) -> None:
+    async with ranking(authority) as port, channel(port, authority.client) as client:
+        assert (await rank(client, "a", authority.token(["a", "b"], 1))).release == 1
+        assert (await rank(client, "any", authority.token(None, 1))).release == 1
+        async with failing() as failure:
+            await rank(client, "c", authority.token(["a", "b"], 1))
+        assert (failure.code, failure.reason) == (grpc.StatusCode.PERMISSION_DENIED, "PERMISSION_DENIED")
+        assert failure.message.startswith("user_id: ") and not failure.retryable
+
+
+async def test_a_part_calls_what_names_it_for_every_merchant_and_nothing_else(authority: Authority) -> None:
+    async with ranking(authority) as port:
+        async with channel(port, authority.folder("generation")) as allowed:
+            assert (await rank(allowed, "any")).release == 1
+        async with channel(port, authority.folder("feedback")) as other:
+            async with failing() as failure:
+                await rank(other, "any", authority.token(None, 1))  # a token does not make a part a client
+            assert failure.code == grpc.StatusCode.PERMISSION_DENIED
+            assert failure.message == "service/feedback may not call Rank"
+
+
+async def test_tokens_that_cannot_be_believed(authority: Authority, tmp_path: Path) -> None:
+    stranger = Authority(tmp_path / "stranger")
+    good = authority.token(["a"], 1)
+    head, claims, signature = good.split(".")
+    wrong = {
+        "needs one token": [None, "", " "],
+        "bad_signature": [f"{head}.{claims}.{signature[:-6]}AAAAAA"],
+        "invalid_key_id": [stranger.token(["a"], 1)],
+        "is not valid": ["x", "a.b.c", f"{head}..{signature}", "eyJhbGciOiJub25lIn0.e30."],
+        "expired_token": [authority.token(["a"], -1)],
+        "issued to another client": [authority.token(["a"], 1, client="client/other")],
+    }
+    async with ranking(authority) as port, channel(port, authority.client) as client:
+        for problem, tokens in wrong.items():
+            for token in tokens:
+                async with failing() as failure:
+                    await rank(client, "a", token)
+                assert (failure.code, failure.reason) == (grpc.StatusCode.UNAUTHENTICATED, "UNAUTHENTICATED"), token
+                assert problem in failure.message, (token, failure.message)
+                assert len(token or "") < 20 or str(token) not in failure.message
+        assert (await rank(client, "a", good)).release == 1
+
+
+async def test_keys_that_are_replaced_end_the_tokens_that_they_signed(authority: Authority, tmp_path: Path) -> None:
+    later, old = Authority(tmp_path / "later"), authority.token(["a"], 1)
+    new = later.token(["a"], 1)
+    async with ranking(authority) as port, channel(port, authority.client) as client:
+        await rank(client, "a", old)
+        authority.tokens.write_text("half a fi")  # the keys before stay in use
+        await rank(client, "a", old)
+        authority.tokens.write_bytes(later.tokens.read_bytes())
+        await rank(client, "a", new)
+        async with failing() as failure:
+            await rank(client, "a", old)
+        assert failure.code == grpc.StatusCode.UNAUTHENTICATED
+
+
+async def test_without_keys_no_client_is_let_in(authority: Authority) -> None:
+    async with (
+        ranking(authority, token_keys=None) as port,
+        channel(port, authority.client) as client,
+        failing() as failure,
+    ):
+        await rank(client, "a", authority.token(["a"], 1))
+    assert failure.code == grpc.StatusCode.UNAUTHENTICATED and "PERFUSION_TOKEN_KEYS" in failure.message
+
+
+async def test_callers_without_a_certificate_or_of_another_domain(authority: Authority, tmp_path: Path) -> None:
+    stranger = Authority(tmp_path / "stranger")
+    stranger.prepare([])
+    trusting = grpc.ssl_channel_credentials((authority.client / "ca.crt").read_bytes())
+    forged = grpc.ssl_channel_credentials(
+        (authority.client / "ca.crt").read_bytes(),
+        (stranger.client / "tls.key").read_bytes(),
+        (stranger.client / "tls.crt").read_bytes(),
+    )
+    async with ranking(authority) as port:
+        for credentials in (trusting, forged):
+            async with grpc.aio.secure_channel(f"127.0.0.1:{port}", credentials, options=OWN_POOL) as unknown:
+                async with failing() as failure:
+                    await rank(unknown, "a", authority.token(None, 1))
+                assert failure.code == grpc.StatusCode.UNAVAILABLE  # no connection: the call was never read
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as clear, failing() as failure:
+            await rank(clear, "a", authority.token(None, 1))
+        assert failure.code == grpc.StatusCode.UNAVAILABLE
+    async with ranking(authority, trust_domain="elsewhere") as port, channel(port, authority.client) as client:
+        async with failing() as failure:
+            await rank(client, "a", authority.token(None, 1))
+        assert failure.code == grpc.StatusCode.UNAUTHENTICATED and "spiffe://elsewhere/" in failure.message
+
+
+async def test_certificates_are_renewed_while_calls_run(authority: Authority) -> None:
+    """Old and new certificates of the same authority, on both sides, in every mix; none of the calls fails."""
+    async with ranking(authority, max_connection_age_s=1.0) as port:
+        own = Certificates(authority.folder("generation"))
+        async with open_channel(f"127.0.0.1:{port}", max_message_bytes=2**20, certificates=own) as calling:
+            done = 0
+            for _ in range(2):
+                authority.prepare(["ranking", "generation"], anew=True)
+                until = asyncio.get_running_loop().time() + 1.2  # a channel looks once a second
+                while asyncio.get_running_loop().time() < until:
+                    await rank(calling, "a")
+                    done += 1
+                    await asyncio.sleep(0.01)
+            assert done > 10
+
+
+async def test_a_pair_that_does_not_fit_is_not_taken(authority: Authority, tmp_path: Path) -> None:
+    folder = authority.folder("ranking")
+    certificates = Certificates(folder)
+    before = certificates.current()
+    (folder / "tls.key").write_bytes((authority.client / "tls.key").read_bytes())  # as between two files of a renewal
+    assert certificates.current() is before
+    authority.prepare(["ranking"], anew=True)
+    assert certificates.current() is not before and certificates.current().expires >= before.expires
+    (folder / "tls.crt").unlink()
+    with pytest.raises(CertificateError, match=r"tls.crt cannot be read: No such file"):
+        Certificates(folder)
+    for name in ("tls.crt", "ca.crt"):
+        authority.prepare(["ranking"], anew=True)
+        (folder / name).write_text("no certificate")
+        with pytest.raises(CertificateError, match=rf"{name} holds no PEM"):
+            Certificates(folder)
+
+
+def test_who_is_who_must_be_said(authority: Authority) -> None:
+    here = LOCAL | {"clear_text": False}
+    with pytest.raises(IdentityError, match=r"PERFUSION_CERTIFICATES must name a folder.*PERFUSION_CLEAR_TEXT=true"):
+        identity_of(RuntimeSettings(**here))
+    for host in ("0.0.0.0", "::", "192.0.2.1", "shop.example.com"):
+        with pytest.raises(IdentityError, match=f"PERFUSION_HOST must be 127.0.0.1, ::1 or localhost, not {host}"):
+            identity_of(RuntimeSettings(**(LOCAL | {"host": host})))
+    for host in ("127.0.0.1", "127.8.9.1", "::1", "localhost"):
+        assert identity_of(RuntimeSettings(**(LOCAL | {"host": host}))).certificates is None
+    with pytest.raises(IdentityError, match="is for a process without PERFUSION_CERTIFICATES"):
+        identity_of(RuntimeSettings(**(LOCAL | {"certificates": authority.client})))
+    with pytest.raises(CertificateError, match="cannot be read"):
+        identity_of(RuntimeSettings(**(here | {"certificates": authority.home / "nothing"})))
