@@ -34,7 +34,7 @@ ifeq ($(REPOSITORY),model_repository)
 STAGED := $(EXPORT)
 endif
 
-.PHONY: help demo test test-platform test-others test-slow up down restart status logs release-status release-load release-trial release-end-trial release-promote release-rollback release-history loop setup export lint k8s-check k8s-e2e tensorrt-check tensorrt-plans protos client-wheel train-tiny eval-reward eval-generation \
+.PHONY: help demo test test-platform test-others test-slow up down restart token renew status logs release-status release-load release-trial release-end-trial release-promote release-rollback release-history loop setup export lint k8s-check k8s-e2e tensorrt-check tensorrt-plans protos client-wheel train-tiny eval-reward eval-generation \
     eval-samplers eval-suggestions bench-reward bench-reward-full bench-generator bench-generator-full bench-picks bench-capacity bench-serving bench-health soak clean prerequisites
 
 help: ## this list
@@ -80,6 +80,12 @@ down: ## stop the cluster, letting calls in flight finish
 
 restart: setup ## stop and start PART=name, or every part in turn
 	@$(CLUSTER) restart $(PART)
+
+token: setup ## a token for MERCHANTS="store-1 store-2", or for all, for a day
+	@$(CLUSTER) token $(MERCHANTS)
+
+renew: setup ## new certificates for every part and the client, while the platform runs
+	@$(CLUSTER) renew
 
 status: setup ## parts, addresses, health
 	@$(CLUSTER) status

@@ -5,6 +5,7 @@ set -eu
 
 KUSTOMIZE=v5.8.1
 KEDA=github.com/kedacore/keda/v2@v2.21.0
+CERT_MANAGER=github.com/cert-manager/cert-manager@v1.19.1
 PROMETHEUS_OPERATOR=github.com/prometheus-operator/prometheus-operator@v0.85.0
 
 root=$PWD
@@ -24,6 +25,12 @@ folder_of() { # a Go module, fetched
 if [ ! -e "$schemas/keda.yaml" ]; then
     echo "fetching the schemas of KEDA's objects"
     cp "$(folder_of "$KEDA")/config/crd/bases/keda.sh_scaledobjects.yaml" "$schemas/keda.yaml"
+fi
+if [ ! -e "$schemas/issuer.yaml" ]; then
+    echo "fetching the schemas of cert-manager's objects"
+    from=$(folder_of "$CERT_MANAGER")/deploy/crds
+    cp "$from/cert-manager.io_certificates.yaml" "$schemas/certificate.yaml"
+    cp "$from/cert-manager.io_issuers.yaml" "$schemas/issuer.yaml"
 fi
 if [ ! -e "$schemas/servicemonitor.yaml" ]; then
     echo "fetching the schemas of the Prometheus operator's objects"

@@ -40,9 +40,10 @@ _PEM = serialization.Encoding.PEM
 
 @dataclass(frozen=True)
 class Authority:
-    """The authority of the cluster whose files lie in `home`."""
+    """The authority of the cluster whose files lie in `home`. In these `domains`, too, a part is called by its name."""
 
     home: Path
+    domains: tuple[str, ...] = ()
 
     @property
     def client(self) -> Path:
@@ -105,10 +106,7 @@ class Authority:
         uses = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
         certificate = (
             _begun(_named(name), authority.subject, key, CERTIFICATE_DAYS, is_authority=False)
-            .add_extension(
-                x509.SubjectAlternativeName([x509.UniformResourceIdentifier(f"spiffe://{DOMAIN}/{name}"), *_HOSTS]),
-                critical=False,
-            )
+            .add_extension(x509.SubjectAlternativeName(self._names(name)), critical=False)
             .add_extension(x509.ExtendedKeyUsage(uses), critical=False)
             .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()), critical=False)
             .sign(signer, hashes.SHA256())
@@ -116,6 +114,11 @@ class Authority:
         _write(folder / "ca.crt", authority.public_bytes(_PEM))
         _write(folder / "tls.key", _pem(key), secret=True)
         _write(file, certificate.public_bytes(_PEM))
+
+    def _names(self, name: str) -> list[x509.GeneralName]:
+        host = name.rpartition("/")[2].replace("_", "-")
+        hosts = [host, *(f"{host}.{domain}" for domain in self.domains)]
+        return [x509.UniformResourceIdentifier(f"spiffe://{DOMAIN}/{name}"), *map(x509.DNSName, hosts), *_HOSTS]
 
     def _own(self) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
         """The authority's certificate and key, made when they are first needed."""

@@ -21,6 +21,7 @@ from deploy.releases.errors import LateError, NotLoadedError, ReleaseError, Serv
 
 ANSWER_S = 10.0  # for a question that needs no computing
 INDEX_S = 5.0  # for what is loaded, where something waits that must not take long
+NAME = "triton"  # in every Triton's certificate
 GONE = ("", "UNAVAILABLE")  # states of a version that holds nothing any more
 
 
@@ -44,7 +45,10 @@ def every_address(given: Sequence[str]) -> list[str]:
 
 
 def connected(address: str, certificates: Path | None) -> triton.InferenceServerClient:
-    """tritonclient's own, with a folder of tls.crt, tls.key and ca.crt; None is clear text."""
+    """tritonclient's own, with a folder of tls.crt, tls.key and ca.crt; None is clear text.
+
+    One of several replicas is called by its address, which no certificate names: so each must have the name "triton".
+    """
     if certificates is None:
         return triton.InferenceServerClient(address)
     return triton.InferenceServerClient(
@@ -53,6 +57,7 @@ def connected(address: str, certificates: Path | None) -> triton.InferenceServer
         root_certificates=str(certificates / "ca.crt"),
         private_key=str(certificates / "tls.key"),
         certificate_chain=str(certificates / "tls.crt"),
+        channel_args=[("grpc.ssl_target_name_override", NAME)],
     )
 
 

@@ -1,10 +1,14 @@
-"""Shows the metrics over HTTP, on the services' own event loop.
+"""Shows metrics and health over HTTP, on the services' own event loop, to who has no certificate: scrapes and probes.
 
-It knows as much of HTTP as a scrape needs: one GET a connection. Connections are few and short, and the oldest gives
+    /metrics       Prometheus' text
+    /health/NAME   200 while the name of health.py is served, else 503, such as /health/liveness and /health/readiness
+
+It knows as much of HTTP as these need: one GET a connection. Connections are few and short, and the oldest gives
 way to a new one, so that nobody who opens them and stays silent can keep a scrape out.
 """
 
 import asyncio
+from collections.abc import Callable
 from http import HTTPStatus
 
 from prometheus_client import CollectorRegistry
@@ -12,16 +16,18 @@ from prometheus_client.exposition import choose_encoder
 
 from services.runtime.addresses import listening
 
+HEALTH = "/health/"
 MOST_CONNECTIONS = 32
 MOST_HEADER_BYTES = 8192
 TIMEOUT_S = 5.0  # for a whole connection
 
 
 class Exposition:
-    """A server of `/metrics`."""
+    """The server. `is_served` says whether a name of health's is; None where it knows no such name."""
 
-    def __init__(self, registry: CollectorRegistry) -> None:
+    def __init__(self, registry: CollectorRegistry, is_served: Callable[[str], bool | None]) -> None:
         self._registry = registry
+        self._is_served = is_served
         self._servers: list[asyncio.Server] = []
         self._connections: dict[asyncio.Task[None], None] = {}  # in the order of their coming
         self.port = 0
@@ -71,10 +77,13 @@ class Exposition:
         line, *headers = request.split("\r\n")
         method, _, rest = line.partition(" ")
         path = rest.partition(" ")[0].partition("?")[0]
-        if path != "/metrics":
+        is_served = self._is_served(path.removeprefix(HEALTH)) if path.startswith(HEALTH) else None
+        if path != "/metrics" and is_served is None:
             return _response(HTTPStatus.NOT_FOUND)
         if method != "GET":
             return _response(HTTPStatus.METHOD_NOT_ALLOWED)
+        if is_served is not None:
+            return _response(HTTPStatus.OK if is_served else HTTPStatus.SERVICE_UNAVAILABLE)
         accepted = next((value for name, value in map(_header, headers) if name == "accept"), "")
         encode, content_type = choose_encoder(accepted)
         return _response(HTTPStatus.OK, encode(self._registry), content_type)

@@ -72,6 +72,11 @@ class HealthServicer:
                 self._statuses[name] = NOT_SERVING
         self._wake()
 
+    def is_served(self, name: str) -> bool | None:
+        """As last set; None of a name that health does not know."""
+        status = self._statuses.get(name)
+        return None if status is None else status == SERVING
+
     def _wake(self) -> None:
         self._changed.set()
         self._changed = asyncio.Event()

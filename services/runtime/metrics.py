@@ -26,6 +26,17 @@ class RpcMetrics:
         self.handled.labels(method, "INTERNAL")
 
 
+class CertificateMetrics:
+    """When the process's certificate ends."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.expires_s = Gauge(
+            "perfusion_certificate_expires_timestamp_seconds",
+            "When the certificate in use ends, seconds since 1970.",
+            registry=registry,
+        )
+
+
 class HealthMetrics:
     """What the health checks last saw, and which methods can be served by it."""
 

@@ -18,7 +18,7 @@ from services.runtime.exposition import Exposition
 from services.runtime.health import HealthMonitor, HealthServicer, Needs
 from services.runtime.identity import identity_of
 from services.runtime.interceptor import Limits, ServiceInterceptor
-from services.runtime.metrics import HealthMetrics, RpcMetrics
+from services.runtime.metrics import CertificateMetrics, HealthMetrics, RpcMetrics
 from services.runtime.settings import RuntimeSettings
 from services.runtime.workers import Worker
 
@@ -68,12 +68,14 @@ class Server:
         for method in needs:
             calls.expect(f"/{service}/{method}")
         identity = identity_of(settings)
-        self._certificates = identity.certificates
+        self._certificates = certificates = identity.certificates
+        if certificates is not None:
+            CertificateMetrics(registry).expires_s.set_function(lambda: certificates.current().expires.timestamp())
         self._interceptor = ServiceInterceptor(calls, _limits(settings), identity.callers, self._monitor.doubt)
         self._grpc = self._build(register)
         self._polling: asyncio.Task[None] | None = None
         self._working: list[asyncio.Task[None]] = []
-        self._exposition = Exposition(registry)
+        self._exposition = Exposition(registry, self._health.is_served)
         self.port = 0
 
     def _build(self, register: Callable[[grpc.aio.Server], None]) -> grpc.aio.Server:

@@ -113,6 +113,7 @@ def test_the_tree_tells_whose_turn_it_is():
         "INVALID_ARGUMENT",
         "NOT_FOUND",
         "REQUEST_ID_REUSED",
+        "UNAUTHENTICATED",
         "PERMISSION_DENIED",
         "FAILED_PRECONDITION",
         "MESSAGE_TOO_LARGE",

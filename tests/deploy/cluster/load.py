@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from perfusion.client import PerFusion, PerFusionError
@@ -29,6 +30,7 @@ def address(service: str) -> str:
 class Load:
     """What has happened so far."""
 
+    client: Path  # its certificate and token
     rounds: list[tuple[int, float]] = field(default_factory=list)  # release, seconds
     picks: list[str] = field(default_factory=list)  # group ids whose pick was acknowledged
     failures: list[str] = field(default_factory=list)
@@ -50,7 +52,7 @@ class Load:
         """One merchant: a round, a pick of its best candidate, a pause."""
         merchant, user = case_study()[number % 2], users(number + 1)[number]
         features = {name: value for name, value in merchant.features.items() if value is not None}
-        with PerFusion(**{service: address(service) for service in PORTS}) as client:
+        with PerFusion(**{service: address(service) for service in PORTS}, identity=self.client) as client:
             client.put_profile(user, features)  # type: ignore[arg-type]
             turn = number
             while not stop.is_set():
@@ -75,9 +77,9 @@ def users(merchants: int) -> list[str]:
 
 
 @contextmanager
-def running(merchants: int, pause_s: float = 1.0) -> Iterator[Load]:
+def running(client: Path, merchants: int, pause_s: float = 1.0) -> Iterator[Load]:
     """So many at once, until the end of the block."""
-    load, stop = Load(), threading.Event()
+    load, stop = Load(client), threading.Event()
     threads = [threading.Thread(target=load.play, args=(stop, number, pause_s)) for number in range(merchants)]
     for thread in threads:
         thread.start()

@@ -16,10 +16,11 @@ from deploy.cluster import node
 from deploy.cluster.control_plane import ControlPlane
 from deploy.cluster.machine import ADDRESS, BUILD, ClusterError, Machine
 from deploy.local import kafka_broker
+from deploy.local.authority import ISSUER, Authority
 from deploy.local.layout import ROOT, Layout
 from deploy.local.process import Process
 from tests.deploy.cluster import overlays
-from tests.deploy.cluster.load import address
+from tests.deploy.cluster.load import DOMAIN, address
 from tests.deploy.k8s.manifests import NAME, Object
 from tests.repositories import copy_of, stage
 from tests.s3 import S3, running_s3
@@ -128,7 +129,11 @@ def running() -> Iterator[Platform]:
         platform.push(1)
         for name in nodes:
             node.wait_ready(plane, name)
+        authority = Authority(layout.home, (DOMAIN, "perfusion.svc"))
+        authority.prepare([part.replace("-", "_") for part in PARTS])
         secrets = {
+            **{f"{part}-certificate": files(authority.folder(part.replace("-", "_"))) for part in PARTS},
+            "perfusion-token-keys": {"keys.json": authority.tokens.read_text(), "issuer": ISSUER},
             "perfusion-database": dict.fromkeys(("user_embedding", "generation", "feedback"), database),
             "perfusion-kafka": {"bootstrap": layout.address("kafka")},
             "perfusion-object-store": {
@@ -149,6 +154,11 @@ def running() -> Iterator[Platform]:
         platform.releases("promote", "1")
         platform.wait_rolled_out(*PARTS)
         yield platform
+
+
+def files(folder: Path) -> dict[str, str]:
+    """A certificate as cert-manager keeps it."""
+    return {name: (folder / name).read_text() for name in ("tls.crt", "tls.key", "ca.crt")}
 
 
 def start_kafka(layout: Names, machine: Machine) -> None:

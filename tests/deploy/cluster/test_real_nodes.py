@@ -37,9 +37,9 @@ def cluster() -> Iterator[Platform]:
     (BUILD / "report.json").write_text(json.dumps(REPORT, indent=2) + "\n")
 
 
-def under_load(name: str, change: Callable[[], object]) -> load.Load:
+def under_load(cluster: Platform, name: str, change: Callable[[], object]) -> load.Load:
     """Merchants play 5 s before a change, while it happens, and 10 s after it; the report gets the figures."""
-    with load.running(MERCHANTS) as played:
+    with load.running(cluster.layout.client, MERCHANTS) as played:
         time.sleep(5)
         began = time.monotonic()
         change()
@@ -66,7 +66,7 @@ def test_the_demonstration_plays_through_the_names_of_the_services(cluster: Plat
 def test_replicas_take_equal_shares(cluster: Platform) -> None:
     """With two merchants, of a channel each: the calls of each channel go to all pods in turn."""
     before = {part: handled(cluster, part) for part in SERVICES}
-    with load.running(4, pause_s=0.2) as played:
+    with load.running(cluster.layout.client, 4, pause_s=0.2) as played:
         time.sleep(40)
     assert played.failures == []
     shares = {}
@@ -96,7 +96,7 @@ def test_no_call_fails_while_a_part_is_restarted(cluster: Platform, part: str) -
         cluster.kubectl("rollout", "restart", f"deployment/{part}")
         cluster.wait_rolled_out(part)
 
-    under_load(f"restart of {part}", restart)
+    under_load(cluster, f"restart of {part}", restart)
 
 
 def test_no_call_fails_while_generation_is_scaled(cluster: Platform) -> None:
@@ -115,14 +115,15 @@ def test_no_call_fails_while_generation_is_scaled(cluster: Platform) -> None:
         cluster.wait_rolled_out("generation")
         time.sleep(15)
 
-    under_load("scaling of generation", scale)
+    under_load(cluster, "scaling of generation", scale)
 
 
 def test_a_part_that_was_away_for_long_is_found_at_once(cluster: Platform) -> None:
     """Its name had no address meanwhile."""
     cluster.kubectl("scale", "deployment/ranking", "--replicas=0")
     cluster.kubectl("wait", "--for=delete", "pod", f"--selector={NAME}=ranking", "--timeout=120s")
-    with PerFusion(**{service: load.address(service) for service in load.PORTS}) as client:
+    addresses = {service: load.address(service) for service in load.PORTS}
+    with PerFusion(**addresses, identity=cluster.layout.client) as client:
         user = load.users(1)[0]
 
         def is_served() -> bool:
@@ -152,7 +153,7 @@ def test_no_call_fails_while_another_release_goes_live(cluster: Platform) -> Non
         time.sleep(10)
         cluster.releases("rollback")
 
-    played = under_load("release switch and back", switch)
+    played = under_load(cluster, "release switch and back", switch)
     assert {release for release, _ in played.rounds} == {1, 2}
 
 
@@ -163,7 +164,7 @@ def test_no_call_fails_while_a_node_is_drained(cluster: Platform) -> None:
         cluster.plane.kubectl("drain", name, "--ignore-daemonsets", "--delete-emptydir-data", "--timeout=300s")
         cluster.wait_rolled_out(*platform.PARTS)
 
-    under_load("drain of a node", drain)
+    under_load(cluster, "drain of a node", drain)
     cluster.plane.kubectl("uncordon", name)
 
 

@@ -18,6 +18,8 @@ OPERATORS = {  # kind → the file of its schema, as tools.sh names them
     "KafkaNodePool": "kafkanodepool",
     "KafkaTopic": "kafkatopic",
     "ScaledObject": "keda",
+    "Certificate": "certificate",
+    "Issuer": "issuer",
     "ServiceMonitor": "servicemonitor",
     "PrometheusRule": "prometheusrule",
 }

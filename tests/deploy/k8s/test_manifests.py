@@ -6,13 +6,14 @@ import pytest
 
 from tests.deploy.k8s import schemas
 from tests.deploy.k8s.manifests import OVERLAYS, Objects, build
-from tests.deploy.k8s.policies import commands, confinement, monitoring, network, operators, serving, settings
+from tests.deploy.k8s.policies import commands, confinement, identity, monitoring, network, operators, serving, settings
 
 Policy = Callable[[Objects], Iterator[str]]
 POLICIES: list[Policy] = [
     *settings.POLICIES,
     *serving.POLICIES,
     *confinement.POLICIES,
+    *identity.POLICIES,
     *network.POLICIES,
     *operators.POLICIES,
     *monitoring.POLICIES,

@@ -14,13 +14,22 @@ from prometheus_client import CollectorRegistry
 
 from services.feedback.metrics import FeedbackMetrics
 from services.generation.metrics import GenerationMetrics
-from services.runtime.metrics import HealthMetrics, RpcMetrics
+from services.runtime.metrics import CertificateMetrics, HealthMetrics, RpcMetrics
 from services.runtime.relay import RelayMetrics
 from services.user_embedding.metrics import HistoryMetrics, ProfileMetrics
 from tests.deploy.k8s.manifests import ROOT, Object, Objects
 
 RUNBOOK = ROOT / "docs" / "runbook.md"
-KINDS = (RpcMetrics, HealthMetrics, RelayMetrics, GenerationMetrics, FeedbackMetrics, HistoryMetrics, ProfileMetrics)
+KINDS = (
+    RpcMetrics,
+    CertificateMetrics,
+    HealthMetrics,
+    RelayMetrics,
+    GenerationMetrics,
+    FeedbackMetrics,
+    HistoryMetrics,
+    ProfileMetrics,
+)
 TRITON = {  # metric → its labels; tests/deploy/test_triton_backend.py asks a Triton for them
     "nv_inference_queue_duration_us": {"model", "version"},
     "nv_inference_request_success": {"model", "version"},

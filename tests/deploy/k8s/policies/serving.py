@@ -5,6 +5,7 @@ Each policy yields problems, none when it is kept.
 
 from collections.abc import Iterator
 
+from services.runtime.exposition import HEALTH
 from services.runtime.health import LIVENESS, READINESS
 from services.runtime.server import CLEAN_UP_S, FLUSH_S
 from tests.deploy.k8s.manifests import NAME, Object, Objects, selects, value
@@ -32,10 +33,10 @@ def wrong_ports(objects: Objects, name: str, container: Object, wanted: dict[str
 
 
 def probes_ask_the_right_names(objects: Objects) -> Iterator[str]:
-    for name, _, container, settings in objects.services():
+    for name, _, container, _ in objects.services():
         for probe, health in PROBES.items():
-            asked = container.get(probe, {}).get("grpc", {})
-            if asked != {"port": settings.model_fields["port"].default, "service": health}:
+            asked = container.get(probe, {}).get("httpGet", {})
+            if asked != {"port": "metrics", "path": f"{HEALTH}{health}"}:
                 yield f"{name}: its {probe} asks {asked}"
 
 

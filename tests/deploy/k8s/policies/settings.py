@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from deploy.releases import tensorrt
+from deploy.releases.arguments import CERTIFICATES_VARIABLE
 from services import migrations
 from services.runtime.settings import PREFIX
 from tests.deploy.k8s.manifests import K8S, SETTINGS, Object, Objects, environment, runs, value
@@ -17,8 +18,18 @@ SECRETS = {  # what such a variable might be, where a Secret has it
     "database_url": "postgresql://perfusion:secret@database/perfusion",
     "object_store_url": "s3://bucket/pictures",
     "kafka_bootstrap": "perfusion-kafka-bootstrap:9092",
+    "token_issuer": "https://login.example.com",
 }
-MUST = ("_address", "_url", "kafka_bootstrap", "model_repository", "database_migrate")  # defaults are one machine's
+MUST = (
+    "certificates",
+    "token_keys",
+    "token_issuer",
+    "_address",
+    "_url",
+    "kafka_bootstrap",
+    "model_repository",
+    "database_migrate",
+)  # defaults are one machine's
 STOPPING = ("max_connection_age_s", "lame_duck_s", "drain_s")  # so are these
 
 
@@ -41,7 +52,7 @@ def known_to(container: Object) -> set[str]:
         elif module == "services.migrations":
             names |= {PREFIX + name.upper() for name in migrations.SERVICES[container["args"][-1]][1].model_fields}
         elif module in ("deploy.releases.agent", "deploy.tensorrt"):
-            names.add(tensorrt.VARIABLE)
+            names |= {tensorrt.VARIABLE, CERTIFICATES_VARIABLE}
     return names
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from tests.deploy.k8s import schemas
 from tests.deploy.k8s.manifests import SETTINGS, Object, Objects
-from tests.deploy.k8s.policies import commands, confinement, monitoring, network, operators, serving, settings
+from tests.deploy.k8s.policies import commands, confinement, identity, monitoring, network, operators, serving, settings
 from tests.deploy.k8s.test_manifests import POLICIES, Policy
 
 Change = Callable[[Objects], object]
@@ -66,6 +66,16 @@ def panel(objects: Objects, title: str, **target: str) -> None:
     dashboard(objects, change)
 
 
+def named_volume(objects: Objects, part: str) -> Object:
+    """Where a part's certificate comes from."""
+    return next(each for each in objects.pod(part).spec["volumes"] if each["name"] == "certificates")
+
+
+def unmounted(objects: Objects, part: str) -> None:
+    mounts = container(objects, part)["volumeMounts"]
+    mounts.remove(next(each for each in mounts if each["name"] == "certificates"))
+
+
 def account(objects: Objects, part: str) -> Object:
     return objects.named("ServiceAccount", part)
 
@@ -109,12 +119,53 @@ CASES: list[tuple[Policy, str, Change]] = [
         "one address for all",
         lambda o: spec(o, "Service", "triton").pop("clusterIP"),
     ),
+    (
+        identity.parts_show_their_own_certificate,
+        "shows the certificate of",
+        lambda o: named_volume(o, "ranking")["secret"].update(secretName="generation-certificate"),
+    ),
+    (identity.parts_show_their_own_certificate, "has no certificate", lambda o: unmounted(o, "feedback")),
+    (
+        identity.parts_show_their_own_certificate,
+        "is not told of its certificate",
+        lambda o: told(o, "releases", "PERFUSION_CERTIFICATES", None),
+    ),
+    (
+        identity.parts_show_their_own_certificate,
+        "triton does without",
+        lambda o: container(o, "triton")["args"].remove("--grpc-use-ssl-mutual=true"),
+    ),
+    (
+        identity.parts_show_their_own_certificate,
+        "in clear text",
+        lambda o: o.pod("triton").spec["initContainers"][1]["args"].pop(),
+    ),
+    (
+        identity.certificates_have_the_names_that_callers_use,
+        "is certified as",
+        lambda o: spec(o, "Certificate", "user-embedding").update(uris=["spiffe://perfusion/service/user-embedding"]),
+    ),
+    (
+        identity.certificates_have_the_names_that_callers_use,
+        "certified for",
+        lambda o: spec(o, "Certificate", "triton")["dnsNames"].remove("triton"),
+    ),
+    (
+        identity.certificates_have_the_names_that_callers_use,
+        "serve and call",
+        lambda o: spec(o, "Certificate", "ranking")["usages"].remove("client auth"),
+    ),
+    (
+        identity.nothing_is_in_clear_text,
+        "for one machine",
+        lambda o: told(o, "ranking", "PERFUSION_CLEAR_TEXT", "true"),
+    ),
     (serving.ports_are_the_codes, "has the ports", lambda o: container(o, "feedback")["ports"].pop()),
     (serving.ports_are_the_codes, "leads", lambda o: spec(o, "Service", "triton")["ports"][0].update(port=8000)),
     (
         serving.probes_ask_the_right_names,
         "readinessProbe asks",
-        lambda o: container(o, "ranking")["readinessProbe"]["grpc"].update(service=""),
+        lambda o: container(o, "ranking")["readinessProbe"]["httpGet"].update(path="/health/liveness"),
     ),
     (
         serving.triton_is_ready_with_its_models,
