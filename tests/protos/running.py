@@ -7,6 +7,7 @@ is checked against the real messages.
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, NoReturn
 
 import grpc
@@ -53,6 +54,12 @@ def serving(credentials: grpc.ServerCredentials | None = None, **handlers: Handl
         yield f"localhost:{port}"
     finally:
         server.stop(None).wait()
+
+
+def certified(folder: Path) -> grpc.ServerCredentials:
+    """Of the certificate in a folder; callers need one of the same authority."""
+    key, certificate, trusted = ((folder / name).read_bytes() for name in ("tls.key", "tls.crt", "ca.crt"))
+    return grpc.ssl_server_credentials([(key, certificate)], trusted, True)
 
 
 def refuse(

@@ -20,7 +20,8 @@ from perfusion.v1.generation_service_pb2 import GenerateResponse
 from perfusion.v1.generation_service_pb2_grpc import GenerationServiceStub
 from perfusion.v1.user_embedding_service_pb2 import PutUserProfileResponse
 
-from tests.protos.running import serving
+from deploy.local.authority import Authority
+from tests.protos.running import certified, serving
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs/clients.md").read_text()
 
@@ -40,7 +41,9 @@ def test_the_first_program_gives_a_group_and_takes_a_pick(tmp_path, monkeypatch)
     }
     program = re.search(r"```python\n(.*?)```", PAGE, re.DOTALL)[1]
     monkeypatch.chdir(tmp_path)
-    with serving(**handlers) as address:
+    authority = Authority(tmp_path / "build" / "local")  # as `make up` leaves it
+    authority.prepare(["generation"])
+    with serving(certified(authority.folder("generation")), **handlers) as address:
         exec(re.sub(r"localhost:\d+", address, program), {})
     assert picks == ["i"]
     assert (tmp_path / "best.png").read_bytes() == b"picture"

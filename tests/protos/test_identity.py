@@ -9,7 +9,7 @@ from perfusion.client import Identity, PerFusion
 from perfusion.v1.user_embedding_service_pb2 import PutUserProfileResponse
 
 from deploy.local.authority import Authority
-from tests.protos.running import serving
+from tests.protos.running import certified, serving
 
 
 @pytest.fixture
@@ -17,12 +17,6 @@ def authority(tmp_path: Path) -> Authority:
     made = Authority(tmp_path)
     made.prepare(["user_embedding"])
     return made
-
-
-def certified(authority: Authority) -> grpc.ServerCredentials:
-    folder = authority.folder("user_embedding")
-    key, certificate, trusted = ((folder / name).read_bytes() for name in ("tls.key", "tls.crt", "ca.crt"))
-    return grpc.ssl_server_credentials([(key, certificate)], trusted, True)
 
 
 def test_every_call_has_the_token_of_its_time_and_the_certificate(authority: Authority) -> None:
@@ -35,7 +29,7 @@ def test_every_call_has_the_token_of_its_time_and_the_certificate(authority: Aut
 
     first = (authority.client / "token").read_text()
     with (
-        serving(certified(authority), PutUserProfile=put) as address,
+        serving(certified(authority.folder("user_embedding")), PutUserProfile=put) as address,
         PerFusion(address, identity=authority.client) as client,
     ):
         client.put_profile("a", {})
@@ -48,7 +42,9 @@ def test_every_call_has_the_token_of_its_time_and_the_certificate(authority: Aut
 def test_one_identity_serves_several_clients(authority: Authority) -> None:
     identity = Identity(authority.client)
     with (
-        serving(certified(authority), PutUserProfile=lambda *_: PutUserProfileResponse()) as address,
+        serving(
+            certified(authority.folder("user_embedding")), PutUserProfile=lambda *_: PutUserProfileResponse()
+        ) as address,
         PerFusion(address, identity=identity) as one,
         PerFusion(address, identity=identity) as two,
     ):
