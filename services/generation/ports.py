@@ -134,6 +134,10 @@ class RoundClaims(ABC):
         """Takes the round if it is free; AlreadyExists when the request_id was used with another payload."""
 
     @abstractmethod
+    async def knows(self, request_id: str) -> bool:
+        """Whether a call works on the round or has finished it; reads alone."""
+
+    @abstractmethod
     async def renew(self, claim: Claim) -> None:
         """Holds the claim for another lease; Unavailable when another call has taken it over."""
 

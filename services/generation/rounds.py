@@ -40,7 +40,7 @@ from services.generation.ports import (
 )
 from services.generation.samplers import steps_run
 from services.generation.seeds import candidate_seeds
-from services.generation.stepping import Denoiser, Turn
+from services.generation.stepping import Denoiser, NoRoom, Turn
 from services.runtime.callers import acts_for
 from services.runtime.clock import Clock
 from services.runtime.deadlines import is_over, remaining_s
@@ -117,6 +117,7 @@ class Rounds:
     async def _claim(self, plan: Plan) -> Claim | Finished:
         """Waits while another call has the round; that call may finish it, or fail and release it."""
         order, release = plan.order, plan.release.number
+        await self._check_room(order)
         claim = await self.claims.claim(order.request_id, order.fingerprint, release)
         if isinstance(claim, Busy):
             with self.waiting.taken():
@@ -125,12 +126,22 @@ class Rounds:
                     claim = await self.claims.claim(order.request_id, order.fingerprint, release)
         return claim
 
+    async def _check_room(self, order: Order) -> None:
+        """Before anything is written: a refusal under load costs a look. A round that is known needs no room."""
+        try:
+            self.denoiser.check_room(order.user_id, order.num_candidates, _steps(order))
+        except NoRoom:
+            if not await self.claims.knows(order.request_id):
+                raise
+
     @contextmanager
     def _counting_failures(self, plan: Plan) -> Iterator[None]:
         self.metrics.groups.labels("failed", plan.release.number, plan.arm)  # begins with 0, else nobody sees the first
         try:
             yield
         except BaseException as error:
+            if isinstance(error, NoRoom):
+                self.metrics.refused.labels(error.why).inc()
             self.metrics.groups.labels(_outcome(error), plan.release.number, plan.arm).inc()
             raise
 
@@ -139,8 +150,7 @@ class Rounds:
         """Renews the claim meanwhile, and gives it up on any failure, cancellation included."""
         renewing = asyncio.create_task(self._renew(claim), name="renew")
         try:
-            steps = steps_run(order.settings.num_steps, order.settings.strength or 1.0)
-            async with self.denoiser.round(order.user_id, order.num_candidates, steps) as turn:
+            async with self.denoiser.round(order.user_id, order.num_candidates, _steps(order)) as turn:
                 yield turn
         except BaseException:
             renewing.cancel()
@@ -276,6 +286,11 @@ def _place(event: Accepted | Queued | Progress | Group) -> float:
             return event.step
         case Group():
             return math.inf
+
+
+def _steps(order: Order) -> int:
+    """Denoising steps of its round."""
+    return steps_run(order.settings.num_steps, order.settings.strength or 1.0)
 
 
 def _outcome(error: BaseException) -> str:

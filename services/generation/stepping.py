@@ -37,6 +37,15 @@ _TRUSTED_S = 1.0  # of work before the rate is believed: the first calls after a
 _JITTER = (0.5, 1.0)
 
 
+class NoRoom(ResourceExhausted):
+    """A round is not admitted; `why` is the metric's label."""
+
+    def __init__(self, message: str, why: str, retry_after_s: float) -> None:
+        super().__init__(message)
+        self.why = why
+        self.retry_after_s = retry_after_s
+
+
 @dataclass(eq=False)
 class _Asked(Step):
     """A step with its tensors, and the round that waits for it."""
@@ -84,10 +93,9 @@ class Denoiser:
         """A place for a round of so many candidates and denoising steps, from its admission to its end.
 
         Raises:
-            ResourceExhausted: there is none, or the rounds before it leave too little time before its deadline.
+            NoRoom: there is none, or the rounds before it leave too little time before its deadline.
         """
-        job = Job(merchant, rows * steps, rows, self._ends_at())
-        self._admit(job)
+        job = self._admitted(merchant, rows, steps)
         turn = Turn(self, job)
         turn.enter()  # at once, so that the next one to be admitted counts with it
         self._rounds += 1
@@ -112,19 +120,22 @@ class Denoiser:
         left_s = remaining_s(math.inf)
         return math.inf if left_s == math.inf else time.monotonic() + left_s - self._tail_s
 
-    def _admit(self, job: Job) -> None:
-        """Asked for a round that is not the only one: that one has whatever time there is."""
+    def check_room(self, merchant: str, rows: int, steps: int) -> None:
+        """Raises NoRoom where `round` would raise it now."""
+        self._admitted(merchant, rows, steps)
+
+    def _admitted(self, merchant: str, rows: int, steps: int) -> Job:
+        """A round that is not the only one is asked for its time: that one has whatever there is."""
+        job = Job(merchant, rows * steps, rows, self._ends_at())
         if self._rounds >= self._limit:
             raise self._refused(f"more than {self._limit} rounds in flight", "no place")
         if self._rounds and not self._schedule.has_time_for(job, time.monotonic()):
             raise self._refused("the rounds in flight leave too little time before the deadline", "no time")
+        return job
 
-    def _refused(self, message: str, why: str) -> ResourceExhausted:
-        self._metrics.refused.labels(why).inc()
-        error = ResourceExhausted(message)
+    def _refused(self, message: str, why: str) -> NoRoom:
         busy_s = self._schedule.left / self._schedule.rate + self._tail_s
-        error.retry_after_s = max(0.1, busy_s * random.uniform(*_JITTER))
-        return error
+        return NoRoom(message, why, max(0.1, busy_s * random.uniform(*_JITTER)))
 
     # --- of a turn --------------------------------------------------------------------------------------------------
 

@@ -82,6 +82,10 @@ class SqlRoundClaims(RoundClaims):
         claimed = update(rounds).where(_unchanged(found)).values(owner=owner, beats=found.beats + 1, release=release)
         return (await connection.execute(claimed)).rowcount == 1
 
+    async def knows(self, request_id: str) -> bool:
+        async with self._database.transaction() as connection:
+            return await _find(connection, request_id) is not None
+
     async def renew(self, claim: Claim) -> None:
         async with self._database.transaction() as connection:
             await _change(connection, claim, beats=rounds.c.beats + 1)

@@ -4,6 +4,7 @@ import asyncio
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -11,6 +12,7 @@ from perfusion.v1 import generation_service_pb2 as pb
 from perfusion.v1.events_pb2 import GroupGenerated
 
 from services.generation.adapters.pictures import FsspecPictures
+from services.generation.adapters.round_claims import SqlRoundClaims
 from services.generation.settings import Settings
 from services.runtime.events import Event
 from tests.services.generation.conftest import Studio, request
@@ -209,20 +211,33 @@ async def test_groups_outlive_the_process(settings: Settings, tmp_path: Path) ->
         assert (await after.stub.GetGroup(pb.GetGroupRequest(group_id=group.group_id))).group == group
 
 
-async def test_a_full_house_can_still_look_at_its_groups(settings: Settings) -> None:
-    studio = Studio(settings.model_copy(update={"max_concurrent_rounds": 1}))
-    studio.models.hold = asyncio.Event()
+async def test_a_full_house_refuses_by_a_look_and_shows_what_is_there(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    studio, claimed, claim = Studio(settings.model_copy(update={"max_concurrent_rounds": 1})), [], SqlRoundClaims.claim
+
+    async def counted(self: SqlRoundClaims, request_id: str, *others: Any) -> Any:
+        claimed.append(request_id)
+        return await claim(self, request_id, *others)
+
+    monkeypatch.setattr(SqlRoundClaims, "claim", counted)
     async with running(studio.server) as channel:
-        studio.connect(channel)
+        before = await studio.connect(channel).group(earlier := request())
+        studio.models.hold = asyncio.Event()
+        studio.models.stepped.clear()
         first = asyncio.create_task(studio.group(request()))
         await studio.models.stepped.wait()
         async with failing() as failure:
             await studio.stream(request())
         assert failure.code == grpc.StatusCode.RESOURCE_EXHAUSTED
-        assert await studio.groups_of("ada") == []
+        assert len(claimed) == 2, "the refused call has claimed nothing"
+        assert studio.counted("perfusion_rounds_refused_total", why="no place") == 1
+        assert await studio.group(earlier) == before
+        assert [g.group_id for g in await studio.groups_of("ada")] == [before.group_id]
+        assert studio.counted("perfusion_rounds_refused_total", why="no place") == 1
         studio.models.hold.set()
         group = await first
-        assert [g.group_id for g in await studio.groups_of("ada")] == [group.group_id]
+        assert [g.group_id for g in await studio.groups_of("ada")] == [group.group_id, before.group_id]
         studio.models.hold = None
         await studio.group(request())  # the place is free again
 

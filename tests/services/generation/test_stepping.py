@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry
 
 from services.generation.metrics import GenerationMetrics
 from services.generation.orders import Queued
-from services.generation.stepping import Denoiser, Turn
+from services.generation.stepping import Denoiser, NoRoom, Turn
 from services.runtime.deadlines import deadline_in
 from services.runtime.errors import DeadlineExceeded, ResourceExhausted, Unavailable
 from services.runtime.patience import outlasting
@@ -180,10 +180,12 @@ async def test_one_round_too_many_is_refused_and_told_when_to_come_back() -> Non
     for name in ("ada", "bob"):
         await studio.turn(name, rows=10, steps=10)
     studio.denoiser._schedule.rate = 50.0
-    with pytest.raises(ResourceExhausted, match="more than 2 rounds in flight") as refused:
+    with pytest.raises(NoRoom, match="more than 2 rounds in flight") as refused:
         await studio.turn("cyd")
+    with pytest.raises(NoRoom, match="more than 2"):
+        studio.denoiser.check_room("cyd", 1, 1)
     assert 2.0 <= (refused.value.retry_after_s or 0) <= 4.0, "200 sample-steps at 50 a second"
-    assert studio.counted("perfusion_rounds_refused_total", why="no place") == 1
+    assert refused.value.why == "no place"
     assert studio.counted("perfusion_sample_steps_left") == 200
     assert studio.counted("perfusion_sample_step_seconds") == pytest.approx(0.02)
     await studio.rounds.aclose()
@@ -198,9 +200,9 @@ async def test_a_round_that_would_end_too_late_beside_the_others_is_refused() ->
             await studio.turn(name, rows=10, steps=10)
     with deadline_in(5.0):
         await studio.turn("small", rows=4, steps=10)
-        with pytest.raises(ResourceExhausted, match="too little time before the deadline"):
+        with pytest.raises(NoRoom, match="too little time before the deadline") as refused:
             await studio.turn("late", rows=10, steps=10)
-    assert studio.counted("perfusion_rounds_refused_total", why="no time") == 1
+    assert refused.value.why == "no time"
 
 
 async def test_rounds_that_come_at_once_count_with_each_other() -> None:
