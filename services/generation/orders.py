@@ -1,15 +1,19 @@
 """A client's order, checked and with every default filled in, and its results: the service's own terms.
 
-Plain data. It knows neither messages nor tables nor models.
+Plain data. It knows neither tables nor models, and of messages only a profile's values, which it passes on.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from numpy import float32, uint8
 from numpy.typing import NDArray
+from perfusion.v1 import user_pb2
 
 from contract.history import NO_HISTORY, HistoryVersion
 from services.generation.pictures import Loss
+
+Features = Mapping[str, user_pb2.FeatureValue]
 
 
 @dataclass(frozen=True)
@@ -47,7 +51,9 @@ class Order:
 class User:
     """One release's vectors of a user."""
 
+    features: Features  # of the profile that the vectors were made from
     reward_text: NDArray[float32]  # (d,)
+    reward_image: NDArray[float32]  # (d,)
     generator: NDArray[float32]  # (d,)
     favours: NDArray[float32]  # (V,) of the release's vocabulary
     history: HistoryVersion = NO_HISTORY  # behind the favours

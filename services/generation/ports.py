@@ -4,10 +4,9 @@ Models are called and events published through the runtime's own ports, services
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from perfusion.v1 import user_pb2
 from perfusion.v1.events_pb2 import GroupGenerated
 
 from contract.release import Release
@@ -15,19 +14,13 @@ from services.generation.orders import Group, Scores, User
 from services.generation.pictures import Loss
 from services.runtime.pages import Page
 
-Features = Mapping[str, user_pb2.FeatureValue]
-
 
 class Users(ABC):
     """The user embedding service."""
 
     @abstractmethod
     async def vectors(self, user_id: str, release: Release) -> User:
-        """A user's vectors by one release; NotFound for a user without profile."""
-
-    @abstractmethod
-    async def features(self, user_id: str) -> Features:
-        """A user's profile as it is now; NotFound for a user without profile."""
+        """A user's vectors by one release, with the profile behind them; NotFound for a user without profile."""
 
     @abstractmethod
     async def check(self) -> None:
@@ -38,8 +31,8 @@ class Ranker(ABC):
     """The ranking service."""
 
     @abstractmethod
-    async def rank(self, user_id: str, prompt: str, images: Sequence[bytes], release: int) -> Scores:
-        """Score and rank of each picture (PNG), in the order given."""
+    async def rank(self, user_id: str, prompt: str, images: Sequence[bytes], release: int, user: User | None) -> Scores:
+        """Score and rank of each picture (PNG), in the order given; `user` is by this release, None is not known."""
 
     @abstractmethod
     async def check(self) -> None:

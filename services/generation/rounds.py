@@ -194,10 +194,7 @@ class Rounds:
         self, plan: Plan, claim: Claim, turn: Turn
     ) -> AsyncGenerator[Accepted | Queued | Progress | Group]:
         """Everything from the user's vectors to the stored group, which ends the claim."""
-        features, users = await asyncio.gather(
-            self.users.features(plan.order.user_id),
-            asyncio.gather(*(self._user(plan, release) for release, _ in plan.parts)),
-        )
+        users = await asyncio.gather(*(self._user(plan, release) for release, _ in plan.parts))
         yield Accepted(claim.group_id, plan.release.number)
         async with aclosing(turn.queue()) as places:
             async for queued in places:
@@ -208,9 +205,9 @@ class Rounds:
                     yield event
                 else:
                     painted = event
-        group = await self._group(plan, claim, painted)
+        group = await self._group(plan, claim, painted, users)
         history = max(user.history for user in users)  # of a mixed group, no picks later than these were seen
-        await self.groups.add(claim, group, _event_id(group.group_id), event_message(group, features, history))
+        await self.groups.add(claim, group, _event_id(group.group_id), event_message(group, users[0].features, history))
         yield group
 
     async def _user(self, plan: Plan, release: Release) -> User:
@@ -241,11 +238,11 @@ class Rounds:
                     half_time, goal = time.monotonic() + remaining_s(math.inf) / 2, (1 + done) / 2
                 yield event
 
-    async def _group(self, plan: Plan, claim: Claim, painted: Painted) -> Group:
+    async def _group(self, plan: Plan, claim: Claim, painted: Painted, users: Sequence[User]) -> Group:
         """Ranks and keeps the pictures."""
         order = plan.order
         scores, uris = await asyncio.gather(
-            self._rank(plan, painted.pngs), asyncio.gather(*(self.pictures.put(png) for png in painted.pngs))
+            self._rank(plan, painted.pngs, users), asyncio.gather(*(self.pictures.put(png) for png in painted.pngs))
         )
         candidates = [
             Candidate(str(uuid4()), uri, seed, score, rank, wishes, release.number, png)
@@ -268,9 +265,12 @@ class Rounds:
             trial_release=plan.trial_release,
         )
 
-    async def _rank(self, plan: Plan, pngs: Sequence[bytes]) -> Scores:
+    async def _rank(self, plan: Plan, pngs: Sequence[bytes], users: Sequence[User]) -> Scores:
+        """By the plan's own release, which need not have drawn any of them."""
+        by_release = {release.number: user for user, (release, _) in zip(users, plan.parts, strict=True)}
+        number = plan.release.number
         with plan.serving(plan.release), outlasting():
-            return await self.ranker.rank(plan.order.user_id, plan.order.prompt, pngs, plan.release.number)
+            return await self.ranker.rank(plan.order.user_id, plan.order.prompt, pngs, number, by_release.get(number))
 
     async def _announce(self, user_id: str, group_id: str) -> None:
         """Kafka first, clients after: a group that clients can see has always been acknowledged."""

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contract.release import Release
-from services.ranking.ports import RewardModel, Users
+from services.ranking.ports import RewardModel, RewardUser, Users
 from services.ranking.scoring import Score, ranked, scores
 
 
@@ -21,9 +21,14 @@ class Ranker:
     users: Users
     reward: RewardModel
 
-    async def rank(self, release: Release, user_id: str, prompt: str, images: NDArray[np.uint8]) -> list[Score]:
-        """Scores and ranks in the order given; images are  # (N, H, W, 3)"""
-        user = await self.users.of_release(user_id, release)
+    async def rank(
+        self, release: Release, user_id: str, prompt: str, images: NDArray[np.uint8], user: RewardUser | None = None
+    ) -> list[Score]:
+        """Scores and ranks in the order given; images are  # (N, H, W, 3)
+
+        Without the user's vectors by this release they are asked for.
+        """
+        user = user or await self.users.of_release(user_id, release)
         text, pictures = await asyncio.gather(
             self.reward.text(release, prompt, user), self.reward.images(release, images, user)
         )

@@ -10,8 +10,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from perfusion.v1 import ranking_service_pb2 as pb
+from perfusion.v1.user_pb2 import UserEmbedding
 
 from contract.limits import MAX_RANKED_IMAGES
+from services.ranking.ports import RewardUser
 from services.runtime.fields import Fields
 from services.runtime.images import Decoder, ImageRefused
 
@@ -24,6 +26,7 @@ class Query:
     prompt: str
     release: int  # 0: the one in service
     images: Sequence[bytes]
+    user: RewardUser | None  # where the caller has the vectors
 
 
 def query_of(request: pb.RankRequest) -> Query:
@@ -34,10 +37,31 @@ def query_of(request: pb.RankRequest) -> Query:
         prompt=fields.prompt(request.prompt),
         release=fields.release(request.release),
         images=request.images,
+        user=_user(request.embedding) if request.HasField("embedding") else None,
     )
+    if query.user is not None:
+        given = request.embedding
+        fields.require(given.user_id == query.user_id, "embedding.user_id", "must be the request's user_id")
+        fields.require(0 < given.release == query.release, "embedding.release", "must be the request's release")
     fields.require(0 < len(request.images) <= most, "images", f"must be 1 to {most} pictures")
     fields.done()
     return query
+
+
+def check_width(user: RewardUser, width: int) -> None:
+    """InvalidArgument where vectors are not so wide; it follows from the release, which `query_of` does not know."""
+    fields = Fields()
+    for name, vector in (("reward_text_user", user.text), ("reward_image_user", user.image)):
+        fields.require(vector.shape == (width,), f"embedding.{name}", f"must have {width} numbers")
+        fields.require(bool(np.isfinite(vector).all()), f"embedding.{name}", "must be finite")
+    fields.done()
+
+
+def _user(embedding: UserEmbedding) -> RewardUser:
+    return RewardUser(
+        text=np.asarray(embedding.reward_text_user, np.float32),
+        image=np.asarray(embedding.reward_image_user, np.float32),
+    )
 
 
 async def decoded(images: Sequence[bytes], size_px: int, decoder: Decoder) -> NDArray[np.uint8]:

@@ -23,6 +23,8 @@ class RankingServicer(pb_grpc.RankingServiceServicer):
     async def Rank(self, request: pb.RankRequest, context: object) -> pb.RankResponse:
         query = requests.query_of(request)
         with self.releases.serving(query.release) as release:
+            if query.user is not None:
+                requests.check_width(query.user, release.sizes.reward_user_width)
             images = await requests.decoded(query.images, release.sizes.image_size_px, self.decoder)  # (N, H, W, 3)
-            scores = await self.ranker.rank(release, query.user_id, query.prompt, images)
+            scores = await self.ranker.rank(release, query.user_id, query.prompt, images, query.user)
         return response_of(scores, release.number, self.ranker.reward.unread(release, query.prompt))

@@ -56,4 +56,5 @@ class UserEmbedding:
     release: int
     vectors: UserVectors
     unknown_features: tuple[str, ...]  # names of features that the release does not know, or whose value it does not
+    profile: StoredProfile  # that the vectors were made from
     history: HistoryVersion = NO_HISTORY

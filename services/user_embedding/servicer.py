@@ -33,7 +33,9 @@ class UserEmbeddingServicer(pb_grpc.UserEmbeddingServiceServicer):
         asked, number = requests.embedding_query_of(request)
         with self.releases.serving(number) as release:
             [embedding] = await self.users.embedded([asked], release)
-        return pb.GetUserEmbeddingResponse(embedding=embedding_message(embedding))
+        return pb.GetUserEmbeddingResponse(
+            embedding=embedding_message(embedding), profile=profile_message(embedding.profile)
+        )
 
     async def BatchGetUserEmbeddings(
         self, request: pb.BatchGetUserEmbeddingsRequest, context: object

@@ -60,7 +60,8 @@ class Users:
         users = [profile.user_id for profile in profiles]
         histories = await self.histories.of(users) if release.population is not None else {}
         found = list[UserEmbedding]()
-        for user_id, of_profile, each in zip(users, vectors, encoded, strict=True):
-            personal, version = await self.favours.of(release, each.slots, of_profile, histories.get(user_id, ()))
-            found.append(UserEmbedding(user_id, release.number, personal, each.unknown, version))
+        for profile, of_profile, each in zip(profiles, vectors, encoded, strict=True):
+            picks = histories.get(profile.user_id, ())
+            personal, version = await self.favours.of(release, each.slots, of_profile, picks)
+            found.append(UserEmbedding(profile.user_id, release.number, personal, each.unknown, profile, version))
         return found

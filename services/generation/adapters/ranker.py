@@ -8,8 +8,9 @@ from collections.abc import Sequence
 import grpc
 from perfusion.v1.ranking_service_pb2 import RankRequest
 from perfusion.v1.ranking_service_pb2_grpc import RankingServiceStub
+from perfusion.v1.user_pb2 import UserEmbedding
 
-from services.generation.orders import Scores
+from services.generation.orders import Scores, User
 from services.generation.ports import Ranker
 from services.runtime.clients import call, check_serving
 from services.runtime.errors import FailedPrecondition, InvalidArgument, Unavailable
@@ -27,8 +28,9 @@ class GrpcRanker(Ranker):
         self._stub = RankingServiceStub(channel)
         self._timeout_s = timeout_s
 
-    async def rank(self, user_id: str, prompt: str, images: Sequence[bytes], release: int) -> Scores:
-        request = RankRequest(user_id=user_id, prompt=prompt, images=images, release=release)
+    async def rank(self, user_id: str, prompt: str, images: Sequence[bytes], release: int, user: User | None) -> Scores:
+        known = None if user is None else _embedding(user_id, release, user)
+        request = RankRequest(user_id=user_id, prompt=prompt, images=images, release=release, embedding=known)
         try:
             answer = await asked_again(
                 lambda: call(self._stub.Rank, request, name=_NAME, timeout_s=self._timeout_s), None, 0.0, _BACK_WITHIN_S
@@ -41,3 +43,13 @@ class GrpcRanker(Ranker):
 
     async def check(self) -> None:
         await check_serving(self._channel, _METHOD, name=_NAME, timeout_s=self._timeout_s)
+
+
+def _embedding(user_id: str, release: int, user: User) -> UserEmbedding:
+    """What ranking needs of a user's vectors."""
+    return UserEmbedding(
+        user_id=user_id,
+        release=release,
+        reward_text_user=user.reward_text.tolist(),
+        reward_image_user=user.reward_image.tolist(),
+    )

@@ -10,8 +10,8 @@ from perfusion.v1.user_embedding_service_pb2_grpc import UserEmbeddingServiceStu
 
 from contract.history import HistoryVersion
 from contract.release import Release
-from services.generation.orders import User
-from services.generation.ports import Features, Users
+from services.generation.orders import Features, User
+from services.generation.ports import Users
 from services.runtime.clients import call, check_serving
 from services.runtime.errors import FailedPrecondition, Unavailable
 
@@ -39,16 +39,21 @@ class GrpcUsers(Users):
         if len(embedding.favours) != phrases:  # a favour's phrase follows from its place in the vocabulary
             raise Unavailable(_NAME, f"answered with {len(embedding.favours)} favours for {phrases} phrases")
         return User(
+            features=await self._features(answer, user_id),
             reward_text=np.asarray(embedding.reward_text_user, np.float32),
+            reward_image=np.asarray(embedding.reward_image_user, np.float32),
             generator=np.asarray(embedding.generator_user, np.float32),
             favours=np.asarray(embedding.favours, np.float32),
             history=HistoryVersion(embedding.history.sequence, embedding.history.groups),
         )
 
-    async def features(self, user_id: str) -> Features:
+    async def _features(self, answer: pb.GetUserEmbeddingResponse, user_id: str) -> Features:
+        """Of the answer; a replica of before it had a profile is asked for it."""
+        if answer.HasField("profile"):
+            return dict(answer.profile.features)
         request = pb.GetUserProfileRequest(user_id=user_id)
-        answer = await call(self._stub.GetUserProfile, request, name=_NAME, timeout_s=self._timeout_s)
-        return dict(answer.profile.features)
+        asked = await call(self._stub.GetUserProfile, request, name=_NAME, timeout_s=self._timeout_s)
+        return dict(asked.profile.features)
 
     async def check(self) -> None:
         await check_serving(self._channel, _METHOD, name=_NAME, timeout_s=self._timeout_s)

@@ -10,7 +10,7 @@ from perfusion.v1.user_pb2 import FeatureValue
 from contract.history import HistoryVersion
 from contract.release import Release
 from services.generation.orders import Scores, User
-from services.generation.ports import Features, Ranker, Users
+from services.generation.ports import Ranker, Users
 from services.runtime.errors import NotFound, Unavailable
 from services.runtime.events import Event, Events
 from services.runtime.triton import Array, NotLoaded, Tensors
@@ -101,13 +101,15 @@ def _unit(axis: int) -> Array:
 
 
 UNKNOWN = np.full(USER_WIDTH, 4, np.float32)
+PROFILE = {"style": FeatureValue(string_value="luxury")}
 USER = User(
+    features=PROFILE,
     reward_text=np.full(USER_WIDTH, 1, np.float32),
+    reward_image=np.full(USER_WIDTH, 2, np.float32),
     generator=np.full(USER_WIDTH, 3, np.float32),
     # dress, trousers | sleeveless, long sleeves, bell sleeves | sequins, hand-sewn ruffles
     favours=np.array([0, 0, -0.8, 0.4, 0.4, 0.9, -0.9], np.float32),
 )
-PROFILE = {"style": FeatureValue(string_value="luxury")}
 
 
 class KnownUsers(Users):
@@ -130,10 +132,6 @@ class KnownUsers(Users):
         history = HistoryVersion(40 + release.number, 3)
         return replace(USER, generator=USER.generator + release.number - 1, favours=favours, history=history)
 
-    async def features(self, user_id: str) -> Features:
-        self._find(user_id, "features")
-        return PROFILE
-
     def _find(self, user_id: str, what: str) -> None:
         self.asked.append(what)
         if user_id not in self.known:
@@ -151,9 +149,11 @@ class LastIsBest(Ranker):
         self.down = False
         self.lacking: set[int] = set()
         self.asked: list[int] = []  # the release of each call
+        self.users: list[User | None] = []  # that it was given
 
-    async def rank(self, user_id: str, prompt: str, images: Sequence[bytes], release: int) -> Scores:
+    async def rank(self, user_id: str, prompt: str, images: Sequence[bytes], release: int, user: User | None) -> Scores:
         self.asked.append(release)
+        self.users.append(user)
         if release in self.lacking:
             raise Unavailable("ranking service")
         return [(float(i), len(images) - i) for i in range(len(images))]

@@ -16,7 +16,7 @@ from PIL import Image
 from contract.wishes import with_wishes
 from services.runtime.events import headers_of
 from tests.services.generation.conftest import Studio, request
-from tests.services.generation.fakes import PROFILE
+from tests.services.generation.fakes import PROFILE, USER
 from tests.services.market import IMAGE_SIZE_PX
 
 
@@ -62,7 +62,9 @@ async def test_all_candidates_share_one_call_a_step(studio: Studio) -> None:
 
 async def test_users_are_asked_once_a_round(studio: Studio) -> None:
     await studio.group(request())
-    assert sorted(studio.users.asked) == ["features", "vectors"]
+    assert studio.users.asked == ["vectors"]
+    [ranked_for] = studio.ranker.users
+    assert ranked_for is not None and ranked_for.reward_image is USER.reward_image
 
 
 async def test_every_distinct_text_is_read_once_in_one_call(studio: Studio) -> None:

@@ -319,7 +319,7 @@ async def ailing() -> AsyncIterator[tuple[Doubling, Models]]:
     """A Triton whose model instance is dead, or hangs."""
     triton = Doubling()
     server, port = await serve(triton)
-    models = TritonModels(f"127.0.0.1:{port}", timeout_s=20.0, max_message_bytes=2**20)
+    models = TritonModels(f"127.0.0.1:{port}", timeout_s=20.0, max_message_bytes=2**20, certificates=None)
     yield triton, models
     await models.close()
     await server.stop(0)

@@ -12,8 +12,9 @@ import pytest
 import pytest_asyncio
 from perfusion.v1 import ranking_service_pb2 as pb
 from perfusion.v1.ranking_service_pb2_grpc import RankingServiceStub
-from perfusion.v1.user_embedding_service_pb2 import PutUserProfileRequest
+from perfusion.v1.user_embedding_service_pb2 import GetUserEmbeddingRequest, PutUserProfileRequest
 from perfusion.v1.user_embedding_service_pb2_grpc import UserEmbeddingServiceStub
+from perfusion.v1.user_pb2 import UserEmbedding
 from PIL import Image
 
 from contract.repository import Repository
@@ -26,7 +27,7 @@ from services.user_embedding.settings import Settings as UserEmbeddingSettings
 from tests.contract.picture_makers import RGB, RGBA, chunk, exchanged, png
 from tests.services.fake_models import FakeModels
 from tests.services.fake_records import FakeRecords
-from tests.services.market import IMAGE_SIZE_PX, LOGIT_SCALE, TEXT_TOKENS, write_release
+from tests.services.market import IMAGE_SIZE_PX, LOGIT_SCALE, TEXT_TOKENS, USER_WIDTH, write_release
 from tests.services.running import LOCAL, failing, running
 
 
@@ -38,6 +39,7 @@ class Judges:
     user_embedding: Server
     ranking: Server
     stub: Any = field(repr=False)
+    users: Any = field(repr=False)
 
     async def rank(self, *images: bytes, **changes: Any) -> pb.RankResponse:
         fields: dict[str, Any] = {"user_id": "u", "prompt": "red dress", "images": images}
@@ -58,8 +60,9 @@ async def judges(tmp_path: Path) -> AsyncIterator[Judges]:
         users = GrpcUsers(users_channel, timeout_s=5)
         ranking = build(Settings(model_repository=tmp_path, **LOCAL), models, users)
         async with running(ranking) as channel:
-            await UserEmbeddingServiceStub(users_channel).PutUserProfile(PutUserProfileRequest(user_id="u"))
-            yield Judges(models, user_embedding, ranking, RankingServiceStub(channel))
+            stub = UserEmbeddingServiceStub(users_channel)
+            await stub.PutUserProfile(PutUserProfileRequest(user_id="u"))
+            yield Judges(models, user_embedding, ranking, RankingServiceStub(channel), stub)
 
 
 def picture(red: int, size_px: int = IMAGE_SIZE_PX, kind: str = "PNG") -> bytes:
@@ -99,9 +102,29 @@ async def test_the_most_pictures_allowed_are_ranked(judges: Judges) -> None:
     assert [score.rank for score in answer.scores] == list(range(64, 0, -1))
 
 
+def given(**changes: Any) -> dict[str, Any]:
+    """A request of who has the vectors."""
+    fields: dict[str, Any] = {"user_id": "u", "release": 1, "reward_text_user": [0.0] * USER_WIDTH}
+    fields["reward_image_user"] = [1.0] * USER_WIDTH
+    return {"release": 1, "embedding": UserEmbedding(**fields | changes)}
+
+
+async def test_vectors_that_the_caller_has_are_used_and_not_asked_for(judges: Judges) -> None:
+    asked = (await judges.rank(GOOD, picture(0), release=1)).scores
+    had = (await judges.users.GetUserEmbedding(GetUserEmbeddingRequest(user_id="u"))).embedding
+    judges.models.asked.clear()
+    assert (await judges.rank(GOOD, picture(0), release=1, embedding=had)).scores == asked
+    assert {model for model, _, _ in judges.models.asked} == {"reward_text", "reward_image"}
+
+
 @pytest.mark.parametrize(
     ("changes", "field_name"),
     [
+        (given(user_id="other"), "embedding.user_id"),
+        (given(release=2), "embedding.release"),
+        (given() | {"release": 0}, "embedding.release"),
+        (given(reward_text_user=[1.0]), "embedding.reward_text_user"),
+        (given(reward_image_user=[float("nan")] * USER_WIDTH), "embedding.reward_image_user"),
         ({"images": []}, "images"),
         ({"images": [GOOD] * 65}, "images"),
         ({"images": [GOOD, b""]}, "images[1]"),

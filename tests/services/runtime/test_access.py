@@ -23,6 +23,7 @@ from services.runtime.errors import PermissionDenied
 
 SERVICES = ("UserEmbeddingService", "GenerationService", "RankingService", "FeedbackService")
 MERCHANT = ("user_id", "user_ids")  # how the API's requests name one
+CHECKED = ("UserEmbedding",)  # whose user must be the request's: tests/services/ranking/test_servicer.py
 MINE = Caller("client/shop", frozenset({"mine", "ours"}))
 
 
@@ -37,7 +38,7 @@ def merchant_fields(message: Descriptor, before: str = "") -> Iterator[str]:
     for field in message.fields:
         if field.name in MERCHANT:
             yield before + field.name
-        elif field.message_type is not None and not field.message_type.full_name.startswith("google."):
+        elif field.message_type is not None and field.message_type.name not in CHECKED:
             yield from merchant_fields(field.message_type, f"{before}{field.name}.")
 
 

@@ -67,7 +67,7 @@ async def test_calls_are_shared_out_among_replicas() -> None:
     servers = [server_doing(counting(0)), server_doing(counting(1))]
     async with running(servers[0]), running(servers[1]):
         name = "ipv4:" + ",".join(f"127.0.0.1:{server.port}" for server in servers)  # as a name with two addresses
-        async with open_channel(name, max_message_bytes=2**20) as channel:
+        async with open_channel(name, max_message_bytes=2**20, certificates=None) as channel:
             stub = RankingServiceStub(channel)
             for _ in range(40):
                 await call(stub.Rank, pb.RankRequest(), name="ranking service", timeout_s=5.0)
@@ -94,7 +94,7 @@ async def test_a_restarted_service_is_found_again() -> None:
 
     first = server_doing(nothing)
     await first.start()
-    async with open_channel(f"127.0.0.1:{first.port}", max_message_bytes=2**20) as channel:
+    async with open_channel(f"127.0.0.1:{first.port}", max_message_bytes=2**20, certificates=None) as channel:
         stub = RankingServiceStub(channel)
         await call(stub.Rank, pb.RankRequest(), name="ranking service", timeout_s=5)
         await first.stop()

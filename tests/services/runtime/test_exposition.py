@@ -16,7 +16,7 @@ from services.runtime.exposition import MOST_CONNECTIONS, Exposition
 async def shown() -> AsyncIterator[Exposition]:
     registry = CollectorRegistry()
     Counter("made_total", "Things.", registry=registry).inc(3)
-    server = Exposition(registry)
+    server = Exposition(registry, {"liveness": True, "readiness": False}.get)
     await server.start("127.0.0.1", 0)
     try:
         yield server
@@ -50,6 +50,10 @@ async def test_a_scrape_gets_text_or_open_metrics_as_it_accepts() -> None:
     ("request_", "status"),
     [
         (b"GET /other HTTP/1.1\r\n\r\n", b"404"),
+        (b"GET /health/liveness HTTP/1.1\r\n\r\n", b"200"),
+        (b"GET /health/readiness HTTP/1.1\r\n\r\n", b"503"),
+        (b"GET /health/elsewhere HTTP/1.1\r\n\r\n", b"404"),
+        (b"POST /health/liveness HTTP/1.1\r\n\r\n", b"405"),
         (b"POST /metrics HTTP/1.1\r\n\r\n", b"405"),
         (b"GET /metrics?name=x HTTP/1.1\r\n\r\n", b"200"),
         (b"GET /metrics HTTP/1.1\r\nX: " + b"x" * 100_000 + b"\r\n\r\n", b"431"),

@@ -107,7 +107,12 @@ def triton() -> Doubling:
 async def models(triton: Doubling) -> AsyncIterator[TritonModels]:
     server, port = await serve(triton)
     client = TritonModels(
-        f"127.0.0.1:{port}", timeout_s=5.0, max_message_bytes=2**20, proof_s=0.0, probe_share=math.inf
+        f"127.0.0.1:{port}",
+        timeout_s=5.0,
+        max_message_bytes=2**20,
+        certificates=None,
+        proof_s=0.0,
+        probe_share=math.inf,
     )
     yield client
     await client.close()
@@ -150,7 +155,7 @@ async def test_the_callers_deadline_bounds_a_hanging_model(models: TritonModels,
 async def test_the_clients_own_limit_bounds_a_hanging_model(triton: Doubling) -> None:
     triton.state = "hangs"
     server, port = await serve(triton)
-    models = TritonModels(f"127.0.0.1:{port}", timeout_s=0.3, max_message_bytes=2**20)
+    models = TritonModels(f"127.0.0.1:{port}", timeout_s=0.3, max_message_bytes=2**20, certificates=None)
     with pytest.raises(Unavailable, match="too long"):
         await models.infer("double", INPUT, 1)
     await models.close()
@@ -158,7 +163,7 @@ async def test_the_clients_own_limit_bounds_a_hanging_model(triton: Doubling) ->
 
 
 async def test_nobody_listening_is_unavailable_at_once() -> None:
-    models = TritonModels("127.0.0.1:1", timeout_s=20.0, max_message_bytes=2**20)
+    models = TritonModels("127.0.0.1:1", timeout_s=20.0, max_message_bytes=2**20, certificates=None)
     begin = time.monotonic()
     with pytest.raises(Unavailable, match="triton"):
         await models.infer("double", INPUT, 1)
@@ -170,7 +175,7 @@ async def test_nobody_listening_is_unavailable_at_once() -> None:
 
 async def test_a_restarted_triton_is_found_again(triton: Doubling) -> None:
     server, port = await serve(triton)
-    models = TritonModels(f"127.0.0.1:{port}", timeout_s=5.0, max_message_bytes=2**20)
+    models = TritonModels(f"127.0.0.1:{port}", timeout_s=5.0, max_message_bytes=2**20, certificates=None)
     await models.infer("double", INPUT, 1)
     await server.stop(0)
     with pytest.raises(Unavailable):
@@ -189,7 +194,7 @@ async def test_a_restarted_triton_is_found_again(triton: Doubling) -> None:
 
 async def test_work_that_has_begun_outlasts_a_restart(triton: Doubling) -> None:
     server, port = await serve(triton)
-    models = TritonModels(f"127.0.0.1:{port}", timeout_s=1.0, max_message_bytes=2**20)
+    models = TritonModels(f"127.0.0.1:{port}", timeout_s=1.0, max_message_bytes=2**20, certificates=None)
     await models.infer("double", INPUT, 1)
     await server.stop(0)
     with outlasting():
@@ -209,7 +214,7 @@ async def test_work_that_has_begun_outlasts_a_restart(triton: Doubling) -> None:
 
 
 async def test_work_that_has_begun_waits_no_longer_than_its_deadline() -> None:
-    models = TritonModels("127.0.0.1:1", timeout_s=20.0, max_message_bytes=2**20)
+    models = TritonModels("127.0.0.1:1", timeout_s=20.0, max_message_bytes=2**20, certificates=None)
     begin = time.monotonic()
     with deadline_in(0.6), outlasting(), pytest.raises((Unavailable, DeadlineExceeded)):
         await models.infer("double", INPUT, 1)
@@ -312,7 +317,7 @@ async def test_an_impatient_caller_does_not_wait_for_a_dead_model(models: Triton
 async def test_a_call_answered_proves_no_instance_but_its_own(triton: Doubling, instances: int, probes: int) -> None:
     triton.dead = [False] * instances
     server, port = await serve(triton)
-    models = TritonModels(f"127.0.0.1:{port}", timeout_s=5.0, max_message_bytes=2**20, proof_s=60.0)
+    models = TritonModels(f"127.0.0.1:{port}", timeout_s=5.0, max_message_bytes=2**20, certificates=None, proof_s=60.0)
     await models.check(["double"], 1)
     models._evidence["double", 1].proven_until = 0.0  # as if long ago
     await models.infer("double", INPUT, 1)
@@ -338,7 +343,7 @@ async def test_a_restarted_triton_is_asked_again_how_many_instances_it_has(
 
 async def test_work_done_lately_is_proof_until_it_fails(triton: Doubling) -> None:
     server, port = await serve(triton)
-    models = TritonModels(f"127.0.0.1:{port}", timeout_s=1.0, max_message_bytes=2**20, proof_s=60.0)
+    models = TritonModels(f"127.0.0.1:{port}", timeout_s=1.0, max_message_bytes=2**20, certificates=None, proof_s=60.0)
     await models.check(["double"], 1)
     assert triton.batches == [1]
     await models.infer("double", INPUT, 1)
@@ -355,7 +360,9 @@ async def test_work_done_lately_is_proof_until_it_fails(triton: Doubling) -> Non
 
 async def test_while_an_instance_fails_no_proof_lasts_long(triton: Doubling) -> None:
     server, port = await serve(triton)
-    models = TritonModels(f"127.0.0.1:{port}", timeout_s=5.0, max_message_bytes=2**20, probe_share=1e-6)
+    models = TritonModels(
+        f"127.0.0.1:{port}", timeout_s=5.0, max_message_bytes=2**20, certificates=None, probe_share=1e-6
+    )
     triton.dead = [False, False]
     await models.check(["double"], 1)
     assert models._evidence["double", 1].proven_until > time.monotonic() + 60, "or this would not be the case at issue"

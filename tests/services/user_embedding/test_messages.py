@@ -23,7 +23,7 @@ def test_a_profile_says_when_it_was_written() -> None:
 
 def test_an_embedding_says_everything_that_the_encoder_said() -> None:
     vectors = UserVectors(*(np.full(n, n, np.float32) for n in (1, 2, 3, 4)))
-    message = embedding_message(UserEmbedding("u", 7, vectors, ("style",)))
+    message = embedding_message(UserEmbedding("u", 7, vectors, ("style",), StoredProfile("u", {}, 0)))
     assert (message.user_id, message.release, message.unknown_features) == ("u", 7, ["style"])
     said = (message.reward_text_user, message.reward_image_user, message.generator_user, message.favours)
     assert said == ([1], [2, 2], [3, 3, 3], [4, 4, 4, 4])

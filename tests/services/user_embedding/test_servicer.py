@@ -68,7 +68,9 @@ async def test_a_profile_is_read_back_as_put(stub: Any) -> None:
 
 async def test_an_embedding_says_whose_it_is_and_which_release_made_it(stub: Any) -> None:
     await put(stub, "u", style=STYLE, audience=AUDIENCE, years_open=YEARS)
-    embedding = (await stub.GetUserEmbedding(pb.GetUserEmbeddingRequest(user_id="u"))).embedding
+    answer = await stub.GetUserEmbedding(pb.GetUserEmbeddingRequest(user_id="u"))
+    assert answer.profile == (await stub.GetUserProfile(pb.GetUserProfileRequest(user_id="u"))).profile
+    embedding = answer.embedding
     assert (embedding.user_id, embedding.release) == ("u", 1)
     # (style 2, audience 1 3 0, years_open 3) as the fake encoder spells it, lowest digit first
     assert list(embedding.generator_user) == [1, 30312, 3, 0]

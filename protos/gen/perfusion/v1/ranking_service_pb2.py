@@ -22,21 +22,22 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from perfusion.v1 import user_pb2 as perfusion_dot_v1_dot_user__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"perfusion/v1/ranking_service.proto\x12\x0cperfusion.v1\"`\n\x0bRankRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x0e\n\x06prompt\x18\x02 \x01(\t\x12\x0e\n\x06images\x18\x03 \x03(\x0c\x12\x14\n\x07release\x18\x04 \x01(\x03H\x00\x88\x01\x01\x42\n\n\x08_release\"a\n\x0cRankResponse\x12(\n\x06scores\x18\x01 \x03(\x0b\x32\x18.perfusion.v1.ImageScore\x12\x0f\n\x07release\x18\x02 \x01(\x03\x12\x16\n\x0eunread_phrases\x18\x03 \x03(\t\")\n\nImageScore\x12\r\n\x05score\x18\x01 \x01(\x01\x12\x0c\n\x04rank\x18\x02 \x01(\x05\x32O\n\x0eRankingService\x12=\n\x04Rank\x12\x19.perfusion.v1.RankRequest\x1a\x1a.perfusion.v1.RankResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"perfusion/v1/ranking_service.proto\x12\x0cperfusion.v1\x1a\x17perfusion/v1/user.proto\"\xa3\x01\n\x0bRankRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x0e\n\x06prompt\x18\x02 \x01(\t\x12\x0e\n\x06images\x18\x03 \x03(\x0c\x12\x14\n\x07release\x18\x04 \x01(\x03H\x00\x88\x01\x01\x12\x33\n\tembedding\x18\x05 \x01(\x0b\x32\x1b.perfusion.v1.UserEmbeddingH\x01\x88\x01\x01\x42\n\n\x08_releaseB\x0c\n\n_embedding\"a\n\x0cRankResponse\x12(\n\x06scores\x18\x01 \x03(\x0b\x32\x18.perfusion.v1.ImageScore\x12\x0f\n\x07release\x18\x02 \x01(\x03\x12\x16\n\x0eunread_phrases\x18\x03 \x03(\t\")\n\nImageScore\x12\r\n\x05score\x18\x01 \x01(\x01\x12\x0c\n\x04rank\x18\x02 \x01(\x05\x32O\n\x0eRankingService\x12=\n\x04Rank\x12\x19.perfusion.v1.RankRequest\x1a\x1a.perfusion.v1.RankResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'perfusion.v1.ranking_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_RANKREQUEST']._serialized_start=52
-  _globals['_RANKREQUEST']._serialized_end=148
-  _globals['_RANKRESPONSE']._serialized_start=150
-  _globals['_RANKRESPONSE']._serialized_end=247
-  _globals['_IMAGESCORE']._serialized_start=249
-  _globals['_IMAGESCORE']._serialized_end=290
-  _globals['_RANKINGSERVICE']._serialized_start=292
-  _globals['_RANKINGSERVICE']._serialized_end=371
+  _globals['_RANKREQUEST']._serialized_start=78
+  _globals['_RANKREQUEST']._serialized_end=241
+  _globals['_RANKRESPONSE']._serialized_start=243
+  _globals['_RANKRESPONSE']._serialized_end=340
+  _globals['_IMAGESCORE']._serialized_start=342
+  _globals['_IMAGESCORE']._serialized_end=383
+  _globals['_RANKINGSERVICE']._serialized_start=385
+  _globals['_RANKINGSERVICE']._serialized_end=464
 # @@protoc_insertion_point(module_scope)

@@ -7,6 +7,7 @@ from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from perfusion.v1 import user_pb2 as _user_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -28,6 +29,7 @@ class RankRequest(_message.Message):
     PROMPT_FIELD_NUMBER: _builtins.int
     IMAGES_FIELD_NUMBER: _builtins.int
     RELEASE_FIELD_NUMBER: _builtins.int
+    EMBEDDING_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
     """The user, 1 to 128 characters; NOT_FOUND when it has no profile."""
     prompt: _builtins.str
@@ -42,6 +44,12 @@ class RankRequest(_message.Message):
         one that cannot be read.
         """
 
+    @_builtins.property
+    def embedding(self) -> _user_pb2.UserEmbedding:
+        """The user's vectors as GetUserEmbedding gave them for this user and this release, for a caller that has them: the
+        service then asks for none. INVALID_ARGUMENT for those of another user or release, and for another width.
+        """
+
     def __init__(
         self,
         *,
@@ -49,13 +57,19 @@ class RankRequest(_message.Message):
         prompt: _builtins.str = ...,
         images: _abc.Iterable[_builtins.bytes] | None = ...,
         release: _builtins.int | None = ...,
+        embedding: _user_pb2.UserEmbedding | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_release", b"_release", "release", b"release"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_embedding", b"_embedding", "_release", b"_release", "embedding", b"embedding", "release", b"release"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_release", b"_release", "images", b"images", "prompt", b"prompt", "release", b"release", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_embedding", b"_embedding", "_release", b"_release", "embedding", b"embedding", "images", b"images", "prompt", b"prompt", "release", b"release", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__embedding: _TypeAlias = _typing.Literal["embedding"]  # noqa: Y015
+    _WhichOneofArgType__embedding: _TypeAlias = _typing.Literal["_embedding", b"_embedding"]  # noqa: Y015
     _WhichOneofReturnType__release: _TypeAlias = _typing.Literal["release"]  # noqa: Y015
     _WhichOneofArgType__release: _TypeAlias = _typing.Literal["_release", b"_release"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__embedding) -> _WhichOneofReturnType__embedding | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__release) -> _WhichOneofReturnType__release | None: ...
 
 Global___RankRequest: _TypeAlias = RankRequest  # noqa: Y015

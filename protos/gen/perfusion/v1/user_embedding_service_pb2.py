@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from perfusion.v1 import user_pb2 as perfusion_dot_v1_dot_user__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)perfusion/v1/user_embedding_service.proto\x12\x0cperfusion.v1\x1a\x17perfusion/v1/user.proto\"\xba\x01\n\x15PutUserProfileRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x43\n\x08\x66\x65\x61tures\x18\x02 \x03(\x0b\x32\x31.perfusion.v1.PutUserProfileRequest.FeaturesEntry\x1aK\n\rFeaturesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12)\n\x05value\x18\x02 \x01(\x0b\x32\x1a.perfusion.v1.FeatureValue:\x02\x38\x01\"D\n\x16PutUserProfileResponse\x12*\n\x07profile\x18\x01 \x01(\x0b\x32\x19.perfusion.v1.UserProfile\"(\n\x15GetUserProfileRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\"D\n\x16GetUserProfileResponse\x12*\n\x07profile\x18\x01 \x01(\x0b\x32\x19.perfusion.v1.UserProfile\"L\n\x17GetUserEmbeddingRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x14\n\x07release\x18\x02 \x01(\x03H\x00\x88\x01\x01\x42\n\n\x08_release\"J\n\x18GetUserEmbeddingResponse\x12.\n\tembedding\x18\x01 \x01(\x0b\x32\x1b.perfusion.v1.UserEmbedding\"S\n\x1d\x42\x61tchGetUserEmbeddingsRequest\x12\x10\n\x08user_ids\x18\x01 \x03(\t\x12\x14\n\x07release\x18\x02 \x01(\x03H\x00\x88\x01\x01\x42\n\n\x08_release\"Q\n\x1e\x42\x61tchGetUserEmbeddingsResponse\x12/\n\nembeddings\x18\x01 \x03(\x0b\x32\x1b.perfusion.v1.UserEmbedding2\xa8\x03\n\x14UserEmbeddingService\x12[\n\x0ePutUserProfile\x12#.perfusion.v1.PutUserProfileRequest\x1a$.perfusion.v1.PutUserProfileResponse\x12[\n\x0eGetUserProfile\x12#.perfusion.v1.GetUserProfileRequest\x1a$.perfusion.v1.GetUserProfileResponse\x12\x61\n\x10GetUserEmbedding\x12%.perfusion.v1.GetUserEmbeddingRequest\x1a&.perfusion.v1.GetUserEmbeddingResponse\x12s\n\x16\x42\x61tchGetUserEmbeddings\x12+.perfusion.v1.BatchGetUserEmbeddingsRequest\x1a,.perfusion.v1.BatchGetUserEmbeddingsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)perfusion/v1/user_embedding_service.proto\x12\x0cperfusion.v1\x1a\x17perfusion/v1/user.proto\"\xba\x01\n\x15PutUserProfileRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x43\n\x08\x66\x65\x61tures\x18\x02 \x03(\x0b\x32\x31.perfusion.v1.PutUserProfileRequest.FeaturesEntry\x1aK\n\rFeaturesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12)\n\x05value\x18\x02 \x01(\x0b\x32\x1a.perfusion.v1.FeatureValue:\x02\x38\x01\"D\n\x16PutUserProfileResponse\x12*\n\x07profile\x18\x01 \x01(\x0b\x32\x19.perfusion.v1.UserProfile\"(\n\x15GetUserProfileRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\"D\n\x16GetUserProfileResponse\x12*\n\x07profile\x18\x01 \x01(\x0b\x32\x19.perfusion.v1.UserProfile\"L\n\x17GetUserEmbeddingRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x14\n\x07release\x18\x02 \x01(\x03H\x00\x88\x01\x01\x42\n\n\x08_release\"v\n\x18GetUserEmbeddingResponse\x12.\n\tembedding\x18\x01 \x01(\x0b\x32\x1b.perfusion.v1.UserEmbedding\x12*\n\x07profile\x18\x02 \x01(\x0b\x32\x19.perfusion.v1.UserProfile\"S\n\x1d\x42\x61tchGetUserEmbeddingsRequest\x12\x10\n\x08user_ids\x18\x01 \x03(\t\x12\x14\n\x07release\x18\x02 \x01(\x03H\x00\x88\x01\x01\x42\n\n\x08_release\"Q\n\x1e\x42\x61tchGetUserEmbeddingsResponse\x12/\n\nembeddings\x18\x01 \x03(\x0b\x32\x1b.perfusion.v1.UserEmbedding2\xa8\x03\n\x14UserEmbeddingService\x12[\n\x0ePutUserProfile\x12#.perfusion.v1.PutUserProfileRequest\x1a$.perfusion.v1.PutUserProfileResponse\x12[\n\x0eGetUserProfile\x12#.perfusion.v1.GetUserProfileRequest\x1a$.perfusion.v1.GetUserProfileResponse\x12\x61\n\x10GetUserEmbedding\x12%.perfusion.v1.GetUserEmbeddingRequest\x1a&.perfusion.v1.GetUserEmbeddingResponse\x12s\n\x16\x42\x61tchGetUserEmbeddings\x12+.perfusion.v1.BatchGetUserEmbeddingsRequest\x1a,.perfusion.v1.BatchGetUserEmbeddingsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -47,11 +47,11 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETUSEREMBEDDINGREQUEST']._serialized_start=455
   _globals['_GETUSEREMBEDDINGREQUEST']._serialized_end=531
   _globals['_GETUSEREMBEDDINGRESPONSE']._serialized_start=533
-  _globals['_GETUSEREMBEDDINGRESPONSE']._serialized_end=607
-  _globals['_BATCHGETUSEREMBEDDINGSREQUEST']._serialized_start=609
-  _globals['_BATCHGETUSEREMBEDDINGSREQUEST']._serialized_end=692
-  _globals['_BATCHGETUSEREMBEDDINGSRESPONSE']._serialized_start=694
-  _globals['_BATCHGETUSEREMBEDDINGSRESPONSE']._serialized_end=775
-  _globals['_USEREMBEDDINGSERVICE']._serialized_start=778
-  _globals['_USEREMBEDDINGSERVICE']._serialized_end=1202
+  _globals['_GETUSEREMBEDDINGRESPONSE']._serialized_end=651
+  _globals['_BATCHGETUSEREMBEDDINGSREQUEST']._serialized_start=653
+  _globals['_BATCHGETUSEREMBEDDINGSREQUEST']._serialized_end=736
+  _globals['_BATCHGETUSEREMBEDDINGSRESPONSE']._serialized_start=738
+  _globals['_BATCHGETUSEREMBEDDINGSRESPONSE']._serialized_end=819
+  _globals['_USEREMBEDDINGSERVICE']._serialized_start=822
+  _globals['_USEREMBEDDINGSERVICE']._serialized_end=1246
 # @@protoc_insertion_point(module_scope)

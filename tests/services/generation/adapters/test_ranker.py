@@ -29,7 +29,7 @@ async def test_pictures_that_ranking_refuses_are_not_our_callers_fault(
 
     async with running(server_doing(refuse)) as channel:
         with pytest.raises(heard) as caught:
-            await GrpcRanker(channel, timeout_s=5).rank("ada", "dress", [b"png"], 9)
+            await GrpcRanker(channel, timeout_s=5).rank("ada", "dress", [b"png"], 9, None)
     if heard is Unavailable:
         assert "refused the pictures of release 9" in str(caught.value)
 
@@ -46,10 +46,10 @@ async def test_pictures_that_are_painted_outlast_a_ranking_that_is_gone() -> Non
     async with running(server_doing(gone_for_a_while)) as channel:
         ranker = GrpcRanker(channel, timeout_s=5)
         with pytest.raises(Unavailable, match="ranking service"):
-            await ranker.rank("ada", "dress", [], 1)
+            await ranker.rank("ada", "dress", [], 1, None)
         assert asked == 1
         with outlasting():
-            assert await ranker.rank("ada", "dress", [], 1) == []
+            assert await ranker.rank("ada", "dress", [], 1, None) == []
     assert asked == 4
 
 
@@ -62,11 +62,11 @@ async def test_a_ranking_that_stays_away_holds_no_round_for_long(monkeypatch: py
     begin = time.monotonic()
     async with running(server_doing(gone)) as channel:
         with deadline_in(60.0), outlasting(), pytest.raises(Unavailable, match="ranking service"):
-            await GrpcRanker(channel, timeout_s=5).rank("ada", "dress", [], 1)
+            await GrpcRanker(channel, timeout_s=5).rank("ada", "dress", [], 1, None)
     assert time.monotonic() - begin < 20
 
 
 async def test_a_picture_without_a_score_is_no_ranking() -> None:
     async with running(server_doing()) as channel:
         with pytest.raises(Unavailable, match="scored 0 of 1 pictures"):
-            await GrpcRanker(channel, timeout_s=5).rank("ada", "dress", [b"png"], 1)
+            await GrpcRanker(channel, timeout_s=5).rank("ada", "dress", [b"png"], 1, None)
