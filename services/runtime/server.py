@@ -24,6 +24,7 @@ from services.runtime.workers import Worker
 
 CLEAN_UP_S = 5.0  # for a call that was cut off to give up what it holds and to answer
 FLUSH_S = 1.0  # for the last answers to leave
+CLOSE_S = 4.0  # for all that is closed at the end
 PROBE_WAIT_S = 20.0  # for the other end of a silent connection to answer
 HANDSHAKE_S = 20.0  # for a new connection to speak HTTP/2
 LEAST_PING_PAUSE_S = 10.0  # of clients that keep their connections alive
@@ -138,10 +139,12 @@ class Server:
         if self._polling is not None:
             await self._polling
         await self._exposition.stop()
+        ends = asyncio.get_running_loop().time() + CLOSE_S
         for close in self._closers:
             try:
-                await close()
-            except Exception:  # the others must close all the same
+                async with asyncio.timeout_at(ends):
+                    await close()
+            except Exception:  # the others must close all the same, and one that hangs must not keep the process
                 _log.exception("could not close everything")
         _log.info("stopped")
 

@@ -13,6 +13,7 @@ from perfusion.v1 import generation_service_pb2 as pb
 from perfusion.v1.generation_service_pb2_grpc import GenerationServiceStub
 from prometheus_client import CollectorRegistry
 
+from services.runtime import server as server_module
 from services.runtime.server import Server
 from tests.services.running import failing
 from tests.services.runtime.answering import Answering, server_of
@@ -116,3 +117,24 @@ async def test_after_a_stop_the_ports_are_free() -> None:
     await first.stop()
     second = await started(Held(), **ports)
     await second.stop()
+
+
+async def test_what_cannot_be_closed_keeps_neither_the_others_nor_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server_module, "CLOSE_S", 0.1)
+    closed = []
+
+    async def hangs() -> None:
+        await asyncio.Event().wait()
+
+    async def fails() -> None:
+        closed.append("fails")
+        raise RuntimeError("cannot close")
+
+    async def closes() -> None:
+        closed.append("closes")
+
+    server = server_of(Held(), closers=[fails, hangs, closes], drain_s=0.0)
+    await server.start()
+    async with asyncio.timeout(30):
+        await server.stop()
+    assert closed == ["fails", "closes"]

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from services.runtime.exposition import HEALTH
 from services.runtime.health import LIVENESS, READINESS
-from services.runtime.server import CLEAN_UP_S, FLUSH_S
+from services.runtime.server import CLEAN_UP_S, CLOSE_S, FLUSH_S
 from tests.deploy.k8s.manifests import NAME, Object, Objects, selects, value
 
 SPARE_S = 10.0
@@ -71,7 +71,7 @@ def releases_are_fetched_first(objects: Objects) -> Iterator[str]:
 
 
 def stops_have_time(objects: Objects) -> Iterator[str]:
-    assert CLEAN_UP_S + FLUSH_S <= SPARE_S
+    assert CLEAN_UP_S + FLUSH_S + CLOSE_S <= SPARE_S
     for name, pod, container, _ in objects.services():
         lame_duck_s, drain_s = (float(value(container, f"PERFUSION_{each}_S") or 0) for each in ("LAME_DUCK", "DRAIN"))
         if not lame_duck_s:
