@@ -1,6 +1,6 @@
 """Backbones of the real architectures, as small as they get, with random weights."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 import torch
@@ -23,6 +23,14 @@ def _one_thread_and_no_progress_bars() -> None:
     """These models are too small to share, and threads waiting for one another cost more."""
     torch.set_num_threads(1)
     hush_libraries()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _logs_without_curves() -> Iterator[None]:
+    """The picture of a log costs more than a training of few steps; tests/training/common/test_loop.py draws it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("training.common.loop.plot_log", lambda log, picture: picture.touch())
+        yield
 
 
 @pytest.fixture(scope="session")

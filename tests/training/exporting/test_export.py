@@ -11,8 +11,6 @@ from training.exporting import staging
 from training.exporting.export import main
 from training.models.family import FamilyPaths
 
-pytestmark = pytest.mark.timeout(900)  # the first test makes the export
-
 
 def test_the_command_says_in_one_line_why_it_refuses(
     exported: Repository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -27,13 +25,13 @@ def test_the_command_says_in_one_line_why_it_refuses(
 
 def test_the_command_says_what_serves_and_what_to_do_next(
     copied: Repository,
-    family: FamilyPaths,
+    published: FamilyPaths,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr(staging, "_export_all", stand_in)
-    parts = [f"--{part.replace('_', '-')}={path}" for part, path in vars(family).items()]
+    parts = [f"--{part.replace('_', '-')}={path}" for part, path in vars(published).items()]
     monkeypatch.setattr(sys, "argv", ["export", *parts, "--repository", str(copied.root)])
     assert main() == 0
     assert capsys.readouterr().out.splitlines() == [

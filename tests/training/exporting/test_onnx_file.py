@@ -1,26 +1,32 @@
 """Exporting one graph: a dynamic batch, the same numbers, and refusals."""
 
+from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 
 import onnx
 import pytest
 import torch
-from diffusers import AutoencoderKL
+from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch import Tensor, nn
 from transformers import CLIPModel
 
 from contract.feature_schema import FeatureSchema
+from tests.training.loud import make_loud
 from training.exporting.errors import ContractError, ExportError, NumericalError
+from training.exporting.family_contracts import write_contracts
 from training.exporting.float64 import InFloat64
 from training.exporting.graphs import PictureEncoder, RewardText
 from training.exporting.onnx_file import TOLERANCE, export_onnx, verify
 from training.exporting.samples import Samples
-from training.exporting.tensor_contract import Contract, TensorSpec
+from training.exporting.tensor_contract import Contract, TensorSpec, read_contract
+from training.models.adaptive_network import PersonalisedAdaptiveNetwork
+from training.models.denoiser import PersonalisedDenoiser
 from training.models.family import FamilyPaths
 from training.models.preprocess import Preprocess
 from training.models.reward_model import PerFusionRM, RewardConfig
 
+COMMITTED = Path("model_repository").absolute()
 LINEAR = Contract("linear", 8, (TensorSpec("x", "FP32", (3,)),), (TensorSpec("linear", "FP32", (2,)),))
 
 
@@ -120,6 +126,28 @@ def test_a_graph_of_other_weights_is_refused_all_the_same(
     told = r"vae_encoder: output latents of sample \d of a batch of \d \(image .*\): ONNX Runtime lies .* is allowed"
     with pytest.raises(NumericalError, match=told + " and torch in float32 lies .* export with the versions"):
         verify(other, ENCODER, Samples(family, "vae_encoder").draw, exported_encoder)
+
+
+def test_a_denoiser_with_an_adapter_gives_torchs_numbers(
+    family: FamilyPaths,
+    make_unet: Callable[..., UNet2DConditionModel],
+    schema: FeatureSchema,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Of two levels, one layer each: as every kind of block is there, a fifth of the nodes of a whole U-Net."""
+    monkeypatch.setattr("training.models.adaptive_network.check_topology", lambda unet: None)
+    kinds = {
+        "down_block_types": ("CrossAttnDownBlock2D", "DownBlock2D"),
+        "up_block_types": ("UpBlock2D", "CrossAttnUpBlock2D"),
+    }
+    unet = make_unet(**kinds, block_out_channels=(8, 16), layers_per_block=1)
+    network = make_loud(PersonalisedAdaptiveNetwork.from_unet(unet, schema))
+    write_contracts(family, COMMITTED, tmp_path)
+    contract, drawn = read_contract(tmp_path, "denoiser"), Samples(family, "denoiser").draw
+    export_onnx(PersonalisedDenoiser(unet, network), contract, drawn, tmp_path / "model.onnx")
+    with pytest.raises(NumericalError):
+        verify(PersonalisedDenoiser(unet, None), contract, drawn, tmp_path / "model.onnx")
 
 
 @pytest.mark.parametrize(("off", "refused"), [(0.6, False), (1.6, True)])

@@ -35,8 +35,8 @@ def test_a_silent_adapter_gains_nothing_and_costs_nothing(family: FamilyPaths, g
 
 
 def test_the_reward_of_a_batch_rises_and_the_leash_holds_it(family: FamilyPaths, groups: GroupTensors) -> None:
-    free = repeated(begin(RECIPE, groups, family), 8)[-1]
-    held = repeated(begin(replace(RECIPE, leash=1e4), groups, family), 8)[-1]
+    free = repeated(begin(RECIPE, groups, family), 4)[-1]
+    held = repeated(begin(replace(RECIPE, leash=1e4), groups, family), 4)[-1]
     assert free["gain"] > 0.01 and free["distance"] > 0
     assert held["distance"] < free["distance"] / 10
 
@@ -52,7 +52,7 @@ def test_lost_agreement_with_the_prompts_has_a_price(family: FamilyPaths, groups
             return [-plain, plain]
 
         training.reward = against_the_prompt  # type: ignore[assignment]
-        return repeated(training, 8)[-1]
+        return repeated(training, 4)[-1]
 
     free, dear = last(0.0), last(100.0)
     assert free["lost_agreement"] > 0.01 and dear["lost_agreement"] < free["lost_agreement"] / 2
@@ -113,13 +113,13 @@ def test_wishes_need_the_prompts_as_written(family: FamilyPaths, groups: GroupTe
 
 
 def test_guidance_changes_what_the_reward_sees(family: FamilyPaths, groups: GroupTensors) -> None:
-    plain, guided = (repeated(begin(replace(RECIPE, guidance=g), groups, family), 6) for g in (1.0, 4.0))
+    plain, guided = (repeated(begin(replace(RECIPE, guidance=g), groups, family), 3) for g in (1.0, 4.0))
     assert guided[0]["gain"] == pytest.approx(0, abs=1e-4) and guided[-1]["gain"] > plain[-1]["gain"]
 
 
 def test_with_a_contrast_what_pleases_everybody_gains_nothing(family: FamilyPaths, groups: GroupTensors) -> None:
     same = replace(groups, features=np.repeat(groups.features[:1], len(groups), 0))
-    row = repeated(begin(replace(RECIPE, contrast=1.0, feature_dropout=0.0), same, family), 3)[-1]
+    row = repeated(begin(replace(RECIPE, contrast=1.0, feature_dropout=0.0), same, family), 2)[-1]
     assert row["gain"] == pytest.approx(0, abs=1e-5)
-    free, told_apart = (repeated(begin(replace(RECIPE, contrast=k), groups, family), 8)[-1] for k in (0.0, 1.0))
+    free, told_apart = (repeated(begin(replace(RECIPE, contrast=k), groups, family), 4)[-1] for k in (0.0, 1.0))
     assert free["gain"] > 0.01 and told_apart["gain"] > 0.01

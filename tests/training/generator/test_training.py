@@ -142,8 +142,8 @@ def test_sft_then_group_learns_whom_to_please(
     family: FamilyPaths, groups: GroupTensors, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     quick = {"lr": 3e-3, "ema": 0.0, "feature_dropout": 0.0}
-    start = train_stage(replace(RECIPE, objective="sft", **quick), groups, family, tmp_path / "sft")
-    run = begin(replace(RECIPE, steps=40, kappa=50.0, **quick), groups, family, start)
+    start = train_stage(replace(RECIPE, objective="sft", steps=2, **quick), groups, family, tmp_path / "sft")
+    run = begin(replace(RECIPE, steps=10, kappa=50.0, **quick), groups, family, start)
     again = run.batches.plan(0)
     monkeypatch.setattr(run.batches, "plan", lambda _: again)  # a U-Net of random weights generalises to nothing
     rows = [run.step(n) for n in range(run.recipe.steps)]
