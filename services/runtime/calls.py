@@ -4,8 +4,9 @@ It knows tasks and time. It does not know what a call does, nor gRPC.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine
-from contextlib import asynccontextmanager
+from collections import Counter
+from collections.abc import AsyncIterator, Coroutine, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 from services.runtime.errors import DeadlineExceeded, ResourceExhausted, Unavailable
@@ -62,6 +63,27 @@ class Calls:
         for scope in self._scopes:
             if not scope.expired():
                 scope.reschedule(now)
+
+
+class Shares:
+    """The calls of each caller; `most` is what one may have."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._held: Counter[str] = Counter()
+
+    @contextmanager
+    def one(self, caller: str) -> Iterator[None]:
+        """Raises ResourceExhausted when the caller has all that it may."""
+        if self._held[caller] >= self._most:
+            raise ResourceExhausted(f"{caller} has {self._most} calls in flight, which is all that one client may")
+        self._held[caller] += 1
+        try:
+            yield
+        finally:
+            self._held[caller] -= 1
+            if not self._held[caller]:
+                del self._held[caller]
 
 
 def detached(work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":

@@ -11,15 +11,15 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
-from contextlib import aclosing, asynccontextmanager
+from contextlib import ExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import grpc
 
 from services.runtime import access, callers, tracing
-from services.runtime.callers import Callers
-from services.runtime.calls import Calls, detached
+from services.runtime.callers import CLIENT, Callers
+from services.runtime.calls import Calls, Shares, detached
 from services.runtime.deadlines import deadline_in, is_over
 from services.runtime.decoding import decoded, decoded_by_entries
 from services.runtime.errors import InvalidArgument, ServiceError
@@ -50,6 +50,7 @@ class Limits:
     """What callers may take."""
 
     max_calls: int  # in flight over all methods
+    max_client_calls: int  # of them, of one client
     max_watches: int  # streams of health and reflection
     max_answer_bytes: int
     default_deadline_s: float  # of a call whose caller gave none
@@ -66,6 +67,7 @@ class _Served:
     code: grpc.StatusCode = grpc.StatusCode.OK
     begun: bool = False  # whether an answer was begun
     said: dict[str, Any] = field(default_factory=dict)
+    held: ExitStack = field(default_factory=ExitStack)  # what it gives back at its end
 
 
 class ServiceInterceptor(_Interceptor):
@@ -82,6 +84,7 @@ class ServiceInterceptor(_Interceptor):
             timeout_s=limits.write_timeout_s, most_bytes=limits.max_answer_bytes, most_unread=limits.max_calls
         )
         self._calls = Calls(limits.max_calls)
+        self._clients = Shares(limits.max_client_calls)
         self._watches = Calls(limits.max_watches, "health and reflection streams")
 
     async def intercept_service(
@@ -119,6 +122,8 @@ class ServiceInterceptor(_Interceptor):
                 call.said = {"caller": caller.name}
                 access.check_caller(name, caller)
                 callers.begin(caller)
+                if caller.name.startswith(CLIENT):
+                    call.held.enter_context(self._clients.one(caller.name))
                 if handler.request_streaming:
                     request = _messages(context, handler.request_deserializer)
                 else:
@@ -177,7 +182,7 @@ class ServiceInterceptor(_Interceptor):
         limit_s = min(self._limits.default_deadline_s if left_s is None else left_s, self._limits.max_deadline_s)
         self._metrics.in_flight.labels(method).inc()
         try:
-            with deadline_in(limit_s):
+            with call.held, deadline_in(limit_s):
                 try:
                     async with _answered(call), self._calls.one(limit_s):
                         yield call

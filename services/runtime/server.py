@@ -163,6 +163,7 @@ class Server:
 def _limits(settings: RuntimeSettings) -> Limits:
     return Limits(
         max_calls=settings.max_concurrent_calls,
+        max_client_calls=max(1, round(settings.client_share * settings.max_concurrent_calls)),
         max_watches=settings.max_watches,
         max_answer_bytes=settings.max_message_bytes,
         default_deadline_s=settings.default_deadline_s,

@@ -23,6 +23,7 @@ from services.runtime.values import (
     Port,
     Seconds,
     SecondsOrNone,
+    Share,
     Size,
     Switch,
     Text,
@@ -68,6 +69,11 @@ class RuntimeSettings(BaseSettings):
         default="INFO", description="Least severe level logged."
     )
     max_concurrent_calls: Count = Field(default=64, description="Calls in flight; one more is RESOURCE_EXHAUSTED.")
+    client_share: Share = Field(
+        default=0.8,
+        description="Share of these places that one client may have; its next call is RESOURCE_EXHAUSTED, "
+        "and other clients find places.",
+    )
     max_watches: Count = Field(
         default=256, description="Streams of health and reflection at once; one more is RESOURCE_EXHAUSTED."
     )

@@ -98,6 +98,34 @@ async def test_tokens_that_cannot_be_believed(authority: Authority, tmp_path: Pa
         assert (await rank(client, "a", good)).release == 1
 
 
+async def test_a_client_leaves_places_to_others_and_gives_back_its_own(authority: Authority) -> None:
+    go, begun, token = asyncio.Event(), [], authority.token(["a"], 1)
+
+    async def waits() -> None:
+        begun.append(None)
+        await go.wait()
+
+    async def are_held(count: int) -> None:
+        async with asyncio.timeout(30):
+            while len(begun) < count:
+                await asyncio.sleep(0.01)
+
+    held = {"max_concurrent_calls": 4, "client_share": 0.5, "behaviour": waits}
+    async with ranking(authority, **held) as port, channel(port, authority.client) as client:
+        two = [asyncio.create_task(rank(client, "a", token)) for _ in range(2)]
+        await are_held(2)
+        async with failing() as failure:
+            await rank(client, "a", token)
+        assert (failure.code, failure.retryable) == (grpc.StatusCode.RESOURCE_EXHAUSTED, True)
+        assert failure.message == "client/developer has 2 calls in flight, which is all that one client may"
+        async with channel(port, authority.folder("generation")) as part:
+            another = asyncio.create_task(rank(part, "a"))
+            await are_held(3)
+            go.set()
+            await asyncio.gather(*two, another)
+        await rank(client, "a", token)
+
+
 async def test_keys_that_are_replaced_end_the_tokens_that_they_signed(authority: Authority, tmp_path: Path) -> None:
     later, old = Authority(tmp_path / "later"), authority.token(["a"], 1)
     new = later.token(["a"], 1)
