@@ -34,7 +34,7 @@ ifeq ($(REPOSITORY),model_repository)
 STAGED := $(EXPORT)
 endif
 
-.PHONY: help demo test test-platform test-others test-slow up down restart token renew status logs release-status release-load release-trial release-end-trial release-promote release-rollback release-history loop setup export lint k8s-check k8s-e2e tensorrt-check tensorrt-plans protos client-wheel train-tiny eval-reward eval-generation \
+.PHONY: help demo test test-platform test-others test-slow up down restart token renew status logs release-status release-load release-trial release-end-trial release-promote release-rollback release-history loop setup export lint licences k8s-check k8s-e2e tensorrt-check tensorrt-plans protos client-wheel train-tiny eval-reward eval-generation \
     eval-samplers eval-suggestions bench-reward bench-reward-full bench-generator bench-generator-full bench-picks bench-capacity bench-serving bench-health soak clean prerequisites
 
 help: ## this list
@@ -130,6 +130,9 @@ lint: setup ## ruff, mypy, import-linter, buf (lint and breaking), proto drift
 	.venv/bin/buf lint
 	.venv/bin/buf breaking --against protos/published.binpb
 	.venv/bin/python protos/generate.py --check
+
+licences: setup ## under which licences the images' packages are; fails on the GPL
+	@.venv/bin/python -m deploy.licences
 
 k8s-check: setup $(K8S_TOOLS) ## the manifests and Dockerfiles, against their schemas and against the code
 	@.venv/bin/python -m pytest tests/deploy/k8s
