@@ -28,7 +28,7 @@ from sqlalchemy.exc import (
 )
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
-from sqlalchemy.pool import ConnectionPoolEntry, NullPool
+from sqlalchemy.pool import ConnectionPoolEntry, NullPool, QueuePool
 
 from services.runtime import migrations
 from services.runtime.errors import Unavailable
@@ -235,7 +235,14 @@ class Database:
             engine.dispose()
 
     async def close(self) -> None:
-        """Closes the connections."""
+        """Closes the connections; those that are in use have as long to be given back as a lock.
+
+        One that comes back to a pool that is disposed of is closed by nobody, and its thread never ends.
+        """
+        pool = self._engine.sync_engine.pool
+        deadline = time.monotonic() + self._timeout_s
+        while isinstance(pool, QueuePool) and pool.checkedout() and time.monotonic() < deadline:
+            await asyncio.sleep(0.005)
         await self._engine.dispose()
 
 

@@ -18,7 +18,7 @@ SERVER = Station(Curve(0.1, 0.0), instances=1, max_rows=1)
 
 @pytest.mark.parametrize("load", [0.3, 0.7, 0.9])
 def test_one_server_of_constant_work_waits_as_pollaczek_and_khinchine_say(load: float) -> None:
-    arrivals = poisson(load / 0.1, 20_000.0, [Phase("model", 1)])
+    arrivals = poisson(load / 0.1, 8_000.0, [Phase("model", 1)])
     outcome = Simulation(machine(model=SERVER), 1, 10**9).run(arrivals)
     waited = np.mean(outcome.latencies_s) - 0.1
     assert waited == pytest.approx(load * 0.1 / (2 * (1 - load)), rel=0.08)

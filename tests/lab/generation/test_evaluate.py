@@ -68,7 +68,7 @@ def test_the_judge_reads_pictures_of_its_size_only(
 def test_the_command_compares_a_unet_with_another(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    command = ["evaluate", "--no-wishes", "--size", *map(str, vars(replace(SIZE, merchants=2)).values())]
+    command = ["evaluate", "--no-wishes", "--size", *map(str, vars(replace(SIZE, merchants=2, prompts=1)).values())]
     against = ["--against", str(FAMILY.backbone)]
     monkeypatch.setattr(sys, "argv", [*command, *against, "--out", str(tmp_path / "numbers" / "found.json")])
     assert main() == 0

@@ -119,6 +119,26 @@ async def test_a_call_cancelled_at_any_moment_leaves_no_thread(
         await no_database_thread()
 
 
+async def test_a_connection_in_use_is_given_back_before_all_are_closed(url: str, schema: Schema) -> None:
+    database = Database(url, schema, timeout_s=5)
+    await database.check()
+    begun, go_on = asyncio.Event(), asyncio.Event()
+
+    async def read() -> None:
+        async with database.transaction():
+            begun.set()
+            await go_on.wait()
+
+    reading = asyncio.create_task(read())
+    await begun.wait()
+    closing = asyncio.create_task(database.close())
+    await asyncio.sleep(0.02)
+    go_on.set()
+    await asyncio.gather(reading, closing)
+    async with asyncio.timeout(10):
+        await no_database_thread()
+
+
 async def test_a_write_that_was_cancelled_holds_no_lock(url: str, schema: Schema) -> None:
     database = Database(url, schema, timeout_s=5)
     await database.check()
