@@ -4,7 +4,7 @@ A part of the platform may call the methods that name it, for any merchant. A cl
 for the merchants of its token (callers.py). What no row allows is refused.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,6 +52,12 @@ TABLE: Mapping[str, Rule] = {
         "FeedbackService/ListFeedback": Rule("user_id"),
     }.items()
 }
+
+
+def check_rows(methods: Iterable[str]) -> None:
+    """Raises ValueError for a method without a row, which nobody could call."""
+    if missing := [method for method in methods if method not in TABLE]:
+        raise ValueError(f"services/runtime/access.py has no row for {', '.join(missing)}")
 
 
 def check_caller(method: str, caller: Caller) -> None:

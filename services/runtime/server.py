@@ -13,6 +13,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 from prometheus_client import CollectorRegistry
 
+from services.runtime import access
 from services.runtime.addresses import CannotListen, joined
 from services.runtime.exposition import Exposition
 from services.runtime.health import HealthMonitor, HealthServicer, Needs
@@ -68,6 +69,7 @@ class Server:
         calls = RpcMetrics(registry)
         for method in needs:
             calls.expect(f"/{service}/{method}")
+        access.check_rows(f"{service}/{method}" for method in needs)
         identity = identity_of(settings)
         self._certificates = certificates = identity.certificates
         if certificates is not None:

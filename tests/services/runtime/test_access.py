@@ -17,7 +17,7 @@ from perfusion.v1 import (  # noqa: F401 - so that the pool knows the services
 
 from services.feedback.requests import part_of
 from services.runtime import callers
-from services.runtime.access import NOBODY, OWNER, TABLE, check_caller, check_request
+from services.runtime.access import NOBODY, OWNER, TABLE, check_caller, check_request, check_rows
 from services.runtime.callers import Caller
 from services.runtime.errors import PermissionDenied
 
@@ -63,6 +63,12 @@ def test_every_method_has_its_row_with_the_merchant_that_it_names() -> None:
         assert named == ([] if TABLE[name].merchant in (NOBODY, OWNER) else [TABLE[name].merchant]), name
         by_id = {field.name for field in method.input_type.fields} & {"group_id"}
         assert named or (TABLE[name].merchant == OWNER) == bool(by_id), name
+
+
+def test_a_method_without_a_row_keeps_its_service_from_starting() -> None:
+    check_rows(TABLE)
+    with pytest.raises(ValueError, match=r"no row for perfusion\.v1\.RankingService/Sort"):
+        check_rows([*TABLE, "perfusion.v1.RankingService/Sort"])
 
 
 NAMING = [name for name, rule in TABLE.items() if rule.merchant not in (NOBODY, OWNER)]

@@ -46,6 +46,9 @@ LEGAL: dict[int, st.SearchStrategy[str]] = {  # by form
         lambda topic: topic not in (".", "..")
     ),
     id(table.FOLDER): PATHS.map("not/there/{}".format),
+    id(table.FILE): PATHS.map("not/there/{}".format),
+    id(table.DOMAIN): st.text(string.ascii_lowercase + string.digits + "._-", min_size=1, max_size=255),
+    id(table.LINE): WORDS,
     id(table.LEVEL): st.sampled_from(["DEBUG", "INFO", "WARNING", "ERROR"]),
     id(table.SWITCH): st.sampled_from(["true", "false", "1", "0"]),
 }
@@ -154,6 +157,12 @@ def check_taken(name: str, kind: type[RuntimeSettings], text: str, taken: Any) -
         fsspec.get_filesystem_class(taken.partition("://")[0])
     elif form is table.TOPIC:
         assert re.fullmatch(r"[A-Za-z0-9._-]{1,249}", taken) and taken not in (".", "..")
+    elif form is table.FILE:
+        assert not taken.is_dir()
+    elif form is table.DOMAIN:
+        assert re.fullmatch(r"[a-z0-9._-]{1,255}", taken)
+    elif form is table.LINE:
+        assert taken == text.strip() != ""
     elif form is table.FOLDER:
         assert not taken.is_file()
     else:
