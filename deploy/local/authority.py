@@ -1,10 +1,11 @@
-"""The authority of one cluster on this machine: it signs the parts' certificates and clients' tokens.
+"""The authority of one cluster on this machine: it signs certificates of parts and of clients, and clients' tokens.
 
 In Kubernetes cert-manager does the first, and whoever knows the clients the second. Files have the names of a
 Kubernetes TLS secret, so that services and clients read them alike:
 
-    authority/                 its own certificate and keys
+    authority/                 its own certificates and keys: one for parts, one for clients
     certificates/NAME/         tls.crt, tls.key, ca.crt of a part, spiffe://perfusion/service/NAME
+    certificates/clients.crt   the authority of clients' certificates
     certificates/tokens.json   the public keys (JWKS) by which services check tokens
     client/                    the same of a client, spiffe://perfusion/client/developer, and its token for everybody
 
@@ -46,6 +47,11 @@ class Authority:
     domains: tuple[str, ...] = ()
 
     @property
+    def clients(self) -> Path:
+        """The authority of clients' certificates."""
+        return self.home / "certificates" / "clients.crt"
+
+    @property
     def client(self) -> Path:
         """What a client on this machine calls with."""
         return self.home / CLIENT
@@ -64,6 +70,8 @@ class Authority:
         for part in parts:
             self._prove(self.folder(part), f"service/{part}", anew)
         self._prove(self.client, DEVELOPER, anew)
+        if not self.clients.exists():
+            _write(self.clients, self._own("clients")[0].public_bytes(_PEM))
         token = self.client / "token"
         if anew or not token.exists() or _ends(token.read_text()) < _soon():
             _write(token, self.token(None, CERTIFICATE_DAYS * 24).encode(), secret=True)
@@ -101,9 +109,10 @@ class Authority:
             and x509.load_pem_x509_certificate(file.read_bytes()).not_valid_after_utc > _soon()
         ):
             return
-        authority, signer = self._own()
+        is_client = name.startswith("client/")
+        authority, signer = self._own("clients" if is_client else "ca")
         key = ec.generate_private_key(ec.SECP256R1())
-        uses = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
+        uses = [ExtendedKeyUsageOID.CLIENT_AUTH, *([] if is_client else [ExtendedKeyUsageOID.SERVER_AUTH])]
         certificate = (
             _begun(_named(name), authority.subject, key, CERTIFICATE_DAYS, is_authority=False)
             .add_extension(x509.SubjectAlternativeName(self._names(name)), critical=False)
@@ -111,21 +120,24 @@ class Authority:
             .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()), critical=False)
             .sign(signer, hashes.SHA256())
         )
-        _write(folder / "ca.crt", authority.public_bytes(_PEM))
+        _write(folder / "ca.crt", self._own("ca")[0].public_bytes(_PEM))  # of those who are called
         _write(folder / "tls.key", _pem(key), secret=True)
         _write(file, certificate.public_bytes(_PEM))
 
     def _names(self, name: str) -> list[x509.GeneralName]:
+        own = x509.UniformResourceIdentifier(f"spiffe://{DOMAIN}/{name}")
+        if name.startswith("client/"):
+            return [own]  # nobody calls it
         host = name.rpartition("/")[2].replace("_", "-")
         hosts = [host, *(f"{host}.{domain}" for domain in self.domains)]
-        return [x509.UniformResourceIdentifier(f"spiffe://{DOMAIN}/{name}"), *map(x509.DNSName, hosts), *_HOSTS]
+        return [own, *map(x509.DNSName, hosts), *_HOSTS]
 
-    def _own(self) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
-        """The authority's certificate and key, made when they are first needed."""
-        certificate, private = self.home / "authority" / "ca.crt", self.home / "authority" / "ca.key"
+    def _own(self, which: str) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
+        """A certificate and key of the authority's, "ca" of parts or "clients", made when they are first needed."""
+        certificate, private = (self.home / "authority" / f"{which}.{end}" for end in ("crt", "key"))
         if not certificate.exists():
             key = ec.generate_private_key(ec.SECP256R1())
-            name = _named(f"PerFusion {self.home.name}")
+            name = _named(f"PerFusion {self.home.name} {which}")
             made = _begun(name, name, key, AUTHORITY_DAYS, is_authority=True).sign(key, hashes.SHA256())
             _write(private, _pem(key), secret=True)
             _write(certificate, made.public_bytes(_PEM))

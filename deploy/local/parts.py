@@ -66,6 +66,7 @@ def service_environment(layout: Layout, name: str) -> dict[str, str]:
         "PERFUSION_PORT": str(layout.port(name)),
         "PERFUSION_METRICS_PORT": str(layout.metrics_port(name)),
         "PERFUSION_CERTIFICATES": str(Authority(layout.home).folder(name)),
+        "PERFUSION_CLIENT_AUTHORITY": str(Authority(layout.home).clients),
         "PERFUSION_TOKEN_KEYS": str(Authority(layout.home).tokens),
         "PERFUSION_TRITON_ADDRESS": layout.address("triton_grpc"),
         "PERFUSION_KAFKA_BOOTSTRAP": layout.address("kafka"),

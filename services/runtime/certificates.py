@@ -1,8 +1,11 @@
 """This process's certificate, as it is now: for the calls that it serves and for those that it makes.
 
-A folder holds `tls.crt` (certificate and chain), `tls.key` and `ca.crt` (who is trusted), PEM, by the names of a
-Kubernetes TLS secret. Whoever renews them writes the folder anew: the next connection uses what is there then, and no
-process starts again. A pair that does not fit together, as between the writing of two files, is not taken.
+A folder holds `tls.crt` (certificate and chain), `tls.key` and `ca.crt` (the authority of the platform's own parts),
+PEM, by the names of a Kubernetes TLS secret. Clients have an authority of their own, in a file beside it: who calls may
+be of either, who is called of the first alone. So what asks for no token, as Triton, has no client among its callers.
+
+Whoever renews the files writes them anew: the next connection uses what is there then, and no process starts again. A
+pair that does not fit together, as between the writing of two files, is not taken.
 
 It knows X.509 and gRPC's credentials. It does not know what a caller may do.
 """
@@ -33,22 +36,27 @@ class Pair:
 
     certificate: bytes
     key: bytes
-    authority: bytes
+    authority: bytes  # of those who are called
+    callers: bytes  # of those who call
     expires: datetime  # the certificate, UTC
 
 
 class Certificates:
     """The certificate in a folder. Safe between threads: gRPC asks from its own.
 
+    Args:
+        clients: a file with clients' authority; None where no client calls.
+
     Raises:
         CertificateError: there is none that can be used.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, clients: Path | None = None) -> None:
         self._folder = folder
+        self._clients = clients
         self._lock = threading.Lock()
         self._seen = self._look()
-        self._pair = _read(folder)
+        self._pair = _read(folder, clients)
 
     def current(self) -> Pair:
         """The last one that could be used."""
@@ -56,7 +64,7 @@ class Certificates:
             if (seen := self._look()) != self._seen:
                 self._seen = seen
                 try:
-                    self._pair = _read(self._folder)
+                    self._pair = _read(self._folder, self._clients)
                 except CertificateError as error:  # its writer may be at the second of three files
                     _log.warning("the certificate before stays in use: %s", error)
             return self._pair
@@ -81,11 +89,12 @@ class Certificates:
 
     def _look(self) -> tuple[tuple[int, int, int], ...]:
         """What changes with the files: inode, size and time of each; none of a file that is not there."""
-        return tuple(_marks(self._folder / name) for name in (CERTIFICATE, KEY, AUTHORITY))
+        files = [self._folder / name for name in (CERTIFICATE, KEY, AUTHORITY)]
+        return tuple(_marks(file) for file in (*files, *filter(None, [self._clients])))
 
 
 def _configuration(pair: Pair) -> grpc.ServerCertificateConfiguration:
-    return grpc.ssl_server_certificate_configuration([(pair.key, pair.certificate)], pair.authority)
+    return grpc.ssl_server_certificate_configuration([(pair.key, pair.certificate)], pair.callers)
 
 
 def _marks(file: Path) -> tuple[int, int, int]:
@@ -96,7 +105,7 @@ def _marks(file: Path) -> tuple[int, int, int]:
     return found.st_ino, found.st_size, found.st_mtime_ns
 
 
-def _read(folder: Path) -> Pair:
+def _read(folder: Path, clients: Path | None) -> Pair:
     certificate, key, authority = (_bytes_of(folder / name) for name in (CERTIFICATE, KEY, AUTHORITY))
     try:
         own = x509.load_pem_x509_certificates(certificate)[0]
@@ -108,11 +117,13 @@ def _read(folder: Path) -> Pair:
         raise CertificateError(f"{folder / KEY} holds no PEM key without password") from error
     if public != own.public_key():
         raise CertificateError(f"{folder / KEY} is not the key of {folder / CERTIFICATE}")
-    try:
-        x509.load_pem_x509_certificates(authority)
-    except ValueError as error:
-        raise CertificateError(f"{folder / AUTHORITY} holds no PEM certificate: {error}") from error
-    return Pair(certificate, key, authority, own.not_valid_after_utc)
+    of_clients = b"" if clients is None else _bytes_of(clients)
+    for file, content in ((folder / AUTHORITY, authority), *([] if clients is None else [(clients, of_clients)])):
+        try:
+            x509.load_pem_x509_certificates(content)
+        except ValueError as error:
+            raise CertificateError(f"{file} holds no PEM certificate: {error}") from error
+    return Pair(certificate, key, authority, authority + b"\n" + of_clients, own.not_valid_after_utc)
 
 
 def _bytes_of(file: Path) -> bytes:

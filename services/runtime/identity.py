@@ -37,7 +37,8 @@ def identity_of(settings: RuntimeSettings) -> Identity:
             raise IdentityError("PERFUSION_CLEAR_TEXT is for a process without PERFUSION_CERTIFICATES")
         keys = settings.token_keys
         tokens = None if keys is None else Tokens(keys, settings.token_issuer, now_us)
-        return Identity(Certificates(settings.certificates), Certified(settings.trust_domain, tokens))
+        certificates = Certificates(settings.certificates, settings.client_authority)
+        return Identity(certificates, Certified(settings.trust_domain, tokens))
     if not settings.clear_text:
         raise IdentityError(
             "PERFUSION_CERTIFICATES must name a folder with tls.crt, tls.key and ca.crt; for development on one "

@@ -49,7 +49,12 @@ class RuntimeSettings(BaseSettings):
     certificates: Folder | None = Field(
         default=None,
         description="Folder with tls.crt, tls.key and ca.crt (PEM): this process's certificate, for the calls that it "
-        "serves and makes, and the authority of all others'. Changed files are used from the next connection on.",
+        "serves and makes, and the authority of the other parts'. Changed files are used from the next connection on.",
+    )
+    client_authority: File | None = Field(
+        default=None,
+        description="File with the authority of clients' certificates (PEM), read again when it changes; without it, "
+        "only the platform's own parts can call.",
     )
     clear_text: Switch = Field(
         default=False,

@@ -6,6 +6,7 @@ from pathlib import Path
 import grpc
 import pytest
 from cryptography import x509
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from deploy.local import authority as module
 from deploy.local.authority import DEVELOPER, Authority
@@ -39,12 +40,25 @@ def test_each_part_and_the_client_have_their_name(authority: Authority) -> None:
         assert names(authority.folder(part)) == [f"spiffe://perfusion/service/{part}"]
     assert names(authority.client) == ["spiffe://perfusion/client/developer"]
     signer = x509.load_pem_x509_certificate((authority.folder("triton") / "ca.crt").read_bytes())
-    x509.load_pem_x509_certificate((authority.client / "tls.crt").read_bytes()).verify_directly_issued_by(signer)
+    x509.load_pem_x509_certificate((authority.folder("triton") / "tls.crt").read_bytes()).verify_directly_issued_by(
+        signer
+    )
+
+
+def test_clients_have_an_authority_of_their_own_and_call_alone(authority: Authority) -> None:
+    own = x509.load_pem_x509_certificate((authority.client / "tls.crt").read_bytes())
+    own.verify_directly_issued_by(x509.load_pem_x509_certificate(authority.clients.read_bytes()))
+    uses = own.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+    assert list(uses) == [ExtendedKeyUsageOID.CLIENT_AUTH]
+    hosts = own.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert not hosts.get_values_for_type(x509.DNSName) and not hosts.get_values_for_type(x509.IPAddress)
+    called = (authority.client / "ca.crt").read_bytes()
+    assert called == (authority.folder("triton") / "ca.crt").read_bytes() != authority.clients.read_bytes()
 
 
 def test_secrets_are_their_owners_alone(authority: Authority) -> None:
     secrets = [*authority.home.rglob("*.key"), authority.client / "token", authority.home / "authority/tokens.json"]
-    assert len(secrets) == 6
+    assert len(secrets) == 7
     assert {file.stat().st_mode & 0o077 for file in secrets} == {0}
     assert b'"d"' not in authority.tokens.read_bytes()  # the private half
 

@@ -56,10 +56,10 @@ def serving(credentials: grpc.ServerCredentials | None = None, **handlers: Handl
         server.stop(None).wait()
 
 
-def certified(folder: Path) -> grpc.ServerCredentials:
-    """Of the certificate in a folder; callers need one of the same authority."""
-    key, certificate, trusted = ((folder / name).read_bytes() for name in ("tls.key", "tls.crt", "ca.crt"))
-    return grpc.ssl_server_credentials([(key, certificate)], trusted, True)
+def certified(folder: Path, clients: Path) -> grpc.ServerCredentials:
+    """Of the certificate in a folder; callers need one of the authority in a file."""
+    key, certificate = ((folder / name).read_bytes() for name in ("tls.key", "tls.crt"))
+    return grpc.ssl_server_credentials([(key, certificate)], clients.read_bytes(), True)
 
 
 def refuse(

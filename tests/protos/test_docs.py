@@ -43,7 +43,7 @@ def test_the_first_program_gives_a_group_and_takes_a_pick(tmp_path, monkeypatch)
     monkeypatch.chdir(tmp_path)
     authority = Authority(tmp_path / "build" / "local")  # as `make up` leaves it
     authority.prepare(["generation"])
-    with serving(certified(authority.folder("generation")), **handlers) as address:
+    with serving(certified(authority.folder("generation"), authority.clients), **handlers) as address:
         exec(re.sub(r"localhost:\d+", address, program), {})
     assert picks == ["i"]
     assert (tmp_path / "best.png").read_bytes() == b"picture"

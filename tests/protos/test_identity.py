@@ -29,7 +29,7 @@ def test_every_call_has_the_token_of_its_time_and_the_certificate(authority: Aut
 
     first = (authority.client / "token").read_text()
     with (
-        serving(certified(authority.folder("user_embedding")), PutUserProfile=put) as address,
+        serving(certified(authority.folder("user_embedding"), authority.clients), PutUserProfile=put) as address,
         PerFusion(address, identity=authority.client) as client,
     ):
         client.put_profile("a", {})
@@ -43,7 +43,8 @@ def test_one_identity_serves_several_clients(authority: Authority) -> None:
     identity = Identity(authority.client)
     with (
         serving(
-            certified(authority.folder("user_embedding")), PutUserProfile=lambda *_: PutUserProfileResponse()
+            certified(authority.folder("user_embedding"), authority.clients),
+            PutUserProfile=lambda *_: PutUserProfileResponse(),
         ) as address,
         PerFusion(address, identity=identity) as one,
         PerFusion(address, identity=identity) as two,

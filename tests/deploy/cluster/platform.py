@@ -133,6 +133,7 @@ def running() -> Iterator[Platform]:
         authority.prepare([part.replace("-", "_") for part in PARTS])
         secrets = {
             **{f"{part}-certificate": files(authority.folder(part.replace("-", "_"))) for part in PARTS},
+            "perfusion-clients-authority": {"tls.crt": authority.clients.read_text()},
             "perfusion-token-keys": {"keys.json": authority.tokens.read_text(), "issuer": ISSUER},
             "perfusion-database": dict.fromkeys(("user_embedding", "generation", "feedback"), database),
             "perfusion-kafka": {"bootstrap": layout.address("kafka")},

@@ -32,7 +32,8 @@ def authority(tmp_path: Path) -> Authority:
 @asynccontextmanager
 async def ranking(authority: Authority, **settings: Any) -> AsyncIterator[int]:
     """A server that knows its callers; its port."""
-    encrypted = {"clear_text": False, "certificates": authority.folder("ranking"), "token_keys": authority.tokens}
+    encrypted = {"clear_text": False, "certificates": authority.folder("ranking")}
+    encrypted |= {"client_authority": authority.clients, "token_keys": authority.tokens}
     server = server_doing(**(encrypted | settings))
     await server.start()
     try:
@@ -172,6 +173,29 @@ async def test_callers_without_a_certificate_or_of_another_domain(authority: Aut
         async with failing() as failure:
             await rank(client, "a", authority.token(None, 1))
         assert failure.code == grpc.StatusCode.UNAUTHENTICATED and "spiffe://elsewhere/" in failure.message
+
+
+async def test_without_their_authority_clients_have_no_connection(authority: Authority) -> None:
+    """As with Triton, which asks for no token: what trusts the parts' authority alone knows no client."""
+    async with ranking(authority, client_authority=None) as port:
+        async with channel(port, authority.client) as client, failing() as failure:
+            await rank(client, "a", authority.token(None, 1))
+        assert failure.code == grpc.StatusCode.UNAVAILABLE
+        async with channel(port, authority.folder("generation")) as part:
+            await rank(part, "a")
+
+
+async def test_a_client_cannot_pose_as_a_service(authority: Authority, tmp_path: Path) -> None:
+    """Its certificate is of another authority than those that are called, and for calling alone."""
+    posing = tmp_path / "posing"
+    posing.mkdir()
+    for name in ("tls.crt", "tls.key"):
+        (posing / name).write_bytes((authority.client / name).read_bytes())
+    (posing / "ca.crt").write_bytes((authority.folder("ranking") / "ca.crt").read_bytes())
+    async with ranking(authority, certificates=posing) as port, channel(port, authority.folder("generation")) as part:
+        async with failing() as failure:
+            await rank(part, "a")
+        assert failure.code == grpc.StatusCode.UNAVAILABLE
 
 
 async def test_certificates_are_renewed_while_calls_run(authority: Authority) -> None:

@@ -99,6 +99,7 @@ SWITCH = (["true", "false", "1", "0"], [*NOTHING, "maybe", "2"])
 FORMS = {
     "certificates": FOLDER,
     "clear_text": SWITCH,
+    "client_authority": FILE,
     "client_share": (["0.001", "1", "0.5"], [*NO_NUMBER, "0", "-0.1", "1.01"]),
     "database_migrate": SWITCH,
     "database_timeout_s": SECONDS,

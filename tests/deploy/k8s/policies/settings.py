@@ -22,6 +22,7 @@ SECRETS = {  # what such a variable might be, where a Secret has it
 }
 MUST = (
     "certificates",
+    "client_authority",
     "token_keys",
     "token_issuer",
     "_address",
