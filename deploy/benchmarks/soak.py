@@ -1,7 +1,7 @@
 """Whether anything grows: thousands of rounds with cancels, references, repeats and kills, and what each part holds.
 
-    python -m deploy.benchmarks.soak                    2,000 rounds on a cluster of its own
-    python -m deploy.benchmarks.soak --rounds 300
+    python -m deploy.benchmarks.soak                    2,000 rounds, 10,000 denoising steps, on a cluster of its own
+    python -m deploy.benchmarks.soak --rounds 300 --steps 2000
 
 Several clients play rounds at once: plain ones, with a reference picture, cancelled in the middle, cut off by a short
 deadline, repeated under the same request_id, and refused. In the first quarter every part is killed once and started
@@ -10,6 +10,9 @@ too, and named in the report. Pictures that stay in memory are few, so that a gr
 the object store is swept often. After each hundredth of the rounds it notes what the processes of each part hold
 (resident memory, descriptors, threads) and the files of the object store that no stored group has. Prints the growth
 from the second quarter to the last one, and draws build/bench/soak.png; build/bench/soak.json has every number.
+
+Then come denoising steps of mixed batches, and whether the models' memory grows with their shapes, which is allowed by
+2 %: see model_memory.py.
 """
 
 import argparse
@@ -39,6 +42,7 @@ from perfusion.v1.user_pb2 import FeatureValue
 from PIL import Image
 from tqdm import tqdm
 
+from deploy.benchmarks import model_memory
 from deploy.local.clients import open_aio_channel
 from deploy.local.cluster import Cluster, ClusterError
 from deploy.local.layout import ROOT, Layout
@@ -321,15 +325,19 @@ def draw(soaked: Soaked, path: Path) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=2_000, help="(default: %(default)s)")
+    parser.add_argument("--steps", type=int, default=model_memory.STEPS, help="(default: %(default)s)")
     parser.add_argument("--port-offset", type=int, default=600, help="(default: %(default)s)")
     parser.add_argument("--repository", type=Path, default=ROOT / "model_repository", help="(default: %(default)s)")
     arguments = parser.parse_args()
     if arguments.rounds < 40:
         parser.error(f"--rounds must be at least 40, not {arguments.rounds}: four quarters of ten looks")
+    if arguments.steps < model_memory.LEAST_STEPS:
+        parser.error(f"--steps must be at least {model_memory.LEAST_STEPS}, not {arguments.steps}")
     cluster = Cluster(Layout("soak", arguments.port_offset, arguments.repository.resolve()), say=print)
     try:
         up(cluster, [each.name for each in PARTS])
         soaked = asyncio.run(soak(cluster, arguments.rounds))
+        held = model_memory.play(cluster, arguments.steps)
     except ClusterError as error:
         print(f"not soaked: {error}", file=sys.stderr)
         return 1
@@ -339,7 +347,7 @@ def main() -> int:
     (OUT / "soak.json").write_text(json.dumps(asdict(soaked) | {"growth": growth(soaked)}, indent=1) + "\n")
     draw(soaked, OUT / "soak.png")
     report(soaked)
-    return 0
+    return 0 if model_memory.report(held) else 1
 
 
 def report(soaked: Soaked) -> None:

@@ -19,7 +19,6 @@ from deploy.loop import __main__ as command_line
 from deploy.loop import turn as turns
 from deploy.loop.turn import Plan, Turn, TurnError, Turning, environment, turns_in
 from tests.contract.test_release import MANIFEST as A_MANIFEST
-from training.common.runs import held
 
 STEPS = ["retrain", "offline gate", "export", "load", "trial", "traffic gate", "promote"]
 
@@ -189,22 +188,36 @@ def test_the_command_begins_a_turn_of_its_own_after_one_that_ended(
     assert platform.ran == ["collect", *STEPS] * 2
 
 
-def play(work: Path) -> "subprocess.Popen[str]":
-    command = [sys.executable, "-m", "deploy.loop", "play", "--work", str(work), "--original-groups", "100"]
-    return subprocess.Popen(
-        command, cwd=ROOT, env=environment(), stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
-    )
+HOLDER = """
+import sys
+from pathlib import Path
+from training.common.runs import held
+with held(Path(sys.argv[1])):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
 
 
-def test_a_second_player_in_a_folder_is_refused(tmp_path: Path) -> None:
-    with held(tmp_path):
-        second = play(tmp_path)
-        said = second.communicate(timeout=120)[1]
-    assert second.returncode == 1 and "play stopped" in said and "process" in said
+def test_a_second_player_in_a_folder_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["loop", "play", "--work", str(tmp_path)])
+    monkeypatch.setattr("signal.signal", lambda *_: None)  # this process has its own
+    command = [sys.executable, "-c", HOLDER, str(tmp_path)]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, cwd=ROOT, env=environment(), **pipes) as first:
+        assert first.stdout is not None and first.stdout.readline() == "held\n"
+        assert command_line.main() == 1
+        first.kill()
+    said = capsys.readouterr().err
+    assert "play stopped" in said and f"process {first.pid} on " in said
 
 
 def test_a_stop_is_an_interruption_after_which_the_same_command_goes_on(tmp_path: Path) -> None:
-    stopped = play(tmp_path)
+    command = [sys.executable, "-m", "deploy.loop", "play", "--work", str(tmp_path), "--original-groups", "100"]
+    stopped = subprocess.Popen(
+        command, cwd=ROOT, env=environment(), stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
+    )
     assert stopped.stderr is not None
     assert "original" in stopped.stderr.readline()  # its first step runs
     stopped.terminate()

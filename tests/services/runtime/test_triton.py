@@ -140,7 +140,7 @@ async def test_tensors_it_refuses_are_our_fault(models: TritonModels, triton: Do
 
 async def test_an_output_without_data_is_unavailable(models: TritonModels, triton: Doubling) -> None:
     triton.state = "empty"
-    with deadline_in(0.3), pytest.raises(Unavailable, match="no data"):
+    with deadline_in(1.0), pytest.raises(Unavailable, match="no data"):
         await models.infer("double", INPUT, 1)
 
 
