@@ -28,6 +28,7 @@ import uuid
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import grpc
@@ -73,6 +74,10 @@ class Platform:
     clients: Clients
     client: triton.InferenceServerClient
 
+    @cached_property
+    def _release(self) -> str:
+        return str(self.layout.release())
+
     def round(
         self, merchant: int, kind: tuple[int, int], told: Told, limit_s: float = LONG_S, previews: int = 0
     ) -> float:
@@ -102,7 +107,7 @@ class Platform:
         ):  # fmt: skip
             inputs = self._inputs(model, batch)
             for _ in range(times):
-                self.client.infer(model, inputs, model_version=str(self.layout.release()))
+                self.client.infer(model, inputs, model_version=self._release)
 
     def _inputs(self, model: str, batch: int) -> list[triton.InferInput]:
         made = []
@@ -114,7 +119,7 @@ class Platform:
 
     def _metadata(self, model: str, known: dict[str, Any] = {}) -> Any:  # noqa: B006 # a cache
         if model not in known:
-            known[model] = self.client.get_model_metadata(model, model_version=str(self.layout.release()))
+            known[model] = self.client.get_model_metadata(model, model_version=self._release)
         return known[model]
 
     def counted(self, name: str) -> dict[str, float]:
