@@ -177,7 +177,7 @@ bench-health: $(EXPORT) ## every part fails in turn: was health true? 15 minutes
 	.venv/bin/python -m deploy.benchmarks.health_run
 	.venv/bin/python -m deploy.benchmarks.health_strips
 
-soak: $(EXPORT) ## 2,000 rounds with cancels, references and kills: does anything grow? build/bench/soak.png
+soak: $(EXPORT) ## 2,000 rounds with cancels, references and kills, 10,000 steps of mixed batches: does anything grow? build/bench/soak.png
 	.venv/bin/python -m deploy.benchmarks.soak
 
 bench-picks: $(EXPORT) ## picks a second of feedback against its Kafka library alone, into build/bench/picks.json; minutes
