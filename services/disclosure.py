@@ -88,7 +88,7 @@ def disclose(service: str, user_id: str, folder: Path) -> dict[str, Any]:
             rows = rows_of(connection, service, user_id)
     finally:
         engine.dispose()
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)  # what is in it is the merchant's alone
     text = json.dumps({"user_id": user_id, "service": service, "tables": rows}, indent=1, ensure_ascii=False)
     (folder / f"{service}.json").write_text(text + "\n", encoding="utf-8")
     done: dict[str, Any] = {"service": service, "rows": {name: len(each) for name, each in rows.items()}}

@@ -14,6 +14,7 @@ from deploy.local.authority import Authority
 from deploy.local.cluster import Cluster, ClusterError
 from deploy.local.layout import ROOT, Layout
 from deploy.local.parts import PARTS, SERVICES
+from deploy.local.triton_server import CONTROLLER, NAME
 from deploy.releases.announcing import announce
 from deploy.releases.errors import ReleaseError
 from deploy.releases.status import next_step
@@ -106,12 +107,15 @@ def _logs(cluster: Cluster, names: list[str]) -> None:
 
 def _token(cluster: Cluster, merchants: list[str]) -> None:
     """For a day."""
+    if not cluster.layout.client.exists():
+        raise ClusterError(f"the cluster '{cluster.layout.name}' was never started: run `make up` first")
     print(Authority(cluster.layout.home).token(merchants or None, TOKEN_HOURS))
 
 
 def _renew(cluster: Cluster, _: list[str]) -> None:
-    Authority(cluster.layout.home).prepare(SERVICES, anew=True)
-    print(f"renewed the certificates in {cluster.layout.home}; what runs takes them from its next connection on")
+    Authority(cluster.layout.home).prepare([*SERVICES, NAME, CONTROLLER], anew=True)
+    print(f"renewed the certificates in {cluster.layout.home}: services take them from their next connection on,")
+    print("Triton when it is started again (`make restart PART=triton`)")
 
 
 _COMMANDS: dict[str, Callable[[Cluster, list[str]], None]] = {

@@ -24,6 +24,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
@@ -70,10 +71,9 @@ class Authority:
         for part in parts:
             self._prove(self.folder(part), f"service/{part}", anew)
         self._prove(self.client, DEVELOPER, anew)
-        if not self.clients.exists():
-            _write(self.clients, self._own("clients")[0].public_bytes(_PEM))
+        _keep(self.clients, self._own("clients")[0].public_bytes(_PEM))
         token = self.client / "token"
-        if anew or not token.exists() or _ends(token.read_text()) < _soon():
+        if _may_be_replaced(token, anew):
             _write(token, self.token(None, CERTIFICATE_DAYS * 24).encode(), secret=True)
 
     def token(self, merchants: Sequence[str] | None, hours: float, client: str = DEVELOPER) -> str:
@@ -96,21 +96,15 @@ class Authority:
             made = OKPKey.generate_key("Ed25519", auto_kid=True)
             _write(file, json.dumps(made.as_dict(private=True)).encode(), secret=True)
         key = OKPKey.import_key(json.loads(file.read_bytes()))
-        if not self.tokens.exists():
-            _write(self.tokens, json.dumps({"keys": [key.as_dict(private=False)]}).encode())
+        _keep(self.tokens, json.dumps({"keys": [key.as_dict(private=False)]}).encode())
         return key
 
     def _prove(self, folder: Path, name: str, anew: bool) -> None:
         """A certificate for a program of this name."""
-        file = folder / "tls.crt"
-        if (
-            not anew
-            and file.exists()
-            and x509.load_pem_x509_certificate(file.read_bytes()).not_valid_after_utc > _soon()
-        ):
-            return
-        is_client = name.startswith("client/")
+        file, is_client = folder / "tls.crt", name.startswith("client/")
         authority, signer = self._own("clients" if is_client else "ca")
+        if not anew and _is_good(file, authority):
+            return
         key = ec.generate_private_key(ec.SECP256R1())
         uses = [ExtendedKeyUsageOID.CLIENT_AUTH, *([] if is_client else [ExtendedKeyUsageOID.SERVER_AUTH])]
         certificate = (
@@ -188,11 +182,31 @@ def _soon() -> datetime:
     return datetime.now(UTC) + timedelta(days=RENEWED_DAYS)
 
 
-def _ends(token: str) -> datetime:
-    """When a token of our own ends."""
-    payload = token.split(".")[1]
-    claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
-    return datetime.fromtimestamp(claims["exp"], UTC)
+def _is_good(file: Path, authority: x509.Certificate) -> bool:
+    """Whether a certificate is there, of this authority, and does not end soon."""
+    try:
+        found = x509.load_pem_x509_certificate(file.read_bytes())
+        found.verify_directly_issued_by(authority)
+    except (OSError, ValueError, TypeError, InvalidSignature):
+        return False
+    return found.not_valid_after_utc > _soon()
+
+
+def _may_be_replaced(file: Path, anew: bool) -> bool:
+    """Whether there is no token, or one for every merchant that ends soon; one that is for some stays as it is."""
+    try:
+        payload = file.read_text().split(".")[1]
+        claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+        ends, is_for_all = datetime.fromtimestamp(claims["exp"], UTC), claims["merchants"] == EVERYBODY
+    except (OSError, ValueError, LookupError, TypeError):
+        return True
+    return is_for_all and (anew or ends < _soon())
+
+
+def _keep(file: Path, content: bytes) -> None:
+    """Writes what is not there yet, or is another."""
+    if not file.exists() or file.read_bytes() != content:
+        _write(file, content)
 
 
 def _write(file: Path, content: bytes, *, secret: bool = False) -> None:

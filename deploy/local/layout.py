@@ -16,7 +16,6 @@ PORTS = {
     "generation": 50052,
     "ranking": 50053,
     "feedback": 50054,
-    "triton_http": 8000,
     "triton_grpc": 8001,
     "triton_metrics": 8002,
     "kafka": 9092,

@@ -96,11 +96,11 @@ def _denoiser_calls(layout: Layout) -> dict[str, str]:
 def is_serving(layout: Layout, service: str, method: str = "") -> bool:
     """The service's own health: of all its methods, or of one, e.g. "perfusion.v1.RankingService/Rank"."""
     request = health_pb2.HealthCheckRequest(service=method)
-    with open_channel(layout, service) as channel:
-        try:
+    try:
+        with open_channel(layout, service) as channel:
             answer = health_pb2_grpc.HealthStub(channel).Check(request, timeout=HEALTH_TIMEOUT_S)
-        except grpc.RpcError:
-            return False
+    except (grpc.RpcError, OSError, ValueError):  # it does not answer; or there is no client that could ask
+        return False
     return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
 
 
@@ -127,7 +127,7 @@ def unserved(metrics_port: int) -> str:
 
 TRITON = Part(
     name="triton",
-    ports=("triton_grpc", "triton_http", "triton_metrics"),
+    ports=("triton_grpc", "triton_metrics"),
     prepare=triton_server.prepare,
     command=triton_server.command,
     environment=triton_server.environment,

@@ -72,10 +72,9 @@ def command(layout: Layout) -> list[str]:
         f"--backend-directory={_links(layout) / 'backends'}",
         "--model-control-mode=explicit",
         "--disable-auto-complete-config",
-        f"--http-port={layout.port('triton_http')}",
+        "--allow-http=false",  # it knows no certificates
         f"--grpc-port={layout.port('triton_grpc')}",
         f"--metrics-port={layout.port('triton_metrics')}",
-        "--http-address=127.0.0.1",
         "--grpc-address=127.0.0.1",
         "--metrics-address=127.0.0.1",
         "--allow-gpu-metrics=false",

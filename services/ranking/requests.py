@@ -14,6 +14,8 @@ from perfusion.v1.user_pb2 import UserEmbedding
 
 from contract.limits import MAX_RANKED_IMAGES
 from services.ranking.ports import RewardUser
+from services.runtime.callers import is_client
+from services.runtime.errors import PermissionDenied
 from services.runtime.fields import Fields
 from services.runtime.images import Decoder, ImageRefused
 
@@ -31,6 +33,8 @@ class Query:
 
 def query_of(request: pb.RankRequest) -> Query:
     """Checks everything but the pictures' content."""
+    if request.HasField("embedding") and is_client():
+        raise PermissionDenied("embedding: only the platform's own parts hand in vectors", field="embedding")
     fields, most = Fields(), MAX_RANKED_IMAGES
     query = Query(
         user_id=fields.user_id(request.user_id),

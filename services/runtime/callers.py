@@ -14,7 +14,7 @@ It knows certificates' names and JWTs. It does not know which method needs what.
 
 import json
 import logging
-import os
+import re
 from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
@@ -27,6 +27,7 @@ from joserfc import jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import KeySet
 
+from services.runtime.certificates import Certificates, Marks, marks
 from services.runtime.clock import Clock
 from services.runtime.errors import PermissionDenied, Unauthenticated
 
@@ -34,8 +35,9 @@ AUDIENCE = "perfusion"
 ALGORITHMS = ("EdDSA", "Ed25519", "ES256", "RS256", "PS256")  # none of them with a shared secret
 EVERYBODY = "*"
 SERVICE, CLIENT = "service/", "client/"
+_NAME = re.compile(r"(service|client)/[A-Za-z0-9][A-Za-z0-9_.-]{0,126}")
 _LEEWAY_S = 30  # that two machines' clocks may differ
-_MOST_REMEMBERED = 4096  # tokens that were checked; checking one costs a fifth of a millisecond
+_MOST_REMEMBERED = 1024  # tokens that were checked; checking one costs a fifth of a millisecond
 
 _log = logging.getLogger(__name__)
 
@@ -70,6 +72,11 @@ def acts_for(user_id: str) -> bool:
     return _caller.get().acts_for(user_id)
 
 
+def is_client() -> bool:
+    """Whether the call being served is a client's."""
+    return _caller.get().name.startswith(CLIENT)
+
+
 def require(user_id: str, field: str = "user_id") -> None:
     """Raises PermissionDenied unless the caller of the call being served may act for the merchant."""
     if not acts_for(user_id):
@@ -93,44 +100,53 @@ class Callers(ABC):
     """Tells who calls."""
 
     @abstractmethod
-    def of(self, context: _Context) -> Caller:
-        """Raises Unauthenticated where the certificate or the token says nothing that can be believed."""
+    def name(self, context: _Context) -> str:
+        """The caller's, by its certificate; raises Unauthenticated where that says nothing that can be believed."""
+
+    @abstractmethod
+    def of(self, name: str, context: _Context) -> Caller:
+        """The caller of this name; raises Unauthenticated where its token says nothing that can be believed."""
 
 
 class Everybody(Callers):
     """Without certificates every caller is taken for a developer at this machine."""
 
-    def of(self, context: _Context) -> Caller:
+    def name(self, context: _Context) -> str:
+        return DEVELOPMENT.name
+
+    def of(self, name: str, context: _Context) -> Caller:
         return DEVELOPMENT
 
 
 class Certified(Callers):
     """By the certificate, which gRPC has checked, and for a client by its token."""
 
-    def __init__(self, domain: str, tokens: "Tokens | None") -> None:
+    def __init__(self, domain: str, certificates: Certificates, tokens: "Tokens | None") -> None:
         self._prefix = f"spiffe://{domain}/"
+        self._certificates = certificates
         self._tokens = tokens
 
-    def of(self, context: _Context) -> Caller:
-        name = self._name(context)
+    def of(self, name: str, context: _Context) -> Caller:
         if name.startswith(SERVICE):
             return Caller(name, None)
-        if not name.startswith(CLIENT):
-            raise Unauthenticated(f"the certificate's SPIFFE ID must begin with {self._prefix}{SERVICE} or …/{CLIENT}")
         if self._tokens is None:
             raise Unauthenticated(
                 "this service takes no tokens: its operator has not said whose (PERFUSION_TOKEN_KEYS)"
             )
         return Caller(name, self._tokens.merchants(_bearer(context), name))
 
-    def _name(self, context: _Context) -> str:
-        names = [
-            str(name, "utf-8", "replace") for name in context.auth_context().get("x509_subject_alternative_name", ())
-        ]
-        own = [name.removeprefix(self._prefix) for name in names if name.startswith(self._prefix)]
-        if len(own) != 1:
-            raise Unauthenticated(f"the certificate must have one name that begins with {self._prefix}")
-        return own[0]
+    def name(self, context: _Context) -> str:
+        """A part's name counts only where the parts' authority has signed it."""
+        told = context.auth_context()
+        [*ids] = (str(each, "utf-8", "replace") for each in told.get("peer_spiffe_id", ()))  # none, or the only URI
+        name = ids[0].removeprefix(self._prefix) if len(ids) == 1 and ids[0].startswith(self._prefix) else ""
+        if not _NAME.fullmatch(name):
+            raise Unauthenticated(
+                f"the certificate must have one URI: {self._prefix}{SERVICE}NAME or {self._prefix}{CLIENT}NAME"
+            )
+        if name.startswith(SERVICE) and not self._certificates.signs(b"".join(told.get("x509_pem_cert", ()))):
+            raise Unauthenticated(f"the authority of the platform's parts has not signed {name}")
+        return name
 
 
 class Tokens:
@@ -147,7 +163,7 @@ class Tokens:
             sub={"essential": True},
             exp={"essential": True},
         )
-        self._seen: tuple[int, int, int] | None = None
+        self._seen: Marks | None = None
         self._keys: KeySet | None = None
         self._known: OrderedDict[str, dict[str, Any]] = OrderedDict()  # claims of tokens whose signature was right
 
@@ -178,7 +194,7 @@ class Tokens:
             return self._known[token]
         try:
             claims = jwt.decode(token, keys, algorithms=ALGORITHMS).claims
-        except (JoseError, ValueError, TypeError, KeyError) as error:
+        except (JoseError, ValueError, TypeError, KeyError, RecursionError) as error:
             raise Unauthenticated(f"the token is not valid: {_problem(error)}") from error
         self._known[token] = claims
         if len(self._known) > _MOST_REMEMBERED:
@@ -186,18 +202,16 @@ class Tokens:
         return claims
 
     def _current(self) -> KeySet:
-        try:
-            found = os.stat(self._file)
-            seen = (found.st_ino, found.st_size, found.st_mtime_ns)
-            if seen != self._seen:
+        """The keys as last read; a file that is gone or holds none is noted once, and the keys before stay in use."""
+        if (seen := marks(self._file)) != self._seen:
+            self._seen = seen
+            try:
                 self._keys = KeySet.import_key_set(json.loads(self._file.read_bytes()))
-                self._seen = seen
                 self._known.clear()  # what a key signed that is gone is valid no more
-        except (OSError, ValueError, TypeError, KeyError, JoseError) as error:
-            _log.warning("%s holds no JWKS that can be read; the keys before stay in use", self._file, exc_info=True)
-            if self._keys is None:
-                raise Unauthenticated("this service has no keys to check a token with") from error
-        assert self._keys is not None
+            except (OSError, ValueError, TypeError, KeyError, JoseError, RecursionError) as error:
+                _log.warning("%s holds no JWKS: the keys before stay in use (%r)", self._file, error)
+        if self._keys is None:
+            raise Unauthenticated("this service has no keys to check a token with")
         return self._keys
 
     def _now_s(self) -> int:

@@ -66,10 +66,10 @@ class Calls:
 
 
 class Shares:
-    """The calls of each caller; `most` is what one may have."""
+    """The calls of clients: `most` is what one may have, `of_all` what all of them may."""
 
-    def __init__(self, most: int) -> None:
-        self._most = most
+    def __init__(self, most: int, of_all: int) -> None:
+        self._most, self._of_all = most, of_all
         self._held: Counter[str] = Counter()
 
     @contextmanager
@@ -77,6 +77,8 @@ class Shares:
         """Raises ResourceExhausted when the caller has all that it may."""
         if self._held[caller] >= self._most:
             raise ResourceExhausted(f"{caller} has {self._most} calls in flight, which is all that one client may")
+        if self._held.total() >= self._of_all:
+            raise ResourceExhausted(f"clients have {self._of_all} calls in flight, which is all that they may")
         self._held[caller] += 1
         try:
             yield

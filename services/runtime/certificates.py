@@ -11,16 +11,22 @@ It knows X.509 and gRPC's credentials. It does not know what a caller may do.
 """
 
 import logging
+import math
 import os
 import threading
+import time
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from pathlib import Path
 
 import grpc
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
+Marks = tuple[int, int, int]
+AGAIN_S = 1.0  # from one look at files that cannot be used to the next
 CERTIFICATE, KEY, AUTHORITY = "tls.crt", "tls.key", "ca.crt"
 
 _log = logging.getLogger(__name__)
@@ -57,17 +63,23 @@ class Certificates:
         self._lock = threading.Lock()
         self._seen = self._look()
         self._pair = _read(folder, clients)
+        self._again_at = -math.inf
 
     def current(self) -> Pair:
         """The last one that could be used."""
         with self._lock:
-            if (seen := self._look()) != self._seen:
-                self._seen = seen
+            if (seen := self._look()) != self._seen and time.monotonic() > self._again_at:
                 try:
                     self._pair = _read(self._folder, self._clients)
+                    self._seen = seen
                 except CertificateError as error:  # its writer may be at the second of three files
                     _log.warning("the certificate before stays in use: %s", error)
+                    self._again_at = time.monotonic() + AGAIN_S
             return self._pair
+
+    def signs(self, certificate: bytes) -> bool:
+        """Whether the authority of the platform's parts has signed a certificate, PEM, itself."""
+        return _is_signed(certificate, self.current().authority)
 
     def for_server(self) -> grpc.ServerCredentials:
         """Each connection is made with the certificate of its time, and its other end must show one, too."""
@@ -87,17 +99,33 @@ class Certificates:
         now = self.current()
         return grpc.ssl_channel_credentials(now.authority, now.key, now.certificate)
 
-    def _look(self) -> tuple[tuple[int, int, int], ...]:
-        """What changes with the files: inode, size and time of each; none of a file that is not there."""
+    def _look(self) -> tuple[Marks, ...]:
+        """What changes with the files."""
         files = [self._folder / name for name in (CERTIFICATE, KEY, AUTHORITY)]
-        return tuple(_marks(file) for file in (*files, *filter(None, [self._clients])))
+        return tuple(marks(file) for file in (*files, *filter(None, [self._clients])))
 
 
 def _configuration(pair: Pair) -> grpc.ServerCertificateConfiguration:
     return grpc.ssl_server_certificate_configuration([(pair.key, pair.certificate)], pair.callers)
 
 
-def _marks(file: Path) -> tuple[int, int, int]:
+@lru_cache(maxsize=256)
+def _is_signed(certificate: bytes, authority: bytes) -> bool:
+    try:
+        leaf = x509.load_pem_x509_certificate(certificate)
+    except ValueError:
+        return False
+    for signer in x509.load_pem_x509_certificates(authority):
+        try:
+            leaf.verify_directly_issued_by(signer)
+        except (ValueError, TypeError, InvalidSignature):
+            continue
+        return True
+    return False
+
+
+def marks(file: Path) -> Marks:
+    """What changes with a file: inode, size and time; zeros where there is none."""
     try:
         found = os.stat(file)
     except OSError:
@@ -113,7 +141,7 @@ def _read(folder: Path, clients: Path | None) -> Pair:
         raise CertificateError(f"{folder / CERTIFICATE} holds no PEM certificate: {error}") from error
     try:
         public = load_pem_private_key(key, None).public_key()
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise CertificateError(f"{folder / KEY} holds no PEM key without password") from error
     if public != own.public_key():
         raise CertificateError(f"{folder / KEY} is not the key of {folder / CERTIFICATE}")

@@ -38,7 +38,7 @@ def identity_of(settings: RuntimeSettings) -> Identity:
         keys = settings.token_keys
         tokens = None if keys is None else Tokens(keys, settings.token_issuer, now_us)
         certificates = Certificates(settings.certificates, settings.client_authority)
-        return Identity(certificates, Certified(settings.trust_domain, tokens))
+        return Identity(certificates, Certified(settings.trust_domain, certificates, tokens))
     if not settings.clear_text:
         raise IdentityError(
             "PERFUSION_CERTIFICATES must name a folder with tls.crt, tls.key and ca.crt; for development on one "

@@ -51,6 +51,7 @@ class Limits:
 
     max_calls: int  # in flight over all methods
     max_client_calls: int  # of them, of one client
+    max_clients_calls: int  # of all clients: the rest is for the platform's own parts
     max_watches: int  # streams of health and reflection
     max_answer_bytes: int
     default_deadline_s: float  # of a call whose caller gave none
@@ -84,7 +85,7 @@ class ServiceInterceptor(_Interceptor):
             timeout_s=limits.write_timeout_s, most_bytes=limits.max_answer_bytes, most_unread=limits.max_calls
         )
         self._calls = Calls(limits.max_calls)
-        self._clients = Shares(limits.max_client_calls)
+        self._clients = Shares(limits.max_client_calls, limits.max_clients_calls)
         self._watches = Calls(limits.max_watches, "health and reflection streams")
 
     async def intercept_service(
@@ -118,8 +119,8 @@ class ServiceInterceptor(_Interceptor):
 
         async def serve(_requests: object, context: _Context) -> None:
             async with self._observed(method, context) as call:
-                caller = self._callers.of(context)
-                call.said = {"caller": caller.name}
+                call.said = {"caller": self._callers.name(context)}
+                caller = self._callers.of(call.said["caller"], context)
                 access.check_caller(name, caller)
                 callers.begin(caller)
                 if caller.name.startswith(CLIENT):

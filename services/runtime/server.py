@@ -29,6 +29,8 @@ CLOSE_S = 4.0  # for all that is closed at the end
 PROBE_WAIT_S = 20.0  # for the other end of a silent connection to answer
 HANDSHAKE_S = 20.0  # for a new connection to speak HTTP/2
 LEAST_PING_PAUSE_S = 10.0  # of clients that keep their connections alive
+PARTS_SHARE = 8  # one place in so many is for the platform's own parts
+METADATA_BYTES = 2**15  # of a call
 LEAST_STREAMS = 100  # of one connection
 
 _log = logging.getLogger(__name__)
@@ -166,6 +168,7 @@ def _limits(settings: RuntimeSettings) -> Limits:
     return Limits(
         max_calls=settings.max_concurrent_calls,
         max_client_calls=max(1, round(settings.client_share * settings.max_concurrent_calls)),
+        max_clients_calls=max(1, settings.max_concurrent_calls - -(-settings.max_concurrent_calls // PARTS_SHARE)),
         max_watches=settings.max_watches,
         max_answer_bytes=settings.max_message_bytes,
         default_deadline_s=settings.default_deadline_s,
@@ -196,6 +199,9 @@ def _options(settings: RuntimeSettings) -> list[tuple[str, int]]:
         ("grpc.max_concurrent_streams", max(settings.max_concurrent_calls, LEAST_STREAMS)),
         ("grpc.max_receive_message_length", settings.max_request_bytes),
         ("grpc.max_send_message_length", settings.max_message_bytes),
+        # A token for a thousand merchants; between the two, gRPC would refuse by chance.
+        ("grpc.max_metadata_size", METADATA_BYTES),
+        ("grpc.absolute_max_metadata_size", METADATA_BYTES),
         # Only identity: gRPC would unfold a compressed request in memory before it looks at its size.
         ("grpc.compression_enabled_algorithms_bitset", 1),
         # Two servers on one port would share its calls silently; better that the second fails to start.

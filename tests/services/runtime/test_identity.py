@@ -12,6 +12,7 @@ from perfusion.v1.ranking_service_pb2 import RankRequest
 from perfusion.v1.ranking_service_pb2_grpc import RankingServiceStub
 
 from deploy.local.authority import Authority
+from services.runtime import certificates as certificates_module
 from services.runtime.certificates import CertificateError, Certificates
 from services.runtime.clients import open_channel
 from services.runtime.identity import IdentityError, identity_of
@@ -214,7 +215,8 @@ async def test_certificates_are_renewed_while_calls_run(authority: Authority) ->
             assert done > 10
 
 
-async def test_a_pair_that_does_not_fit_is_not_taken(authority: Authority, tmp_path: Path) -> None:
+async def test_a_pair_that_does_not_fit_is_not_taken(authority: Authority, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(certificates_module, "AGAIN_S", 0.0)
     folder = authority.folder("ranking")
     certificates = Certificates(folder)
     before = certificates.current()

@@ -10,6 +10,7 @@ It knows files and gRPC's credentials. It does not know what a certificate or a 
 from __future__ import annotations
 
 import os
+import re
 import threading
 from pathlib import Path
 
@@ -21,12 +22,13 @@ class Identity:
 
     Raises:
         OSError: a file is missing or cannot be read.
+        ValueError: the token's file holds none.
     """
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
         self._folder = Path(folder)
         self._lock = threading.Lock()
-        self._seen: tuple[int, int] | None = None
+        self._seen: tuple[int, int, int] | None = None
         self._token = ""
         self.token()
 
@@ -35,9 +37,11 @@ class Identity:
         file = self._folder / "token"
         found = os.stat(file)
         with self._lock:
-            if self._seen != (found.st_mtime_ns, found.st_ino):
-                self._token = file.read_text(encoding="ascii").strip()
-                self._seen = (found.st_mtime_ns, found.st_ino)
+            if self._seen != (seen := (found.st_mtime_ns, found.st_ino, found.st_size)):
+                token = file.read_bytes().strip()
+                if not re.fullmatch(rb"[!-~]+", token):
+                    raise ValueError(f"{file} holds no token: one line of ASCII without blanks")
+                self._token, self._seen = token.decode(), seen
             return self._token
 
     def credentials(self) -> grpc.ChannelCredentials:
@@ -57,7 +61,7 @@ class _Bearer(grpc.AuthMetadataPlugin):
     def __call__(self, context: grpc.AuthMetadataContext, callback: grpc.AuthMetadataPluginCallback) -> None:
         try:
             token = self._identity.token()
-        except OSError as error:
+        except (OSError, ValueError) as error:
             callback((), error)
         else:
             callback((("authorization", f"Bearer {token}"),), None)

@@ -47,7 +47,8 @@ class RankRequest(_message.Message):
     @_builtins.property
     def embedding(self) -> _user_pb2.UserEmbedding:
         """The user's vectors as GetUserEmbedding gave them for this user and this release, for a caller that has them: the
-        service then asks for none. INVALID_ARGUMENT for those of another user or release, and for another width.
+        service then asks for none. Of the platform's own parts alone: PERMISSION_DENIED from a client. INVALID_ARGUMENT for
+        those of another user or release, and for another width.
         """
 
     def __init__(
