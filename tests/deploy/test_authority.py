@@ -1,5 +1,6 @@
 """The local authority: what it issues, what it keeps, what it renews, and whom a token is for."""
 
+import shutil
 import time
 from pathlib import Path
 
@@ -98,3 +99,34 @@ def test_whom_a_token_is_for(authority: Authority) -> None:
 def test_grpc_takes_what_it_writes(authority: Authority) -> None:
     content = [(authority.client / name).read_bytes() for name in ("ca.crt", "tls.key", "tls.crt")]
     assert isinstance(grpc.ssl_channel_credentials(*content), grpc.ChannelCredentials)
+
+
+def test_a_token_for_some_merchants_is_never_replaced_by_one_for_all(authority: Authority) -> None:
+    token = authority.client / "token"
+    token.write_text(some := authority.token(["store-1"], 1))
+    authority.prepare(PARTS)
+    authority.prepare(PARTS, anew=True)
+    assert token.read_text() == some
+
+
+@pytest.mark.parametrize("broken", ["", "a.b.c", "not a token", "é"])
+def test_what_cannot_be_read_is_made_again(authority: Authority, broken: str) -> None:
+    (authority.client / "token").write_text(broken)
+    (authority.folder("triton") / "tls.crt").write_text(broken)
+    authority.prepare(PARTS)
+    assert (
+        Tokens(authority.tokens, "perfusion", now_us).merchants((authority.client / "token").read_text(), DEVELOPER)
+        is None
+    )
+    assert names(authority.folder("triton")) == ["spiffe://perfusion/service/triton"]
+
+
+def test_an_authority_that_was_lost_is_made_again_with_all_that_it_signs(authority: Authority) -> None:
+    shutil.rmtree(authority.home / "authority")
+    authority.prepare(PARTS)
+    signer = x509.load_pem_x509_certificate((authority.folder("triton") / "ca.crt").read_bytes())
+    x509.load_pem_x509_certificate((authority.folder("triton") / "tls.crt").read_bytes()).verify_directly_issued_by(
+        signer
+    )
+    tokens = Tokens(authority.tokens, "perfusion", now_us)
+    assert tokens.merchants(authority.token(["a"], 1), DEVELOPER) == {"a"}

@@ -20,7 +20,10 @@ from PIL import Image
 from contract.repository import Repository
 from services.ranking.__main__ import build
 from services.ranking.adapters.users import GrpcUsers
+from services.ranking.requests import query_of
 from services.ranking.settings import Settings
+from services.runtime import callers
+from services.runtime.errors import PermissionDenied
 from services.runtime.server import Server
 from services.user_embedding.__main__ import build as build_user_embedding
 from services.user_embedding.settings import Settings as UserEmbeddingSettings
@@ -107,6 +110,13 @@ def given(**changes: Any) -> dict[str, Any]:
     fields: dict[str, Any] = {"user_id": "u", "release": 1, "reward_text_user": [0.0] * USER_WIDTH}
     fields["reward_image_user"] = [1.0] * USER_WIDTH
     return {"release": 1, "embedding": UserEmbedding(**fields | changes)}
+
+
+async def test_a_client_hands_in_no_vectors() -> None:
+    callers.begin(callers.Caller("client/shop", frozenset({"u"})))
+    with pytest.raises(PermissionDenied, match="embedding: only the platform's own parts"):
+        query_of(pb.RankRequest(user_id="u", prompt="dress", images=[GOOD], **given()))
+    callers.begin(callers.DEVELOPMENT)
 
 
 async def test_vectors_that_the_caller_has_are_used_and_not_asked_for(judges: Judges) -> None:

@@ -5,16 +5,23 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import grpc
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding
 from perfusion.v1.ranking_service_pb2 import RankRequest
 from perfusion.v1.ranking_service_pb2_grpc import RankingServiceStub
 
-from deploy.local.authority import Authority
+from deploy.local.authority import Authority, _begun, _named, _pem
 from services.runtime import certificates as certificates_module
+from services.runtime.calls import Shares
 from services.runtime.certificates import CertificateError, Certificates
 from services.runtime.clients import open_channel
+from services.runtime.errors import ResourceExhausted
 from services.runtime.identity import IdentityError, identity_of
 from services.runtime.settings import RuntimeSettings
 from tests.services.running import LOCAL, failing
@@ -126,6 +133,85 @@ async def test_a_client_leaves_places_to_others_and_gives_back_its_own(authority
             go.set()
             await asyncio.gather(*two, another)
         await rank(client, "a", token)
+
+
+def test_clients_together_leave_places_to_the_platforms_own_parts() -> None:
+    shares = Shares(most=3, of_all=4)
+    for _ in range(2):
+        with shares.one("client/a"), shares.one("client/a"), shares.one("client/b"):
+            with shares.one("client/a"), pytest.raises(ResourceExhausted) as none_left, shares.one("client/b"):
+                pass
+            with shares.one("client/b"):
+                pass
+        with shares.one("client/a"), shares.one("client/a"), shares.one("client/a"):  # noqa: SIM117 - inside of them
+            with pytest.raises(ResourceExhausted) as all_of_its_own, shares.one("client/a"):
+                pass
+    assert str(none_left.value).startswith("clients have 4 calls in flight")
+    assert str(all_of_its_own.value).startswith("client/a has 3 calls in flight")
+
+
+def issued(authority: Authority, which: str, *names: x509.GeneralName) -> Path:
+    """A folder with a certificate of these names, by the authority of "ca" or "clients"."""
+    signer, key = authority._own(which)
+    own = ec.generate_private_key(ec.SECP256R1())
+    begun = _begun(_named("any"), signer.subject, own, 1, is_authority=False)
+    signed = begun.add_extension(x509.SubjectAlternativeName(names), critical=False).sign(key, hashes.SHA256())
+    folder = authority.home / f"issued-{uuid4()}"
+    folder.mkdir()
+    (folder / "tls.crt").write_bytes(signed.public_bytes(Encoding.PEM))
+    (folder / "tls.key").write_bytes(_pem(own))
+    (folder / "ca.crt").write_bytes((authority.client / "ca.crt").read_bytes())
+    return folder
+
+
+PART, CLIENT = "spiffe://perfusion/service/generation", "spiffe://perfusion/client/developer"
+
+
+@pytest.mark.parametrize(
+    ("which", "names"),
+    [
+        ("clients", [x509.UniformResourceIdentifier(PART)]),  # clients' authority makes no parts
+        ("ca", [x509.DNSName(PART)]),
+        ("clients", [x509.DNSName(CLIENT)]),
+        ("ca", [x509.UniformResourceIdentifier("spiffe://perfusion/service/")]),
+        ("clients", [x509.UniformResourceIdentifier("spiffe://perfusion/client/")]),
+        ("ca", [x509.UniformResourceIdentifier("spiffe://perfusion/generation")]),
+        ("ca", [x509.UniformResourceIdentifier("spiffe://perfusion/service/../generation")]),
+        ("ca", [x509.UniformResourceIdentifier("spiffe://elsewhere/service/generation")]),
+        ("ca", [x509.UniformResourceIdentifier(PART), x509.UniformResourceIdentifier(CLIENT)]),
+        ("ca", [x509.UniformResourceIdentifier(PART), x509.UniformResourceIdentifier("spiffe://elsewhere/a")]),
+        ("ca", [x509.DNSName("localhost")]),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "+".join(f"{type(n).__name__} {n.value}" for n in value),
+)
+async def test_a_name_must_be_the_only_one_whole_and_signed_by_who_may(
+    authority: Authority, which: str, names: list[x509.GeneralName]
+) -> None:
+    folder = issued(authority, which, *names)
+    async with ranking(authority) as port, channel(port, folder) as caller:
+        async with failing() as failure:
+            await rank(caller, "any", authority.token(None, 1))
+        assert failure.code == grpc.StatusCode.UNAUTHENTICATED
+
+
+async def test_a_token_for_hundreds_of_merchants_fits(authority: Authority) -> None:
+    token = authority.token([f"merchant-{n}" for n in range(450)], 1)
+    assert len(token) > 8192
+    async with ranking(authority) as port, channel(port, authority.client) as client:
+        for _ in range(20):  # gRPC's own limit refuses some of such calls
+            assert (await rank(client, "merchant-7", token)).release == 1
+
+
+async def test_keys_that_cannot_be_read_are_noted_once(authority: Authority, caplog: pytest.LogCaptureFixture) -> None:
+    token = authority.token(["a"], 1)
+    async with ranking(authority) as port, channel(port, authority.client) as client:
+        await rank(client, "a", token)
+        for broken in ("[" * 5000, "{}", '{"keys": [{"kty": "OKP", "crv": "none", "x": "AA"}]}', None):
+            caplog.clear()
+            authority.tokens.unlink() if broken is None else authority.tokens.write_text(broken)
+            for _ in range(3):
+                await rank(client, "a", token)
+            assert len([record for record in caplog.records if "holds no JWKS" in record.message]) == 1
 
 
 async def test_keys_that_are_replaced_end_the_tokens_that_they_signed(authority: Authority, tmp_path: Path) -> None:
