@@ -1,8 +1,8 @@
 """Races this platform against what people use to serve diffusion models: CPU-seconds a delivered picture.
 
-    make race                                       installs the peers, then all of it; half an hour, best on an idle machine
-    python -m lab.benchmarks.race --quick           one turn of few rounds, to see that all run; writes nothing into docs/
-    python -m lab.benchmarks.race --only "ours plain" litserve     some contestants
+    make race                                   installs the peers, then all of it; half an hour on an idle machine
+    python -m lab.benchmarks.race --quick       one turn, to see that all run; writes nothing into docs/
+    python -m lab.benchmarks.race --quick --only litserve "ours whole, plain"       these alone
 
 Everyone does the same job: rounds of five pictures of 64 × 64, six steps of DPM-Solver++ with guidance, from the same
 noise, PNG bytes out. Everyone has the same weights and two threads in all: two instances, processes or replicas of one
@@ -16,14 +16,14 @@ thread, since one of two threads takes a quarter more CPU. Each peer's configura
     ray serve, bentoml, litserve                    servers with batching around the loop that costs least
     onnxruntime, openvino   that loop alone, which is nobody's product
 
-In each turn everyone draws the same rounds, one client at a time and four, in a random order. A ratio is the median over
-turns of two contestants' ratio within a turn, with a 95 % bootstrap interval; "ours plain, again" is the same thing twice,
-and nothing smaller than its interval is a difference. Before that, everyone's pictures are compared with those of
-`onnxruntime`. CPU is user and system time of all of a contestant's processes; the load generator's own is told apart.
+In each turn everyone draws the same rounds, for one client and for four at a time, in a random order. A ratio is the
+median over turns of two contestants' ratio within a turn, with a 95 % bootstrap interval; "ours plain, again" is the
+same thing twice, and nothing smaller than its interval is a difference. Before that, everyone's pictures are compared
+with those of `onnxruntime`. CPU is user and system time of all of a contestant's processes; what they take while nobody
+asks, and what the load generator takes, is told apart.
 Writes docs/results/race.json and docs/pictures/race.png, and prints a table.
 """
 
-import argparse
 import os
 import random
 import shutil
@@ -63,17 +63,19 @@ OURS, AGAIN, REFERENCE = "ours plain", "ours plain, again", "onnxruntime"
 PLAIN, WISHES, NETWORK = "ours whole, plain", "ours whole, wishes", "ours whole, network"
 PEERS = ("diffusers", "optimum-onnx", "openvino-genai", "ray serve", "bentoml", "litserve")
 OTHER_PICTURES = ("openvino-bf16", WISHES, NETWORK)
-OTHER_SAMPLER = ("openvino-genai",)
+DDIM = "openvino-genai"  # which has no DPM-Solver++: its pictures are compared with those of as many steps of DDIM
 
 
-def entries(cluster: Cluster, material: Any, runtime: str) -> dict[str, Entry]:
-    """All of them; servers draw with this runtime."""
+def entries(cluster: Cluster, alone: Cluster, material: Any, runtime: str) -> tuple[dict[str, Entry], Entry]:
+    """All of them, whose servers draw with this runtime; and who draws what a peer's sampler should."""
     python, repository = str(PEERS_PYTHON), str(material.repository)
     plain = material.plain_release
     serving = {
         "RACE_RUNTIME": runtime, "RACE_REPOSITORY": repository, "RACE_RELEASE": str(plain),
         "RAY_USAGE_STATS_ENABLED": "0", "BENTOML_DO_NOT_TRACK": "True",
     }  # fmt: skip
+
+    compiler = {"TORCHINDUCTOR_CACHE_DIR": str(Path("build/race/inductor").resolve())}  # minutes, the first time
 
     def program(name: str, *arguments: str) -> list[str]:
         return [python, "-m", f"{MODULES}.{name}", *arguments]
@@ -83,19 +85,19 @@ def entries(cluster: Cluster, material: Any, runtime: str) -> dict[str, Entry]:
 
     bentoml = [str(PEERS_PYTHON.with_name("bentoml")), "serve", f"{MODULES}.bentoml_server:Rounds"]
     all_of_them: list[Entry] = [
-        Painting(OURS, cluster, plain),
+        Painting(OURS, alone, plain),
         Platform(PLAIN, cluster, 0.0, plain),
         Platform(WISHES, cluster, None, plain),
         Platform(NETWORK, cluster, None, material.network_release),
         *(Workers(name, loop(name)) for name in ("onnxruntime", "openvino", "openvino-bf16")),
-        Workers("diffusers", program("diffusers_pipeline", str(material.pipeline))),
+        Workers("diffusers", program("diffusers_pipeline", str(material.pipeline)), more=compiler),
         Workers("optimum-onnx", program("optimum_pipeline", str(material.onnx))),
         Workers("openvino-genai", program("genai_pipeline", str(material.onnx))),
         Server("litserve", program("litserve_server"), 18801, "/predict", serving),
         Server("bentoml", [*bentoml, "--host", "127.0.0.1", "--port", "18802"], 18802, "/draw", serving, in_list=True),
         Server("ray serve", program("ray_server"), 18803, "/", serving),
     ]
-    return {entry.name: entry for entry in all_of_them}
+    return {entry.name: entry for entry in all_of_them}, Workers("ddim", [*loop("onnxruntime"), "ddim"], 1)
 
 
 def started(chosen: Mapping[str, Entry], not_run: dict[str, str]) -> dict[str, Entry]:
@@ -114,29 +116,38 @@ def started(chosen: Mapping[str, Entry], not_run: dict[str, str]) -> dict[str, E
     return running
 
 
-def same_pictures(running: Mapping[str, Entry], folder: Path, not_run: dict[str, str]) -> dict[str, Any]:
+def same_pictures(
+    running: Mapping[str, Entry], by_ddim: Entry, folder: Path, not_run: dict[str, str]
+) -> dict[str, Any]:
     """How far everyone's pictures lie from the reference's; who draws others is out of the race."""
     shutil.rmtree(folder, ignore_errors=True)
-    pictures = {}
-    for name, entry in running.items():
-        if name not in (WISHES, NETWORK):
-            (own := folder / entry.mark).mkdir(parents=True)
-            entry.draw(SHOWN, 1, own)
-            pictures[name] = kept(own, SHOWN).astype(int)
+
+    def drawn(entry: Entry) -> np.ndarray:
+        (own := folder / entry.mark).mkdir(parents=True)
+        entry.draw(SHOWN, 1, own)
+        return kept(own, SHOWN).astype(int)
+
+    pictures = {name: drawn(entry) for name, entry in running.items() if name not in (WISHES, NETWORK)}
+    reference = dict.fromkeys(pictures, pictures[REFERENCE])
+    if DDIM in pictures:
+        by_ddim.start()
+        reference[DDIM] = drawn(by_ddim)
+        by_ddim.stop()
     found = {}
-    for name, drawn in pictures.items():
-        apart = np.abs(drawn - pictures[REFERENCE])
+    for name in pictures:
+        apart = np.abs(pictures[name] - reference[name])
         found[name] = {"most": int(apart.max()), "mean": float(apart.mean())}
-        if found[name]["most"] > SAME and name not in (*OTHER_PICTURES, *OTHER_SAMPLER):
-            not_run[name] = "draws other pictures"
+        if found[name]["most"] > SAME and name not in OTHER_PICTURES:
+            not_run[name] = "it draws other pictures"
     return found
 
 
 def race(running: Mapping[str, Entry], cluster: Cluster, turns: int, seed: int) -> dict[int, dict[str, list[Block]]]:
     """Every contestant's blocks by the number of clients, one a turn; who fails in a turn is out of it all."""
     found: dict[int, dict[str, list[Block]]] = {clients: {} for clients in CLIENTS}
-    chance, serving = random.Random(seed), next(
-        (entry.release for entry in running.values() if isinstance(entry, Platform)), 0
+    chance, serving = (
+        random.Random(seed),
+        next((entry.release for entry in running.values() if isinstance(entry, Platform)), 0),
     )
     for turn in tqdm(range(turns), desc="turns"):
         order = [*running, *([AGAIN] if OURS in running else [])]
@@ -162,8 +173,24 @@ def measured(entry: Entry, rounds: Sequence[int], clients: int) -> Block:
     return Block(len(rounds) * CANDIDATES, entry.cpu_s() - before, wall_s, time.process_time() - own)
 
 
-def goals(blocks: Mapping[str, Sequence[Block]], found: Mapping[str, Mapping[str, Any]], clients: int) -> list[dict[str, Any]]:
-    """The issue's rows, as far as their contestants ran."""
+def idle_cores(running: Mapping[str, Entry], seconds: float) -> dict[str, float]:
+    """What everyone's processes take while nobody asks anything."""
+    before, began = {name: entry.cpu_s() for name, entry in running.items()}, time.monotonic()
+    time.sleep(seconds)
+    passed_s = time.monotonic() - began
+    found = {name: (entry.cpu_s() - before[name]) / passed_s for name, entry in running.items()}
+    return found | ({AGAIN: found[OURS]} if OURS in found else {})
+
+
+def goals(
+    blocks: Mapping[str, Sequence[Block]], found: Mapping[str, Mapping[str, Any]], clients: int
+) -> list[dict[str, Any]]:
+    """What is aimed at, as far as its contestants ran. Whole rounds are compared less what an idle platform takes."""
+
+    def of(name: str, other: str) -> list[Block]:
+        whole = {name, other} <= {PLAIN, WISHES, NETWORK}
+        return [block.without(found[name]["idle_cores"] * whole) for block in blocks[name]]
+
     wanted = []
     if peers := [name for name in PEERS if name in found]:
         peer = best(found, peers)
@@ -177,7 +204,7 @@ def goals(blocks: Mapping[str, Sequence[Block]], found: Mapping[str, Mapping[str
         ("noise: ours plain over itself", "", AGAIN, OURS),
     ]
     return [
-        {"what": f"{what}, {clients} at once", "aim": aim, **ratio(blocks[over], blocks[under])}
+        {"what": f"{what}, {clients} at once", "aim": aim, **ratio(of(over, under), of(under, over))}
         for what, aim, over, under in wanted
         if over in blocks and under in blocks
     ]
@@ -193,7 +220,9 @@ def draw_picture(report: Mapping[str, Any]) -> None:
     figure, panels = plt.subplots(1, len(report["clients"]), figsize=(11, 4.2), sharex=True, layout="constrained")
     for panel, (clients, found) in zip(panels, report["clients"].items(), strict=True):
         names = sorted(found, key=lambda name: -float(found[name]["cpu_s_a_picture"]))
-        colours = ["#4575b4" if name.startswith("ours") else "#d73027" if name in PEERS else "#999999" for name in names]
+        colours = [
+            "#4575b4" if name.startswith("ours") else "#d73027" if name in PEERS else "#999999" for name in names
+        ]
         panel.barh(names, [1000 * found[name]["cpu_s_a_picture"] for name in names], color=colours)
         panel.set(xlabel="CPU milliseconds a picture", title=f"{clients} round{'s' * (int(clients) > 1)} at a time")
     figure.suptitle("Blue: this platform. Red: peers. Grey: runtimes alone.")
@@ -205,8 +234,15 @@ def main() -> int:
     parser = parser_of(__doc__)
     parser.add_argument("--quick", action="store_true", help="one turn; writes nothing into docs/")
     parser.add_argument("--turns", type=int, default=12, help="of everyone (default: %(default)s)")
-    parser.add_argument("--only", nargs="+", metavar="NAME", help=f"these contestants, beside {REFERENCE!r} and {OURS!r}")
-    parser.add_argument("--runtime", default="openvino", choices=("onnxruntime", "openvino"), help="of the servers (default: %(default)s)")
+    parser.add_argument(
+        "--only", nargs="+", metavar="NAME", help=f"these contestants, beside {REFERENCE!r} and {OURS!r}"
+    )
+    parser.add_argument(
+        "--runtime",
+        default="openvino",
+        choices=("onnxruntime", "openvino"),
+        help="of the servers (default: %(default)s)",
+    )
     parser.add_argument("--weights", type=Path, default=TINY, help="the family of the release (default: %(default)s)")
     parser.add_argument("--repository", type=Path, default=Path("model_repository"), help="where its newest release is")
     parser.add_argument("--port-offset", type=int, default=1500, help="of the platform's ports (default: %(default)s)")
@@ -226,27 +262,30 @@ def main() -> int:
     except (InputError, OSError) as error:
         print(f"not raced: {error}", file=sys.stderr)
         return 1
-    cluster = Cluster(material.repository, options.port_offset)
-    everyone = entries(cluster, material, options.runtime)
+    cluster = Cluster("race-platform", material.repository, options.port_offset)
+    alone = Cluster("race-triton", material.repository, options.port_offset + 100)
+    everyone, by_ddim = entries(cluster, alone, material, options.runtime)
     if unknown := set(options.only or ()) - set(everyone):
         parser.error(f"no contestant is called {', '.join(sorted(unknown))}; there are {', '.join(everyone)}")
     chosen = {name: entry for name, entry in everyone.items() if name in {*(options.only or everyone), REFERENCE, OURS}}
     not_run: dict[str, str] = {}
     try:
         cluster.up((material.network_release, material.plain_release), max(CLIENTS))
+        alone.triton_up()
         running = started(chosen, not_run)
-        same = same_pictures(running, Path("build/race/pictures"), not_run)
+        same = same_pictures(running, by_ddim, Path("build/race/pictures"), not_run)
         running = {name: entry for name, entry in running.items() if name not in not_run}
-        load = os.getloadavg()
+        load, idle = os.getloadavg(), idle_cores(running, 2.0 if options.quick else 20.0)
         blocks = race(running, cluster, 1 if options.quick else options.turns, seed=0)
     except DoesNotRun as error:
         print(f"not raced: {error}", file=sys.stderr)
         return 1
     finally:
-        for entry in chosen.values():
+        for entry in (*chosen.values(), by_ddim):
             entry.stop()
-        cluster.down()
-    found = {clients: compared(of, OURS) for clients, of in blocks.items()}
+        for each in (alone, cluster):
+            each.down()
+    found = {clients: compared(of, OURS, idle) for clients, of in blocks.items()}
     report = {
         "cores": len(os.sched_getaffinity(0)),
         "load_before_and_after": [load[0], os.getloadavg()[0]],

@@ -25,7 +25,6 @@ MODULES = "lab.benchmarks.race.contestants"
 PEERS_PYTHON = Path("build/race/venv/bin/python")
 SERVICES_PYTHON = Path(".venv-services/bin/python")
 LOGS = Path("build/race/logs")
-NAME = "race-platform"  # of the cluster
 PORTS = {"user_embedding": 50051, "generation": 50052, "feedback": 50054, "triton": 8001, "kafka": 9092}
 PROFILE = {"style": "luxury", "price_level": "premium", "audience": ["professionals"]}
 
@@ -141,11 +140,15 @@ class Server(Entry):
 
 
 class Cluster:
-    """The platform on a repository of two releases; its parts are those of deploy.local, its mark is "platform"."""
+    """A local cluster (deploy.local) on a repository of two releases; its name is its processes' mark."""
 
-    def __init__(self, repository: Path, port_offset: int) -> None:
-        self.repository, self.port_offset = repository, port_offset
+    def __init__(self, name: str, repository: Path, port_offset: int) -> None:
+        self.name, self.repository, self.port_offset = name, repository, port_offset
         self.clients: list[PerFusion] = []
+
+    def triton_up(self) -> None:
+        """Starts its Triton alone, with the releases that serve another cluster, which runs already."""
+        self._local("up", "triton")
 
     def up(self, releases: Sequence[int], clients: int) -> None:
         """Starts it with these two releases loaded: the last one serves, the other is its fallback."""
@@ -169,26 +172,25 @@ class Cluster:
         for client in self.clients:
             client.close()
         self._local("down")
-        processes.stop("platform")
+        processes.stop(self.name)
 
     def address(self, part: str) -> str:
         return f"127.0.0.1:{PORTS[part] + self.port_offset}"
 
-    def triton(self) -> list[int]:
-        """The processes of its Triton."""
-        pid = int(Path(f"build/{NAME}/pids/triton.pid").read_text().split()[0])
-        return processes.below(pid, processes.marked("platform"))
+    def cpu_s(self) -> float:
+        """Of its processes so far."""
+        return processes.cpu_s(processes.marked(self.name))
 
-    def _local(self, what: str) -> None:
-        where = ["--name", NAME, "--port-offset", str(self.port_offset), "--model-repository", str(self.repository)]
-        self._run("-m", "deploy.local", *where, what)
+    def _local(self, *what: str) -> None:
+        where = ["--name", self.name, "--port-offset", str(self.port_offset)]
+        self._run("-m", "deploy.local", *where, "--model-repository", str(self.repository), *what)
 
     def _releases(self, what: str, release: int) -> None:
         where = ["--repository", str(self.repository), "--triton", self.address("triton")]
         self._run("-m", "deploy.releases", what, str(release), *where, "--kafka", self.address("kafka"))
 
     def _run(self, *arguments: str) -> None:
-        environment = processes.environment("platform", {"PYTHONPATH": ".:protos/gen:protos/client"})
+        environment = processes.environment(self.name, {"PYTHONPATH": ".:protos/gen:protos/client"})
         done = subprocess.run(
             [str(SERVICES_PYTHON), *arguments], env=environment, capture_output=True, text=True, check=False
         )
@@ -197,17 +199,17 @@ class Cluster:
 
 
 class Painting(Workers):
-    """The generation service's drawing part on the cluster's Triton, which counts with it."""
+    """The generation service's drawing part on a Triton of its own, which counts with it: no service probes it."""
 
     def __init__(self, name: str, cluster: Cluster, release: int) -> None:
-        where = ["--name", NAME, "--port-offset", str(cluster.port_offset), "--release", str(release)]
+        where = ["--name", cluster.name, "--port-offset", str(cluster.port_offset), "--release", str(release)]
         command = [str(SERVICES_PYTHON), "-m", "deploy.benchmarks.painting", *where]
         more = {"PYTHONPATH": ".:protos/gen:protos/client"}
         super().__init__(name, [*command, "--model-repository", str(cluster.repository)], 1, more)
         self._cluster = cluster
 
     def cpu_s(self) -> float:
-        return super().cpu_s() + processes.cpu_s(self._cluster.triton())
+        return super().cpu_s() + self._cluster.cpu_s()
 
 
 class Platform(Entry):
@@ -226,7 +228,7 @@ class Platform(Entry):
         """The cluster is stopped for all."""
 
     def cpu_s(self) -> float:
-        return processes.cpu_s(processes.marked("platform"))
+        return self._cluster.cpu_s()
 
     def draw(self, rounds: Sequence[int], clients: int, folder: Path | None = None) -> None:
         free = list(enumerate(self._cluster.clients))

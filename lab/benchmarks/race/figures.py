@@ -5,7 +5,7 @@ Knows numbers and names; neither processes nor pictures.
 
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,10 @@ class Block:
     cpu_s: float  # of the contestant's processes
     wall_s: float
     client_cpu_s: float = 0.0  # of who asked
+
+    def without(self, idle_cores: float) -> "Block":
+        """The same less what its processes take while nobody asks."""
+        return replace(self, cpu_s=self.cpu_s - idle_cores * self.wall_s)
 
 
 def ratio(over: Sequence[Block], under: Sequence[Block]) -> dict[str, float]:
@@ -47,9 +51,14 @@ def summary(blocks: Sequence[Block]) -> dict[str, float]:
     }
 
 
-def compared(blocks: Mapping[str, Sequence[Block]], base: str) -> dict[str, dict[str, Any]]:
-    """Every contestant's medians, and its cost over the base's."""
-    return {name: summary(own) | {"over_base": ratio(own, blocks[base])} for name, own in blocks.items()}
+def compared(
+    blocks: Mapping[str, Sequence[Block]], base: str, idle_cores: Mapping[str, float]
+) -> dict[str, dict[str, Any]]:
+    """Every contestant's medians, its cost over the base's, and what it takes while nobody asks."""
+    return {
+        name: summary(own) | {"over_base": ratio(own, blocks[base]), "idle_cores": idle_cores.get(name, 0.0)}
+        for name, own in blocks.items()
+    }
 
 
 def best(found: Mapping[str, Mapping[str, Any]], names: Sequence[str]) -> str:
@@ -68,12 +77,12 @@ def table(report: Mapping[str, Any]) -> str:
     for clients, found in report["clients"].items():
         lines += [
             "",
-            f"{clients} at once" + f"{'CPU ms a picture':>41}   {'over ours plain':>18}   pictures/s   client's cores",
+            f"{clients} at once{'CPU ms a picture':>41}   {'over ours plain':>18}   pictures/s   idle cores   client's",
         ]
         for name, row in sorted(found.items(), key=lambda item: float(item[1]["cpu_s_a_picture"])):
             lines.append(
                 f"{name:<34} {1000 * row['cpu_s_a_picture']:15.1f}   {told(row['over_base']):>18}   "
-                f"{row['pictures_a_second']:10.2f}   {row['client_cores']:14.2f}"
+                f"{row['pictures_a_second']:10.2f}   {row['idle_cores']:10.3f}   {row['client_cores']:8.2f}"
             )
     lines += ["", "goal" + " " * 61 + "aim      reached"]
     lines += [f"{goal['what']:<64} {goal['aim']:<8} {told(goal)}" for goal in report["goals"]]

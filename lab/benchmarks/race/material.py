@@ -1,6 +1,6 @@
 """What the contestants run on, made once into build/race from one family: every graph by the project's own exporter.
 
-    repository/   a model repository of two releases: the family's as it is exported, and the same with an adaptive network
+    repository/   a model repository of two releases: the family's as exported, and the same with an adaptive network
     pipeline/     the family's pipeline with the U-Net that draws, for diffusers
     onnx/         the same weights as graphs of the pipeline's parts, as optimum-onnx and OpenVINO read them
 
@@ -135,7 +135,10 @@ def _graphs(paths: FamilyPaths, into: Path) -> None:
     """A directory as optimum writes one: a graph beside each part's configuration."""
     unet, text, vae = paths.backbone_unet(), paths.text_encoder(), paths.vae()
     latents = (unet.config.in_channels, unet.config.sample_size, unet.config.sample_size)
-    width, side = unet.config.cross_attention_dim, unet.config.sample_size * 2 ** (len(vae.config.block_out_channels) - 1)
+    width, side = (
+        unet.config.cross_attention_dim,
+        unet.config.sample_size * 2 ** (len(vae.config.block_out_channels) - 1),
+    )
     parts: dict[str, tuple[nn.Module, tuple[TensorSpec, ...], tuple[TensorSpec, ...]]] = {
         "unet": (
             _Unet(unet),
@@ -158,7 +161,12 @@ def _graphs(paths: FamilyPaths, into: Path) -> None:
         ),
     }
     for name, (module, inputs, outputs) in parts.items():
-        export_onnx(module, Contract(name, MOST_ROWS, inputs, outputs), _draw(text.config.vocab_size), into / name / "model.onnx")
+        export_onnx(
+            module,
+            Contract(name, MOST_ROWS, inputs, outputs),
+            _draw(text.config.vocab_size),
+            into / name / "model.onnx",
+        )
         source = OUT / "pipeline" / name.removesuffix("_decoder")
         shutil.copy2(source / "config.json", into / name)
     for name in ("tokenizer", "scheduler"):

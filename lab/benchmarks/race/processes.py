@@ -42,15 +42,6 @@ def marked(mark: str) -> list[int]:
     return found
 
 
-def below(root: int, among: Sequence[int]) -> list[int]:
-    """A process and its descendants among these."""
-    parents = {pid: _stat(pid)[1] for pid in among if _stat(pid)}
-    found = {root}
-    while more := {pid for pid, parent in parents.items() if parent in found} - found:
-        found |= more
-    return sorted(found)
-
-
 def cpu_s(pids: Sequence[int]) -> float:
     """What these have used so far, with their children that ended and were waited for."""
     return sum(sum(int(field) for field in found[11:15]) for pid in pids if (found := _stat(pid))) * TICK_S

@@ -1,7 +1,7 @@
 """The loop that people write around ONNX files: text states, guided DPM-Solver++ (2M) in numpy, decoder.
 
-Takes the release's own files, in which guidance and the decoder's scale are part of the graphs. `runtime` loads one with
-ONNX Runtime or OpenVINO. Several rounds are drawn in one batch.
+Takes the release's own files, in which guidance and the decoder's scale are part of the graphs; `runtimes` loads them.
+Several rounds are drawn in one batch.
 """
 
 import json
@@ -24,9 +24,17 @@ class Loop:
         load: a graph file, and the batches it will get → a function that runs it.
         repository, release: where the files are.
         at_once: most rounds in a call.
+        ddim: instead of DPM-Solver++, to compare pictures with a peer that has no other.
     """
 
-    def __init__(self, load: Callable[[Path, Sequence[int]], Run], repository: Path, release: int, at_once: int) -> None:
+    def __init__(
+        self,
+        load: Callable[[Path, Sequence[int]], Run],
+        repository: Path,
+        release: int,
+        at_once: int,
+        ddim: bool = False,
+    ) -> None:
         rows = [CANDIDATES * n for n in range(1, at_once + 1)]
         texts = list(range(1, at_once + 1))
         graphs = {
@@ -38,7 +46,7 @@ class Loop:
         manifest = json.loads((folder / "manifest.json").read_text())
         self._user = np.zeros(manifest["sizes"]["generator_user_width"], np.float32)
         self._tokenizer = PromptTokenizer((folder / "tokenizer.json").read_text(), manifest["sizes"]["text_tokens"])
-        self._solver = Solver(manifest["noise_schedule"])
+        self._solver = (Ddim if ddim else Solver)(manifest["noise_schedule"])
         self._negative = self._read({"input_ids": self._tokenizer.encode([NEGATIVE_PROMPT])})  # (1, T, D), once
 
     def draw(self, rounds: Sequence[Round]) -> list[list[bytes]]:
@@ -63,13 +71,14 @@ class Loop:
 
 
 class Solver:
-    """DPM-Solver++ (2M) of Lu et al. 2022 as in diffusers: trailing timesteps, the first and the last step of order 1."""
+    """DPM-Solver++ (2M) of Lu et al. 2022 as in diffusers: trailing timesteps, first and last step of order 1."""
 
     def __init__(self, schedule: Mapping[str, float | int | str]) -> None:
         first, last = float(schedule["beta_start"]), float(schedule["beta_end"])
         levels = int(schedule["num_train_timesteps"])
         alphas = np.cumprod(1 - np.linspace(first**0.5, last**0.5, levels) ** 2)
         self.timesteps = (np.arange(levels, 0, -levels / STEPS).round().astype(int) - 1).tolist()
+        self.alphas = alphas
         self.sigmas = [*(((1 - alphas[t]) / alphas[t]) ** 0.5 for t in self.timesteps), 0.0]
 
     def run(self, latents: np.ndarray, predict: Callable[[np.ndarray, int], np.ndarray]) -> np.ndarray:
@@ -86,4 +95,17 @@ class Solver:
             before = clean
             kept = np.float32(alpha_lower * lower / (alpha * sigma))
             latents = kept * latents + np.float32(alpha_lower * (1 - lower / sigma)) * way
+        return latents
+
+
+class Ddim(Solver):
+    """DDIM of Song et al. 2021 as in diffusers: trailing timesteps, and at the end the least noise of training."""
+
+    def run(self, latents: np.ndarray, predict: Callable[[np.ndarray, int], np.ndarray]) -> np.ndarray:
+        width = len(self.alphas) // STEPS
+        for timestep in self.timesteps:
+            a, lower = self.alphas[timestep], self.alphas[max(0, timestep - width)]
+            noise = predict(latents, timestep)
+            clean = (latents - np.float32((1 - a) ** 0.5) * noise) / np.float32(a**0.5)
+            latents = np.float32(lower**0.5) * clean + np.float32((1 - lower) ** 0.5) * noise
         return latents

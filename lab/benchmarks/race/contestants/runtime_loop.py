@@ -1,6 +1,6 @@
 """No peer's product, but what is left without any: the loop around a runtime, in a process.
 
-python -m lab.benchmarks.race.contestants.runtime_loop RUNTIME REPOSITORY RELEASE AT_ONCE
+python -m lab.benchmarks.race.contestants.runtime_loop RUNTIME REPOSITORY RELEASE AT_ONCE [ddim]
 """
 
 import sys
@@ -12,7 +12,7 @@ from lab.benchmarks.race.contestants.runtimes import RUNTIMES
 from lab.benchmarks.race.contestants.worker import work
 
 if __name__ == "__main__":
-    runtime, repository, release, at_once = sys.argv[1:]
+    runtime, repository, release, at_once, *sampler = sys.argv[1:]
     package = runtime.partition("-")[0]
-    loop = Loop(RUNTIMES[runtime], Path(repository), int(release), int(at_once))
+    loop = Loop(RUNTIMES[runtime], Path(repository), int(release), int(at_once), ddim=bool(sampler))
     work(loop.draw, {package: version(package)})
