@@ -13,6 +13,5 @@ from lab.benchmarks.race.contestants.worker import work
 
 if __name__ == "__main__":
     runtime, repository, release, at_once, *sampler = sys.argv[1:]
-    package = runtime.partition("-")[0]
     loop = Loop(RUNTIMES[runtime], Path(repository), int(release), int(at_once), ddim=bool(sampler))
-    work(loop.draw, {package: version(package)})
+    work(loop.draw, {name: version(name) for name in ("onnxruntime", "openvino")})
