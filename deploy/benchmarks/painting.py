@@ -18,6 +18,7 @@ from prometheus_client import CollectorRegistry
 
 from contract.release import Release, read_release, release_dir
 from deploy.local import triton_server
+from deploy.local.authority import Authority
 from deploy.local.layout import Layout
 from deploy.local.parts import ROWS_ON_CORES
 from deploy.local.triton_server import DENOISER
@@ -28,6 +29,7 @@ from services.generation.orders import Order, Settings, User
 from services.generation.painting import Painted, Painter
 from services.generation.settings import Settings as ServiceSettings
 from services.generation.stepping import Denoiser
+from services.runtime.certificates import Certificates
 from services.runtime.tokens import Tokenizers
 from services.runtime.triton import TritonModels
 
@@ -39,7 +41,10 @@ class Painting:
         settings = ServiceSettings()
         self._release = release
         models = TritonModels(
-            layout.address("triton_grpc"), timeout_s=60.0, max_message_bytes=settings.max_message_bytes
+            layout.address("triton_grpc"),
+            timeout_s=60.0,
+            max_message_bytes=settings.max_message_bytes,
+            certificates=Certificates(Authority(layout.home).folder(triton_server.CONTROLLER)),
         )
         metrics = GenerationMetrics(CollectorRegistry())
         instances = triton_server.configuration(layout.model_repository, DENOISER).instance_group
@@ -54,11 +59,9 @@ class Painting:
         )
         self._painter = Painter(models, Tokenizers(), metrics)
         widths = release.sizes
-        self._user = User(
-            np.zeros(widths.reward_user_width, np.float32),
-            np.zeros(widths.generator_user_width, np.float32),
-            np.zeros(widths.phrases, np.float32),
-        )
+        nobodys = np.zeros(widths.reward_user_width, np.float32)
+        generator, favours = np.zeros(widths.generator_user_width, np.float32), np.zeros(widths.phrases, np.float32)
+        self._user = User({}, nobodys, nobodys, generator, favours)
 
     async def draw(self, rounds: Sequence[Round]) -> list[tuple[bytes, ...]]:
         """The PNGs of rounds that run side by side, each of another merchant."""

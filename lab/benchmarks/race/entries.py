@@ -145,6 +145,7 @@ class Cluster:
     def __init__(self, name: str, repository: Path, port_offset: int) -> None:
         self.name, self.repository, self.port_offset = name, repository, port_offset
         self.clients: list[PerFusion] = []
+        self._home = Path("build") / name
 
     def triton_up(self) -> None:
         """Starts its Triton alone, with the releases that serve another cluster, which runs already."""
@@ -160,7 +161,7 @@ class Cluster:
                 self._releases("load", release)
                 self.promote(release)
         addresses = {name: self.address(name) for name in ("user_embedding", "generation", "feedback")}
-        self.clients = [PerFusion(**addresses) for _ in range(clients)]
+        self.clients = [PerFusion(**addresses, identity=self._home / "client") for _ in range(clients)]
         for k, client in enumerate(self.clients):
             client.put_profile(f"merchant-{k}", PROFILE)
 
@@ -187,7 +188,8 @@ class Cluster:
 
     def _releases(self, what: str, release: int) -> None:
         where = ["--repository", str(self.repository), "--triton", self.address("triton")]
-        self._run("-m", "deploy.releases", what, str(release), *where, "--kafka", self.address("kafka"))
+        where += ["--kafka", self.address("kafka"), "--certificates", str(self._home / "certificates" / "releases")]
+        self._run("-m", "deploy.releases", what, str(release), *where)
 
     def _run(self, *arguments: str) -> None:
         environment = processes.environment(self.name, {"PYTHONPATH": ".:protos/gen:protos/client"})
