@@ -18,7 +18,7 @@ STOP_S = 10.0
 
 def environment(mark: str, more: Mapping[str, str]) -> dict[str, str]:
     """Of a contestant's processes: one thread for what nobody set."""
-    return dict(os.environ) | {"OMP_NUM_THREADS": "1", "PYTHONPATH": "."} | more | {MARK: mark}
+    return dict(os.environ) | {"OMP_NUM_THREADS": "1", "PYTHONPATH": "."} | more | {MARK: _of_this_run(mark)}
 
 
 def start(mark: str, command: Sequence[str], log: Path, more: Mapping[str, str], pipes: bool) -> subprocess.Popen[str]:
@@ -33,7 +33,7 @@ def start(mark: str, command: Sequence[str], log: Path, more: Mapping[str, str],
 
 def marked(mark: str) -> list[int]:
     """Every process with this mark."""
-    wanted, found = f"{MARK}={mark}".encode(), []
+    wanted, found = f"{MARK}={_of_this_run(mark)}".encode(), []
     for folder in Path("/proc").iterdir():
         if folder.name.isdigit():
             with suppress(OSError):
@@ -45,6 +45,11 @@ def marked(mark: str) -> list[int]:
 def cpu_s(pids: Sequence[int]) -> float:
     """What these have used so far, with their children that ended and were waited for."""
     return sum(sum(int(field) for field in found[11:15]) for pid in pids if (found := _stat(pid))) * TICK_S
+
+
+def _of_this_run(mark: str) -> str:
+    """Two runs side by side do not stop each other's."""
+    return f"{os.getpid()}-{mark}"
 
 
 def _stat(pid: int) -> list[int]:
