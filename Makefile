@@ -35,7 +35,7 @@ STAGED := $(EXPORT)
 endif
 
 .PHONY: help demo test test-platform test-others test-slow up down restart token renew status logs release-status release-load release-trial release-end-trial release-promote release-rollback release-history loop setup export lint licences k8s-check k8s-e2e tensorrt-check tensorrt-plans protos client-wheel train-tiny eval-reward eval-generation \
-    eval-samplers eval-suggestions bench-reward bench-reward-full bench-generator bench-generator-full bench-picks bench-capacity bench-serving bench-health soak clean prerequisites
+    eval-samplers eval-suggestions bench-reward bench-reward-full bench-generator bench-generator-full bench-picks bench-capacity bench-serving race bench-health soak clean prerequisites
 
 help: ## this list
 	@echo "PerFusion: personalised fashion pictures, end to end on one machine"
@@ -189,6 +189,9 @@ bench-capacity: $(EXPORT) ## what a round costs here, and a real overload beside
 bench-serving: $(EXPORT) ## throughput, small beside large rounds, a flood, an overload; a quarter of an hour, idle machine
 	.venv/bin/python -m deploy.benchmarks.serving
 
+race: $(EXPORT) build/race/venv/installed ## CPU a picture beside diffusers, optimum-onnx, OpenVINO, Ray Serve, BentoML, LitServe; half an hour
+	.venv/bin/python -m lab.benchmarks.race
+
 bench-generator: setup ## groups a second of PerFusion's training against plain loops
 	.venv/bin/python -m lab.benchmarks.generator_throughput
 
@@ -217,6 +220,10 @@ prerequisites:
 
 .venv-triton/installed: deploy/local/triton/requirements.lock deploy/local/install.sh | prerequisites
 	@$(INSTALL) .venv-triton $<
+	@touch $@
+
+build/race/venv/installed: lab/benchmarks/race/requirements.lock deploy/local/install.sh | prerequisites
+	@$(INSTALL) $(@D) $<
 	@touch $@
 
 $(KAFKA_JARS)/fetched: deploy/local/kafka/pom.xml | prerequisites

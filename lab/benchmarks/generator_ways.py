@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from lab.benchmarks.options import write
-from lab.benchmarks.race import race, random_groups
+from lab.benchmarks.turns import race, random_groups
 from training.common.noise import add_noise
 from training.common.objectives import eps_mse
 from training.data.groups import GroupTensors

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from lab.benchmarks.options import write
-from lab.benchmarks.race import race, random_groups
+from lab.benchmarks.turns import race, random_groups
 from training.common.objectives import reward_cross_entropy
 from training.data.groups import GroupTensors
 from training.models.family import FamilyPaths, hush_libraries

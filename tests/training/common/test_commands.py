@@ -20,6 +20,7 @@ COMMANDS = sorted(
     for part in ("training", "lab", "deploy")
     for path in (ROOT / part).rglob("*.py")
     if 'if __name__ == "__main__"' in path.read_text(encoding="utf-8")
+    and path.parent.name != "contestants"  # which the race starts, in an environment of their own
 )
 TRAININGS = [
     "training.reward.train",
