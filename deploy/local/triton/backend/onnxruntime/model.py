@@ -83,6 +83,6 @@ def _session_options(config):
     options.intra_op_num_threads = int(parameters.get("intra_op_thread_count", len(os.sched_getaffinity(0))))
     options.inter_op_num_threads = int(parameters.get("inter_op_thread_count", 1))
     # An idle worker that spins takes the core which the next model, or the service awaiting the answer, needs.
-    options.add_session_config_entry("session.intra_op.allow_spinning", parameters.get("allow_spinning", "1"))
+    options.add_session_config_entry("session.intra_op.allow_spinning", parameters.get("allow_spinning", "0"))
     options.add_session_config_entry("session.force_spinning_stop", "1")
     return options
