@@ -84,10 +84,10 @@ def plan_of(given: argparse.Namespace) -> Plan:
     steps = {} if given.reward_steps is None else {"steps": given.reward_steps}
     of_adapter = {} if given.adapter_steps is None else {"steps": given.adapter_steps}
     of_student = {} if given.student_steps is None else dict.fromkeys(("jump_steps", "way_steps"), given.student_steps)
-    asked = [part.strip() for part in given.parts.split(",")] + (["student"] if given.distil else [])
+    asked = {part.strip() for part in given.parts.split(",")} | ({"student"} if given.distil else set())
     return Plan(
         groups=given.groups, original=given.original, weights=given.weights, out=given.out,
-        parts=tuple(sorted(asked, key=lambda part: PARTS.index(part) if part in PARTS else -1)), rules=rules,
+        parts=tuple(sorted(asked, key=lambda part: (PARTS.index(part) if part in PARTS else -1, part))), rules=rules,
         reward=replace(reward("perfusion_rm"), **steps),
         adapter={stage: replace(of_stage(stage), **of_adapter) for stage in STAGES}, repository=given.repository,
         student=replace(student(), **of_student),
