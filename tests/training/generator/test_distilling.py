@@ -28,6 +28,7 @@ ASKER = Asker(["dress,red", "coat,belted"], np.array([[1, 1, 0, 2], [2, 2, 3, 4]
 @pytest.fixture(autouse=True)
 def _small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "PART", 4)
+    monkeypatch.setattr("training.common.loop.plot_log", lambda *_: None)
 
 
 @pytest.fixture
@@ -73,18 +74,18 @@ def test_who_foresees_what_the_teacher_does_has_no_error(family: FamilyPaths, st
 
 
 @pytest.mark.parametrize("stage", ["jumps", "ways"])
-def test_one_batch_is_learnt_by_heart(family: FamilyPaths, student: Student, stage) -> None:
+def test_the_error_on_what_it_learns_from_falls(family: FamilyPaths, student: Student, stage) -> None:
     levels = Levels.of(family, 4)
     drawn = straight(4, levels)
-    recipe = replace(RECIPE, jump_steps=20, way_steps=20, lr=3e-3, way_lr=3e-3, ema=0.0)
+    recipe = replace(RECIPE, jump_steps=5, way_steps=5, lr=3e-3, way_lr=3e-3, ema=0.0)
     same = Trajectories(*(torch.cat([x[:2], x[:2]]) for x in vars(drawn).values()))
     run = Distillation(stage, recipe, same, levels, student)
     before = {n: p.clone() for n, p in student.named_parameters()}
-    first = run.measure(19)  # of the same trajectories
-    for n in range(20):
+    first = run.measure(4)  # of the same trajectories
+    for n in range(5):
         run.step(n)
-    assert run.measure(18) == {}
-    assert all(value < 0.8 * first[name] for name, value in run.measure(19).items())
+    assert run.measure(3) == {}
+    assert all(value < 0.95 * first[name] for name, value in run.measure(4).items())
     moved = {n.split(".")[0] for n, p in student.named_parameters() if not torch.equal(p, before[n])}
     assert moved == {"unet", "network"}
 
