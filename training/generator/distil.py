@@ -7,8 +7,7 @@ The teacher, the family's U-Net with its adapter and wishes, draws trajectories 
 (a table of groups, training.data.table; no picture of it is read). The student begins as a copy of it, and learns to
 take each of its own steps to where the teacher goes in several (`jumps`), and then all of them from noise to the end
 (`ways`); training.generator.distilling says how. The guidance scale, negative prompts and the adapter scale keep their
-meaning, in one pass: the family's guidance scale best, others as well as the student has learnt them. Its steps are
-those that it was distilled for: more do not help, other samplers harm.
+meaning, in one pass: the family's guidance scale best, others as well as the student has learnt them.
 
 `--out` gets family/, whole, with the student in its place and its steps and sampler as defaults, like any other for
 training.exporting.export; trajectories/, which may be removed afterwards; and jumps/ and ways/ with checkpoint.pt,
