@@ -45,7 +45,7 @@ RANGES: Mapping[str, Range] = {
     **dict.fromkeys(
         ("way_lr", "lr", "kappa", "beta", "clip", "max_grad_norm", "user_lr_factor", "gate_lr_factor"), POSITIVE
     ),
-    "divergence": POSITIVE,
+    **dict.fromkeys(("divergence", "served_guidance"), POSITIVE),
     **dict.fromkeys(("feature_dropout", "prompt_dropout", "wished", "ema", "astray", "unknown", "varied"), SHARE),
     "candidates": Range(2),
     "seed": Range(0, 2**31 - 1),

@@ -31,7 +31,8 @@ from training.generator.distil_recipes import RECIPES, DistilRecipe
 
 CHANGES = (
     *("trajectories", "denoising_steps", "between", "jump_steps", "way_steps", "lr", "way_lr"),
-    *("held_out", "jumps_per_batch", "ways_per_batch", "astray", "unknown", "varied", "accumulate", "seed"),
+    *("held_out", "jumps_per_batch", "ways_per_batch", "astray", "unknown", "varied"),
+    *("served_guidance", "accumulate", "seed"),
 )
 
 

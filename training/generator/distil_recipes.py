@@ -30,6 +30,7 @@ class DistilRecipe(Recipe):
     astray: float = 0.25  # share of jumps from levels between the student's own: where a reference picture begins
     unknown: float = 0.1  # share of trajectories for a merchant of whom nothing is known
     varied: float = 0.1  # share with another guidance scale; so many have a negative prompt, another adapter scale
+    served_guidance: float = 1.25  # times the family's, by default: a student follows guidance less (docs/runs.md)
     accumulate: int = 1  # parts that a batch is computed in, one after the other
     warmup_steps: int = 30
     weight_decay: float = 1e-2

@@ -28,6 +28,7 @@ from diffusers import UNet2DConditionModel
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from contract import limits
 from training.common.loop import Stateful, fit, warmup_cosine
 from training.common.noise import ddim_step
 from training.common.reports import write_report
@@ -219,7 +220,7 @@ def made_of(recipe: DistilRecipe, asking: Asking, teacher: PersonalisedDenoiser,
 def numbers_of(recipe: DistilRecipe, stage: DistilStage) -> dict[str, Any]:
     """The recipe's numbers that decide a stage, and no other."""
     of_jumps, of_ways = ("jump_steps", "lr", "jumps_per_batch", "astray"), ("way_steps", "way_lr", "ways_per_batch")
-    others = of_ways if stage == "jumps" else of_jumps
+    others = ("served_guidance", *(of_ways if stage == "jumps" else of_jumps))
     return {name: value for name, value in recipe.made_with().items() if name not in others}
 
 
@@ -236,7 +237,9 @@ def _write(student: Student, told: Distilled, family: FamilyPaths, out: Path, re
         with _new(parts["adapter"]) as folder:
             student.network.save(folder)
             write_origin(folder, student.network.origin | origin)
-    defaults = replace(family.request_defaults(), num_steps=recipe.denoising_steps, sampler=SAMPLER)
+    guidance = min(limits.MAX_GUIDANCE_SCALE, recipe.served_guidance * told.guidance_scale)
+    how = {"guidance_scale": guidance, "num_steps": recipe.denoising_steps, "sampler": SAMPLER}
+    defaults = replace(family.request_defaults(), **how)
     write_report(parts["defaults"], asdict(defaults))
     return parts
 

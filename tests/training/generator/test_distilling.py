@@ -117,7 +117,8 @@ def test_a_student_takes_its_teachers_place_and_a_killed_distillation_ends_in_th
         pass
     made = FamilyPaths.under(tmp_path / "family")
     made.check_origins()
-    assert vars(made.request_defaults()) | {"num_steps": 2, "sampler": "ddim"} == vars(made.request_defaults())
+    how, told = made.request_defaults(), made.distilled()
+    assert (how.guidance_scale, how.num_steps, how.sampler) == (5, 2, "ddim") and told and told.guidance_scale == 4
     drawn = Generator(made).draw(["dress,red"], ASKER.features[:1], torch.randn(1, 2, 4, 8, 8), None)
     assert drawn.shape == (1, 2, 16, 16, 3)
     assert held_out_errors(tmp_path / "whole").keys() == {"held_out_first", "held_out_last"}
