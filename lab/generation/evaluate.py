@@ -29,7 +29,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--served", type=Path, metavar="REPOSITORY", help="draw with its newest release, by ONNX")
     parser.add_argument("--adapter", type=Path, help="adapter directory; without it the U-Net itself is tried")
     parser.add_argument("--unet", type=Path, help="diffusers directory below it (default: the family's backbone)")
-    parser.add_argument("--against", type=Path, help="the plain U-Net (default: the one that is tried)")
+    parser.add_argument("--against", type=Path, help="the plain U-Net (default: the tried one, unless distilled)")
     parser.add_argument("--split", choices=["validation", "seen", "unseen"], default="validation")
     parser.add_argument("--sampler", choices=SAMPLERS, help="(default: the family's)")
     parser.add_argument("--steps", type=int, help="of it (default: the family's)")

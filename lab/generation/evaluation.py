@@ -19,6 +19,7 @@ from lab.recogniser.recogniser import JUDGE, Recogniser
 from training.common.errors import ModelError
 from training.common.reports import write_report
 from training.common.resampling import interval
+from training.models.distilled import Distilled, check_undistilled
 from training.models.family import FamilyPaths, hush_libraries
 from training.models.frozen_unet import load_unet
 from training.models.policies import Policy, to_draw_with
@@ -93,7 +94,7 @@ def artists(family: FamilyPaths, how: Drawing, given: argparse.Namespace) -> tup
     if given.served:
         return ServedArtist(given.served, family, how), ServedArtist(given.served, family)
     tried, plain = policies(family, given.unet, given.adapter, given.against)
-    return Artist(tried, family, how), Artist(plain, family)
+    return Artist(tried, family, how, Distilled.of(given.unet or family.backbone_files)), Artist(plain, family)
 
 
 def policies(
@@ -105,7 +106,11 @@ def policies(
         unet: diffusers directory; None: the family's backbone.
         adapter: on that U-Net; None: the U-Net itself is tried.
         against: the plain U-Net; None: the one that is tried, without adapter and wishes.
+
+    Raises:
+        WeightsError: the plain U-Net is distilled.
     """
+    check_undistilled(against or unet or family.backbone_files)
     below = load_unet(unet or family.backbone_files)
     beside = load_unet(against) if against else below
     schema = family.schema()

@@ -5,7 +5,7 @@ said. Knows a model repository's files; nothing of Triton or of the services.
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -23,10 +23,13 @@ from training.models.tokens import encode
 
 
 class ServedArtist:
-    """The newest release of a model repository, whether it serves or not, with `Artist`'s methods."""
+    """A release of a model repository, whether it serves or not, with `Artist`'s methods."""
 
-    def __init__(self, repository: Path, family: FamilyPaths, how: Drawing | None = None) -> None:
-        number = max(Repository(repository).numbers(), default=0)
+    def __init__(
+        self, repository: Path, family: FamilyPaths, how: Drawing | None = None, number: int | None = None
+    ) -> None:
+        """`number` is the release's; None: the newest one."""
+        number = max(Repository(repository).numbers(), default=0) if number is None else number
         self.release = read_release(release_dir(repository, number))
         self.how = how or Drawing(**vars(self.release.manifest.defaults), batch_size=16)
         self.family, self.tokenizer = family, family.tokenizer()
@@ -64,7 +67,13 @@ class ServedArtist:
         return drawn.reshape(-1, k, *drawn.shape[1:])
 
     def _batch(self, text: Tensor, features: Tensor, noise: Tensor) -> np.ndarray:
-        latents, b = noise.flatten(0, 1), len(text)
+        latents = self.denoise(noise.flatten(0, 1), self.inputs(text, features))
+        (images,) = self.models["vae_decoder"].run(None, {"latents": latents.numpy()})
+        return np.asarray(images)
+
+    def inputs(self, text: Tensor, features: Tensor) -> dict[str, np.ndarray]:
+        """The denoiser's inputs that are the same at every step, for text states (B, 77, D) and profiles (B, F)."""
+        b = len(text)
         fixed = {
             "text": text.numpy(),
             "negative_text": self.no_text.expand_as(text).numpy(),
@@ -72,18 +81,20 @@ class ServedArtist:
             "guidance": np.full((b, 1), self.how.guidance_scale, np.float32),
             "adapter_scale": np.ones((b, 1), np.float32),
         }
-        inputs = {tensor.name for tensor in self.models["denoiser"].get_inputs()}
-        own = sampler_of(self.family, self.how.sampler)
+        known = {tensor.name for tensor in self.models["denoiser"].get_inputs()}
+        return {name: value for name, value in fixed.items() if name in known}
+
+    def denoise(self, latents: Tensor, inputs: Mapping[str, np.ndarray]) -> Tensor:
+        """Clean latents (B, C, S, S) from noise (B, C, S, S), with `inputs`."""
+        own, b = sampler_of(self.family, self.how.sampler), len(latents)
         own.set_timesteps(self.how.num_steps)
         latents = latents * own.init_noise_sigma
         for t in own.timesteps:
             seen = own.scale_model_input(latents, t).float().numpy()
             changing = {"latents": seen, "timestep": np.full((b, 1), int(t), np.int64)}
-            feed = {name: value for name, value in (fixed | changing).items() if name in inputs}
-            (eps,) = self.models["denoiser"].run(None, feed)
+            (eps,) = self.models["denoiser"].run(None, {**inputs, **changing})
             latents = own.step(torch.from_numpy(eps), t, latents).prev_sample
-        (images,) = self.models["vae_decoder"].run(None, {"latents": latents.float().numpy()})
-        return np.asarray(images)
+        return latents.float()
 
     def _users(self, features: Tensor) -> np.ndarray:
         """The generator's user vectors, (B, d)."""

@@ -75,7 +75,7 @@ def test_a_field_that_is_missing_is_named(part: str, name: str, schema: FeatureS
         read_release(write(tmp_path, said, schema))
 
 
-@pytest.mark.parametrize("name", ["texts", "trained_on"])
+@pytest.mark.parametrize("name", ["texts", "trained_on", "distilled"])
 def test_a_manifest_from_before_it_said_so_is_read(name: str, schema: FeatureSchema, tmp_path: Path) -> None:
     said = MANIFEST.to_json()
     del said[name]

@@ -37,13 +37,16 @@ class Range:
 ONE, NONE, POSITIVE, SHARE = Range(1), Range(0), Range(0, closed=False), Range(0, 1)
 RANGES: Mapping[str, Range] = {
     **dict.fromkeys(("steps", "rounds", "prompts", "groups_per_batch", "accumulate", "noise_levels", "held_out"), ONE),
+    **dict.fromkeys(("jump_steps", "way_steps", "trajectories", "between", "jumps_per_batch", "ways_per_batch"), ONE),
     **dict.fromkeys(("embed_dim", "adaptive_hidden", "pairs_per_batch", "pairs_at_once", "denoising_steps"), ONE),
     **dict.fromkeys(("warmup_steps", "sheet_every", "n_cross_layers", "unlocked_vision", "unlocked_text"), NONE),
     **dict.fromkeys(("first_step", "weight_decay", "guidance", "eta", "threshold"), NONE),
     **dict.fromkeys(("leash", "contrast", "agreement"), NONE),
-    **dict.fromkeys(("lr", "kappa", "beta", "clip", "max_grad_norm", "user_lr_factor", "gate_lr_factor"), POSITIVE),
-    "divergence": POSITIVE,
-    **dict.fromkeys(("feature_dropout", "prompt_dropout", "wished", "ema"), SHARE),
+    **dict.fromkeys(
+        ("way_lr", "lr", "kappa", "beta", "clip", "max_grad_norm", "user_lr_factor", "gate_lr_factor"), POSITIVE
+    ),
+    **dict.fromkeys(("divergence", "served_guidance"), POSITIVE),
+    **dict.fromkeys(("feature_dropout", "prompt_dropout", "wished", "ema", "astray", "unknown", "varied"), SHARE),
     "candidates": Range(2),
     "seed": Range(0, 2**31 - 1),
 }

@@ -16,11 +16,12 @@ from torch.nn import functional as F
 from transformers import CLIPTextModel
 
 from training.exporting.tensor_contract import Contract
-from training.models.denoiser import PersonalisedDenoiser
+from training.models.denoiser import DistilledDenoiser, PersonalisedDenoiser
 from training.models.family import FamilyPaths
 from training.models.feature_crossing import UserEncoder
 from training.models.preprocess import Preprocess
 from training.models.reward_model import PerFusionRM
+from training.models.tokens import encode
 from training.wishes.preferences import PreferenceWeights
 
 
@@ -122,8 +123,12 @@ def build_reward_image(paths: FamilyPaths) -> nn.Module:
 
 def build_denoiser(paths: FamilyPaths) -> nn.Module:
     """`denoiser`."""
-    unet = paths.backbone_unet()
-    return PersonalisedDenoiser(unet, paths.perfusion(unet))
+    unet, distilled = paths.backbone_unet(), paths.distilled()
+    network = paths.perfusion(unet)
+    if distilled is None:
+        return PersonalisedDenoiser(unet, network)
+    ids = torch.from_numpy(encode(paths.tokenizer(), [""]))
+    return DistilledDenoiser(unet, network, distilled, TextStates(paths.text_encoder())(ids))
 
 
 def build_user_encoder(paths: FamilyPaths, contract: Contract) -> nn.Module:
@@ -145,7 +150,11 @@ BUILDERS: dict[str, Callable[[FamilyPaths, Contract], nn.Module]] = {
     "reward_image": lambda paths, _: build_reward_image(paths),
 }
 SOURCES: dict[str, Callable[[FamilyPaths], list[Path]]] = {  # what a model's numbers depend on
-    "denoiser": lambda p: [p.backbone_files, *([p.adapter, p.feature_schema] if p.adapter.exists() else [])],
+    "denoiser": lambda p: [
+        p.backbone_files,
+        *([p.adapter, p.feature_schema] if p.adapter.exists() else []),
+        *([p.pipeline / "text_encoder", p.pipeline / "tokenizer"] if p.distilled() else []),  # of the empty prompt
+    ],
     "vae_decoder": lambda p: [p.pipeline / "vae"],
     "vae_encoder": lambda p: [p.pipeline / "vae"],
     "user_encoder": lambda p: [p.perfusion_rm, *_if_there(p.adapter, p.preferences), p.feature_schema, p.phrases],

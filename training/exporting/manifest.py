@@ -6,6 +6,7 @@ sizes; nothing about ONNX.
 
 import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -57,6 +58,7 @@ def build_manifest(
         reward_logit_scale=_reward_logit_scale(paths),
         defaults=paths.request_defaults(),
         trained_on=trained_on(paths),
+        distilled={} if (distilled := paths.distilled()) is None else asdict(distilled),
     )
 
 

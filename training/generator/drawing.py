@@ -20,6 +20,7 @@ from contract.wishes import wishes, with_wishes
 from training.common.workers import Workers
 from training.data.text_states import TextStates
 from training.generator.sampling import Scheduler, sample, to_images
+from training.models.distilled import Distilled
 from training.models.family import FamilyPaths
 from training.models.policies import Policy, to_draw_with
 from training.models.tokens import encode
@@ -42,8 +43,11 @@ class Drawing:
 class Artist:
     """One policy with its family's text encoder, VAE and noise schedule."""
 
-    def __init__(self, policy: Policy, family: FamilyPaths, how: Drawing | None = None) -> None:
-        self.device = Workers().device
+    def __init__(
+        self, policy: Policy, family: FamilyPaths, how: Drawing | None = None, distilled: Distilled | None = None
+    ) -> None:
+        """`distilled` says how the policy's U-Net was; None: it was not."""
+        self.device, self.distilled = Workers().device, distilled
         self.policy, self.how = policy.to(self.device), how or Drawing()
         self.vae, self.tokenizer = family.vae().to(self.device), family.tokenizer()
         self.text_encoder = family.text_encoder()
@@ -83,8 +87,11 @@ class Artist:
             return self.policy(z_t, t, states, users, with_reference=False).policy
 
         how = {"guidance": self.how.guidance_scale, "steps": self.how.num_steps, "scheduler": self.scheduler}
-        halves = (conditional, self.policy.without_user)
-        return to_images(self.vae, sample(*halves, text, self.no_text, noise.flatten(0, 1).to(self.device), **how))
+        unconditional = None if self.distilled else self.policy.without_user
+        if self.distilled is not None:
+            text = self.distilled.text(text, self.no_text, self.no_text, self.how.guidance_scale)
+        starts = noise.flatten(0, 1).to(self.device)
+        return to_images(self.vae, sample(conditional, unconditional, text, self.no_text, starts, **how))
 
 
 class Generator:
@@ -99,7 +106,7 @@ class Generator:
         self.schema = family.schema()
         adapter = family.adapter if personal and family.adapter.exists() else None
         policy = to_draw_with(family.backbone_unet(), adapter, self.schema)
-        self.artist = Artist(policy, family, Drawing(**vars(family.request_defaults())))
+        self.artist = Artist(policy, family, Drawing(**vars(family.request_defaults())), family.distilled())
         wishing = personal and family.preferences.exists()
         self.preferences = (
             PreferenceWeights.load(family.preferences, self.schema, family.vocabulary()) if wishing else None

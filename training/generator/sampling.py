@@ -19,7 +19,7 @@ Scheduler = DDIMScheduler | DPMSolverMultistepScheduler | EulerDiscreteScheduler
 @torch.inference_mode()
 def sample(
     conditional: Denoise,
-    unconditional: Denoise,
+    unconditional: Denoise | None,
     text: Tensor,
     negative_text: Tensor,
     noise: Tensor,
@@ -30,7 +30,8 @@ def sample(
 ) -> Tensor:
     """Latents (B, C, S, S) from this starting noise (B, C, S, S), for text states (G, 77, D), a row for B/G neighbours.
 
-    `scheduler` is copied, so its state does not change; without one, DDIM on Stable Diffusion's noise schedule.
+    `scheduler` is copied, so its state does not change; without one, DDIM on Stable Diffusion's noise schedule. Without
+    `unconditional` the noise is `conditional`'s as it is: a distilled U-Net's, for a text that has the guidance.
     """
     given = scheduler or noise_schedule()
     own = type(given).from_config(given.config)
@@ -38,9 +39,10 @@ def sample(
     latents = noise * own.init_noise_sigma
     for t in own.timesteps.to(noise.device):
         at, seen = t.repeat(len(latents)), own.scale_model_input(latents, t)
-        negative = unconditional(seen, at, negative_text)
-        positive = conditional(seen, at, text)
-        eps = negative + guidance * (positive - negative)
+        eps = conditional(seen, at, text)
+        if unconditional is not None:
+            negative = unconditional(seen, at, negative_text)
+            eps = negative + guidance * (eps - negative)
         latents = own.step(eps, t, latents).prev_sample
     return latents
 

@@ -38,6 +38,7 @@ from training.generator.step import (
     noise_errors,
 )
 from training.models.adaptive_network import PersonalisedAdaptiveNetwork
+from training.models.distilled import check_undistilled
 from training.models.family import FamilyPaths
 from training.models.frozen_unet import load_unet
 from training.models.policies import AdaptedUNet, Policy, TunedUNet
@@ -201,7 +202,9 @@ def train_stage(
     Raises:
         ResumeError: `out` holds a stage that was made with another recipe, other data or another start.
         Diverged: a loss is not finite, or the winners' error has grown too much.
+        WeightsError: the U-Net is distilled: its noise is not that of pictures.
     """
+    check_undistilled(unet or family.pipeline / "unet")
     training = Training(recipe, groups, family, load_unet(unet) if unet else family.unet(), start, workers)
     training.out = out
     if training.workers.is_first:
@@ -222,10 +225,11 @@ def check_starts(unet: Path, start: Path | None, data: Path, family: FamilyPaths
 
     Raises:
         FeatureError: the adapter was trained with another feature schema; names the first feature that differs.
-        WeightsError: one of them is missing, or was trained with another text encoder, tokenizer or VAE; or the noise
-            schedule is not supported.
+        WeightsError: one of them is missing, or was trained with another text encoder, tokenizer or VAE; the U-Net is
+            distilled; or the noise schedule is not supported.
     """
     family.noise_scheduler()
+    check_undistilled(unet)
     origin = family.generator_origin()
     for given in (unet, *([start] if start else [])):
         read_config(given)

@@ -5,7 +5,9 @@ an adapter and plug-ins trained on them are another. Knows nothing about trainin
 """
 
 import json
-from collections.abc import Sequence
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -26,6 +28,7 @@ from training.common.noise import NUM_TRAIN_TIMESTEPS
 from training.common.places import TINY as TINY
 from training.common.storage import check_origin, fingerprint, load_pretrained, origin_of, write_origin
 from training.models.adaptive_network import PersonalisedAdaptiveNetwork
+from training.models.distilled import Distilled
 from training.models.frozen_unet import load_unet
 from training.models.preprocess import Preprocess
 from training.models.reward_model import PerFusionRM
@@ -90,8 +93,23 @@ class FamilyPaths:
         return self.backbone if self.backbone.exists() else self.pipeline / "unet"
 
     def backbone_unet(self) -> UNet2DConditionModel:
-        """The one that draws, with the adapter on it."""
-        return load_unet(self.backbone_files)
+        """The one that draws, with the adapter on it.
+
+        Raises:
+            WeightsError: it is missing or damaged, or distilled.json beside it is another U-Net's.
+        """
+        unet = load_unet(self.backbone_files)
+        if (distilled := self.distilled()) is not None:
+            distilled.check(unet, self.backbone_files)
+        return unet
+
+    def distilled(self) -> Distilled | None:
+        """How the U-Net that draws was distilled; None: its noise is not guided.
+
+        Raises:
+            WeightsError: distilled.json cannot be read.
+        """
+        return Distilled.of(self.backbone_files)
 
     def vae(self) -> AutoencoderKL:
         where = self._present(self.pipeline / "vae")
@@ -208,6 +226,28 @@ def hush_libraries() -> None:
     """Turns off progress bars for loading a few megabytes; only a program's main calls this."""
     transformers_logging.disable_progress_bar()
     diffusers_logging.disable_progress_bar()
+
+
+@contextmanager
+def new_family(base: FamilyPaths, parts: Mapping[str, Path], out: Path) -> Iterator[FamilyPaths]:
+    """A whole family in `out`, at once or not at all: the base's parts, with these in their places, by their names.
+
+    Gives the places where it is made, for what else belongs to it. Files are copied, not linked, because a team copies
+    trained parts over a family's own (docs/training.md).
+    """
+    unfinished = out.with_name(f"{out.name}.new")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished.mkdir(parents=True)
+    places = FamilyPaths.under(unfinished)
+    for part, place in vars(places).items():
+        source = parts.get(part, getattr(base, part))
+        if source.is_dir():
+            shutil.copytree(source, place)
+        elif source.is_file():
+            shutil.copy2(source, place)
+    yield places
+    shutil.rmtree(out, ignore_errors=True)
+    unfinished.rename(out)
 
 
 def save_pipeline(

@@ -1,16 +1,14 @@
-"""The family that a retraining makes: the base family's parts, and what was trained in their place.
+"""The family that a retraining makes: the base family's parts, what was trained in their place, and the record of it.
 
-Files are copied, not linked, because a team copies trained parts over a family's own (docs/training.md). Knows folders;
-nothing about what trains.
+Knows folders; nothing about what trains.
 """
 
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from training.common.reports import write_report
-from training.models.family import FamilyPaths
+from training.models.family import FamilyPaths, new_family
 from training.retraining.trained_on import TrainedOn
 
 
@@ -24,18 +22,7 @@ def assemble(
         record: how the family was trained: its retraining.json.
         learnt: on what.
     """
-    unfinished = out.with_name(f"{out.name}.new")
-    shutil.rmtree(unfinished, ignore_errors=True)
-    unfinished.mkdir(parents=True)
-    places = FamilyPaths.under(unfinished)
-    for part, place in vars(places).items():
-        source = trained.get(part, getattr(base, part))
-        if source.is_dir():
-            shutil.copytree(source, place)
-        elif source.is_file():
-            shutil.copy2(source, place)
-    write_report(places.retraining, record)
-    learnt.write(unfinished)
-    shutil.rmtree(out, ignore_errors=True)
-    unfinished.rename(out)
+    with new_family(base, trained, out) as places:
+        write_report(places.retraining, record)
+        learnt.write(places.retraining.parent)
     return FamilyPaths.under(out)

@@ -1,10 +1,11 @@
-"""The parts that a retraining trains, each by its own training, and each from the base family.
+"""The parts that a retraining trains, each by its own training, from the base family and the parts before it.
 
     wishes    preference weights, from what candidates show
     reward    PerFusionRM's plug-ins on the frozen CLIP, Eq. 7–9
     adapter   by the gradient of the reward model that was just trained, and then by Eq. 13 with the served generator
               as reference: on those groups alone, all of whose candidates were drawn by a release with the base
               family's generator. Original data, which no generator of ours drew, have no place in it.
+    student   a generator of fewer steps and one pass a step, distilled from the base family's with the parts above
 
 Each resumes where it stopped, and is not repeated once it is finished. Knows trainings and tables; not how parts become
 a family.
@@ -12,7 +13,6 @@ a family.
 
 import json
 from collections.abc import Callable, Collection, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,8 @@ from training.data.groups import GroupError
 from training.data.load import generator_groups
 from training.data.table import Group, read_table, write_table
 from training.exporting.manifest import weights_of
+from training.generator.asking import Asker
+from training.generator.distilling import distil, held_out_errors
 from training.generator.training import train_stage
 from training.models.family import FamilyPaths
 from training.retraining.material import Material
@@ -33,7 +35,7 @@ from training.reward.models import Starts
 from training.reward.training import train
 from training.wishes.training import train_on
 
-Trained = tuple[str, Path, dict[str, Any]]  # which part of a family, where it is, what it measured
+Trained = tuple[dict[str, Path], dict[str, Any]]  # parts of a family and where they are; what was measured
 DRAWS = ("backbone/", "pipeline/", "adapter/")  # weights that decide how pictures are drawn
 
 
@@ -46,7 +48,7 @@ def train_wishes(plan: Plan, family: FamilyPaths, table: Path, material: Materia
     out = plan.out / "wishes"
     if not (out / "preferences" / ORIGIN_FILE).is_file():  # written last
         train_on(material.groups, material.tags, family, out)
-    return "preferences", out / "preferences", json.loads((out / "picks.json").read_text())
+    return {"preferences": out / "preferences"}, json.loads((out / "picks.json").read_text())
 
 
 def train_reward(plan: Plan, family: FamilyPaths, table: Path, material: Material) -> Trained:
@@ -56,7 +58,7 @@ def train_reward(plan: Plan, family: FamilyPaths, table: Path, material: Materia
         clip = family.clip()
         starts = Starts(clip, tokenizer=family.reward_tokenizer())
         train(plan.reward, material.groups, starts, family.preprocess(clip), out)
-    return "perfusion_rm", out / plan.reward.model, json.loads((out / "result.json").read_text())["held_out"]
+    return {"perfusion_rm": out / plan.reward.model}, json.loads((out / "result.json").read_text())["held_out"]
 
 
 def train_adapter(plan: Plan, family: FamilyPaths, table: Path, material: Material) -> Trained:
@@ -78,17 +80,26 @@ def train_adapter(plan: Plan, family: FamilyPaths, table: Path, material: Materi
             unfinished.unlink()
         write_table(drawn, chosen, family.schema())
     groups, start = generator_groups(drawn, family, work / "prepared"), None
-    if "reward" in plan.parts:
-        family = replace(family, perfusion_rm=plan.out / "reward" / plan.reward.model)
     for stage in STAGES:
         below = family.backbone_files
         start = train_stage(plan.adapter[stage], groups, family, out / stage, unet=below, start=start)
     assert start is not None
-    return "adapter", start, {"groups": len(groups), "releases": sorted(releases)}
+    return {"adapter": start}, {"groups": len(groups), "releases": sorted(releases)}
+
+
+def train_student(plan: Plan, family: FamilyPaths, table: Path, material: Material) -> Trained:
+    """The student, which takes the places of the U-Net, the adapter and the defaults.
+
+    Raises:
+        WeightsError: the base family's generator is a student itself.
+    """
+    out, work = plan.out / "student", plan.out / "work" / "student"  # merchants' data, removed at the end of the run
+    parts = distil(plan.student, Asker.of_groups(material.groups), family, out, work)
+    return parts, held_out_errors(out)
 
 
 TRAIN: dict[str, Callable[[Plan, FamilyPaths, Path, Material], Trained]] = {
-    "wishes": train_wishes, "reward": train_reward, "adapter": train_adapter,
+    "wishes": train_wishes, "reward": train_reward, "adapter": train_adapter, "student": train_student,
 }  # fmt: skip
 
 

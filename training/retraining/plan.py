@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import Literal
 
 from training.common.errors import ModelError
+from training.generator.distil_recipes import DistilRecipe
+from training.generator.distil_recipes import tiny as tiny_student
 from training.generator.recipes import GeneratorRecipe, Stage
 from training.reward.recipes import RewardRecipe
 
 Flood = Literal["cap", "refuse"]
-PARTS = ("wishes", "reward", "adapter")
+PARTS = ("wishes", "reward", "adapter", "student")  # in the order in which they train
 STAGES: tuple[Stage, ...] = ("reward", "group")  # of the adapter
 
 
@@ -56,6 +58,7 @@ class Plan:
     reward: RewardRecipe = field(default_factory=RewardRecipe)
     adapter: Mapping[Stage, GeneratorRecipe] = field(default_factory=dict)  # by STAGES
     repository: Path | None = None  # of the releases that drew the groups
+    student: DistilRecipe = field(default_factory=tiny_student)
 
     def __post_init__(self) -> None:
         if unknown := [part for part in self.parts if part not in PARTS]:
@@ -73,5 +76,6 @@ class Plan:
     def recipes(self) -> dict[str, object]:
         """The numbers of the parts, as JSON values."""
         of_adapter = {stage: recipe.made_with() | {"steps": recipe.steps} for stage, recipe in self.adapter.items()}
-        every = {"reward": self.reward.made_with() | {"steps": self.reward.steps}, "adapter": of_adapter}
+        of_reward = self.reward.made_with() | {"steps": self.reward.steps}
+        every = {"reward": of_reward, "adapter": of_adapter, "student": self.student.made_with()}
         return {part: recipe for part, recipe in every.items() if part in self.parts}

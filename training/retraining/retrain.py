@@ -4,9 +4,10 @@
 
 `--groups` is the table of collected groups (training.retraining.collect), at a version, LAKE/groups@12, or at the
 newest one; all of its groups train but the newest, which are held out for the gate. `--original` is what the base
-family was trained on: it keeps at least `--original-share` of all weight. RUN/family is the new family, complete, for
-training.retraining.gate and training.exporting.export; RUN/retraining.json says what went in, how far it is, and what
-it measured, for failures too. The same command again goes on where it stopped.
+family was trained on: it keeps at least `--original-share` of all weight. `--distil` also distils the new family's
+generator, at the end, into a student of four steps (training.generator.distil), which then draws. RUN/family is the new
+family, complete, for training.retraining.gate and training.exporting.export; RUN/retraining.json says what went in, how
+far it is, and what it measured, for failures too. The same command again goes on where it stopped.
 
 With `--min-new N` or `--every HOURS`, and `--last RUN` of the retraining before, nothing happens before it is due: the
 exit status is then 3. `--check` only says whether it is due. So a scheduler can call this as often as it likes.
@@ -18,14 +19,15 @@ from pathlib import Path
 
 from training.common.commands import attempt, parser_of
 from training.common.places import TINY
+from training.generator import distil_recipes
 from training.generator import recipes as generator_recipes
 from training.retraining.due import Due, due
 from training.retraining.plan import PARTS, STAGES, Plan, Rules
 from training.reward import recipes as reward_recipes
 
 RECIPES = {
-    "paper": (reward_recipes.paper, generator_recipes.paper),
-    "tiny": (reward_recipes.tiny, generator_recipes.tiny),
+    "paper": (reward_recipes.paper, generator_recipes.paper, distil_recipes.large),
+    "tiny": (reward_recipes.tiny, generator_recipes.tiny, distil_recipes.tiny),
 }
 NOT_DUE = 3  # exit status
 
@@ -37,9 +39,11 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--weights", type=Path, default=TINY, help="the base family (default: %(default)s)")
     parser.add_argument("--out", type=Path, required=True, help="where the run is kept; the same again resumes")
     parser.add_argument("--parts", default="wishes,reward", help="what trains, of wishes,reward,adapter (%(default)s)")
-    parser.add_argument("--recipe", choices=RECIPES, default="tiny", help="of reward and adapter (%(default)s)")
+    parser.add_argument("--distil", action="store_true", help="and a student of the new family's generator")
+    parser.add_argument("--recipe", choices=RECIPES, default="tiny", help="of all but wishes (%(default)s)")
     parser.add_argument("--reward-steps", type=int, help="instead of the recipe's")
     parser.add_argument("--adapter-steps", type=int, help="of each of its stages, instead of the recipe's")
+    parser.add_argument("--student-steps", type=int, help="of each of its stages, instead of the recipe's")
     parser.add_argument("--repository", type=Path, help="adapter: of the releases that drew the collected groups")
     parser.add_argument(
         "--original-share", type=float, default=rules.original_share,
@@ -76,15 +80,17 @@ def plan_of(given: argparse.Namespace) -> Plan:
         merchant_share=given.merchant_share,
         flood=given.flood,
     )
-    reward, of_stage = RECIPES[given.recipe]
+    reward, of_stage, student = RECIPES[given.recipe]
     steps = {} if given.reward_steps is None else {"steps": given.reward_steps}
     of_adapter = {} if given.adapter_steps is None else {"steps": given.adapter_steps}
-    asked = [part.strip() for part in given.parts.split(",")]
+    of_student = {} if given.student_steps is None else dict.fromkeys(("jump_steps", "way_steps"), given.student_steps)
+    asked = {part.strip() for part in given.parts.split(",")} | ({"student"} if given.distil else set())
     return Plan(
         groups=given.groups, original=given.original, weights=given.weights, out=given.out,
-        parts=tuple(sorted(asked, key=lambda part: PARTS.index(part) if part in PARTS else -1)), rules=rules,
+        parts=tuple(sorted(asked, key=lambda part: (PARTS.index(part) if part in PARTS else -1, part))), rules=rules,
         reward=replace(reward("perfusion_rm"), **steps),
         adapter={stage: replace(of_stage(stage), **of_adapter) for stage in STAGES}, repository=given.repository,
+        student=replace(student(), **of_student),
     )  # fmt: skip
 
 

@@ -2,7 +2,7 @@
 
     RUN/retraining.json   what goes in, how far it is, what it measured; written for failures, too
     RUN/trained_on.json   the groups that train, by id
-    RUN/wishes/, reward/, adapter/   one folder a part, as its own training writes it
+    RUN/wishes/, reward/, adapter/, student/   one folder a part, as its own training writes it
     RUN/family/           the whole family, once every part is trained
 
 Training always starts from the base family: an error of one retraining is not the start of the next. The same inputs
@@ -17,7 +17,7 @@ import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -143,14 +143,14 @@ def _retrain(plan: Plan, record: Record, cache: Path) -> FamilyPaths:
     for number, part in enumerate(plan.parts, 1):
         print(f"part {number} of {len(plan.parts)}: {part}")
         with record.part(part):
-            name, place, figures = TRAIN[part](plan, family, table, material)
-        trained[name] = place
+            made, figures = TRAIN[part](plan, replace(family, **trained), table, material)
+        trained |= made
         record.update(figures=record.data.get("figures", {}) | {part: figures})
     finished = {"state": FINISHED, "ended": _now()}
-    made = assemble(family, trained, record.data | finished, learnt, plan.out / "family")
+    whole = assemble(family, trained, record.data | finished, learnt, plan.out / "family")
     record.update(**finished)
     shutil.rmtree(plan.out / "work", ignore_errors=True)
-    return made
+    return whole
 
 
 # ---- what goes in ----------------------------------------------------------------------------

@@ -5,7 +5,7 @@ import argparse
 import numpy as np
 import pytest
 
-from lab.generation.comparison import compare
+from lab.generation.comparison import compare, name_of
 from lab.generation.samplers import WAYS, way
 from lab.generation.splits import Rounds, Size
 from lab.generation.worth import true_utility
@@ -14,12 +14,14 @@ from lab.market.attributes import complete, to_indices
 SIZE = Size(merchants=4, prompts=3, candidates=2, pool=2)
 
 
-def test_a_way_is_a_sampler_and_its_steps() -> None:
-    assert way("dpmsolver++2m:6") == ("dpmsolver++2m", 6)
+def test_a_way_is_a_sampler_its_steps_and_maybe_a_release() -> None:
+    assert way("dpmsolver++2m:6") == ("dpmsolver++2m", 6, None)
+    assert way("ddim:4@2") == ("ddim", 4, 2)
+    assert name_of(way("ddim:4@2")) == "ddim:4@2" and name_of(way("ddim:4")) == "ddim:4"
     assert len({way(text) for text in WAYS}) == len(WAYS)
 
 
-@pytest.mark.parametrize("text", ["heun:20", "ddim", "ddim:", "ddim:0", "ddim:-3", "ddim:many"])
+@pytest.mark.parametrize("text", ["heun:20", "ddim", "ddim:", "ddim:0", "ddim:-3", "ddim:many", "ddim:4@", "ddim:4@0"])
 def test_what_is_no_way_is_refused(text: str) -> None:
     with pytest.raises(argparse.ArgumentTypeError, match=f"'{text}' is not SAMPLER:STEPS"):
         way(text)
@@ -36,3 +38,11 @@ def test_every_way_is_measured_against_the_first() -> None:
     gap = found["first"]["true_utility"]["mean"] - found["worse"]["true_utility"]["mean"]
     assert found["worse"]["below_reference"]["mean"] == pytest.approx(gap) and gap > 0
     assert all(row["prompt_accuracy"]["mean"] == 1 for row in found.values())
+    swapped = by_truth_of_the_other(rounds, best)
+    assert found["first"]["other_merchant"]["mean"] == pytest.approx(swapped)
+
+
+def by_truth_of_the_other(rounds: Rounds, shown: np.ndarray) -> float:
+    """The mean utility of pictures that are shown to the other merchant of each pair."""
+    others = np.concatenate([shown[pair : pair + 2][::-1] for pair in range(0, len(shown), 2)])
+    return float(true_utility(rounds, others).mean())

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from contract.feature_schema import Feature, FeatureSchema
 from training.common.errors import WeightsError
+from training.common.storage import fingerprint
 from training.exporting.graphs import (
     BUILDERS,
     SOURCES,
@@ -21,8 +22,9 @@ from training.exporting.graphs import (
     build_user_encoder,
 )
 from training.exporting.tensor_contract import Contract, TensorSpec
-from training.models.denoiser import PersonalisedDenoiser
-from training.models.family import FamilyPaths
+from training.models.denoiser import DistilledDenoiser, PersonalisedDenoiser
+from training.models.distilled import Distilled
+from training.models.family import FamilyPaths, new_family
 
 OUTPUTS = {"reward_text_user": 512, "reward_image_user": 512, "generator_user": 256, "favours": 64}
 CONTRACT = Contract(
@@ -152,3 +154,21 @@ def test_what_a_model_depends_on_follows_from_the_parts_there_are(family: Family
     assert family.adapter in SOURCES["denoiser"](family) and family.preferences in SOURCES["user_encoder"](family)
     less = lacking(family, "adapter", "preferences")
     assert all(path.exists() for model in BUILDERS for path in SOURCES[model](less))
+
+
+@torch.inference_mode()
+def test_a_distilled_unet_becomes_a_denoiser_of_one_pass_that_knows_the_empty_prompt(
+    family: FamilyPaths, tmp_path: Path
+) -> None:
+    with new_family(family, {}, tmp_path / "student") as places:
+        Distilled(4.0, "", fingerprint(family.unet())).write(places.pipeline / "unet")
+    student = FamilyPaths.under(tmp_path / "student")
+    denoiser = build_denoiser(student)
+    assert isinstance(denoiser, DistilledDenoiser) and denoiser.distilled == student.distilled()
+    text, user = torch.randn(2, 77, 12), torch.randn(2, 256)
+    ones, t, z = torch.ones(2, 1), torch.full((2, 1), 500), torch.randn(2, 4, 8, 8)
+    eps = denoiser(z, t, text, denoiser.no_text.expand(2, -1, -1), user, 4 * ones, ones)
+    with_reference = build_denoiser(family)(z, t, text, text, user, ones, ones)  # no guidance: the conditional half
+    torch.testing.assert_close(eps, with_reference, atol=1e-5, rtol=1e-5)
+    texts = {student.pipeline / "text_encoder", student.pipeline / "tokenizer"}
+    assert texts <= set(SOURCES["denoiser"](student)) and not texts & set(SOURCES["denoiser"](family))

@@ -1,6 +1,7 @@
 """A release's manifest from a family: what is in use of each width, and families that do not fit."""
 
 import json
+import shutil
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from training.exporting.family_contracts import write_contracts
 from training.exporting.graphs import BUILDERS
 from training.exporting.manifest import build_manifest, release_texts, sizes_in_use, tensor_sizes, trained_on
 from training.exporting.tensor_contract import Contract, TensorSpec, read_contract
+from training.models.distilled import Distilled
 from training.models.family import FamilyPaths
 
 COMMITTED = Path("model_repository")
@@ -162,6 +164,18 @@ def test_a_retrained_family_names_the_table_and_its_version(
     assert manifest.trained_on == {"table": record["table"], "version": version}
     assert Manifest.from_json(json.loads(json.dumps(manifest.to_json()))) == manifest
     assert build_manifest(1, family, contracts, {}).trained_on == {}
+
+
+def test_a_distilled_family_says_at_which_guidance(
+    family: FamilyPaths, contracts: dict[str, Contract], tmp_path: Path
+) -> None:
+    shutil.copytree(family.backbone_files, tmp_path / "unet")
+    distilled = Distilled(4.0, teacher="a", unet="b")
+    distilled.write(tmp_path / "unet")
+    manifest = build_manifest(1, replace(family, backbone=tmp_path / "unet"), contracts, {})
+    assert Manifest.from_json(json.loads(json.dumps(manifest.to_json()))) == manifest
+    assert Distilled(**manifest.distilled) == distilled
+    assert build_manifest(1, family, contracts, {}).distilled == {}
 
 
 @pytest.mark.parametrize("record", [{}, {"table": "groups"}, {"table": "", "table_version": 3}])

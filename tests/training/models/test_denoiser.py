@@ -1,4 +1,4 @@
-"""One step of the service: guidance, the user on one half only, and a family without an adapter."""
+"""One step of the service: guidance, the user on one half only, a family without an adapter, and a distilled U-Net."""
 
 import pytest
 import torch
@@ -6,7 +6,8 @@ from torch import Tensor
 
 from tests.training.loud import make_loud
 from training.models.adaptive_network import PersonalisedAdaptiveNetwork
-from training.models.denoiser import PersonalisedDenoiser
+from training.models.denoiser import DistilledDenoiser, PersonalisedDenoiser
+from training.models.distilled import Distilled
 from training.models.frozen_unet import decode, encode
 
 B = 3
@@ -57,3 +58,36 @@ def test_without_an_adapter_it_is_the_plain_unet_with_guidance_whoever_the_user_
     for user in (torch.zeros(B, 256), torch.randn(B, 256)):
         eps = denoise(z, t[:, None], text, negative, user, GUIDANCE, SCALE)
         torch.testing.assert_close(eps, expected, atol=1e-5, rtol=1e-5)
+
+
+def test_a_distilled_unet_takes_one_pass_and_reads_guidance_and_negative_prompt_in_its_text(
+    unet, network, inputs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    z, t, text, negative = inputs
+    distilled, no_text, user = Distilled(4.0, "", ""), torch.randn(1, 77, 12), torch.randn(B, 256)
+    u = user[:, : network.user_encoder.width]
+    denoise = DistilledDenoiser(unet, network, distilled, no_text)
+    monkeypatch.setattr(unet, "conv_in", Counted(unet.conv_in))
+    for negative_text, guidance in ((no_text.expand_as(text), torch.full((B, 1), 4.0)), (negative, GUIDANCE)):
+        rows = unet.conv_in.rows
+        eps = denoise(z, t[:, None], text, negative_text, user, guidance, SCALE)
+        assert unet.conv_in.rows - rows == B  # no second half
+        read = distilled.text(text, negative_text, no_text, guidance[:, None])
+        expected = decode(unet, encode(unet, z, t, read), network(z, t, read, u, SCALE))
+        torch.testing.assert_close(eps, expected, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(distilled.text(text, no_text, no_text, 4.0), text)
+    alone = DistilledDenoiser(unet, None, distilled, no_text)
+    eps = alone(z, t[:, None], text, no_text.expand_as(text), user, torch.full((B, 1), 4.0), SCALE)
+    torch.testing.assert_close(eps, unet(z, t, text).sample, atol=1e-5, rtol=1e-5)
+
+
+class Counted(torch.nn.Module):
+    """A layer that counts the rows it is given."""
+
+    def __init__(self, inner: torch.nn.Module) -> None:
+        super().__init__()
+        self.inner, self.rows = inner, 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.rows += len(x)
+        return self.inner(x)

@@ -16,12 +16,16 @@ from contract.repository import Repository
 from tests.contract.test_release import MANIFEST
 from tests.training.retraining.shops import shown, table
 from training.data.groups import GroupError
+from training.data.prepare import stack
 from training.exporting.manifest import weights_of
+from training.generator.asking import Asker
+from training.generator.distil_recipes import DistilRecipe
 from training.generator.recipes import tiny
 from training.models.family import FamilyPaths
+from training.retraining import parts
 from training.retraining.material import Material
 from training.retraining.mixture import mix
-from training.retraining.parts import drawn_by, releases_drawing_like, train_adapter
+from training.retraining.parts import drawn_by, releases_drawing_like, train_adapter, train_student
 from training.retraining.plan import STAGES, Plan
 
 
@@ -83,12 +87,32 @@ def test_the_adapter_trains_on_what_the_family_drew(
     for number in (1, 2):
         path = repository.release_dir(number) / "manifest.json"
         path.write_text(json.dumps(replace(MANIFEST, release=number, weights=own).to_json()))
-    part, place, figures = train_adapter(plan, base, data, material)
-    assert (part, figures) == ("adapter", {"groups": 18, "releases": [1, 2]})
+    made, figures = train_adapter(plan, base, data, material)
+    assert (set(made), figures) == ({"adapter"}, {"groups": 18, "releases": [1, 2]})
+    place = made["adapter"]
     assert not [path for path in (tmp_path / "run" / "adapter").rglob("*") if path.suffix in (".parquet", ".npy")]
-    made = replace(base, adapter=place)
-    assert made.perfusion(made.backbone_unet()) is not None
+    whole = replace(base, adapter=place)
+    assert whole.perfusion(whole.backbone_unet()) is not None
     kept = (place / "adapter.safetensors").read_bytes()
-    assert (
-        train_adapter(plan, base, data, material)[1] == place and (place / "adapter.safetensors").read_bytes() == kept
-    )
+    assert train_adapter(plan, base, data, material)[0] == made and (place / "adapter.safetensors").read_bytes() == kept
+
+
+def test_a_student_is_asked_what_the_groups_ask_and_takes_more_than_one_place(
+    family: FamilyPaths, tmp_path: Path, schema: FeatureSchema, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    groups = stack(list(shown(3, "g")), np.zeros((3, 1, 77), np.int64), schema)
+    material = Material(groups, np.zeros(0), mix(list(shown(1, "o")), list(shown(1, "n")), 0.3), Counter(), frozenset())
+    plan = Plan(Path(), Path(), Path(), tmp_path / "run", ("student",))
+    asked = list[tuple[object, ...]]()
+
+    def distil(recipe: DistilRecipe, asker: Asker, of: FamilyPaths, out: Path, work: Path) -> dict[str, Path]:
+        asked.append((recipe, list(asker.prompts), asker.features.tolist(), of, work))
+        (out / "ways").mkdir(parents=True)
+        (out / "ways" / "log.jsonl").write_text('{"step": 1}\n{"step": 2, "loss": 3, "held_out_last": 0.5}\n')
+        return {"backbone": out / "unet", "defaults": out / "defaults.json"}
+
+    monkeypatch.setattr(parts, "distil", distil)
+    made, figures = train_student(plan, family, Path(), material)
+    prompts, features = [group.prompt for group in shown(3, "g")], groups.features.tolist()
+    assert asked == [(plan.student, prompts, features, family, tmp_path / "run" / "work" / "student")]
+    assert made.keys() == {"backbone", "defaults"} and figures == {"held_out_last": 0.5}

@@ -8,7 +8,7 @@ import pytest
 
 from contract.feature_schema import FeatureSchema
 from tests.training.retraining.shops import shown, table
-from training.retraining.retrain import NOT_DUE, main
+from training.retraining.retrain import NOT_DUE, main, parse_arguments, plan_of
 
 
 @pytest.fixture
@@ -28,11 +28,12 @@ def run(tmp_path: Path, schema: FeatureSchema, monkeypatch: pytest.MonkeyPatch) 
 @pytest.mark.parametrize(
     ("given", "told"),
     [
-        (("--parts", "wishes,taste"), "parts are wishes, reward, adapter; taste is none"),
+        (("--parts", "wishes,taste"), "parts are wishes, reward, adapter, student; taste is none"),
         (("--parts", "adapter"), "give --repository"),
         (("--original-share", "1.2"), "the share of original data is 1.2"),
         (("--hold-out", "1.5"), "hold-out is 1.5"),
         (("--reward-steps", "0"), "steps is 0"),
+        (("--distil", "--student-steps", "0"), "jump_steps is 0"),
     ],
 )
 def test_bad_arguments_are_named_before_long_work(
@@ -64,3 +65,13 @@ def test_a_missing_table_is_an_error_and_not_a_retraining_that_is_not_due(
 ) -> None:
     assert run("--min-new", "5", "--groups", "absent") == 1
     assert "cannot tell whether it is due: absent does not exist" in capsys.readouterr().err
+
+
+def test_a_student_is_distilled_after_all_other_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = ["--groups", "g", "--original", "o", "--out", "run", "--distil", "--student-steps", "7"]
+    for parts, wanted in ((), ("wishes", "reward", "student")), (("--parts", "student,wishes"), ("wishes", "student")):
+        monkeypatch.setattr(sys, "argv", ["retrain", *given, *parts])
+        plan = plan_of(parse_arguments())
+        assert plan.parts == wanted
+        assert (plan.student.jump_steps, plan.student.way_steps) == (7, 7)
+        assert list(plan.recipes())[-1] == "student"
