@@ -22,7 +22,8 @@ def output(cluster: Cluster) -> Path:
     folder = cluster.layout.home / "demo"
     where = ["--name", cluster.layout.name, "--port-offset", str(cluster.layout.port_offset), "--output", str(folder)]
     repository = ["--model-repository", str(cluster.layout.model_repository)]
-    environment = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'protos' / 'gen'}"}
+    paths = os.pathsep.join(str(ROOT / part) for part in ("", "protos/gen", "protos/client"))
+    environment = os.environ | {"PYTHONPATH": paths}
     command = [sys.executable, "-m", "deploy.demo", *where, *repository]
     subprocess.run(command, cwd=ROOT, env=environment, check=True)
     return folder
