@@ -6,6 +6,7 @@ is not the matter here.
 
 import json
 import os
+import re
 import shutil
 import signal
 import threading
@@ -252,6 +253,35 @@ def test_a_triton_is_asked_no_longer_than_said_before_a_way_back(repository: Rep
         assert server.prove_within(MODELS, live, 0.0) == list(MODELS), "ready, and busy for all that is known"
 
 
+def refused_load(
+    spoil: Callable[[Repository], object], cluster: Cluster, repository: Repository, controller: Controller
+) -> Exception | None:
+    """How release 4 is refused while models are called; None where Triton crashed.
+
+    A load that fails can end Triton itself, an open fault of its own (triton-inference-server/server#8882).
+    """
+    stage(repository, 1, repository, 4)
+    spoil(repository)
+    refusal = None
+    try:
+        with calling(cluster):
+            try:
+                controller.load(4)
+            except (ReleaseError, ValueError) as error:
+                refusal = error
+            assert cluster.process("triton").pid is not None
+    except AssertionError:  # of a client that heard of it, too
+        if cluster.process("triton").pid is not None:
+            raise
+        return None
+    finally:
+        shutil.rmtree(repository.release_dir(4), ignore_errors=True)
+        cluster.up(["triton", "keeper", "kafka"])
+        controller.prune(10)
+    assert refusal is not None, "a release that cannot serve was loaded"
+    return refusal
+
+
 @pytest.mark.parametrize(
     ("spoil", "told"),
     [
@@ -283,16 +313,13 @@ def test_a_release_that_cannot_serve_is_refused_and_leaves_all_models_as_they_we
     controller: Controller,
     server: Server,
 ) -> None:
-    before, live = loaded(server), repository.live()
-    stage(repository, 1, repository, 4)
-    spoil(repository)
-    try:
-        with calling(cluster), pytest.raises((ReleaseError, ValueError), match=told):
-            controller.load(4)
-        assert (loaded(server), repository.live()) == (before, live)
-    finally:
-        shutil.rmtree(repository.release_dir(4), ignore_errors=True)
-        controller.prune(10)
+    for _ in range(3):
+        before, live = loaded(server), repository.live()
+        refusal = refused_load(spoil, cluster, repository, controller)
+        if refusal is not None:
+            break
+    assert refusal is not None and re.search(told, str(refusal))
+    assert (loaded(server), repository.live()) == (before, live)
     assert not any(repository.model_folders(4)), "what is no release is pruned"
 
 
