@@ -131,9 +131,7 @@ class Manifest:
     defaults: Defaults
     texts: Mapping[str, str] = field(default_factory=dict)  # file beside the manifest → SHA-256; older ones say nothing
     trained_on: Mapping[str, str] = field(default_factory=dict)  # table and its version; nothing of parts given whole
-    distilled: Mapping[str, Any] = field(
-        default_factory=dict
-    )  # of a denoiser of one pass: at which guidance, from which
+    distilled: Mapping[str, Any] = field(default_factory=dict)  # of a one-pass denoiser: at which guidance, from which
 
     def to_json(self) -> dict[str, Any]:
         """The content of manifest.json."""
