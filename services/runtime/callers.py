@@ -9,6 +9,9 @@ spiffe://DOMAIN/client/NAME a program of somebody else. A client says for whom i
     iss, aud   who issued it, and "perfusion"
     exp        when it ends, in seconds since 1970; nbf and iat are optional
 
+A client that acts for many merchants may narrow a call to one of them by the metadata `acting-for-bin` (a user_id in
+UTF-8): a fault of the client's own then reaches no other merchant.
+
 It knows certificates' names and JWTs. It does not know which method needs what.
 """
 
@@ -34,6 +37,7 @@ from services.runtime.errors import PermissionDenied, Unauthenticated
 AUDIENCE = "perfusion"
 ALGORITHMS = ("EdDSA", "Ed25519", "ES256", "RS256", "PS256")  # none of them with a shared secret
 EVERYBODY = "*"
+ACTING_FOR = "acting-for-bin"
 SERVICE, CLIENT = "service/", "client/"
 _NAME = re.compile(r"(service|client)/[A-Za-z0-9][A-Za-z0-9_.-]{0,126}")
 _LEEWAY_S = 30  # that two machines' clocks may differ
@@ -133,7 +137,12 @@ class Certified(Callers):
             raise Unauthenticated(
                 "this service takes no tokens: its operator has not said whose (PERFUSION_TOKEN_KEYS)"
             )
-        return Caller(name, self._tokens.merchants(_bearer(context), name))
+        merchants = self._tokens.merchants(_bearer(context), name)
+        for key, value in context.invocation_metadata() or ():
+            if key == ACTING_FOR:
+                one = frozenset({bytes(value).decode("utf-8", "replace")})
+                merchants = one if merchants is None else one & merchants
+        return Caller(name, merchants)
 
     def name(self, context: _Context) -> str:
         """A part's name counts only where the parts' authority has signed it."""

@@ -46,6 +46,12 @@ def methods_of(service: str) -> tuple[str, ...]:
     return tuple(descriptor_pool.Default().FindServiceByName(service).methods_by_name)
 
 
+def check_needs(service: str, needs: Needs) -> None:
+    """Raises ValueError unless `needs` names the methods of a gRPC service and no others."""
+    if set(needs) != set(methods_of(service)):
+        raise ValueError(f"needs names {sorted(needs)}; the methods of {service} are {sorted(methods_of(service))}")
+
+
 class HealthServicer:
     """The standard health service over the statuses that `set` was given.
 
@@ -107,7 +113,7 @@ class HealthMonitor:
     """Polls each dependency by itself, and says the status of every name after each answer.
 
     Raises:
-        ValueError: `needs` lacks a method of the service or has one that is not there, or gives one name to two checks.
+        ValueError: `needs` gives one name to two checks.
     """
 
     def __init__(
@@ -120,8 +126,6 @@ class HealthMonitor:
         interval_s: float,
         timeout_s: float,
     ) -> None:
-        if set(needs) != set(methods_of(service)):
-            raise ValueError(f"needs names {sorted(needs)}; the methods of {service} are {sorted(methods_of(service))}")
         self._servicer = servicer
         self._service = service
         self._methods = {f"{service}/{method}": tuple(needed) for method, needed in needs.items()}

@@ -4,13 +4,14 @@ sides, or in clear text on one machine.
 It knows which settings go together. Certificates are read in certificates.py, callers told in callers.py.
 """
 
-import ipaddress
 from dataclasses import dataclass
+from pathlib import Path
 
+from services.runtime.addresses import is_loopback
 from services.runtime.callers import Callers, Certified, Everybody, Tokens
 from services.runtime.certificates import Certificates
 from services.runtime.clock import now_us
-from services.runtime.settings import RuntimeSettings
+from services.runtime.settings import ProcessSettings, RuntimeSettings
 
 
 class IdentityError(ValueError):
@@ -25,8 +26,8 @@ class Identity:
     callers: Callers
 
 
-def identity_of(settings: RuntimeSettings) -> Identity:
-    """By the settings.
+def certificates_of(settings: ProcessSettings, client_authority: Path | None = None) -> Certificates | None:
+    """This process's certificate by the settings; None is clear text.
 
     Raises:
         IdentityError: there is no certificate and clear text is not asked for, or asked for where others can connect.
@@ -35,25 +36,25 @@ def identity_of(settings: RuntimeSettings) -> Identity:
     if settings.certificates is not None:
         if settings.clear_text:
             raise IdentityError("PERFUSION_CLEAR_TEXT is for a process without PERFUSION_CERTIFICATES")
-        keys = settings.token_keys
-        tokens = None if keys is None else Tokens(keys, settings.token_issuer, now_us)
-        certificates = Certificates(settings.certificates, settings.client_authority)
-        return Identity(certificates, Certified(settings.trust_domain, certificates, tokens))
+        return Certificates(settings.certificates, client_authority)
     if not settings.clear_text:
         raise IdentityError(
             "PERFUSION_CERTIFICATES must name a folder with tls.crt, tls.key and ca.crt; for development on one "
             "machine PERFUSION_CLEAR_TEXT=true with PERFUSION_HOST=127.0.0.1 does without"
         )
-    if not _is_loopback(settings.host):
+    if not is_loopback(settings.host):
         raise IdentityError(
             f"PERFUSION_CLEAR_TEXT is for one machine: PERFUSION_HOST must be 127.0.0.1, ::1 or localhost, "
             f"not {settings.host}"
         )
-    return Identity(None, Everybody())
+    return None
 
 
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+def identity_of(settings: RuntimeSettings) -> Identity:
+    """Of a gRPC service, by the settings; raises as `certificates_of`."""
+    certificates = certificates_of(settings, settings.client_authority)
+    if certificates is None:
+        return Identity(None, Everybody())
+    keys = settings.token_keys
+    tokens = None if keys is None else Tokens(keys, settings.token_issuer, now_us)
+    return Identity(certificates, Certified(settings.trust_domain, certificates, tokens))

@@ -12,10 +12,10 @@ from typing import TypeVar
 from services.runtime import logs
 from services.runtime.addresses import CannotListen
 from services.runtime.certificates import CertificateError
-from services.runtime.identity import IdentityError, identity_of
-from services.runtime.settings import RuntimeSettings, load
+from services.runtime.identity import IdentityError
+from services.runtime.settings import ProcessSettings, load
 
-SettingsT = TypeVar("SettingsT", bound=RuntimeSettings)
+SettingsT = TypeVar("SettingsT", bound=ProcessSettings)
 
 _log = logging.getLogger(__name__)
 
@@ -23,11 +23,6 @@ _log = logging.getLogger(__name__)
 def run(service: str, kind: type[SettingsT], serve: Callable[[SettingsT], Awaitable[None]]) -> None:
     """Reads the settings, and serves until SIGTERM; exits with 2 for a wrong setting, with 1 for a failed start."""
     settings = load(kind)
-    try:
-        identity_of(settings)
-    except (CertificateError, IdentityError) as error:
-        print(error, file=sys.stderr)
-        sys.exit(2)
     logs.configure(service, settings.log_level)
 
     async def served() -> None:
@@ -35,6 +30,9 @@ def run(service: str, kind: type[SettingsT], serve: Callable[[SettingsT], Awaita
 
     try:
         asyncio.run(served())
+    except (CertificateError, IdentityError) as error:  # settings that do not go together
+        print(error, file=sys.stderr)
+        sys.exit(2)
     except (CannotListen, OSError) as error:
         _log.critical("cannot start: %s", error)
         sys.exit(1)

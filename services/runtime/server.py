@@ -1,11 +1,11 @@
-"""A gRPC server as every service runs it: interceptor, health, reflection, metrics, and a graceful stop.
+"""A gRPC server as every service runs it: interceptor, health, reflection, and a graceful stop.
 
-It knows a server's start and stop. The service's `__main__` gives the servicer and the dependencies.
+It knows a server's start and stop; upkeep.py what runs beside its calls. The service's `__main__` gives the servicer
+and the dependencies.
 """
 
 import asyncio
 import logging
-import signal
 from collections.abc import Awaitable, Callable, Sequence
 
 import grpc
@@ -15,17 +15,16 @@ from prometheus_client import CollectorRegistry
 
 from services.runtime import access
 from services.runtime.addresses import CannotListen, joined
-from services.runtime.exposition import Exposition
-from services.runtime.health import HealthMonitor, HealthServicer, Needs
+from services.runtime.health import Needs, check_needs
 from services.runtime.identity import identity_of
 from services.runtime.interceptor import Limits, ServiceInterceptor
-from services.runtime.metrics import CertificateMetrics, HealthMetrics, RpcMetrics
+from services.runtime.metrics import RpcMetrics
 from services.runtime.settings import RuntimeSettings
+from services.runtime.upkeep import Upkeep, until_told
 from services.runtime.workers import Worker
 
 CLEAN_UP_S = 5.0  # for a call that was cut off to give up what it holds and to answer
 FLUSH_S = 1.0  # for the last answers to leave
-CLOSE_S = 4.0  # for all that is closed at the end
 PROBE_WAIT_S = 20.0  # for the other end of a silent connection to answer
 HANDSHAKE_S = 20.0  # for a new connection to speak HTTP/2
 LEAST_PING_PAUSE_S = 10.0  # of clients that keep their connections alive
@@ -54,39 +53,27 @@ class Server:
         workers: Sequence[Worker] = (),
         closers: Sequence[Callable[[], Awaitable[None]]] = (),
     ) -> None:
+        check_needs(service, needs)
+        access.check_rows(f"{service}/{method}" for method in needs)
         self._settings = settings
         self._service = service
         self._registry = registry
-        self._workers = tuple(workers)
-        self._closers = tuple(closers)
-        self._health = HealthServicer()
-        self._monitor = HealthMonitor(
-            self._health,
-            service,
-            needs,
-            HealthMetrics(registry),
-            interval_s=settings.health_interval_s,
-            timeout_s=settings.health_timeout_s,
+        identity = identity_of(settings)
+        self._certificates = identity.certificates
+        self._upkeep = Upkeep(
+            settings, service, needs, registry, workers=workers, closers=closers, certificates=identity.certificates
         )
         calls = RpcMetrics(registry)
         for method in needs:
             calls.expect(f"/{service}/{method}")
-        access.check_rows(f"{service}/{method}" for method in needs)
-        identity = identity_of(settings)
-        self._certificates = certificates = identity.certificates
-        if certificates is not None:
-            CertificateMetrics(registry).expires_s.set_function(lambda: certificates.current().expires.timestamp())
-        self._interceptor = ServiceInterceptor(calls, _limits(settings), identity.callers, self._monitor.doubt)
+        self._interceptor = ServiceInterceptor(calls, _limits(settings), identity.callers, self._upkeep.monitor.doubt)
         self._grpc = self._build(register)
-        self._polling: asyncio.Task[None] | None = None
-        self._working: list[asyncio.Task[None]] = []
-        self._exposition = Exposition(registry, self._health.is_served)
         self.port = 0
 
     def _build(self, register: Callable[[grpc.aio.Server], None]) -> grpc.aio.Server:
         server = grpc.aio.server(interceptors=[self._interceptor], options=_options(self._settings))
         register(server)
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
+        health_pb2_grpc.add_HealthServicer_to_server(self._upkeep.health, server)
         health_name = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
         reflection.enable_server_reflection([self._service, health_name, reflection.SERVICE_NAME], server)
         return server
@@ -98,15 +85,14 @@ class Server:
             CannotListen: the host has no address here, or a port is taken.
         """
         settings = self._settings
-        await self._exposition.start(settings.host, settings.metrics_port)
+        await self._upkeep.expose()
         try:
             self.port = self._listen(joined(settings.host, settings.port))
         except RuntimeError as error:
-            await self._exposition.stop()
+            await self._upkeep.stop()
             raise CannotListen("PERFUSION_PORT", settings.host, settings.port, "the port is taken") from error
         await self._grpc.start()
-        self._polling = asyncio.create_task(self._monitor.run(), name="health")
-        self._working = [asyncio.create_task(worker(), name="worker") for worker in self._workers]
+        self._upkeep.start()
         _log.info("listening", extra={"port": self.port, "metrics_port": self.metrics_port})
 
     def _listen(self, address: str) -> int:
@@ -117,48 +103,30 @@ class Server:
     @property
     def metrics_port(self) -> int:
         """Where the metrics are shown, once it has started."""
-        return self._exposition.port
+        return self._upkeep.metrics_port
 
     async def poll_health(self) -> dict[str, str]:
         """Polls the dependencies now, without waiting for the next turn; returns the problems by name."""
-        return await self._monitor.poll()
+        return await self._upkeep.monitor.poll()
 
     async def stop(self) -> None:
         """Reports NOT_SERVING, then takes no new call, lets those in flight finish within the drain, closes clients.
 
         A call that does not finish in time gives up what it holds, and answers UNAVAILABLE, before anything closes.
         """
-        self._health.stop()
-        self._monitor.stop()
-        await asyncio.sleep(self._settings.lame_duck_s)  # balancers need to hear of it before calls are refused
+        await self._upkeep.announce_stop()
         closing = asyncio.create_task(self._grpc.stop(self._settings.drain_s + CLEAN_UP_S))
         await asyncio.sleep(0)  # it refuses new calls from here on
         await self._interceptor.finish(self._settings.drain_s, CLEAN_UP_S)
         if not (await asyncio.wait({closing}, timeout=FLUSH_S))[0]:
             await self._grpc.stop(None)  # of calls, only those are left whose answers nobody reads
         await closing
-        for working in self._working:
-            working.cancel()
-        await asyncio.gather(*self._working, return_exceptions=True)
-        if self._polling is not None:
-            await self._polling
-        await self._exposition.stop()
-        ends = asyncio.get_running_loop().time() + CLOSE_S
-        for close in self._closers:
-            try:
-                async with asyncio.timeout_at(ends):
-                    await close()
-            except Exception:  # the others must close all the same, and one that hangs must not keep the process
-                _log.exception("could not close everything")
+        await self._upkeep.stop()
         _log.info("stopped")
 
     async def run(self) -> None:
         """Serves until SIGTERM, SIGINT or SIGHUP, then drains; under nohup, a SIGHUP is ignored."""
-        stopping = asyncio.Event()
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
-                loop.add_signal_handler(number, stopping.set)
+        stopping = until_told()
         await self.start()
         await stopping.wait()
         await self.stop()

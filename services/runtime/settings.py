@@ -35,8 +35,8 @@ PREFIX = "PERFUSION_"
 SettingsT = TypeVar("SettingsT", bound=BaseSettings)
 
 
-class RuntimeSettings(BaseSettings):
-    """What every server needs. A subclass must give `port` and `metrics_port` their defaults."""
+class ProcessSettings(BaseSettings):
+    """What every process that serves needs. A subclass must give `port` and `metrics_port` their defaults."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore")
 
@@ -44,22 +44,40 @@ class RuntimeSettings(BaseSettings):
         default="0.0.0.0",
         description="What the gRPC and metrics servers listen on: a name, an IPv4 or an IPv6 address; :: is both.",
     )
-    port: Port = Field(default=0, description="gRPC port; 0 lets the system choose.")
     metrics_port: Port = Field(default=0, description="Prometheus port; 0 lets the system choose.")
     certificates: Folder | None = Field(
         default=None,
         description="Folder with tls.crt, tls.key and ca.crt (PEM): this process's certificate, for the calls that it "
         "serves and makes, and the authority of the other parts'. Changed files are used from the next connection on.",
     )
-    client_authority: File | None = Field(
-        default=None,
-        description="File with the authority of clients' certificates (PEM), read again when it changes; without it, "
-        "only the platform's own parts can call.",
-    )
     clear_text: Switch = Field(
         default=False,
         description="Development on one machine: without certificates, nothing is encrypted and every caller may do "
         "everything; PERFUSION_HOST must be of this machine alone.",
+    )
+    log_level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], Text] = Field(
+        default="INFO", description="Least severe level logged."
+    )
+    max_message_bytes: Annotated[Size, at_least(2**20)] = Field(
+        default=32 * 2**20, description="Largest answer, given or received, bytes."
+    )
+    drain_s: SecondsOrNone = Field(default=20.0, description="Time that calls in flight get after SIGTERM, seconds.")
+    lame_duck_s: SecondsOrNone = Field(
+        default=0.0,
+        description="After SIGTERM, how long NOT_SERVING is shown while new calls are still taken, seconds.",
+    )
+    health_interval_s: Seconds = Field(default=1.0, description="Pause between two polls of a dependency, seconds.")
+    health_timeout_s: Seconds = Field(default=3.0, description="Time a dependency has to answer a poll, seconds.")
+
+
+class RuntimeSettings(ProcessSettings):
+    """What every gRPC server needs."""
+
+    port: Port = Field(default=0, description="gRPC port; 0 lets the system choose.")
+    client_authority: File | None = Field(
+        default=None,
+        description="File with the authority of clients' certificates (PEM), read again when it changes; without it, "
+        "only the platform's own parts can call.",
     )
     trust_domain: TrustDomain = Field(
         default="perfusion", description="Whose certificates count: SPIFFE IDs of spiffe://DOMAIN/."
@@ -70,9 +88,6 @@ class RuntimeSettings(BaseSettings):
         "without it, no client is let in.",
     )
     token_issuer: Line = Field(default="perfusion", description="Who issues clients' tokens: the claim iss.")
-    log_level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], Text] = Field(
-        default="INFO", description="Least severe level logged."
-    )
     max_concurrent_calls: Count = Field(default=64, description="Calls in flight; one more is RESOURCE_EXHAUSTED.")
     client_share: Share = Field(
         default=0.8,
@@ -81,9 +96,6 @@ class RuntimeSettings(BaseSettings):
     )
     max_watches: Count = Field(
         default=256, description="Streams of health and reflection at once; one more is RESOURCE_EXHAUSTED."
-    )
-    max_message_bytes: Annotated[Size, at_least(2**20)] = Field(
-        default=32 * 2**20, description="Largest answer, given or received, bytes."
     )
     max_request_bytes: Annotated[Size, at_least(2**16)] = Field(
         default=32 * 2**20, description="Largest request, bytes."
@@ -105,13 +117,6 @@ class RuntimeSettings(BaseSettings):
         default=1800.0,
         description="How old a connection grows before its client is told to make another, seconds.",
     )
-    drain_s: SecondsOrNone = Field(default=20.0, description="Time that calls in flight get after SIGTERM, seconds.")
-    lame_duck_s: SecondsOrNone = Field(
-        default=0.0,
-        description="After SIGTERM, how long NOT_SERVING is shown while new calls are still taken, seconds.",
-    )
-    health_interval_s: Seconds = Field(default=1.0, description="Pause between two polls of a dependency, seconds.")
-    health_timeout_s: Seconds = Field(default=3.0, description="Time a dependency has to answer a poll, seconds.")
 
 
 class TritonSettings(BaseSettings):

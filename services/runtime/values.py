@@ -7,13 +7,14 @@ import ipaddress
 import re
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import urlsplit
 
 import fsspec
 from pydantic import AfterValidator, BeforeValidator, Field
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
-from services.runtime.addresses import bare, joined
+from services.runtime.addresses import bare, is_loopback, joined
 
 DAY_S = 86_400.0
 MOST_SIZE = 2**31 - 1  # of bytes or pixels; gRPC counts in 32 bits
@@ -159,6 +160,27 @@ def trust_domain(value: str) -> str:
     return value
 
 
+def web_url(value: str) -> str:
+    """The beginning of a web address, https://HOST[:PORT][/PATH]; http:// of this machine alone. Its last slash is cut.
+
+    Raises:
+        ValueError: it is none.
+    """
+    try:
+        parts = urlsplit(value.strip())
+        host_of, port = parts.hostname or "", parts.port
+    except ValueError:
+        raise ValueError("must be a web address such as https://studio.example.com") from None
+    if parts.scheme not in ("http", "https") or not host_of or parts.query or parts.fragment or parts.username:
+        raise ValueError("must be a web address such as https://studio.example.com")
+    host(host_of)
+    if port == 0:
+        raise ValueError("must have a port from 1 to 65535")
+    if parts.scheme == "http" and not is_loopback(host_of):
+        raise ValueError("must begin with https://; http:// is for this machine alone")
+    return value.strip().rstrip("/")
+
+
 def at_least(least: float) -> AfterValidator:
     """A number's own lower bound; a second one among pydantic's would replace the first."""
 
@@ -200,4 +222,5 @@ Topic = Annotated[str, AfterValidator(topic), Text]
 Folder = Annotated[Path, AfterValidator(folder), Text]
 File = Annotated[Path, AfterValidator(file), Text]
 TrustDomain = Annotated[str, AfterValidator(trust_domain), Text]
+WebUrl = Annotated[str, AfterValidator(web_url), Text]
 Line = Annotated[str, Text]

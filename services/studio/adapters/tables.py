@@ -1,0 +1,62 @@
+"""The studio's tables. Times are microseconds since 1970 UTC."""
+
+from pathlib import Path
+
+from sqlalchemy import JSON, BigInteger, Boolean, Column, Index, LargeBinary, MetaData, String, Table, Text
+
+from services.runtime.migrations import Schema
+
+METADATA = MetaData()
+SCHEMA = Schema("studio", METADATA, Path(__file__).parents[1] / "migrations")
+
+sessions = Table(
+    "studio_sessions",
+    METADATA,
+    Column("key", String(64), primary_key=True),  # SHA-256 of what the browser has
+    Column("person", Text, nullable=False),  # "" until the person has logged in
+    Column("name", Text, nullable=False),
+    Column("merchants", JSON, nullable=False),
+    Column("user_id", String(128), nullable=False),  # the merchant of now, "" where there is none
+    Column("form_token", String(64), nullable=False),
+    Column("login", JSON, nullable=False),  # what a login under way remembers
+    Column("create_time_us", BigInteger, nullable=False),
+    Column("use_time_us", BigInteger, nullable=False),
+    Index("studio_sessions_by_use", "use_time_us"),
+)
+
+rounds = Table(
+    "studio_rounds",
+    METADATA,
+    Column("request_id", String(36), primary_key=True),
+    Column("user_id", String(128), nullable=False),
+    Column("request", LargeBinary, nullable=False),  # perfusion.v1.GenerateRequest
+    Column("create_time_us", BigInteger, nullable=False),
+    Column("state", JSON, nullable=False),
+    Column("previews", LargeBinary, nullable=False),  # the last perfusion.v1.GenerateProgress that had some
+    Column("is_over", Boolean, nullable=False),
+    Column("is_cancelled", Boolean, nullable=False),  # asked for; the holder ends it
+    Column("holder", String(36), nullable=False),  # services/runtime/leases.py; "" is nobody
+    Column("beats", BigInteger, nullable=False),
+    Index("studio_rounds_by_user", "user_id", "is_over"),
+    Index("studio_rounds_by_end", "is_over", "create_time_us"),
+)
+
+stars = Table(
+    "studio_stars",
+    METADATA,
+    Column("user_id", String(128), primary_key=True),
+    Column("image_id", String(36), primary_key=True),
+    Column("group_id", String(36), nullable=False),
+    Column("create_time_us", BigInteger, nullable=False),
+)
+
+shares = Table(
+    "studio_shares",
+    METADATA,
+    Column("token", String(64), primary_key=True),
+    Column("user_id", String(128), nullable=False),
+    Column("image_id", String(36), nullable=False),
+    Column("group_id", String(36), nullable=False),
+    Column("create_time_us", BigInteger, nullable=False),
+    Index("studio_shares_by_picture", "user_id", "image_id", unique=True),
+)

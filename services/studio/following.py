@@ -1,0 +1,357 @@
+"""A round belongs to the merchant, not to the page that began it: one task a round, any number of readers.
+
+What a round has come to is a state with a number, and each event makes the next one. A reader asks for whatever comes
+after the number that it has seen, so it may come, go and come back; one that is slow skips states and never misses the
+last. States are in memory where the round runs and, at most half a second older, in the store, by which readers at
+other replicas follow. A round whose replica has gone is taken over by another, which asks the generation service for
+the same request id again: the service gives the group that there is, or draws it anew from the same seeds.
+
+It knows no HTTP, gRPC or SQL.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from perfusion.v1.generation_service_pb2 import GenerateProgress, GenerateRequest, GenerateResponse
+
+from services.runtime import leases, tracing
+from services.runtime.clock import Clock
+from services.runtime.errors import (
+    DeadlineExceeded,
+    NotFound,
+    ResourceExhausted,
+    RetryableError,
+    ServiceError,
+    Unavailable,
+)
+from services.runtime.statuses import reason_of
+
+if TYPE_CHECKING:
+    from services.studio.ports import FollowedRounds, Platform
+
+ASKED, QUEUED, DRAWING, RANKING = "asked", "queued", "drawing", "ranking"
+WAITING = "waiting"  # for a part of the platform that does not answer
+DONE, FAILED, CANCELLED = "done", "failed", "cancelled"
+OVER = (DONE, FAILED, CANCELLED)
+
+SAVE_S = 0.4  # between two writes of a state
+BEAT_S = 2.0  # a holder's sign of life
+LOOK_S = 0.4  # between two looks of a reader at another replica's round
+TAKE_OVER_S = 1.0  # between two looks for rounds whose holder has gone
+PATIENCE_S = 15.0  # a reader hears something at least so often, the same state again
+LEAP = 1000  # of a state's number when another holder goes on: the one before may have told states that it never stored
+KEPT_US = 7 * 86_400_000_000  # how long a round that is over can be looked up by its request id
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A round as the merchant asked for it."""
+
+    request: GenerateRequest
+    create_time_us: int
+
+    @property
+    def request_id(self) -> str:
+        return self.request.request_id
+
+    @property
+    def user_id(self) -> str:
+        return self.request.user_id
+
+
+@dataclass(frozen=True)
+class State:
+    """What a round has come to. `problems` are the wrong fields of a request, with what is wrong."""
+
+    number: int = 0
+    stage: str = ASKED
+    step: int = 0
+    num_steps: int = 0
+    position: int = 0  # in the queue
+    wait_s: float = 0.0
+    group_id: str = ""
+    reason: str = ""  # why it waits or failed, by the name in error_reason.proto
+    problems: tuple[tuple[str, str], ...] = ()
+    previews: GenerateProgress = field(default_factory=GenerateProgress)  # the last one that had pictures
+    previews_number: int = 0  # the state that brought them
+
+    @property
+    def is_over(self) -> bool:
+        return self.stage in OVER
+
+    def plain(self) -> dict[str, Any]:
+        """All but the previews, as JSON has it."""
+        return {name: getattr(self, name) for name in _PLAIN} | {"problems": [list(each) for each in self.problems]}
+
+    @classmethod
+    def of(cls, plain: Mapping[str, Any], previews: bytes) -> "State":
+        """What `plain` gave."""
+        problems = tuple((str(name), str(problem)) for name, problem in plain["problems"])
+        known = {name: plain[name] for name in _PLAIN}
+        return cls(**known, problems=problems, previews=GenerateProgress.FromString(previews))
+
+
+_PLAIN = ("number", "stage", "step", "num_steps", "position", "wait_s", "group_id", "reason", "previews_number")
+
+
+@dataclass(frozen=True)
+class Followed:
+    """A round in the store: `holder` runs it and counts its `beats`."""
+
+    asked: Asked
+    state: State
+    holder: str
+    beats: int
+
+
+def after(state: State, response: GenerateResponse) -> State:
+    """The state that a message of Generate's stream leads to."""
+    number = state.number + 1
+    match response.WhichOneof("event"):
+        case "queued":
+            queued = response.queued
+            wait_s = queued.expected_wait.ToTimedelta().total_seconds()
+            return replace(state, number=number, stage=QUEUED, position=queued.position, wait_s=wait_s, reason="")
+        case "progress":
+            told = response.progress
+            stage = RANKING if told.step >= told.num_steps else DRAWING
+            state = replace(
+                state, number=number, stage=stage, step=told.step, num_steps=told.num_steps, reason="", position=0
+            )
+            return replace(state, previews=told, previews_number=number) if told.previews else state
+        case "group":
+            return replace(state, number=number, stage=DONE, group_id=response.group.group_id, reason="")
+    return state
+
+
+class _Live:
+    """A round that runs here."""
+
+    def __init__(self, asked: Asked, state: State) -> None:
+        self.asked = asked
+        self.state = state
+        self.changed = asyncio.Event()  # another one after each change
+
+    def become(self, state: State) -> None:
+        self.state = state
+        self.changed.set()
+        self.changed = asyncio.Event()
+
+
+class Following:
+    """This replica's rounds, and everybody's readers.
+
+    Args:
+        timeout_s: for a round, tries included.
+        lease_s: how long another replica's round may be silent before it is taken over.
+        most: rounds of one merchant at once.
+    """
+
+    def __init__(
+        self,
+        platform: "Platform",
+        store: "FollowedRounds",
+        clock: Clock,
+        *,
+        timeout_s: float,
+        lease_s: float,
+        most: int,
+    ) -> None:
+        self._platform = platform
+        self._store = store
+        self._clock = clock
+        self._timeout_s = timeout_s
+        self._most = most
+        self._watch = leases.Watch(lease_s)
+        self._holder = leases.new_token()
+        self._live: dict[str, _Live] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._stopping = asyncio.Event()
+
+    async def begin(self, request: GenerateRequest) -> None:
+        """Runs a round, which `watch` follows; one that is known already goes on as it is.
+
+        Raises:
+            ResourceExhausted: the merchant has so many rounds already.
+            NotFound: the request id is another merchant's.
+            Unavailable: the store does not answer, or the studio is stopping.
+        """
+        if self._stopping.is_set():
+            raise Unavailable("studio", "is stopping")
+        running = await self._store.running(request.user_id)
+        if len(running) >= self._most and all(each.asked.request_id != request.request_id for each in running):
+            raise ResourceExhausted(f"{len(running)} rounds of this merchant are running")
+        asked = Asked(request, self._clock())
+        stored = await self._store.add(asked, State(), self._holder)
+        if stored.asked.user_id != request.user_id:
+            raise NotFound("request_id: there is no such round", field="request_id")
+        if stored.holder == self._holder and not stored.state.is_over:
+            self._run(stored)
+
+    async def state(self, user_id: str, request_id: str) -> tuple[Asked, State]:
+        """What a round has come to; NotFound for another merchant's and for one that never was."""
+        if (live := self._live.get(request_id)) is not None and live.asked.user_id == user_id:
+            return live.asked, live.state
+        found = await self._store.get(user_id, request_id)
+        if found is None:
+            raise NotFound("there is no such round", field="request_id")
+        return found.asked, found.state
+
+    async def watch(self, user_id: str, request_id: str, seen: int) -> AsyncGenerator[State]:
+        """Every state after the one of this number, from now on; ends with the last, and when the studio stops."""
+        while not self._stopping.is_set():
+            live = self._live.get(request_id)
+            changed = live.changed if live is not None else None
+            _, state = await self.state(user_id, request_id)
+            if state.number > seen or state.is_over:
+                yield state
+                seen = state.number
+                if state.is_over:
+                    return
+            if changed is not None and live is not None and live.state.number == seen:
+                if not await _within(changed, PATIENCE_S):
+                    yield state
+            elif changed is None:
+                await asyncio.sleep(LOOK_S)
+
+    async def running(self, user_id: str) -> Sequence[Asked]:
+        """The merchant's rounds that are not over, the last first."""
+        return [each.asked for each in await self._store.running(user_id)]
+
+    async def end(self, user_id: str, request_id: str) -> None:
+        """Ends a round of the merchant's, wherever it runs; NotFound as `state`."""
+        _, state = await self.state(user_id, request_id)
+        if not state.is_over:
+            await self._store.ask_to_end(user_id, request_id)
+
+    async def take_over(self) -> None:
+        """Goes on with rounds whose replica has gone, again and again, until it is cancelled."""
+        while True:
+            try:
+                running = {each.asked.request_id: each for each in await self._store.running()}
+                self._watch.keep(running)
+                for request_id, found in running.items():
+                    if request_id not in self._live and self._has_gone(found):
+                        await self._take(found)
+                await self._store.forget(self._clock() - KEPT_US)
+            except ServiceError as error:
+                _log.warning("cannot look for rounds that nobody runs: %s", error)
+            await asyncio.sleep(TAKE_OVER_S)
+
+    async def stop(self) -> None:
+        """Readers end; rounds are left to another replica, or to this one's next start."""
+        self._stopping.set()
+        for live in self._live.values():
+            live.changed.set()
+        held = list(self._live)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if held:
+            await self._store.give_up(held, self._holder)
+
+    def _has_gone(self, found: Followed) -> bool:
+        return not found.holder or self._watch.has_expired(found.asked.request_id, found.holder, found.beats)
+
+    async def _take(self, found: Followed) -> None:
+        if await self._store.take(found, self._holder):
+            _log.info("went on with a round", extra={"request_id": found.asked.request_id})
+            self._run(replace(found, state=replace(found.state, number=found.state.number + LEAP)))
+
+    def _run(self, found: Followed) -> None:
+        live = self._live[found.asked.request_id] = _Live(found.asked, found.state)
+        task = asyncio.create_task(self._hold(live), name="round")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _hold(self, live: _Live) -> None:
+        """Draws, and stores what the round comes to, until that is stored to its end."""
+        tracing.begin(None)
+        drawing = asyncio.create_task(self._draw(live), name="draw")
+        try:
+            while True:
+                changed, state = live.changed, live.state
+                told = await self._saved(live.asked.request_id, state)
+                if told is None:
+                    return
+                if state.is_over:
+                    return
+                if told and not drawing.done():
+                    drawing.cancel()
+                    await asyncio.wait({drawing})
+                    if not live.state.is_over:
+                        live.become(replace(live.state, number=live.state.number + 1, stage=CANCELLED))
+                    continue
+                if live.state is state:
+                    await _within(changed, BEAT_S)
+                if not live.state.is_over:
+                    await asyncio.sleep(SAVE_S)
+        finally:
+            drawing.cancel()
+            await asyncio.wait({drawing})
+            if self._live.get(live.asked.request_id) is live:
+                del self._live[live.asked.request_id]
+
+    async def _saved(self, request_id: str, state: State) -> bool | None:
+        """As the store says; a store that does not answer is asked again when there is more to say."""
+        while True:
+            try:
+                return await self._store.save(request_id, self._holder, state)
+            except ServiceError as error:
+                _log.warning("cannot store what a round came to: %s", error, extra={"request_id": request_id})
+                if not state.is_over:
+                    return False
+                await asyncio.sleep(SAVE_S)
+
+    async def _draw(self, live: _Live) -> None:
+        """The round itself, tried again while that may help and there is time."""
+        ends = time.monotonic() + self._timeout_s
+        while not live.state.is_over:
+            try:
+                left_s = max(0.0, ends - time.monotonic())
+                async with aclosing(self._platform.generate(live.asked.request, left_s)) as responses:
+                    async for response in responses:
+                        if response.WhichOneof("event") != "group":
+                            live.become(after(live.state, response))
+                        else:
+                            last = response
+                live.become(after(live.state, last))  # a group counts once its stream has ended
+            except ServiceError as error:
+                wait_s = error.retry_after_s or 0.0
+                helps = isinstance(error, RetryableError) and not isinstance(error, DeadlineExceeded)
+                if helps and time.monotonic() + wait_s < ends:
+                    live.become(_stopped(live.state, WAITING, error))
+                    await asyncio.sleep(wait_s)
+                    continue
+                live.become(_stopped(live.state, FAILED, error))
+            except Exception:
+                _log.exception("a round failed", extra={"request_id": live.asked.request_id})
+                live.become(replace(live.state, number=live.state.number + 1, stage=FAILED, reason="INTERNAL"))
+
+
+def _stopped(state: State, stage: str, error: ServiceError) -> State:
+    wait_s = error.retry_after_s or 0.0
+    return replace(
+        state,
+        number=state.number + 1,
+        stage=stage,
+        reason=reason_of(error),
+        wait_s=wait_s,
+        problems=tuple(error.violations),
+    )
+
+
+async def _within(event: asyncio.Event, limit_s: float) -> bool:
+    try:
+        async with asyncio.timeout(limit_s):
+            await event.wait()
+    except TimeoutError:
+        return False
+    return True

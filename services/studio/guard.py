@@ -1,0 +1,116 @@
+"""What every request to the page passes: where it may come from, how large it may be, and the answer's headers.
+
+It knows HTTP and browsers' rules. It does not know what a page does.
+"""
+
+import logging
+import time
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import PlainTextResponse
+
+from services.runtime import tracing
+from services.studio.metrics import StudioMetrics
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+FORM_BYTES = 12 * 2**20  # a reference image of 10 MiB, and the form around it
+SAFE = ("GET", "HEAD")
+EVENTS = "text/event-stream"
+# No script, style or picture of another host, none inside the page, and nobody frames it. blob: shows a picture that
+# the merchant has chosen and not sent yet.
+HEADERS = {
+    "content-security-policy": "default-src 'self'; img-src 'self' blob:; object-src 'none'; base-uri 'none'; "
+    "form-action 'self'; frame-ancestors 'none'",
+    "referrer-policy": "same-origin",
+    "x-content-type-options": "nosniff",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+    "permissions-policy": "camera=(), geolocation=(), microphone=()",
+}
+UNSTORED = {"cache-control": "private, no-store"}  # another merchant may use the same browser next
+
+_log = logging.getLogger(__name__)
+
+
+class _TooLarge(Exception):
+    """The request's body."""
+
+
+class Guard:
+    """Around the whole application."""
+
+    def __init__(self, app: App, public_url: str, metrics: StudioMetrics) -> None:
+        self._app = app
+        self._metrics = metrics
+        parts = urlsplit(public_url)
+        self._origin = f"{parts.scheme}://{parts.netloc}"
+        self._host = parts.netloc
+        self._is_encrypted = parts.scheme == "https"
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return
+        headers = Headers(scope=scope)
+        tracing.begin([("traceparent", headers.get("traceparent", ""))])
+        started, status, kind = time.monotonic(), 500, ""
+
+        async def answered(message: Message) -> None:
+            nonlocal status, kind
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                answer = MutableHeaders(scope=message)
+                kind = answer.get("content-type", "")
+                for name, value in (HEADERS | {"trace-id": tracing.trace_id()} | UNSTORED).items():
+                    answer.setdefault(name, value)
+                if self._is_encrypted:
+                    answer.setdefault("strict-transport-security", "max-age=31536000")
+            await send(message)
+
+        try:
+            if (problem := self._problem(scope["method"], headers)) is not None:
+                await PlainTextResponse(problem, status_code=403)(scope, receive, answered)
+                return
+            await self._app(scope, _bounded(receive), answered)
+        except _TooLarge:
+            problem = f"the form is larger than {FORM_BYTES // 2**20} MiB"
+            await PlainTextResponse(problem, status_code=413)(scope, receive, answered)
+        finally:
+            took_s, route = time.monotonic() - started, getattr(scope.get("route"), "path", "unknown")
+            self._metrics.handled.labels(route, str(status)).inc()
+            if not kind.startswith(EVENTS):
+                self._metrics.latency_s.labels(route).observe(took_s)
+            told = {"status": status, "latency_s": round(took_s, 4), "trace_id": tracing.trace_id()}
+            _log.info("%s %s", scope["method"], route, extra=told)
+
+    def _problem(self, method: str, headers: Headers) -> str | None:
+        """Why a request is refused: it was made for another host, or another site's page makes it."""
+        if headers.get("host", "") != self._host:
+            return f"this is {self._origin}"
+        if method in SAFE:
+            return None
+        site, origin = headers.get("sec-fetch-site"), headers.get("origin")
+        if site not in (None, "same-origin") or origin not in (None, self._origin):
+            return "another site's page sent this form"
+        return None if site or origin else "the browser does not say which page sent this form"
+
+
+def _bounded(receive: Receive) -> Receive:
+    read = 0
+
+    async def bounded() -> Message:
+        nonlocal read
+        message = await receive()
+        read += len(message.get("body", b""))
+        if read > FORM_BYTES:
+            raise _TooLarge
+        return message
+
+    return bounded

@@ -1,0 +1,64 @@
+"""What a merchant keeps and gives away: starred pictures, and links that show one picture to whoever has them."""
+
+from fastapi import APIRouter
+from fastapi.responses import Response
+
+from services.studio.ports import Kept
+from services.studio.visits import Acting, Anybody, Form, Sent, missing, own_path, to
+
+router = APIRouter()
+
+
+@router.get("/kept")
+async def kept(visit: Acting) -> Response:
+    keepsakes = visit.studio.keepsakes
+    return visit.show(
+        "kept.html",
+        stars=await keepsakes.starred(visit.user_id),
+        shares=await keepsakes.shared(visit.user_id),
+        share_url=f"{visit.studio.public_url}/shared/",
+    )
+
+
+@router.post("/stars")
+async def star(sent: Form) -> Response:
+    kept = await _named(sent)
+    await sent.visit.studio.keepsakes.star(kept, starred=sent.text("starred") == "1")
+    return to(own_path(sent.text("back"), f"/groups/{kept.group_id}"))
+
+
+@router.post("/shares")
+async def share(sent: Form) -> Response:
+    kept = await _named(sent)
+    if sent.text("shared") == "1":
+        await sent.visit.studio.keepsakes.share(kept)
+    else:
+        await sent.visit.studio.keepsakes.revoke(kept.user_id, kept.image_id)
+    return to(own_path(sent.text("back"), f"/groups/{kept.group_id}"))
+
+
+@router.get("/shared/{token}")
+async def shared(token: str, visit: Anybody) -> Response:
+    """For whoever has the link; no word of the merchant, and no way from here to anything else of theirs."""
+    if await visit.studio.keepsakes.by_token(token) is None:
+        raise missing("this link shows nothing: it was taken back, or never was")
+    return visit.show("shared.html", token=token)
+
+
+@router.get("/shared/{token}/picture.png")
+async def shared_picture(token: str, visit: Anybody) -> Response:
+    kept = await visit.studio.keepsakes.by_token(token)
+    if kept is None:
+        raise missing("this link shows nothing: it was taken back, or never was")
+    png = await visit.studio.pictures.png(kept.user_id, kept.group_id, kept.image_id)
+    return Response(png, media_type="image/png")
+
+
+async def _named(sent: Sent) -> Kept:
+    """The picture that a form names, if it is the merchant's."""
+    visit = sent.visit
+    kept = Kept(visit.user_id, sent.text("group_id"), sent.text("image_id"))
+    group = await visit.studio.platform.group(visit.user_id, kept.group_id, with_pictures=False)
+    if all(candidate.image_id != kept.image_id for candidate in group.candidates):
+        raise missing("there is no such picture")
+    return kept

@@ -1,0 +1,117 @@
+"""A round while it runs: its page, what it has come to as a stream of events, its previews, its end."""
+
+from collections.abc import AsyncIterable
+from typing import Any
+
+from fastapi import APIRouter, Request
+from fastapi.responses import Response
+from fastapi.sse import EventSourceResponse, ServerSentEvent
+
+from services.runtime.errors import NotFound, ResourceExhausted
+from services.studio import following
+from services.studio.following import DONE, State
+from services.studio.languages import Language
+from services.studio.visits import Acting, Form, to
+
+router = APIRouter()
+AGAIN_MS = 1000  # until a browser whose stream was cut asks again
+
+
+@router.get("/rounds/{request_id}")
+async def look(request_id: str, visit: Acting) -> Response:
+    asked, state = await visit.studio.following.state(visit.user_id, request_id)
+    if state.stage == DONE:
+        return to(f"/groups/{state.group_id}")
+    shown = told(request_id, state, visit.language)
+    return visit.show(
+        "round.html", asked=asked, state=state, shown=shown, words=await visit.words(), request_id=request_id
+    )
+
+
+@router.get("/rounds/{request_id}/events", response_class=EventSourceResponse)
+async def follow(request_id: str, visit: Acting, request: Request) -> AsyncIterable[ServerSentEvent]:
+    """Every state after the one that the browser has seen (Last-Event-ID); the last one ends the stream."""
+    studio = visit.studio
+    await studio.following.state(visit.user_id, request_id)  # NotFound before the stream begins
+    if studio.metrics.readers._value.get() >= studio.max_readers:
+        raise ResourceExhausted("too many pages follow rounds")
+    seen = request.headers.get("last-event-id", "")
+    with studio.metrics.readers.track_inprogress():
+        number = int(seen) if seen.isdecimal() and len(seen) < 16 else -1
+        async for state in studio.following.watch(visit.user_id, request_id, number):
+            yield ServerSentEvent(
+                data=told(request_id, state, visit.language), id=str(state.number), event="state", retry=AGAIN_MS
+            )
+
+
+@router.get("/rounds/{request_id}/previews/{number}/{place}.png")
+async def preview(request_id: str, number: int, place: int, visit: Acting) -> Response:
+    """A preview of the round; of an older state, the newest there is."""
+    _, state = await visit.studio.following.state(visit.user_id, request_id)
+    pictures = state.previews.previews
+    if not 0 <= place < len(pictures):
+        raise NotFound("there is no such preview", field="place")
+    return Response(pictures[place], media_type="image/png")
+
+
+@router.post("/rounds/{request_id}/end")
+async def end(request_id: str, sent: Form) -> Response:
+    visit = sent.visit
+    await visit.studio.following.end(visit.user_id, request_id)
+    return to(f"/rounds/{request_id}")
+
+
+def told(request_id: str, state: State, language: Language) -> dict[str, Any]:
+    """A state as the page shows it."""
+    previews = range(len(state.previews.previews))
+    return {
+        "stage": state.stage,
+        "text": _text(state, language),
+        "step": state.step,
+        "num_steps": state.num_steps,
+        "previews": [f"/rounds/{request_id}/previews/{state.previews_number}/{place}.png" for place in previews],
+        "goes_to": f"/groups/{state.group_id}" if state.stage == DONE else "",
+        "is_over": state.is_over,
+    }
+
+
+def _text(state: State, language: Language) -> str:
+    match state.stage:
+        case following.QUEUED:
+            return language.say(
+                "In the queue: place {position}, about {seconds} s",
+                position=state.position,
+                seconds=round(state.wait_s),
+            )
+        case following.DRAWING:
+            return language.say("Drawing: step {step} of {steps}", step=state.step, steps=state.num_steps)
+        case following.RANKING:
+            return language.say("Ranking the pictures for you")
+        case following.WAITING:
+            if state.reason == "TOO_MANY_CALLS":
+                return language.say(
+                    "The platform is full: trying again in {seconds} s", seconds=max(1, round(state.wait_s))
+                )
+            return language.say("A part of the platform does not answer: trying again")
+        case following.DONE:
+            return language.say("Done")
+        case following.FAILED:
+            return _failure(state.reason, language)
+        case following.CANCELLED:
+            return language.say("Ended: nothing was kept")
+    return language.say("Sent")
+
+
+def _failure(reason: str, language: Language) -> str:
+    match reason:
+        case "INVALID_ARGUMENT":
+            return language.say("The platform did not take this form")
+        case "NOT_FOUND":
+            return language.say("The merchant has no profile yet")
+        case "DEADLINE_EXCEEDED":
+            return language.say("The round took too long")
+        case "TOO_MANY_CALLS":
+            return language.say("The platform is full: try again later")
+        case "DEPENDENCY_UNAVAILABLE":
+            return language.say("A part of the platform does not answer: try again later")
+    return language.say("The round failed")

@@ -1,0 +1,194 @@
+"""The interfaces that the studio's logic needs from outside; adapters/ implements them.
+
+What the platform says is told in its own messages: the studio has no domain of its own.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from perfusion.v1 import feedback_service_pb2, generation_service_pb2, group_pb2, release_pb2, user_pb2
+
+from services.studio.following import Asked, Followed, State
+
+
+class Platform(ABC):
+    """The other services. `user_id` is the merchant for whom the call is made; no call reaches another's.
+
+    All raise ServiceErrors: NotFound, InvalidArgument, Unavailable and so on, as the services answered.
+    """
+
+    @abstractmethod
+    def generate(
+        self, request: generation_service_pb2.GenerateRequest, timeout_s: float
+    ) -> AsyncGenerator[generation_service_pb2.GenerateResponse]:
+        """A round's messages, in their order."""
+
+    @abstractmethod
+    async def group(self, user_id: str, group_id: str, *, with_pictures: bool) -> group_pb2.Group:
+        """A group of the merchant's; NotFound for any other."""
+
+    @abstractmethod
+    async def groups(self, user_id: str, page_token: str) -> generation_service_pb2.ListGroupsResponse:
+        """A page of the merchant's groups, the last first, without pictures."""
+
+    @abstractmethod
+    async def suggestions(
+        self, user_id: str, prompt: str, prefix: str
+    ) -> generation_service_pb2.SuggestPhrasesResponse:
+        """Phrases to add."""
+
+    @abstractmethod
+    async def release(self) -> release_pb2.ReleaseInfo:
+        """The release in service."""
+
+    @abstractmethod
+    async def profile(self, user_id: str) -> Mapping[str, user_pb2.FeatureValue] | None:
+        """The merchant's profile; None if there is none."""
+
+    @abstractmethod
+    async def put_profile(self, user_id: str, features: Mapping[str, user_pb2.FeatureValue]) -> None:
+        """Replaces the profile."""
+
+    @abstractmethod
+    async def submit_pick(self, request: feedback_service_pb2.SubmitFeedbackRequest) -> None:
+        """Records a pick."""
+
+    @abstractmethod
+    async def pick(self, user_id: str, group_id: str) -> feedback_service_pb2.Feedback | None:
+        """The pick that counts of a group; None if there is none."""
+
+    @abstractmethod
+    async def check(self) -> None:
+        """Returns when the generation service serves rounds."""
+
+
+class FollowedRounds(ABC):
+    """The rounds that pages follow, in a store that all replicas share."""
+
+    @abstractmethod
+    async def add(self, asked: Asked, state: State, holder: str) -> Followed:
+        """Stores a round, unless its request id is known; returns what now has it."""
+
+    @abstractmethod
+    async def get(self, user_id: str, request_id: str) -> Followed | None:
+        """A round of the merchant's; None for any other."""
+
+    @abstractmethod
+    async def save(self, request_id: str, holder: str, state: State) -> bool | None:
+        """Stores a holder's state. Returns whether the round was asked to end, None if it is another's by now."""
+
+    @abstractmethod
+    async def take(self, found: Followed, holder: str) -> bool:
+        """Makes the round this holder's, if nothing moved since it was read."""
+
+    @abstractmethod
+    async def give_up(self, request_ids: Sequence[str], holder: str) -> None:
+        """Leaves rounds to whoever comes next."""
+
+    @abstractmethod
+    async def ask_to_end(self, user_id: str, request_id: str) -> None:
+        """Tells its holder to end the merchant's round."""
+
+    @abstractmethod
+    async def running(self, user_id: str | None = None) -> Sequence[Followed]:
+        """Rounds that are not over, the last first; of one merchant, or of all."""
+
+    @abstractmethod
+    async def forget(self, before_us: int) -> None:
+        """Deletes rounds that are over and older; their groups stay where they are."""
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A picture that the merchant starred or shared; `token` is the share's link."""
+
+    user_id: str
+    group_id: str
+    image_id: str
+    token: str = ""
+
+
+class Keepsakes(ABC):
+    """Starred and shared pictures."""
+
+    @abstractmethod
+    async def star(self, kept: Kept, *, starred: bool) -> None:
+        """Keeps or drops a star."""
+
+    @abstractmethod
+    async def starred(self, user_id: str) -> Sequence[Kept]:
+        """All of the merchant's, the last first."""
+
+    @abstractmethod
+    async def share(self, kept: Kept) -> Kept:
+        """Gives a picture a link; the one it has, if it has one."""
+
+    @abstractmethod
+    async def revoke(self, user_id: str, image_id: str) -> None:
+        """Takes the link back: from now on nobody sees the picture by it."""
+
+    @abstractmethod
+    async def shared(self, user_id: str) -> Sequence[Kept]:
+        """All of the merchant's links."""
+
+    @abstractmethod
+    async def by_token(self, token: str) -> Kept | None:
+        """What a link shows; None when there is none."""
+
+
+@dataclass(frozen=True)
+class Session:
+    """What the studio knows of one browser."""
+
+    key: str
+    person: str  # "" before the login
+    name: str
+    merchants: tuple[str, ...]
+    user_id: str  # the merchant of now
+    form_token: str
+    login: Mapping[str, Any]
+    create_time_us: int
+    use_time_us: int
+
+
+class Sessions(ABC):
+    """Sessions, by the hash of the browser's secret."""
+
+    @abstractmethod
+    async def put(self, session: Session) -> None:
+        """Stores or replaces one."""
+
+    @abstractmethod
+    async def get(self, key: str) -> Session | None:
+        """One, however old."""
+
+    @abstractmethod
+    async def drop(self, key: str) -> None:
+        """Ends one."""
+
+    @abstractmethod
+    async def forget(self, unused_since_us: int) -> None:
+        """Deletes those that were not used since."""
+
+
+@dataclass(frozen=True)
+class Person:
+    """Who has logged in, and the merchants for whom they may act."""
+
+    subject: str
+    name: str
+    merchants: tuple[str, ...]
+
+
+class Issuer(ABC):
+    """Who tells the studio who somebody is."""
+
+    @abstractmethod
+    async def address(self, login: dict[str, Any], back_to: str) -> str:
+        """Where the browser goes to log in; what is remembered of it goes into `login`."""
+
+    @abstractmethod
+    async def person(self, login: dict[str, Any], back_at: str) -> Person:
+        """Who came back from there; Unauthenticated if nothing believable says so."""

@@ -1,0 +1,113 @@
+"""The application: every page, what all of them pass, and what an error shows."""
+
+import hashlib
+import logging
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+import grpc
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import Response
+from fastapi.staticfiles import StaticFiles
+from starlette.exceptions import HTTPException
+
+from services.runtime import tracing
+from services.runtime.errors import ServiceError
+from services.studio.guard import App, Guard
+from services.studio.pages import design, entry, groups, keepsakes, profile, rounds
+from services.studio.visits import LogIn, Studio, anybody, to
+
+STATIC = Path(__file__).parent / "static"
+_STATUSES = {
+    grpc.StatusCode.INVALID_ARGUMENT: HTTPStatus.BAD_REQUEST,
+    grpc.StatusCode.UNAUTHENTICATED: HTTPStatus.UNAUTHORIZED,
+    grpc.StatusCode.PERMISSION_DENIED: HTTPStatus.FORBIDDEN,
+    grpc.StatusCode.NOT_FOUND: HTTPStatus.NOT_FOUND,
+    grpc.StatusCode.ALREADY_EXISTS: HTTPStatus.CONFLICT,
+    grpc.StatusCode.FAILED_PRECONDITION: HTTPStatus.CONFLICT,
+    grpc.StatusCode.RESOURCE_EXHAUSTED: HTTPStatus.TOO_MANY_REQUESTS,
+    grpc.StatusCode.UNAVAILABLE: HTTPStatus.SERVICE_UNAVAILABLE,
+    grpc.StatusCode.DEADLINE_EXCEEDED: HTTPStatus.GATEWAY_TIMEOUT,
+}
+_YEAR_S = 31_536_000
+
+_log = logging.getLogger(__name__)
+
+
+class _Unchanging(StaticFiles):
+    """Files whose path changes with their content."""
+
+    def file_response(self, *arguments: Any, **named: Any) -> Response:
+        answer = super().file_response(*arguments, **named)
+        answer.headers["cache-control"] = f"public, max-age={_YEAR_S}, immutable"
+        return answer
+
+
+def static_path() -> str:
+    """Where the browser finds what lies in static/; another path for other content."""
+    found = hashlib.sha256()
+    for file in sorted(STATIC.rglob("*")):
+        if file.is_file():
+            found.update(f"{file.relative_to(STATIC)}\0".encode() + file.read_bytes())
+    return f"/static/{found.hexdigest()[:12]}"
+
+
+def application(studio: Studio) -> App:
+    """What a web server runs."""
+    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    app.state.studio = studio
+    for pages in (entry, design, rounds, groups, keepsakes, profile):
+        app.include_router(pages.router)
+    app.mount(studio.static_path, _Unchanging(directory=STATIC))
+    app.add_exception_handler(LogIn, _log_in)
+    app.add_exception_handler(ServiceError, _refused)
+    app.add_exception_handler(HTTPException, _not_there)
+    app.add_exception_handler(RequestValidationError, _not_read)
+    app.add_exception_handler(Exception, _fault)
+    return Guard(app, studio.public_url, studio.metrics)
+
+
+async def _log_in(request: Request, _: Exception) -> Response:
+    if request.method == "GET" and "text/html" in request.headers.get("accept", ""):
+        back = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+        return to(f"/welcome?{urlencode({'back': back})}" if back != "/" else "/welcome")
+    return await _problem(request, HTTPStatus.UNAUTHORIZED, "You are not logged in any more.")
+
+
+async def _refused(request: Request, error: Exception) -> Response:
+    assert isinstance(error, ServiceError)
+    status = _STATUSES.get(error.code, HTTPStatus.INTERNAL_SERVER_ERROR)
+    answer = await _problem(request, status, error.message)
+    if error.retry_after_s is not None:
+        answer.headers["retry-after"] = str(max(1, round(error.retry_after_s)))
+    return answer
+
+
+async def _not_there(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    return await _problem(request, HTTPStatus(error.status_code), str(error.detail))
+
+
+async def _not_read(request: Request, _: Exception) -> Response:
+    return await _problem(request, HTTPStatus.BAD_REQUEST, "This address is not one of the studio's.")
+
+
+async def _fault(request: Request, error: Exception) -> Response:
+    _log.error("%s failed", request.url.path, exc_info=error)
+    return await _problem(request, HTTPStatus.INTERNAL_SERVER_ERROR, "The studio made a mistake.")
+
+
+async def _problem(request: Request, status: HTTPStatus, problem: str) -> Response:
+    """A page that says what went wrong, with the trace id to ask for help with."""
+    try:
+        visit = await anybody(request)
+    except ServiceError:  # the database may be what does not answer
+        visit = None
+    if visit is None:
+        return Response(problem, status_code=status, media_type="text/plain")
+    return visit.show(
+        "problem.html", status, code=status, problem=visit.language.say(problem), trace_id=tracing.trace_id()
+    )
