@@ -2,6 +2,7 @@
 
 errors          what is refused because something given is not as it must be
 feature_schema  a profile's features, their one encoding, and the one rule for what is unknown
+labels          what phrases and features are called in other languages
 prompts         how a typed text is read: what separates phrases, what shows nothing, what is the same
 vocabulary      the professional phrases by kind: what a prompt says and what it leaves open
 tokens          a prompt as token ids, and its phrases that do not fit

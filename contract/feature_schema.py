@@ -6,7 +6,12 @@ Encoding, in schema order: a categorical feature takes 1 slot (1 + index), a mul
 One rule for what is unknown, in training and in serving: a feature that the schema does not have is left out, a value
 that its feature does not know is encoded as 0, of too many values the first ones in the schema's order stay. None of
 it fails, and all of it is named in `Encoded.unknown`, for the caller to count and report. Only who writes a profile is
-refused: `problems` is strict, because somebody is there to correct a slip. Knows nothing about networks or storage.
+refused: `problems` is strict, because somebody is there to correct a slip. `labels` says what a feature and its
+vocabulary's words are called in other languages (contract/labels.py); a profile has the words themselves. Knows nothing
+about networks or storage.
+
+    {"name": "style", "kind": "categorical", "vocabulary": ["minimalist", "luxury"],
+     "labels": {"zh": {"name": "风格", "vocabulary": ["极简", "奢华"]}}}
 """
 
 import json
@@ -14,11 +19,12 @@ import math
 import sys
 from bisect import bisect_right
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from contract.errors import FeatureError, reading
+from contract.labels import Labels, labels_from_json, labels_to_json, problem_of, repeated_name
 
 Kind = Literal["categorical", "multi", "numeric"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -54,6 +60,7 @@ class Feature:
     min: float = -math.inf  # numeric: smallest value that may be written, in the feature's unit
     max: float = math.inf  # numeric: largest value that may be written
     boundaries: tuple[float, ...] = ()  # numeric: ascending edges of the bins
+    labels: tuple[Labels, ...] = field(default=(), compare=False, repr=False)  # no model knows them
 
     def __post_init__(self) -> None:
         if not self.name or not isinstance(self.name, str):
@@ -72,6 +79,8 @@ class Feature:
             raise FeatureError(f"feature {self.name!r}: boundaries must ascend")
         if not isinstance(self.max_values, int) or self.max_values < 1:
             raise FeatureError(f"feature {self.name!r}: max_values must be a whole number from 1")
+        if problem := problem_of(self.labels, len(self.vocabulary)):
+            raise FeatureError(f"feature {self.name!r}: {problem}")
 
     @property
     def n_slots(self) -> int:
@@ -134,9 +143,11 @@ class Feature:
     def _unknown(self, value: str) -> str:
         return f"unknown value {shown(value)!r}; known are {shown(', '.join(self.vocabulary), 200)}"
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self, *, labels: bool = False) -> dict[str, Any]:
         """As an entry of feature_schema.json; a bound that is infinite, for which JSON has no number, is left out."""
-        values = {key: asdict(self)[key] for key in KEYS[self.kind]}
+        values = {key: getattr(self, key) for key in KEYS[self.kind]}
+        if labels and self.labels:
+            values["labels"] = labels_to_json(self.labels, "name", "vocabulary")
         return {key: value for key, value in values.items() if value not in (math.inf, -math.inf)}
 
 
@@ -155,6 +166,8 @@ class FeatureSchema:
         names = [feature.name for feature in self.features]
         if not names or len(set(names)) != len(names):
             raise FeatureError(f"feature names must be present and unique, got {names}")
+        if twice := repeated_name(feature.labels for feature in self.features):
+            raise FeatureError(f"the label {twice} is there twice")
 
     @property
     def n_slots(self) -> int:
@@ -199,13 +212,18 @@ class FeatureSchema:
             if name not in ours:
                 return f"the feature {name!r} is one too many"
             if ours[name] != theirs[name]:
-                keys = [key for key, value in asdict(ours[name]).items() if value != asdict(theirs[name])[key]]
+                compared = [each.name for each in fields(Feature) if each.compare]
+                keys = [key for key in compared if getattr(ours[name], key) != getattr(theirs[name], key)]
                 return f"the feature {name!r} has another {' and '.join(keys)}"
         return "the features have another order" if [*ours] != [*theirs] else "the version is another"
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self, *, labels: bool = False) -> dict[str, Any]:
+        """In the form of feature_schema.json; without labels it is what models are made of."""
+        return {"version": self.version, "features": [f.to_json(labels=labels) for f in self.features]}
+
+    def to_text(self) -> str:
         """The content of feature_schema.json."""
-        return {"version": self.version, "features": [f.to_json() for f in self.features]}
+        return json.dumps(self.to_json(labels=True), indent=1, ensure_ascii=False) + "\n"
 
     @classmethod
     def from_json(cls, data: Any) -> "FeatureSchema":
@@ -222,7 +240,7 @@ class FeatureSchema:
 
     def write(self, path: Path) -> None:
         """The file."""
-        path.write_text(json.dumps(self.to_json(), indent=1) + "\n", encoding="utf-8")
+        path.write_text(self.to_text(), encoding="utf-8")
 
     @classmethod
     def read(cls, path: Path) -> "FeatureSchema":
@@ -241,11 +259,14 @@ def shown(text: str, limit: int = SHOWN_CHARS) -> str:
 
 
 def _feature_from_json(entry: Mapping[str, Any]) -> Feature:
-    fields = dict(entry)
+    values = dict(entry)
     for key in ("vocabulary", "boundaries"):
-        if key in fields:
-            fields[key] = tuple(fields[key])
-    return Feature(**fields)
+        if key in values:
+            values[key] = tuple(values[key])
+    if "labels" in values:
+        whose = f"feature {values.get('name')!r}"
+        values["labels"] = labels_from_json(values["labels"], "name", "vocabulary", whose, FeatureError)
+    return Feature(**values)
 
 
 def _is_number(value: Any) -> bool:

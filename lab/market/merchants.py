@@ -9,6 +9,7 @@ import numpy as np
 
 from contract.feature_schema import Feature, FeatureSchema
 from lab.market.attributes import ATTRIBUTES, BY_KIND
+from lab.market.labels import OF_FEATURES
 
 FeatureValue = str | list[str] | float
 Profile = dict[str, FeatureValue]
@@ -22,13 +23,13 @@ YEARS_BOUNDARIES = (1.0, 3.0, 6.0, 10.0, 20.0)
 
 FEATURE_SCHEMA = FeatureSchema(
     (
-        Feature("style", "categorical", STYLES),
-        Feature("price_level", "categorical", PRICE_LEVELS),
-        Feature("main_category", "categorical", BY_KIND["category"].values),
-        Feature("region", "categorical", REGIONS),
-        Feature("season", "categorical", SEASONS),
-        Feature("audience", "multi", AUDIENCES, max_values=3),
-        Feature("years_open", "numeric", min=0, max=50, boundaries=YEARS_BOUNDARIES),
+        Feature("style", "categorical", STYLES, labels=OF_FEATURES["style"]),
+        Feature("price_level", "categorical", PRICE_LEVELS, labels=OF_FEATURES["price_level"]),
+        Feature("main_category", "categorical", BY_KIND["category"].values, labels=OF_FEATURES["main_category"]),
+        Feature("region", "categorical", REGIONS, labels=OF_FEATURES["region"]),
+        Feature("season", "categorical", SEASONS, labels=OF_FEATURES["season"]),
+        Feature("audience", "multi", AUDIENCES, max_values=3, labels=OF_FEATURES["audience"]),
+        Feature("years_open", "numeric", min=0, max=50, boundaries=YEARS_BOUNDARIES, labels=OF_FEATURES["years_open"]),
     )
 )
 WEIGHTS_LENGTH = sum(len(a.values) for a in ATTRIBUTES)

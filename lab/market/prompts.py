@@ -10,6 +10,7 @@ import numpy as np
 
 from contract.vocabulary import PhraseKind, Vocabulary
 from lab.market.attributes import ATTRIBUTES, BY_KIND, KINDS, applies
+from lab.market.labels import OF_KINDS
 
 PHRASE_OF: Mapping[tuple[str, str], str] = MappingProxyType(
     {(a.kind, value): phrase for a in ATTRIBUTES for value, phrase in zip(a.values, a.phrases, strict=True)}
@@ -39,7 +40,9 @@ def vocabulary() -> Vocabulary:
         tops = [{"category": category, "sleeve": "long"} for category in BY_KIND["category"].values]
         needed = [_needed("category", [g["category"] for g in tops if applies(kind, g)])]
         needed += [_needed("sleeve", [s for s in BY_KIND["sleeve"].values if applies(kind, tops[0] | {"sleeve": s})])]
-        kinds.append(PhraseKind(kind, attribute.phrases, tuple(phrases for phrases in needed if phrases)))
+        kinds.append(
+            PhraseKind(kind, attribute.phrases, tuple(phrases for phrases in needed if phrases), OF_KINDS[kind])
+        )
     return Vocabulary(tuple(kinds))
 
 

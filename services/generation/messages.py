@@ -11,6 +11,7 @@ from perfusion.v1 import generation_service_pb2 as pb
 from contract import limits, rollout
 from contract.feature_schema import Feature, Kind
 from contract.history import HistoryVersion
+from contract.labels import Labels
 from contract.release import Defaults, Release
 from contract.vocabulary import PhraseKind
 from contract.wishes import VARIETY
@@ -189,12 +190,19 @@ def _feature(feature: Feature) -> release_pb2.ProfileFeature:
         max_values=feature.max_values if feature.kind == "multi" else 0,
         min=feature.min if math.isfinite(feature.min) else None,
         max=feature.max if math.isfinite(feature.max) else None,
+        labels=map(_labels, feature.labels),
     )
 
 
 def _phrase_kind(kind: PhraseKind) -> release_pb2.PhraseKind:
     only_with = [release_pb2.PhraseList(phrases=needed) for needed in kind.only_with]
-    return release_pb2.PhraseKind(kind=kind.name, phrases=kind.phrases, only_with=only_with)
+    return release_pb2.PhraseKind(
+        kind=kind.name, phrases=kind.phrases, only_with=only_with, labels=map(_labels, kind.labels)
+    )
+
+
+def _labels(labels: Labels) -> release_pb2.Labels:
+    return release_pb2.Labels(language=labels.language, name=labels.name, words=labels.words)
 
 
 def _defaults(defaults: Defaults) -> release_pb2.GenerationDefaults:

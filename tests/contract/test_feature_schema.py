@@ -10,6 +10,7 @@ import pytest
 
 from contract.errors import FeatureError
 from contract.feature_schema import SHOWN_CHARS, Encoded, Feature, FeatureSchema, shown
+from contract.labels import Labels
 
 
 def test_a_profile_is_encoded_slot_by_slot(schema: FeatureSchema) -> None:
@@ -127,6 +128,19 @@ def test_the_schema_survives_its_file(schema: FeatureSchema, tmp_path: Path) -> 
         ({"kind": "numeric", "min": "0"}, "must be numbers"),
         ({"kind": "numeric", "units": "years"}, "malformed feature schema"),
         ({}, "malformed feature schema"),
+        ({"kind": "numeric", "labels": ["年限"]}, "feature 'x': labels are"),
+        ({"kind": "numeric", "labels": {"zh": {"vocabulary": []}}}, "feature 'x': labels are"),
+        ({"kind": "numeric", "labels": {"zh": {"name": "年限", "vocabulary": ["一"]}}}, "1 labels of 0 words in 'zh'"),
+        (
+            {"kind": "categorical", "vocabulary": ["a"], "labels": {"zh": {"name": "风格"}}},
+            "0 labels of 1 words in 'zh'",
+        ),
+        ({"kind": "numeric", "labels": {"中文": {"name": "年限"}}}, "'中文' is no language tag"),
+        ({"kind": "numeric", "labels": {"zh": {"name": "\u200b"}}}, "shows nothing"),
+        (
+            {"kind": "multi", "vocabulary": ["a", "b"], "labels": {"de": {"name": "X", "vocabulary": ["A", "a"]}}},
+            "feature 'x': the label 'a' is there twice in 'de'",
+        ),
     ],
 )
 def test_a_schema_that_cannot_be_used_is_refused_by_its_file(
@@ -136,6 +150,27 @@ def test_a_schema_that_cannot_be_used_is_refused_by_its_file(
     path.write_text(json.dumps({"version": 1, "features": [{"name": "x", **fields}]}))
     with pytest.raises(FeatureError, match=f"feature_schema.json: .*{told}"):
         FeatureSchema.read(path)
+
+
+def test_labels_make_no_other_schema_and_survive_its_file(schema: FeatureSchema, tmp_path: Path) -> None:
+    style, audience, years = schema.features
+    labelled = FeatureSchema(
+        (
+            replace(style, labels=(Labels("zh", "风格", ("极简", "奢华")),)),
+            audience,
+            replace(years, labels=(Labels("zh", "开店年限"), Labels("de", "Jahre"))),
+        )
+    )
+    assert labelled == schema and labelled.difference(schema) is None and schema.difference(labelled) is None
+    assert labelled.to_json() == schema.to_json() and repr(labelled) == repr(schema)
+    other = FeatureSchema((replace(labelled.features[0], vocabulary=("luxury", "minimalist")), audience, years))
+    assert schema.difference(other) == "the feature 'style' has another vocabulary"
+    labelled.write(tmp_path / "feature_schema.json")
+    read = FeatureSchema.read(tmp_path / "feature_schema.json")
+    assert [feature.labels for feature in read.features] == [feature.labels for feature in labelled.features]
+    assert "风格" in (tmp_path / "feature_schema.json").read_text(encoding="utf-8")
+    with pytest.raises(FeatureError, match=r"the label 风格 \(zh\) is there twice"):
+        FeatureSchema((labelled.features[0], replace(years, labels=(Labels("zh", "风格"),))))
 
 
 def test_names_of_features_are_present_and_unique(tmp_path: Path) -> None:

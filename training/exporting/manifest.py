@@ -68,8 +68,8 @@ def release_texts(paths: FamilyPaths, contracts: Mapping[str, Contract]) -> dict
     (reward_tokens,) = contracts["reward_text"].shape("input_ids")
     population = paths.population()
     return {
-        release.FEATURE_SCHEMA: json.dumps(paths.schema().to_json(), indent=1) + "\n",
-        release.PHRASES: json.dumps(paths.vocabulary().to_json(), indent=1, ensure_ascii=False) + "\n",
+        release.FEATURE_SCHEMA: paths.schema().to_text(),
+        release.PHRASES: paths.vocabulary().to_text(),
         release.TOKENIZER: _tokenizer_document(paths.tokenizer(), tokens),
         release.REWARD_TOKENIZER: _tokenizer_document(paths.reward_tokenizer(), reward_tokens),
     } | ({} if population is None else {HISTORY: population.to_text()})

@@ -10,7 +10,6 @@ writer to begin anew. Statistics are kept of offsets and times only, so that the
 Knows Delta tables; nothing about Kafka or messages.
 """
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -77,7 +76,7 @@ class Lake:
                 where = f"{self.location('groups')}/{SCHEMA_FILE}"
                 raise LakeError(f"{where} is missing: give --feature-schema FAMILY/feature_schema.json once")
             return
-        text = json.dumps(FeatureSchema.read(file).to_json(), indent=1) + "\n"
+        text = FeatureSchema.read(file).to_text()
         if "://" in self.uri:
             with fsspec.open(f"{self.location('groups')}/{SCHEMA_FILE}", "w", encoding="utf-8") as stream:
                 stream.write(text)

@@ -6,6 +6,8 @@ from perfusion.v1 import group_pb2, release_pb2
 
 from contract import limits
 from contract.feature_schema import Feature, FeatureSchema
+from contract.labels import Labels
+from contract.vocabulary import Vocabulary
 from services.generation.messages import SAMPLER_OF, SCHEDULER_OF, release_message
 from services.runtime.images import ImageLimits
 from tests.services.market import SCHEMA, VOCABULARY, release_of
@@ -40,6 +42,25 @@ def test_a_releases_phrases_stand_in_the_order_of_favours() -> None:
     kinds = release_message(release_of(1), LIMITS).phrase_kinds
     assert [(kind.kind, phrase) for kind in kinds for phrase in kind.phrases] == VOCABULARY.phrases
     assert [[list(needed.phrases) for needed in kind.only_with] for kind in kinds] == [[], [["dress"]], []]
+
+
+def test_a_release_says_what_its_words_are_called_in_other_languages() -> None:
+    style, *others = SCHEMA.features
+    category, *kinds = VOCABULARY.kinds
+    of_style, of_category = Labels("zh", "风格", ("极简", "奢华", "波西米亚")), Labels("de", "Teil", ("Kleid", "Rock"))
+    release = replace(
+        release_of(1),
+        feature_schema=FeatureSchema((replace(style, labels=(of_style,)), *others)),
+        vocabulary=Vocabulary((replace(category, labels=(of_category,)), *kinds)),
+    )
+    info = release_message(release, LIMITS)
+    assert list(info.features[0].labels) == [
+        release_pb2.Labels(language="zh", name="风格", words=["极简", "奢华", "波西米亚"])
+    ]
+    assert list(info.phrase_kinds[0].labels) == [
+        release_pb2.Labels(language="de", name="Teil", words=["Kleid", "Rock"])
+    ]
+    assert not any(entry.labels for entry in [*info.features[1:], *info.phrase_kinds[1:]])
 
 
 def test_a_release_says_its_defaults_and_the_limits_of_requests() -> None:

@@ -26,25 +26,27 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from perfusion.v1 import group_pb2 as perfusion_dot_v1_dot_group__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1aperfusion/v1/release.proto\x12\x0cperfusion.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18perfusion/v1/group.proto\"\xd4\x02\n\x0bReleaseInfo\x12\x0f\n\x07release\x18\x01 \x01(\x03\x12/\n\x0b\x63reate_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\x08\x66\x65\x61tures\x18\x03 \x03(\x0b\x32\x1c.perfusion.v1.ProfileFeature\x12.\n\x0cphrase_kinds\x18\x04 \x03(\x0b\x32\x18.perfusion.v1.PhraseKind\x12\x15\n\rimage_size_px\x18\x05 \x01(\x05\x12+\n\nschedulers\x18\x06 \x03(\x0e\x32\x17.perfusion.v1.Scheduler\x12\x32\n\x08\x64\x65\x66\x61ults\x18\x07 \x01(\x0b\x32 .perfusion.v1.GenerationDefaults\x12+\n\x06limits\x18\x08 \x01(\x0b\x32\x1b.perfusion.v1.RequestLimits\"\xa3\x01\n\x0eProfileFeature\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\'\n\x04kind\x18\x02 \x01(\x0e\x32\x19.perfusion.v1.FeatureKind\x12\x12\n\nvocabulary\x18\x03 \x03(\t\x12\x12\n\nmax_values\x18\x04 \x01(\x05\x12\x10\n\x03min\x18\x05 \x01(\x01H\x00\x88\x01\x01\x12\x10\n\x03max\x18\x06 \x01(\x01H\x01\x88\x01\x01\x42\x06\n\x04_minB\x06\n\x04_max\"X\n\nPhraseKind\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0f\n\x07phrases\x18\x02 \x03(\t\x12+\n\tonly_with\x18\x03 \x03(\x0b\x32\x18.perfusion.v1.PhraseList\"\x1d\n\nPhraseList\x12\x0f\n\x07phrases\x18\x01 \x03(\t\"\xbd\x01\n\x12GenerationDefaults\x12\x16\n\x0enum_candidates\x18\x01 \x01(\x05\x12\x11\n\tnum_steps\x18\x02 \x01(\x05\x12\x16\n\x0eguidance_scale\x18\x03 \x01(\x01\x12\x15\n\radapter_scale\x18\x04 \x01(\x01\x12*\n\tscheduler\x18\x05 \x01(\x0e\x32\x17.perfusion.v1.Scheduler\x12\x10\n\x08strength\x18\x06 \x01(\x01\x12\x0f\n\x07variety\x18\x07 \x01(\x01\"\x9e\x02\n\rRequestLimits\x12\x15\n\ruser_id_chars\x18\x01 \x01(\x05\x12\x14\n\x0cprompt_chars\x18\x02 \x01(\x05\x12\x12\n\ncandidates\x18\x03 \x01(\x05\x12\r\n\x05steps\x18\x04 \x01(\x05\x12\x16\n\x0eguidance_scale\x18\x05 \x01(\x01\x12\x15\n\radapter_scale\x18\x06 \x01(\x01\x12\x16\n\x0erefused_wishes\x18\x07 \x01(\x05\x12\x1d\n\x15reference_image_bytes\x18\x08 \x01(\x03\x12\x1e\n\x16reference_image_pixels\x18\t \x01(\x03\x12\x11\n\tpage_size\x18\n \x01(\x05\x12\x13\n\x0bsuggestions\x18\x0b \x01(\x05\x12\x0f\n\x07variety\x18\x0c \x01(\x01*{\n\x0b\x46\x65\x61tureKind\x12\x1c\n\x18\x46\x45\x41TURE_KIND_UNSPECIFIED\x10\x00\x12\x1c\n\x18\x46\x45\x41TURE_KIND_CATEGORICAL\x10\x01\x12\x16\n\x12\x46\x45\x41TURE_KIND_MULTI\x10\x02\x12\x18\n\x14\x46\x45\x41TURE_KIND_NUMERIC\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1aperfusion/v1/release.proto\x12\x0cperfusion.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18perfusion/v1/group.proto\"\xd4\x02\n\x0bReleaseInfo\x12\x0f\n\x07release\x18\x01 \x01(\x03\x12/\n\x0b\x63reate_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\x08\x66\x65\x61tures\x18\x03 \x03(\x0b\x32\x1c.perfusion.v1.ProfileFeature\x12.\n\x0cphrase_kinds\x18\x04 \x03(\x0b\x32\x18.perfusion.v1.PhraseKind\x12\x15\n\rimage_size_px\x18\x05 \x01(\x05\x12+\n\nschedulers\x18\x06 \x03(\x0e\x32\x17.perfusion.v1.Scheduler\x12\x32\n\x08\x64\x65\x66\x61ults\x18\x07 \x01(\x0b\x32 .perfusion.v1.GenerationDefaults\x12+\n\x06limits\x18\x08 \x01(\x0b\x32\x1b.perfusion.v1.RequestLimits\"\xc9\x01\n\x0eProfileFeature\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\'\n\x04kind\x18\x02 \x01(\x0e\x32\x19.perfusion.v1.FeatureKind\x12\x12\n\nvocabulary\x18\x03 \x03(\t\x12\x12\n\nmax_values\x18\x04 \x01(\x05\x12\x10\n\x03min\x18\x05 \x01(\x01H\x00\x88\x01\x01\x12\x10\n\x03max\x18\x06 \x01(\x01H\x01\x88\x01\x01\x12$\n\x06labels\x18\x07 \x03(\x0b\x32\x14.perfusion.v1.LabelsB\x06\n\x04_minB\x06\n\x04_max\"~\n\nPhraseKind\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0f\n\x07phrases\x18\x02 \x03(\t\x12+\n\tonly_with\x18\x03 \x03(\x0b\x32\x18.perfusion.v1.PhraseList\x12$\n\x06labels\x18\x04 \x03(\x0b\x32\x14.perfusion.v1.Labels\"7\n\x06Labels\x12\x10\n\x08language\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\r\n\x05words\x18\x03 \x03(\t\"\x1d\n\nPhraseList\x12\x0f\n\x07phrases\x18\x01 \x03(\t\"\xbd\x01\n\x12GenerationDefaults\x12\x16\n\x0enum_candidates\x18\x01 \x01(\x05\x12\x11\n\tnum_steps\x18\x02 \x01(\x05\x12\x16\n\x0eguidance_scale\x18\x03 \x01(\x01\x12\x15\n\radapter_scale\x18\x04 \x01(\x01\x12*\n\tscheduler\x18\x05 \x01(\x0e\x32\x17.perfusion.v1.Scheduler\x12\x10\n\x08strength\x18\x06 \x01(\x01\x12\x0f\n\x07variety\x18\x07 \x01(\x01\"\x9e\x02\n\rRequestLimits\x12\x15\n\ruser_id_chars\x18\x01 \x01(\x05\x12\x14\n\x0cprompt_chars\x18\x02 \x01(\x05\x12\x12\n\ncandidates\x18\x03 \x01(\x05\x12\r\n\x05steps\x18\x04 \x01(\x05\x12\x16\n\x0eguidance_scale\x18\x05 \x01(\x01\x12\x15\n\radapter_scale\x18\x06 \x01(\x01\x12\x16\n\x0erefused_wishes\x18\x07 \x01(\x05\x12\x1d\n\x15reference_image_bytes\x18\x08 \x01(\x03\x12\x1e\n\x16reference_image_pixels\x18\t \x01(\x03\x12\x11\n\tpage_size\x18\n \x01(\x05\x12\x13\n\x0bsuggestions\x18\x0b \x01(\x05\x12\x0f\n\x07variety\x18\x0c \x01(\x01*{\n\x0b\x46\x65\x61tureKind\x12\x1c\n\x18\x46\x45\x41TURE_KIND_UNSPECIFIED\x10\x00\x12\x1c\n\x18\x46\x45\x41TURE_KIND_CATEGORICAL\x10\x01\x12\x16\n\x12\x46\x45\x41TURE_KIND_MULTI\x10\x02\x12\x18\n\x14\x46\x45\x41TURE_KIND_NUMERIC\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'perfusion.v1.release_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_FEATUREKIND']._serialized_start=1214
-  _globals['_FEATUREKIND']._serialized_end=1337
+  _globals['_FEATUREKIND']._serialized_start=1347
+  _globals['_FEATUREKIND']._serialized_end=1470
   _globals['_RELEASEINFO']._serialized_start=104
   _globals['_RELEASEINFO']._serialized_end=444
   _globals['_PROFILEFEATURE']._serialized_start=447
-  _globals['_PROFILEFEATURE']._serialized_end=610
-  _globals['_PHRASEKIND']._serialized_start=612
-  _globals['_PHRASEKIND']._serialized_end=700
-  _globals['_PHRASELIST']._serialized_start=702
-  _globals['_PHRASELIST']._serialized_end=731
-  _globals['_GENERATIONDEFAULTS']._serialized_start=734
-  _globals['_GENERATIONDEFAULTS']._serialized_end=923
-  _globals['_REQUESTLIMITS']._serialized_start=926
-  _globals['_REQUESTLIMITS']._serialized_end=1212
+  _globals['_PROFILEFEATURE']._serialized_end=648
+  _globals['_PHRASEKIND']._serialized_start=650
+  _globals['_PHRASEKIND']._serialized_end=776
+  _globals['_LABELS']._serialized_start=778
+  _globals['_LABELS']._serialized_end=833
+  _globals['_PHRASELIST']._serialized_start=835
+  _globals['_PHRASELIST']._serialized_end=864
+  _globals['_GENERATIONDEFAULTS']._serialized_start=867
+  _globals['_GENERATIONDEFAULTS']._serialized_end=1056
+  _globals['_REQUESTLIMITS']._serialized_start=1059
+  _globals['_REQUESTLIMITS']._serialized_end=1345
 # @@protoc_insertion_point(module_scope)

@@ -125,6 +125,7 @@ class ProfileFeature(_message.Message):
     MAX_VALUES_FIELD_NUMBER: _builtins.int
     MIN_FIELD_NUMBER: _builtins.int
     MAX_FIELD_NUMBER: _builtins.int
+    LABELS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """The key in UserProfile.features."""
     kind: Global___FeatureKind.ValueType
@@ -139,6 +140,10 @@ class ProfileFeature(_message.Message):
     def vocabulary(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Categorical and multi: the words that may be said."""
 
+    @_builtins.property
+    def labels(self) -> _containers.RepeatedCompositeFieldContainer[Global___Labels]:
+        """What the feature and its words are called in other languages, to be shown; profiles have the words themselves."""
+
     def __init__(
         self,
         *,
@@ -148,10 +153,11 @@ class ProfileFeature(_message.Message):
         max_values: _builtins.int = ...,
         min: _builtins.float | None = ...,
         max: _builtins.float | None = ...,
+        labels: _abc.Iterable[Global___Labels] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_max", b"_max", "_min", b"_min", "max", b"max", "min", b"min"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max", b"_max", "_min", b"_min", "kind", b"kind", "max", b"max", "max_values", b"max_values", "min", b"min", "name", b"name", "vocabulary", b"vocabulary"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max", b"_max", "_min", b"_min", "kind", b"kind", "labels", b"labels", "max", b"max", "max_values", b"max_values", "min", b"min", "name", b"name", "vocabulary", b"vocabulary"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__max: _TypeAlias = _typing.Literal["max"]  # noqa: Y015
     _WhichOneofArgType__max: _TypeAlias = _typing.Literal["_max", b"_max"]  # noqa: Y015
@@ -173,6 +179,7 @@ class PhraseKind(_message.Message):
     KIND_FIELD_NUMBER: _builtins.int
     PHRASES_FIELD_NUMBER: _builtins.int
     ONLY_WITH_FIELD_NUMBER: _builtins.int
+    LABELS_FIELD_NUMBER: _builtins.int
     kind: _builtins.str
     """The kind's name, such as "sleeve"."""
     @_builtins.property
@@ -183,20 +190,57 @@ class PhraseKind(_message.Message):
     def only_with(self) -> _containers.RepeatedCompositeFieldContainer[Global___PhraseList]:
         """What a garment of this kind needs: of each list one phrase. Sleeves need a category that has them."""
 
+    @_builtins.property
+    def labels(self) -> _containers.RepeatedCompositeFieldContainer[Global___Labels]:
+        """What the kind and its phrases are called in other languages. A prompt may have a label in its phrase's place."""
+
     def __init__(
         self,
         *,
         kind: _builtins.str = ...,
         phrases: _abc.Iterable[_builtins.str] | None = ...,
         only_with: _abc.Iterable[Global___PhraseList] | None = ...,
+        labels: _abc.Iterable[Global___Labels] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "only_with", b"only_with", "phrases", b"phrases"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "labels", b"labels", "only_with", b"only_with", "phrases", b"phrases"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___PhraseKind: _TypeAlias = PhraseKind  # noqa: Y015
+
+@_typing.final
+class Labels(_message.Message):
+    """What a kind of phrases or a profile feature is called in another language."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LANGUAGE_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    WORDS_FIELD_NUMBER: _builtins.int
+    language: _builtins.str
+    """The language, BCP 47, such as "zh"."""
+    name: _builtins.str
+    """The kind or the feature."""
+    @_builtins.property
+    def words(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Its phrases or its vocabulary, each in the place of the word that it stands for; none for a numeric feature."""
+
+    def __init__(
+        self,
+        *,
+        language: _builtins.str = ...,
+        name: _builtins.str = ...,
+        words: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["language", b"language", "name", b"name", "words", b"words"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Labels: _TypeAlias = Labels  # noqa: Y015
 
 @_typing.final
 class PhraseList(_message.Message):
