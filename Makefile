@@ -34,7 +34,7 @@ ifeq ($(REPOSITORY),model_repository)
 STAGED := $(EXPORT)
 endif
 
-.PHONY: help demo test test-platform test-others test-slow up down restart token renew status logs release-status release-load release-trial release-end-trial release-promote release-rollback release-history loop setup export lint licences k8s-check k8s-e2e tensorrt-check tensorrt-plans protos client-wheel train-tiny eval-reward eval-generation \
+.PHONY: help demo studio test test-platform test-others test-slow up down restart token renew status logs release-status release-load release-trial release-end-trial release-promote release-rollback release-history loop setup export lint licences k8s-check k8s-e2e tensorrt-check tensorrt-plans protos client-wheel train-tiny eval-reward eval-generation \
     eval-samplers eval-suggestions bench-reward bench-reward-full bench-generator bench-generator-full bench-picks bench-capacity bench-serving race bench-health soak clean prerequisites
 
 help: ## this list
@@ -74,6 +74,9 @@ test-slow: $(EXPORT) ## the tests that take a minute and more each
 
 up: setup $(STAGED) ## start the cluster on the live release, the first time on the newest; returns when every part is healthy
 	@$(CLUSTER) --model-repository "$(REPOSITORY)" up
+
+studio: up ## the merchant's page on the running platform, with two stores that have a history; prints its address
+	@.venv/bin/python -m deploy.demo.studio --name $(NAME) --port-offset $(PORT_OFFSET)
 
 down: ## stop the cluster, letting calls in flight finish
 	@if [ -x .venv-services/bin/python ]; then $(CLUSTER) down; fi

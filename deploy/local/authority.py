@@ -8,6 +8,7 @@ Kubernetes TLS secret, so that services and clients read them alike:
     certificates/clients.crt   the authority of clients' certificates
     certificates/tokens.json   the public keys (JWKS) by which services check tokens
     client/                    the same of a client, spiffe://perfusion/client/developer, and its token for everybody
+    studio/                    the same of the merchant's page, spiffe://perfusion/client/studio
 
 It knows X.509 and JWTs; not which parts there are. Asked again, it keeps what is valid for long enough and renews the
 rest in place: what runs takes it from the next connection on.
@@ -34,7 +35,7 @@ from joserfc.jwk import OKPKey
 from deploy.local.layout import CLIENT
 
 DOMAIN, ISSUER, AUDIENCE, EVERYBODY = "perfusion", "perfusion", "perfusion", "*"
-DEVELOPER = "client/developer"
+DEVELOPER, STUDIO = "client/developer", "client/studio"
 AUTHORITY_DAYS, CERTIFICATE_DAYS, RENEWED_DAYS = 3650, 90, 30  # renewed when fewer days are left
 _HOSTS = (x509.DNSName("localhost"), *(x509.IPAddress(ipaddress.ip_address(each)) for each in ("127.0.0.1", "::1")))
 _PEM = serialization.Encoding.PEM
@@ -58,6 +59,11 @@ class Authority:
         return self.home / CLIENT
 
     @property
+    def studio(self) -> Path:
+        """What the merchant's page calls with."""
+        return self.home / "studio"
+
+    @property
     def tokens(self) -> Path:
         """The public keys by which tokens are checked."""
         return self.home / "certificates" / "tokens.json"
@@ -70,11 +76,12 @@ class Authority:
         """Issues what is missing or ends soon, or everything `anew`; the authority's own keys stay."""
         for part in parts:
             self._prove(self.folder(part), f"service/{part}", anew)
-        self._prove(self.client, DEVELOPER, anew)
         _keep(self.clients, self._own("clients")[0].public_bytes(_PEM))
-        token = self.client / "token"
-        if _may_be_replaced(token, anew):
-            _write(token, self.token(None, CERTIFICATE_DAYS * 24).encode(), secret=True)
+        for folder, client in ((self.client, DEVELOPER), (self.studio, STUDIO)):
+            self._prove(folder, client, anew)
+            token = folder / "token"
+            if _may_be_replaced(token, anew):
+                _write(token, self.token(None, CERTIFICATE_DAYS * 24, client).encode(), secret=True)
 
     def token(self, merchants: Sequence[str] | None, hours: float, client: str = DEVELOPER) -> str:
         """A token for a client that acts for these merchants; None is all."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from contract.errors import InputError
 from contract.repository import Repository
 from deploy.local.layout import ROOT, Layout
-from deploy.local.parts import PARTS, Part, part
+from deploy.local.parts import ON_DEMAND, PARTS, Part, part
 from deploy.local.process import Process
 
 START_LIMIT_S = 300.0
@@ -47,7 +47,7 @@ class Cluster:
 
     def down(self) -> None:
         """Stops services first, so that their calls in flight can still use the dependencies."""
-        for each in reversed(PARTS):
+        for each in reversed((*PARTS, *ON_DEMAND)):
             self.stop(each.name)
 
     def stop(self, name: str) -> None:
@@ -69,19 +69,20 @@ class Cluster:
         return Process(name, self.layout.pids / f"{name}.pid", self.layout.logs / f"{name}.log")
 
     def states(self) -> dict[str, str]:
-        return {p.name: self._state(p) for p in PARTS}
+        running = [p for p in ON_DEMAND if self.process(p.name).pid is not None]
+        return {p.name: self._state(p) for p in (*PARTS, *running)}
 
     def table(self) -> str:
         """Part, address, what is behind it, state."""
         states = self.states()
         lines = [f"{'part':<15} {'address':<18} {'metrics':<34} state"]
-        for each in PARTS:
+        for each in map(part, states):
             address = self.layout.address(each.ports[0]) if each.ports else "-"
             lines.append(f"{each.name:<15} {address:<18} {self._metrics(each):<34} {states[each.name]}")
         return "\n".join(lines)
 
     def _metrics(self, each: Part) -> str:
-        if each.name == "kafka" or not each.ports:
+        if each.name in ("kafka", "identity_provider") or not each.ports:
             return "-"
         port = self.layout.port("triton_metrics") if each.name == "triton" else self.layout.metrics_port(each.name)
         return f"http://127.0.0.1:{port}/metrics"
@@ -117,7 +118,7 @@ class Cluster:
 
     def _ports(self, each: Part) -> list[int]:
         ports = [self.layout.port(name) for name in each.ports]
-        is_service = each.ports == (each.name,)
+        is_service = each.ports == (each.name,) and each.name != "identity_provider"
         return [*ports, self.layout.metrics_port(each.name)] if is_service else ports
 
     def _wait_until_ready(self, parts: list[Part], begin: float) -> None:

@@ -16,6 +16,8 @@ PORTS = {
     "generation": 50052,
     "ranking": 50053,
     "feedback": 50054,
+    "studio": 8080,
+    "identity_provider": 8090,
     "triton_grpc": 8001,
     "triton_metrics": 8002,
     "kafka": 9092,
@@ -70,6 +72,11 @@ class Layout:
 
     def metrics_port(self, service: str) -> int:
         return self.port(service) + METRICS_OFFSET
+
+    @property
+    def issuer(self) -> str:
+        """Of logins at the studio."""
+        return f"http://127.0.0.1:{self.port('identity_provider')}"
 
     def release(self) -> int:
         """The live release; ManifestError when there is none."""

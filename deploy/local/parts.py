@@ -3,6 +3,7 @@
 Knows each part's command, settings and test of health. Parts may start in any order: each waits for what it needs.
 """
 
+import json
 import os
 import sys
 import urllib.request
@@ -22,6 +23,11 @@ from deploy.local.triton_server import DENOISER
 
 HEALTH_TIMEOUT_S = 2.0
 ROWS_ON_CORES = 8  # in a call of the denoiser: it ends soon, so that a small round waits little for a large one
+# Who can log in at the studio on this machine, by what the identity provider says of them.
+PERSONS = (
+    {"sub": "lin", "name": "Lin", "merchants": ["minimalist-store"]},
+    {"sub": "chen", "name": "Chen", "merchants": ["luxury-store", "minimalist-store"]},
+)
 SERVICE_DRAIN_S = 10.0  # a service's limit for calls in flight after SIGTERM
 Say = Callable[[str], None]
 
@@ -162,10 +168,52 @@ KAFKA = Part(
 SERVICES = ("user_embedding", "ranking", "generation", "feedback")
 
 PARTS: tuple[Part, ...] = (TRITON, KEEPER, KAFKA, *(service(name) for name in SERVICES))
+IDENTITY_PROVIDER = Part(
+    name="identity_provider",
+    ports=("identity_provider",),
+    command=lambda layout: [
+        *(str(venv("") / "bin" / "python"), "-W", "ignore", "-m", "oidc_provider_mock"),
+        *("--host", "127.0.0.1", "--port", str(layout.port("identity_provider"))),
+        *(part for person in PERSONS for part in ("--user-claims", json.dumps(person))),
+    ],
+    environment=lambda _: clean_environment() | {"PYTHONUNBUFFERED": "1"},
+    is_ready=lambda layout: _answers(f"{layout.issuer}/.well-known/openid-configuration"),
+    drain_s=5.0,
+)
+STUDIO = Part(
+    name="studio",
+    ports=("studio",),
+    command=lambda layout: [str(venv("services") / "bin" / "python"), "-m", "services.studio"],
+    prepare=lambda layout: Authority(layout.home).prepare([]),
+    environment=lambda layout: studio_environment(layout),
+    is_ready=lambda layout: _answers(f"http://127.0.0.1:{layout.metrics_port('studio')}/health/perfusion.Studio"),
+    shortfall=lambda layout: unserved(layout.metrics_port("studio")),
+    drain_s=SERVICE_DRAIN_S + 10.0,
+)
+ON_DEMAND: tuple[Part, ...] = (IDENTITY_PROVIDER, STUDIO)  # `make studio` starts them
+
+
+def studio_environment(layout: Layout) -> dict[str, str]:
+    """The studio is a client of the platform, with a client's certificate and token."""
+    client = Authority(layout.home).studio
+    return service_environment(layout, "studio") | {
+        "PERFUSION_CERTIFICATES": str(client),
+        "PERFUSION_TOKEN": str(client / "token"),
+        "PERFUSION_PUBLIC_URL": f"http://localhost:{layout.port('studio')}",
+        "PERFUSION_OIDC_ISSUER": layout.issuer,
+    }
+
+
+def _answers(address: str) -> bool:
+    try:
+        with urllib.request.urlopen(address, timeout=HEALTH_TIMEOUT_S) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False
 
 
 def part(name: str) -> Part:
-    found = next((p for p in PARTS if p.name == name), None)
+    found = next((p for p in (*PARTS, *ON_DEMAND) if p.name == name), None)
     if found is None:
-        sys.exit(f"no part is called {name!r}; there are {', '.join(p.name for p in PARTS)}")
+        sys.exit(f"no part is called {name!r}; there are {', '.join(p.name for p in (*PARTS, *ON_DEMAND))}")
     return found

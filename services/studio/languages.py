@@ -123,6 +123,10 @@ class Words:
         """The phrases of a prompt that the vocabulary lacks."""
         return [phrase for phrase in phrases_of(prompt) if self.canonical(phrase) is None]
 
+    def phrases(self, prompt: str) -> list[str]:
+        """A prompt's phrases, by their labels."""
+        return [self.phrase(phrase) for phrase in phrases_of(prompt)]
+
     def all_known(self) -> dict[str, str]:
         """Canonical phrase by every way to write it, folded."""
         return dict(self._canonical)

@@ -53,7 +53,7 @@ class WebServer:
         )
         self._web = _Uvicorn(
             uvicorn.Config(
-                app,  # type: ignore[arg-type] # an ASGI application
+                app,
                 lifespan="off",
                 log_config=None,
                 access_log=False,

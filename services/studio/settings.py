@@ -13,7 +13,7 @@ class Settings(ProcessSettings, DatabaseSettings):
     metrics_port: Port = Field(default=9080, description="Prometheus port; 0 lets the system choose.")
     public_url: WebUrl = Field(
         default="http://localhost:8080",
-        description="How browsers reach the studio: https://HOST, where TLS ends before it, or http:// of this machine.",
+        description="How browsers reach the studio: https://HOST, where TLS ends before it; http:// is this machine.",
     )
     token: File | None = Field(
         default=None,

@@ -1,6 +1,6 @@
 """The other services over gRPC, each call for one merchant: the studio's token may name many, the call names one."""
 
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -135,7 +135,7 @@ class GrpcPlatform(Platform):
         name = "generation service"
         await check_serving(self._generation_channel, GENERATE, name=name, timeout_s=self._timeout_s)
 
-    async def _call(self, method: Callable[..., Any], request: object, name: str, user_id: str) -> Any:
+    async def _call(self, method: Callable[..., Awaitable[Answer]], request: object, name: str, user_id: str) -> Answer:
         try:
             return await method(request, timeout=self._timeout_s, metadata=self._metadata(user_id))
         except grpc.aio.AioRpcError as error:

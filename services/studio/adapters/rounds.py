@@ -48,7 +48,8 @@ class SqlRounds(FollowedRounds):
             .returning(rounds.c.is_cancelled)
         )
         async with self._database.writing(new=False) as connection:
-            return (await connection.execute(query)).scalar_one_or_none()
+            asked_to_end: bool | None = (await connection.execute(query)).scalar_one_or_none()
+            return asked_to_end
 
     async def take(self, found: Followed, holder: str) -> bool:
         unmoved = (

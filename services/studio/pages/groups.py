@@ -61,14 +61,18 @@ async def pick(group_id: str, sent: Form) -> Response:
 
 
 @router.get("/groups/{group_id}/compare")
-async def compare(group_id: str, visit: Acting, image_id: Annotated[list[str], Query(default_factory=list)]) -> Response:
+async def compare(
+    group_id: str, visit: Acting, image_id: Annotated[list[str], Query(default_factory=list)]
+) -> Response:
     """Two pictures beside each other."""
     group = await visit.studio.platform.group(visit.user_id, group_id, with_pictures=False)
     found = [candidate for candidate in group.candidates if candidate.image_id in image_id]
     if len(found) != 2:
         problem = visit.language.say("Choose two pictures to compare.")
         return visit.show("group.html", 400, **await _content(visit, group, problem))
-    return visit.show("compare.html", group=group, pair=found, words=await visit.words())
+    return visit.show(
+        "compare.html", group=group, pair=found, pick_ids=[str(uuid4()), str(uuid4())], words=await visit.words()
+    )
 
 
 @router.get("/groups/{group_id}/{image_id}.png")
