@@ -18,6 +18,7 @@ import base64
 import ipaddress
 import json
 import os
+import secrets
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -82,6 +83,13 @@ class Authority:
             token = folder / "token"
             if _may_be_replaced(token, anew):
                 _write(token, self.token(None, CERTIFICATE_DAYS * 24, client).encode(), secret=True)
+        if anew or not self.login_secret.exists():
+            _write(self.login_secret, secrets.token_urlsafe(32).encode(), secret=True)
+
+    @property
+    def login_secret(self) -> Path:
+        """The studio's secret at who tells it who logs in."""
+        return self.studio / "login-secret"
 
     def token(self, merchants: Sequence[str] | None, hours: float, client: str = DEVELOPER) -> str:
         """A token for a client that acts for these merchants; None is all."""

@@ -195,12 +195,14 @@ ON_DEMAND: tuple[Part, ...] = (IDENTITY_PROVIDER, STUDIO)  # `make studio` start
 
 def studio_environment(layout: Layout) -> dict[str, str]:
     """The studio is a client of the platform, with a client's certificate and token."""
-    client = Authority(layout.home).studio
+    authority = Authority(layout.home)
+    client = authority.studio
     return service_environment(layout, "studio") | {
         "PERFUSION_CERTIFICATES": str(client),
         "PERFUSION_TOKEN": str(client / "token"),
         "PERFUSION_PUBLIC_URL": f"http://localhost:{layout.port('studio')}",
         "PERFUSION_OIDC_ISSUER": layout.issuer,
+        "PERFUSION_OIDC_CLIENT_SECRET": str(authority.login_secret),
     }
 
 

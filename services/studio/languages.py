@@ -125,7 +125,11 @@ class Words:
 
     def phrases(self, prompt: str) -> list[str]:
         """A prompt's phrases, by their labels."""
-        return [self.phrase(phrase) for phrase in phrases_of(prompt)]
+        return self.each(phrases_of(prompt))
+
+    def each(self, phrases: Iterable[str]) -> list[str]:
+        """Phrases' labels."""
+        return [self.phrase(phrase) for phrase in phrases]
 
     def all_known(self) -> dict[str, str]:
         """Canonical phrase by every way to write it, folded."""

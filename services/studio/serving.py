@@ -21,6 +21,7 @@ KEEP_ALIVE_S = 30
 MOST_CONNECTIONS = 4096
 
 _log = logging.getLogger(__name__)
+logging.getLogger("uvicorn.error").setLevel(logging.WARNING)  # it tells of its start and stop, as we do
 
 
 class _Uvicorn(uvicorn.Server):

@@ -1,7 +1,6 @@
 """The application: every page, what all of them pass, and what an error shows."""
 
 import hashlib
-import logging
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -33,8 +32,6 @@ _STATUSES = {
     grpc.StatusCode.DEADLINE_EXCEEDED: HTTPStatus.GATEWAY_TIMEOUT,
 }
 _YEAR_S = 31_536_000
-
-_log = logging.getLogger(__name__)
 
 
 class _Unchanging(StaticFiles):
@@ -95,8 +92,8 @@ async def _not_read(request: Request, _: Exception) -> Response:
     return await _problem(request, HTTPStatus.BAD_REQUEST, "This address is not one of the studio's.")
 
 
-async def _fault(request: Request, error: Exception) -> Response:
-    _log.error("%s failed", request.url.path, exc_info=error)
+async def _fault(request: Request, _: Exception) -> Response:
+    """The web server logs the error itself."""
     return await _problem(request, HTTPStatus.INTERNAL_SERVER_ERROR, "The studio made a mistake.")
 
 

@@ -1,5 +1,6 @@
 """Logins by OpenID Connect: the authorisation code flow with PKCE, by Authlib."""
 
+import logging
 from typing import Any
 
 import httpx
@@ -12,6 +13,8 @@ from services.runtime.errors import Unauthenticated, Unavailable
 from services.studio.ports import Issuer, Person
 
 SCOPE = "openid profile"
+
+_log = logging.getLogger(__name__)
 
 
 class OidcIssuer(Issuer):
@@ -42,6 +45,7 @@ class OidcIssuer(Issuer):
         except httpx.HTTPError as error:
             raise Unavailable("login", "does not answer") from error
         except (OAuthError, JoseError, ValueError, KeyError) as error:
+            _log.warning("a login failed: %s", getattr(error, "error", "") or repr(error))
             raise Unauthenticated("the login was not completed: please log in again") from error
         claims = token.get("userinfo") or {}
         named = claims.get(self._claim)
