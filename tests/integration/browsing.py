@@ -1,5 +1,6 @@
 """A person at the merchant's page: a real Chromium, driven by Playwright, with an empty profile of its own."""
 
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -60,7 +61,7 @@ class Person:
 
     def types(self, prompt: str) -> None:
         """Phrases, a comma behind each."""
-        field = self.page.get_by_role("combobox").first
+        field = self.page.locator("#prompt")
         field.click()
         field.press_sequentially(prompt + ",")
 
@@ -76,9 +77,10 @@ class Person:
         self.types(prompt)
         if fields:
             self.sets(**fields)
+        request_id = self.page.locator('input[name="request_id"]').input_value()
         self.page.locator("[data-send]").click()
-        self.page.wait_for_url("**/rounds/*")
-        return self.page.url.removeprefix(self.home)
+        self.page.wait_for_url(re.compile("/(rounds|groups)/"), wait_until="commit")  # it may be done already
+        return f"/rounds/{request_id}"
 
     def waits_for_group(self) -> str:
         """The round's pictures are there; returns the group's path."""
