@@ -190,10 +190,10 @@ class Following:
         if len(running) >= self._most and all(each.asked.request_id != request.request_id for each in running):
             raise ResourceExhausted(f"{len(running)} rounds of this merchant are running")
         asked = Asked(request, self._clock())
-        stored = await self._store.add(asked, State(), self._holder)
+        stored, is_new = await self._store.add(asked, State(), self._holder)
         if stored.asked.user_id != request.user_id:
             raise NotFound("request_id: there is no such round", field="request_id")
-        if stored.holder == self._holder and not stored.state.is_over:
+        if is_new:
             self._run(stored)
 
     async def state(self, user_id: str, request_id: str) -> tuple[Asked, State]:

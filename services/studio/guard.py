@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
 from starlette.responses import PlainTextResponse
 
 from services.runtime import tracing
@@ -38,10 +39,6 @@ HEADERS = {
 UNSTORED = {"cache-control": "private, no-store"}  # another merchant may use the same browser next
 
 _log = logging.getLogger(__name__)
-
-
-class _TooLarge(Exception):
-    """The request's body."""
 
 
 class Guard:
@@ -79,9 +76,6 @@ class Guard:
                 await PlainTextResponse(problem, status_code=403)(scope, receive, answered)
                 return
             await self._app(scope, _bounded(receive), answered)
-        except _TooLarge:
-            problem = f"the form is larger than {FORM_BYTES // 2**20} MiB"
-            await PlainTextResponse(problem, status_code=413)(scope, receive, answered)
         finally:
             took_s, route = time.monotonic() - started, getattr(scope.get("route"), "path", "unknown")
             self._metrics.handled.labels(route, str(status)).inc()
@@ -110,7 +104,7 @@ def _bounded(receive: Receive) -> Receive:
         message = await receive()
         read += len(message.get("body", b""))
         if read > FORM_BYTES:
-            raise _TooLarge
+            raise HTTPException(413, f"the form is larger than {FORM_BYTES // 2**20} MiB")
         return message
 
     return bounded

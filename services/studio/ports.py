@@ -68,8 +68,8 @@ class FollowedRounds(ABC):
     """The rounds that pages follow, in a store that all replicas share."""
 
     @abstractmethod
-    async def add(self, asked: Asked, state: State, holder: str) -> Followed:
-        """Stores a round, unless its request id is known; returns what now has it."""
+    async def add(self, asked: Asked, state: State, holder: str) -> tuple[Followed, bool]:
+        """Stores a round, unless its request id is known; returns what now has it, and whether that is this one."""
 
     @abstractmethod
     async def get(self, user_id: str, request_id: str) -> Followed | None:

@@ -18,7 +18,7 @@ class SqlRounds(FollowedRounds):
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def add(self, asked: Asked, state: State, holder: str) -> Followed:
+    async def add(self, asked: Asked, state: State, holder: str) -> tuple[Followed, bool]:
         row = {
             "request_id": asked.request_id,
             "user_id": asked.user_id,
@@ -30,12 +30,10 @@ class SqlRounds(FollowedRounds):
         }
         async with self._database.writing() as connection:
             insert = insert_into(connection, rounds).values(row | _of_state(state))
-            added = await connection.execute(insert.on_conflict_do_nothing(index_elements=["request_id"]))
+            insert = insert.on_conflict_do_nothing(index_elements=["request_id"])
+            added = (await connection.execute(insert.returning(rounds.c.request_id))).first()
             query = select(rounds).where(rounds.c.request_id == asked.request_id)
-            found = _followed((await connection.execute(query)).one())
-        if added.rowcount == 0 and found.holder == holder:  # it runs here already
-            return Followed(found.asked, found.state, "", found.beats)
-        return found
+            return _followed((await connection.execute(query)).one()), added is not None
 
     async def get(self, user_id: str, request_id: str) -> Followed | None:
         return next(iter(await self._read(rounds.c.request_id == request_id, rounds.c.user_id == user_id)), None)

@@ -1,0 +1,90 @@
+"""What every request passes: where it may come from, how large it may be, and the answer's headers."""
+
+import re
+
+import pytest
+from fastapi import FastAPI, Request
+from prometheus_client import CollectorRegistry
+from starlette.testclient import TestClient
+
+from services.studio.guard import FORM_BYTES, Guard
+from services.studio.metrics import StudioMetrics
+
+HOME = "https://studio.example"
+OWN = {"sec-fetch-site": "same-origin", "origin": HOME}
+
+
+@pytest.fixture
+def registry() -> CollectorRegistry:
+    return CollectorRegistry()
+
+
+@pytest.fixture
+def browser(registry: CollectorRegistry) -> TestClient:
+    app = FastAPI()
+
+    @app.api_route("/things/{name}", methods=["GET", "POST"])
+    async def thing(name: str, request: Request) -> str:
+        return str(len(await request.body()))
+
+    return TestClient(Guard(app, HOME, StudioMetrics(registry)), base_url=HOME)  # type: ignore[arg-type]
+
+
+def test_an_answer_lets_nothing_in_from_elsewhere_and_is_stored_nowhere(browser: TestClient) -> None:
+    headers = browser.get("/things/a").headers
+    policy = headers["content-security-policy"]
+    assert "default-src 'self'" in policy
+    assert "unsafe" not in policy
+    assert not re.search(r"https?:|\*", policy)
+    assert headers["cache-control"] == "private, no-store"
+    assert headers["x-content-type-options"] == "nosniff"
+    assert "max-age" in headers["strict-transport-security"]
+    assert re.fullmatch("[0-9a-f]{32}", headers["trace-id"])
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        (OWN, 200),
+        ({"origin": HOME}, 200),
+        ({"sec-fetch-site": "same-origin"}, 200),
+        ({}, 403),
+        ({"sec-fetch-site": "cross-site", "origin": HOME}, 403),
+        ({"sec-fetch-site": "same-site"}, 403),
+        ({"sec-fetch-site": "none"}, 403),
+        ({"origin": "https://studio.example.evil"}, 403),
+        ({"origin": "http://studio.example"}, 403),
+        ({"origin": "null"}, 403),
+        ({"sec-fetch-site": "same-origin", "origin": "https://evil.example"}, 403),
+    ],
+)
+def test_a_form_is_sent_by_the_studios_own_pages(browser: TestClient, headers: dict[str, str], status: int) -> None:
+    assert browser.post("/things/a", headers=headers).status_code == status
+
+
+@pytest.mark.parametrize("host", ["evil.example", "studio.example:444", "studio.example.evil", ""])
+def test_another_host_is_nobody(browser: TestClient, host: str) -> None:
+    assert browser.get("/things/a", headers={"host": host}).status_code == 403
+
+
+def test_a_form_has_a_largest_size_with_and_without_a_length(browser: TestClient) -> None:
+    def parts() -> object:
+        for _ in range(FORM_BYTES // 2**20 + 1):
+            yield b"x" * 2**20
+
+    assert browser.post("/things/a", headers=OWN, content=b"x" * 2**20).text == f'"{2**20}"'
+    assert browser.post("/things/a", headers=OWN, content=b"x" * (FORM_BYTES + 1)).status_code == 413
+    assert browser.post("/things/a", headers=OWN, content=parts()).status_code == 413  # type: ignore[arg-type]
+
+
+def test_requests_are_counted_by_route_never_by_what_a_browser_writes(
+    browser: TestClient, registry: CollectorRegistry
+) -> None:
+    for path in ("/things/a", "/things/b", "/elsewhere/1", "/elsewhere/2"):
+        browser.get(path)
+
+    def count(route: str, status: str) -> float | None:
+        return registry.get_sample_value("perfusion_http_handled_total", {"route": route, "status": status})
+
+    assert count("/things/{name}", "200") == 2
+    assert count("unknown", "404") == 2
