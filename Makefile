@@ -34,7 +34,7 @@ ifeq ($(REPOSITORY),model_repository)
 STAGED := $(EXPORT)
 endif
 
-.PHONY: help demo studio test test-platform test-others test-slow up down restart token renew status logs release-status release-load release-trial release-end-trial release-promote release-rollback release-history loop setup export lint licences k8s-check k8s-e2e tensorrt-check tensorrt-plans protos client-wheel train-tiny eval-reward eval-generation \
+.PHONY: help demo studio test test-platform test-others test-slow chromium studio-pictures bench-studio up down restart token renew status logs release-status release-load release-trial release-end-trial release-promote release-rollback release-history loop setup export lint licences k8s-check k8s-e2e tensorrt-check tensorrt-plans protos client-wheel train-tiny eval-reward eval-generation \
     eval-samplers eval-suggestions bench-reward bench-reward-full bench-generator bench-generator-full bench-picks bench-capacity bench-serving race bench-health soak clean prerequisites
 
 help: ## this list
@@ -63,7 +63,7 @@ test: setup ## everything the CI checks: style, types, contracts, tests on the r
 	nice -n 5 $(MAKE) test-others; others=$$?; \
 	wait $$platform; platform=$$?; cat build/test-platform.log; exit $$((others + platform))
 
-test-platform: export
+test-platform: export chromium
 	@env --default-signal=INT .venv/bin/python -m pytest $(PLATFORM)
 
 test-others: setup $(K8S_TOOLS)
@@ -122,6 +122,15 @@ loop: setup $(EXPORT) ## simulated merchants' picks become releases under traffi
 	@.venv/bin/python -m deploy.loop play
 
 setup: $(INSTALLED) ## make the virtual environments, fetch Kafka's jars
+
+chromium: ## Debian's Chromium, for the tests and pictures of the merchant's page; installs it only as root
+	@sh deploy/local/chromium.sh
+
+studio-pictures: studio chromium ## the running page as the docs show it, into docs/pictures
+	@.venv/bin/python -m deploy.demo.studio_pictures --name $(NAME) --port-offset $(PORT_OFFSET)
+
+bench-studio: $(EXPORT) chromium ## the page's first picture against the API's, and 200 readers of 50 rounds; minutes, idle machine
+	@.venv/bin/python -m deploy.benchmarks.studio
 
 export: setup $(EXPORT) ## stage a release in model_repository/; nothing that serves changes
 

@@ -6,20 +6,21 @@ Designing, picking and refining; a round that outlives its page; two merchants; 
 import io
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 from perfusion.client import PerFusion
 from PIL import Image
 from playwright.sync_api import Browser, expect
 
+from deploy.demo.browsing import PHONE, ROUND_MS, Person, chromium
 from deploy.local.cluster import Cluster
 from deploy.local.parts import IDENTITY_PROVIDER, STUDIO
 from lab.market.merchants import case_study
-from tests.integration.browsing import PHONE, ROUND_MS, Person, Visit, chromium
 
 pytestmark = pytest.mark.cluster
 
+Visit = Callable[..., Person]
 LONG = {"num_candidates": "16", "num_steps": "60"}  # a round of some seconds
 
 
@@ -38,8 +39,11 @@ def home(cluster: Cluster) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def browser(home: str) -> Iterator[Browser]:
-    with chromium() as started:
-        yield started
+    try:
+        with chromium() as started:
+            yield started
+    except FileNotFoundError as missing:
+        pytest.skip(str(missing))
 
 
 @pytest.fixture

@@ -2,13 +2,12 @@
 
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Error, Page, expect, sync_playwright
 
 ARGUMENTS = (
     "--no-sandbox",  # root's browser has none
@@ -24,10 +23,10 @@ ROUND_MS = 90_000  # on a loaded machine
 
 @contextmanager
 def chromium() -> Iterator[Browser]:
-    """Debian's; the test is skipped where it is not installed."""
+    """Debian's; raises FileNotFoundError where it is not installed."""
     path = shutil.which("chromium")
     if path is None:
-        pytest.skip("Chromium is not installed: `make chromium` does it (Debian, as root)")
+        raise FileNotFoundError("Chromium is not installed: `make chromium` does it (Debian, as root)")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=list(ARGUMENTS))
         yield browser
@@ -43,8 +42,15 @@ class Person:
         self.context.set_default_timeout(20_000)
         self.page: Page = self.context.new_page()
         self.faults: list[str] = []  # what the page itself complains of
-        self.page.on("pageerror", lambda error: self.faults.append(str(error)))
-        self.page.on("console", lambda said: "Content Security Policy" in said.text and self.faults.append(said.text))
+        self.page.on("pageerror", self._failed)
+        self.page.on("console", self._said)
+
+    def _failed(self, error: Error) -> None:
+        self.faults.append(str(error))
+
+    def _said(self, said: ConsoleMessage) -> None:
+        if "Content Security Policy" in said.text:
+            self.faults.append(said.text)
 
     def log_in(self, subject: str) -> "Person":
         """By the provider's own page."""
@@ -108,6 +114,3 @@ class Person:
         """How wide the page is, beyond what can be seen."""
         beyond: int = self.page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
         return beyond
-
-
-Visit = Callable[..., Person]
