@@ -4,9 +4,9 @@
     python -m deploy.benchmarks.studio --pairs 5 --rounds 10
 
 First picture: in turn, one round by perfusion.client, from its call to its group, and one of the same size in Chromium,
-from the click until the first picture of the group is with the page; and the same of the API twice (A/A). Readers: each round
-is begun by a form and followed by READERS connections that read its stream of events to the end; a reader is lost if
-its stream ends without the round's last state. Prints both; build/bench/studio.json has all.
+from the click until the first picture of the group is with the page; and the same of the API twice (A/A). Readers: each
+round is begun by a form and followed by READERS connections that read its stream of events to the end; a reader is lost
+if its stream ends without the round's last state. Prints both; build/bench/studio.json has all.
 """
 
 import argparse

@@ -42,6 +42,7 @@ def build(settings: Settings, platform: Platform, issuer: Issuer, certificates: 
     database = Database(
         settings.database_url, SCHEMA, timeout_s=settings.database_timeout_s, migrate=settings.database_migrate
     )
+    pictures = Pictures(platform)
     following = Following(
         platform,
         SqlRounds(database),
@@ -49,6 +50,7 @@ def build(settings: Settings, platform: Platform, issuer: Issuer, certificates: 
         timeout_s=settings.round_timeout_s,
         lease_s=settings.round_lease_s,
         most=settings.rounds_per_merchant,
+        on_group=pictures.remember,
     )
     metrics = StudioMetrics(registry)
     metrics.readers.set_function(lambda: following.readers)
@@ -59,7 +61,7 @@ def build(settings: Settings, platform: Platform, issuer: Issuer, certificates: 
         platform=platform,
         catalogue=Catalogue(platform),
         following=following,
-        pictures=Pictures(platform),
+        pictures=pictures,
         keepsakes=SqlKeepsakes(database, now_us),
         entering=entering,
         issuer=issuer,

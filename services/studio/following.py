@@ -12,12 +12,13 @@ It knows no HTTP, gRPC or SQL.
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from perfusion.v1.generation_service_pb2 import GenerateProgress, GenerateRequest, GenerateResponse
+from perfusion.v1.group_pb2 import Group
 
 from services.runtime import leases, tracing
 from services.runtime.clock import Clock
@@ -152,6 +153,7 @@ class Following:
         timeout_s: for a round, tries included.
         lease_s: how long another replica's round may be silent before it is taken over.
         most: rounds of one merchant at once.
+        on_group: hears of each group that was drawn here, with its pictures.
     """
 
     def __init__(
@@ -163,12 +165,14 @@ class Following:
         timeout_s: float,
         lease_s: float,
         most: int,
+        on_group: Callable[[Group], object] = lambda group: None,
     ) -> None:
         self._platform = platform
         self._store = store
         self._clock = clock
         self._timeout_s = timeout_s
         self._most = most
+        self._on_group = on_group
         self._watch = leases.Watch(lease_s)
         self._holder = leases.new_token()
         self._live: dict[str, _Live] = {}
@@ -332,7 +336,8 @@ class Following:
                             live.become(after(live.state, response))
                         else:
                             last = response
-                live.become(after(live.state, last))  # a group counts once its stream has ended
+                self._on_group(last.group)  # it counts once its stream has ended
+                live.become(after(live.state, last))
             except ServiceError as error:
                 wait_s = error.retry_after_s or 0.0
                 helps = isinstance(error, RetryableError) and not isinstance(error, DeadlineExceeded)

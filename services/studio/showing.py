@@ -8,6 +8,8 @@ import asyncio
 import time
 from collections import OrderedDict
 
+from perfusion.v1.group_pb2 import Group
+
 from services.runtime.errors import NotFound
 from services.studio.ports import Platform
 
@@ -45,9 +47,13 @@ class Pictures:
         return await asyncio.shield(self._asking[key])
 
     async def _read(self, key: Key) -> dict[str, bytes]:
-        group = await self._platform.group(*key, with_pictures=True)
+        return self.remember(await self._platform.group(*key, with_pictures=True))
+
+    def remember(self, group: Group) -> dict[str, bytes]:
+        """A group that is about to be looked at; returns its pictures."""
+        key = (group.user_id, group.group_id)
         pictures = {candidate.image_id: candidate.png for candidate in group.candidates}
-        if all(pictures.values()):  # what is lost may be found again
+        if key not in self._known and all(pictures.values()):  # what is lost may be found again
             self._known[key] = time.monotonic(), pictures
             self._bytes += _size(pictures)
             self._forget()

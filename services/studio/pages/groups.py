@@ -1,12 +1,13 @@
 """A group: its pictures, the pick, two beside each other, and all groups so far."""
 
+import asyncio
 from collections.abc import Sequence
 from typing import Annotated, Any
 from uuid import uuid4
 
 from fastapi import APIRouter, Query
 from fastapi.responses import Response
-from perfusion.v1.feedback_service_pb2 import SubmitFeedbackRequest
+from perfusion.v1.feedback_service_pb2 import Feedback, SubmitFeedbackRequest
 from perfusion.v1.group_pb2 import Group
 
 from services.runtime.errors import InvalidArgument, ServiceError
@@ -26,22 +27,29 @@ async def look(group_id: str, visit: Acting) -> Response:
 
 async def _content(visit: Visit, group: Group, problem: str = "") -> dict[str, Any]:
     studio, user_id = visit.studio, visit.user_id
-    try:
-        picked = await studio.platform.pick(user_id, group.group_id)
-        has_picks = True
-    except ServiceError:  # the group can be looked at all the same
-        picked, has_picks = None, False
+    found = await asyncio.gather(
+        _picked(visit, group.group_id), studio.keepsakes.starred(user_id), studio.keepsakes.shared(user_id)
+    )
+    (picked, has_picks), starred, shared = found
     return {
         "group": group,
         "picked": None if picked is None else set(picked.selected_image_ids),
         "has_picks": has_picks,
         "pick_id": str(uuid4()),
-        "starred": {kept.image_id for kept in await studio.keepsakes.starred(user_id)},
-        "shared": {kept.image_id: kept.token for kept in await studio.keepsakes.shared(user_id)},
+        "starred": {kept.image_id for kept in starred},
+        "shared": {kept.image_id: kept.token for kept in shared},
         "share_url": f"{studio.public_url}/shared/",
         "problem": problem,
         **await form_content(visit, drafts.of_group(group)),
     }
+
+
+async def _picked(visit: Visit, group_id: str) -> tuple[Feedback | None, bool]:
+    """The pick that counts, and whether that is known: the group can be looked at all the same."""
+    try:
+        return await visit.studio.platform.pick(visit.user_id, group_id), True
+    except ServiceError:
+        return None, False
 
 
 @router.post("/groups/{group_id}/pick")

@@ -38,12 +38,13 @@ export function reference(box) {
 
   input.addEventListener("change", show);
   document.addEventListener("paste", (event) => {
+    if (!box.isConnected) return;
     const file = [...(event.clipboardData?.files ?? [])].find((each) => each.type.startsWith("image/"));
     if (file) { event.preventDefault(); take(file); }
   });
   for (const kind of ["dragover", "dragleave", "drop"]) {
     document.addEventListener(kind, (event) => {
-      if (![...(event.dataTransfer?.types ?? [])].includes("Files")) return;
+      if (!box.isConnected || ![...(event.dataTransfer?.types ?? [])].includes("Files")) return;
       event.preventDefault();
       box.classList.toggle("over", kind === "dragover");
       if (kind === "drop" && event.dataTransfer.files[0]) take(event.dataTransfer.files[0]);

@@ -1,5 +1,5 @@
 // A round as it runs: the browser's own EventSource asks again after a cut, and says what it has seen.
-export function round(box) {
+export function round(box, follow) {
   const text = box.querySelector("[data-text]");
   const stage = box.querySelector("[data-stage]");
   const progress = box.querySelector("[data-progress]");
@@ -7,8 +7,10 @@ export function round(box) {
   if (["done", "failed", "cancelled"].includes(stage.dataset.stage)) return;
 
   let source;
+  let over = false;
   const open = () => {
     source?.close();
+    if (over) return;
     source = new EventSource(box.dataset.round);
     source.addEventListener("state", (event) => show(JSON.parse(event.data)));
     source.addEventListener("error", () => {
@@ -34,12 +36,14 @@ export function round(box) {
       next.src = address;
     });
     if (!state.is_over) return;
+    over = true;
     source.close();
-    location.replace(state.goes_to || location.href);
+    if (state.goes_to) follow(state.goes_to);
+    else location.replace(location.href);
   }
 
   document.addEventListener("visibilitychange", () => { // a display that slept may have lost the stream unseen
-    if (!document.hidden && source.readyState !== EventSource.OPEN) open();
+    if (!over && !document.hidden && source.readyState !== EventSource.OPEN) open();
   });
   window.addEventListener("online", open);
   open();

@@ -5,15 +5,34 @@ import { picks } from "./picks.js";
 import { reference } from "./reference.js";
 import { order } from "./order.js";
 
-for (const [selector, part] of [
+const PARTS = [
   ["[data-phrases]", phrases],
-  ["[data-round]", round],
   ["[data-pick]", picks],
   ["[data-reference]", reference],
   ["[data-order]", order],
-]) {
-  document.querySelectorAll(selector).forEach(part);
+  ["[data-sends]", (field) => field.addEventListener("change", () => field.form.requestSubmit())],
+  ["[data-round]", (box) => round(box, follow)],
+];
+
+function begin(root) {
+  for (const [selector, part] of PARTS) root.querySelectorAll(selector).forEach((found) => part(found));
 }
-document.querySelectorAll("[data-sends]").forEach((field) => {
-  field.addEventListener("change", () => field.form.requestSubmit());
-});
+
+// Shows the page at an address in place of this one, without loading what both have.
+async function follow(address) {
+  try {
+    const answer = await fetch(address, { headers: { accept: "text/html" } });
+    const next = new DOMParser().parseFromString(await answer.text(), "text/html");
+    const main = next.querySelector("main");
+    if (!answer.ok || !main) throw new Error(answer.statusText);
+    document.title = next.title;
+    history.replaceState(null, "", answer.url);
+    document.querySelector("main").replaceWith(main);
+    main.focus(); // so a screen reader begins to read
+    begin(main);
+  } catch {
+    location.replace(address);
+  }
+}
+
+begin(document);
