@@ -16,7 +16,9 @@ def platform() -> LedPlatform:
     made = LedPlatform()
     for user in ("store-1", "store-2"):
         pictures = [Candidate(image_id=f"{user}-{number}", png=b"x" * 10) for number in range(5)]
-        made.groups_kept[user, f"group-of-{user}"] = Group(user_id=user, candidates=pictures)
+        made.groups_kept[user, f"group-of-{user}"] = Group(
+            user_id=user, group_id=f"group-of-{user}", candidates=pictures
+        )
     return made
 
 
