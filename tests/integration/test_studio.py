@@ -21,7 +21,7 @@ from lab.market.merchants import case_study
 pytestmark = pytest.mark.cluster
 
 Visit = Callable[..., Person]
-LONG = {"num_candidates": "16", "num_steps": "60"}  # a round of some seconds
+LONG = {"num_candidates": "12", "num_steps": "40"}  # a round of some seconds
 
 
 @pytest.fixture(scope="module")
@@ -110,7 +110,7 @@ def test_a_round_outlives_reload_a_lost_network_and_a_closed_page_and_has_any_nu
     lin.context.set_offline(False)
     lin.page.close()
     second.wait_for_url("**/groups/*", timeout=ROUND_MS)
-    assert second.locator("label.picture").count() == 16
+    assert second.locator("label.picture").count() == 12
 
 
 def test_a_round_outlives_the_studio(visit: Visit, cluster: Cluster) -> None:
@@ -247,6 +247,17 @@ def test_by_keyboard_alone(visit: Visit) -> None:
             break
     page.keyboard.press("Enter")
     expect(page.locator("#picked")).to_contain_text("2 of 5")
+
+
+def test_without_javascript(visit: Visit) -> None:
+    lin = visit("lin", java_script_enabled=False)
+    page = lin.goes_to("/")
+    page.locator("#prompt").fill("dress, v-neck")
+    page.locator("[data-send]").click()
+    lin.waits_for_group()
+    page.locator("label.picture").first.click()
+    page.get_by_role("button", name="Store my pick").click()
+    expect(page.locator("#picked")).to_contain_text("1 of 5")
 
 
 def test_a_reference_is_dropped_pasted_or_chosen_and_a_wrong_one_is_refused_before_it_is_sent(visit: Visit) -> None:
