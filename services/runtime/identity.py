@@ -1,16 +1,18 @@
 """Who a process is to others, and how it tells who they are, by its settings: encrypted with certificates on both
 sides, or in clear text on one machine.
 
-It knows which settings go together. Certificates are read in certificates.py, callers told in callers.py.
+It knows which settings go together. Certificates are read in certificates.py, callers told in callers.py; Kafka's are
+its client's matter (contract/kafka_access.py).
 """
 
 import ipaddress
 from dataclasses import dataclass
 
+from contract.kafka_access import KafkaAccess
 from services.runtime.callers import Callers, Certified, Everybody, Tokens
 from services.runtime.certificates import Certificates
 from services.runtime.clock import now_us
-from services.runtime.settings import RuntimeSettings
+from services.runtime.settings import KafkaAddress, RuntimeSettings
 
 
 class IdentityError(ValueError):
@@ -50,6 +52,16 @@ def identity_of(settings: RuntimeSettings) -> Identity:
             f"not {settings.host}"
         )
     return Identity(None, Everybody())
+
+
+def kafka_of(settings: RuntimeSettings) -> KafkaAccess:
+    """How a service with the settings of KafkaAddress reaches Kafka: in clear text only where it serves so, too.
+
+    Raises:
+        KafkaAccessError: a certificate is set and cannot be used; or there is none, and brokers on other machines.
+    """
+    assert isinstance(settings, KafkaAddress)
+    return KafkaAccess(settings.kafka_bootstrap, settings.kafka_certificates or settings.certificates)
 
 
 def _is_loopback(host: str) -> bool:

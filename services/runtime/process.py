@@ -9,11 +9,12 @@ import sys
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
+from contract.kafka_access import KafkaAccessError
 from services.runtime import logs
 from services.runtime.addresses import CannotListen
 from services.runtime.certificates import CertificateError
-from services.runtime.identity import IdentityError, identity_of
-from services.runtime.settings import RuntimeSettings, load
+from services.runtime.identity import IdentityError, identity_of, kafka_of
+from services.runtime.settings import KafkaAddress, RuntimeSettings, load
 
 SettingsT = TypeVar("SettingsT", bound=RuntimeSettings)
 
@@ -25,7 +26,9 @@ def run(service: str, kind: type[SettingsT], serve: Callable[[SettingsT], Awaita
     settings = load(kind)
     try:
         identity_of(settings)
-    except (CertificateError, IdentityError) as error:
+        if isinstance(settings, KafkaAddress):
+            kafka_of(settings)
+    except (CertificateError, IdentityError, KafkaAccessError) as error:
         print(error, file=sys.stderr)
         sys.exit(2)
     logs.configure(service, settings.log_level)

@@ -121,6 +121,8 @@ def running() -> Iterator[Platform]:
         postgres = stack.enter_context(running_postgres(bin_folder, ADDRESS))
         s3 = stack.enter_context(running_s3(machine.log("s3"), ADDRESS))
         layout = Names("cluster/real/outside", 0, repository(), host=ADDRESS)
+        authority = Authority(layout.home, (DOMAIN, "perfusion.svc"), (ADDRESS,))
+        authority.prepare([part.replace("-", "_") for part in PARTS])
         start_kafka(layout, machine)
 
         bucket = s3.new_bucket("perfusion")
@@ -129,8 +131,6 @@ def running() -> Iterator[Platform]:
         platform.push(1)
         for name in nodes:
             node.wait_ready(plane, name)
-        authority = Authority(layout.home, (DOMAIN, "perfusion.svc"))
-        authority.prepare([part.replace("-", "_") for part in PARTS])
         secrets = {
             **{f"{part}-certificate": files(authority.folder(part.replace("-", "_"))) for part in PARTS},
             "perfusion-clients-authority": {"tls.crt": authority.clients.read_text()},
@@ -167,8 +167,8 @@ def start_kafka(layout: Names, machine: Machine) -> None:
     process = Process("kafka", layout.pids / "kafka", layout.logs / "kafka.log")
     process.start(kafka_broker.command(layout), kafka_broker.environment(layout), ROOT)
     machine.wait("Kafka answers", lambda: kafka_broker.is_live(layout))
-    kafka_broker.create_topics(layout, lambda _: None)
-    machine.wait("Kafka's topics are there", lambda: kafka_broker.is_ready(layout))
+    kafka_broker.settle(layout, lambda _: None)
+    machine.wait("Kafka's topics and rights are there", lambda: kafka_broker.is_ready(layout))
 
 
 def _are_running(pods: list[Object]) -> bool:
