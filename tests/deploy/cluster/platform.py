@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from contract.repository import Repository
+from contract.topics import RIGHTS
 from deploy.cluster import node
 from deploy.cluster.control_plane import ControlPlane
 from deploy.cluster.machine import ADDRESS, BUILD, ClusterError, Machine
@@ -137,6 +138,8 @@ def running() -> Iterator[Platform]:
             "perfusion-token-keys": {"keys.json": authority.tokens.read_text(), "issuer": ISSUER},
             "perfusion-database": dict.fromkeys(("user_embedding", "generation", "feedback"), database),
             "perfusion-kafka": {"bootstrap": layout.address("kafka")},
+            **{f"kafka-{part.replace('_', '-')}": user_of(authority.folder(part)) for part in RIGHTS},
+            "perfusion-cluster-ca-cert": {"ca.crt": (authority.folder(kafka_broker.NAME) / "ca.crt").read_text()},
             "perfusion-object-store": {
                 "pictures": f"{bucket}/pictures",
                 "releases": platform.store,
@@ -160,6 +163,11 @@ def running() -> Iterator[Platform]:
 def files(folder: Path) -> dict[str, str]:
     """A certificate as cert-manager keeps it."""
     return {name: (folder / name).read_text() for name in ("tls.crt", "tls.key", "ca.crt")}
+
+
+def user_of(folder: Path) -> dict[str, str]:
+    """A certificate as Strimzi keeps that of a KafkaUser."""
+    return {f"user.{end}": (folder / f"tls.{end}").read_text() for end in ("crt", "key")}
 
 
 def start_kafka(layout: Names, machine: Machine) -> None:
