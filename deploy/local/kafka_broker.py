@@ -236,7 +236,7 @@ def _certificates(layout: Layout, part: str) -> Path:
 
 def _keys(layout: Layout) -> Path:
     """The broker's key and certificate in one file, as Kafka wants them."""
-    return _home(layout) / "keys.pem"
+    return _certificates(layout, NAME) / "keys.pem"
 
 
 def _write_keys(layout: Layout) -> None:

@@ -2,6 +2,7 @@
 
 import shutil
 import socket
+import ssl
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -98,10 +99,32 @@ def of_another_authority(layout: Layout, folder: Path) -> dict[str, Any]:
 def test_nobody_else_is_let_in(
     config: Callable[[Layout, Path], dict[str, Any]], layout: Layout, tmp_path: Path
 ) -> None:
+    with pytest.raises(KafkaError):
+        KafkaAdminClient(**config(layout, tmp_path), **LIMITS)
     for port in ("kafka", "kafka_controller"):
-        at = {"bootstrap_servers": [layout.address(port)]}
-        with pytest.raises(KafkaError):
-            KafkaAdminClient(**(config(layout, tmp_path) | at), **LIMITS)
+        assert not is_let_in(config(layout, tmp_path), layout, port)
+        assert is_let_in(access(layout, "feedback").config, layout, port)
+
+
+def is_let_in(config: dict[str, Any], layout: Layout, port: str) -> bool:
+    """Whether a connection stays, that says no more than who it is."""
+    with socket.create_connection((layout.host, layout.port(port)), 10) as plain:
+        connection = plain
+        if "ssl_cafile" in config:
+            context = ssl.create_default_context(cafile=config["ssl_cafile"])
+            if "ssl_certfile" in config:
+                context.load_cert_chain(config["ssl_certfile"], config["ssl_keyfile"])
+            connection = context.wrap_socket(plain, server_hostname=layout.host)
+        else:
+            plain.sendall(bytes.fromhex("0000000a 0012 0000 00000001 ffff"))  # which APIs there are
+        with connection:
+            connection.settimeout(1.0)
+            try:
+                return connection.recv(1) == b"\0"  # of an answer's length; an alert of TLS begins otherwise
+            except TimeoutError:
+                return True
+            except OSError:
+                return False
 
 
 def test_a_broker_that_is_not_the_one_named_is_not_spoken_to(layout: Layout, tmp_path: Path) -> None:
