@@ -217,12 +217,21 @@ async def test_an_event_of_who_may_not_write_it_is_refused_at_once_and_told_of(
     await events.close()
 
 
+def denials(layout: Layout, part: str) -> int:
+    """How often the broker has noted that it refused something."""
+    return (layout.logs / "kafka.log").read_text().count(f"Principal = User:{part} is Denied")
+
+
 async def test_who_may_reads_and_writes_and_who_may_not_read_is_told(layout: Layout) -> None:
+    usual = ("user_embedding", "feedback")
+    before = [denials(layout, part) for part in usual]
     events = KafkaEvents(access(layout, "feedback"), (FEEDBACK,), timeout_s=20)
     await events.check()
     await events.publish(event(FEEDBACK, "bea"))
     await events.close()
     for part in ("user_embedding", "collect", "feedback"):
+        if part == "feedback":
+            assert [denials(layout, part) for part in usual] == before
         records = KafkaRecords(access(layout, part), (FEEDBACK,), timeout_s=20)
         if part == "feedback":
             with pytest.raises(Unavailable, match=f"does not let this service read {FEEDBACK}"):
