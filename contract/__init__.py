@@ -13,5 +13,6 @@ history         what a merchant's last picks say of their favours
 limits          what a request may ask for, and the samplers by name
 tensors         the fixed maxima that widths are padded to
 release         a release's manifest and files: written, read, checked
-topics          Kafka's topics and the envelope of an event
+topics          Kafka's topics, who may read and write them, and the envelope of an event
+kafka_access    how a process reaches Kafka, and the certificate that it shows
 """

@@ -1,4 +1,7 @@
-"""Kafka's topics, and the envelope of every event: key, headers. What events mean stands in protos/."""
+"""Kafka's topics, who may read and write them, and the envelope of every event: key, headers.
+
+What events mean stands in protos/.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,6 +17,27 @@ RETENTION_DAYS = 14  # how long a record with a merchant's data may be read; a f
 _KEPT = {"retention.ms": f"{RETENTION_DAYS * 86_400_000}", "segment.ms": f"{86_400_000}"}
 TOPICS: Mapping[str, Mapping[str, str]] = MappingProxyType(  # with what makes their configuration differ
     {GROUPS: _KEPT, FEEDBACK: _KEPT, RELEASES: {"cleanup.policy": "compact"}, DEAD_LETTERS: _KEPT}
+)
+
+
+@dataclass(frozen=True)
+class Rights:
+    """The topics that a part may read, and those that it may write; to do either it may describe them."""
+
+    reads: frozenset[str] = frozenset()
+    writes: frozenset[str] = frozenset()
+
+
+# By the name in a part's certificate. What no row names is refused: nobody makes or deletes a topic, has a group of
+# consumers or a transaction. An idempotent producer needs no more than to write.
+RIGHTS: Mapping[str, Rights] = MappingProxyType(
+    {
+        "generation": Rights(writes=frozenset({GROUPS})),
+        "feedback": Rights(writes=frozenset({FEEDBACK})),
+        "user_embedding": Rights(reads=frozenset({GROUPS, FEEDBACK})),
+        "collect": Rights(reads=frozenset({GROUPS, FEEDBACK, DEAD_LETTERS}), writes=frozenset({DEAD_LETTERS})),
+        "releases": Rights(writes=frozenset({RELEASES})),
+    }
 )
 
 CONTENT_TYPE = "application/protobuf"

@@ -40,6 +40,7 @@ from tqdm import tqdm
 
 from contract import topics
 from deploy.benchmarks.cpu import process_s
+from deploy.local import kafka_broker
 from deploy.local.clients import open_aio_channel
 from deploy.local.cluster import Cluster, ClusterError
 from deploy.local.layout import ROOT, Layout
@@ -172,7 +173,7 @@ def measure(cluster: Cluster, count: int, repeats: int, groups: int, in_flight: 
         for part in set(cluster.states()) - set(NEEDED):
             cluster.stop(part)
         pids = {name: pid for name in NEEDED if (pid := cluster.process(name).pid)} | {"client": os.getpid()}
-        producer = KafkaProducer(bootstrap_servers=layout.address("kafka"), **DELIVERY)
+        producer = KafkaProducer(**kafka_broker.access(layout, "feedback").config, **DELIVERY)
         produce(producer, events_of(shown, picks_of(shown, len(shown), draw)), in_flight)
         for _ in tqdm(range(repeats), desc="repeats"):
             events = events_of(shown, picks_of(shown, count, draw))

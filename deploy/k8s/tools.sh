@@ -56,6 +56,7 @@ if [ -n "$java" ] && [ ! -e "$schemas/kafka.yaml" ]; then
     "$java" -cp "$jars/*" io.strimzi.crdgenerator.CrdGenerator --target-kube 1.16+ --crd-api-version v1 \
         --api-versions v1 --storage-version v1 --yaml \
         "$model.topic.KafkaTopic=$written/kafkatopic.yaml" \
+        "$model.user.KafkaUser=$written/kafkauser.yaml" \
         "$model.nodepool.KafkaNodePool=$written/kafkanodepool.yaml" \
         "$model.kafka.Kafka=$written/kafka.yaml"
     mv "$written"/kafka?*.yaml "$schemas/"

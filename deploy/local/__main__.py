@@ -8,8 +8,11 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from kafka.errors import KafkaError
+
 from contract.errors import InputError
 from contract.repository import Repository, write_durably
+from deploy.local import kafka_broker
 from deploy.local.authority import Authority
 from deploy.local.cluster import Cluster, ClusterError
 from deploy.local.layout import ROOT, Layout
@@ -75,7 +78,7 @@ def _announce(cluster: Cluster) -> None:
     """A release that was promoted while Kafka was not there, as the first one may be, is told of now."""
     if cluster.process("kafka").pid is not None:
         try:
-            announce(Repository(cluster.layout.model_repository), cluster.layout.address("kafka"))
+            announce(Repository(cluster.layout.model_repository), kafka_broker.access(cluster.layout, CONTROLLER))
         except (InputError, ReleaseError) as error:
             print(f"warning: {error}", file=sys.stderr)
 
@@ -113,8 +116,16 @@ def _token(cluster: Cluster, merchants: list[str]) -> None:
 
 
 def _renew(cluster: Cluster, _: list[str]) -> None:
-    Authority(cluster.layout.home).prepare([*SERVICES, NAME, CONTROLLER], anew=True)
-    print(f"renewed the certificates in {cluster.layout.home}: services take them from their next connection on,")
+    layout = cluster.layout
+    Authority(layout.home).prepare(sorted({*SERVICES, NAME, CONTROLLER, *kafka_broker.USERS}), anew=True)
+    if cluster.process("kafka").pid is not None:
+        try:
+            kafka_broker.renew(layout)
+        except KafkaError as error:
+            raise ClusterError(
+                f"Kafka does not take its new certificate ({error}): `make restart PART=kafka`"
+            ) from error
+    print(f"renewed the certificates in {layout.home}: services and Kafka take them from their next connection on,")
     print("Triton when it is started again (`make restart PART=triton`)")
 
 

@@ -38,16 +38,20 @@ from deploy.local.layout import CLIENT
 DOMAIN, ISSUER, AUDIENCE, EVERYBODY = "perfusion", "perfusion", "perfusion", "*"
 DEVELOPER, STUDIO = "client/developer", "client/studio"
 AUTHORITY_DAYS, CERTIFICATE_DAYS, RENEWED_DAYS = 3650, 90, 30  # renewed when fewer days are left
-_HOSTS = (x509.DNSName("localhost"), *(x509.IPAddress(ipaddress.ip_address(each)) for each in ("127.0.0.1", "::1")))
+_LOOPBACK = ("127.0.0.1", "::1")
 _PEM = serialization.Encoding.PEM
 
 
 @dataclass(frozen=True)
 class Authority:
-    """The authority of the cluster whose files lie in `home`. In these `domains`, too, a part is called by its name."""
+    """The authority of the cluster whose files lie in `home`.
+
+    In these `domains`, too, a part is called by its name, and at these `addresses` beside this machine's own.
+    """
 
     home: Path
     domains: tuple[str, ...] = ()
+    addresses: tuple[str, ...] = ()
 
     @property
     def clients(self) -> Path:
@@ -139,7 +143,8 @@ class Authority:
             return [own]  # nobody calls it
         host = name.rpartition("/")[2].replace("_", "-")
         hosts = [host, *(f"{host}.{domain}" for domain in self.domains)]
-        return [own, *map(x509.DNSName, hosts), *_HOSTS]
+        addresses = dict.fromkeys(map(ipaddress.ip_address, (*_LOOPBACK, *self.addresses)))
+        return [own, *map(x509.DNSName, [*hosts, "localhost"]), *map(x509.IPAddress, addresses)]
 
     def _own(self, which: str) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
         """A certificate and key of the authority's, "ca" of parts or "clients", made when they are first needed."""
@@ -222,6 +227,11 @@ def _keep(file: Path, content: bytes) -> None:
     """Writes what is not there yet, or is another."""
     if not file.exists() or file.read_bytes() != content:
         _write(file, content)
+
+
+def write_secret(file: Path, content: bytes) -> None:
+    """Whole or not at all, to be read by its owner alone."""
+    _write(file, content, secret=True)
 
 
 def _write(file: Path, content: bytes, *, secret: bool = False) -> None:

@@ -18,6 +18,7 @@ from perfusion.v1.generation_service_pb2_grpc import GenerationServiceStub
 from perfusion.v1.ranking_service_pb2_grpc import RankingServiceStub
 from perfusion.v1.user_embedding_service_pb2_grpc import UserEmbeddingServiceStub
 
+from deploy.local.kafka_broker import COLLECTOR, access
 from deploy.local.layout import Layout
 
 MAX_MESSAGE_BYTES = 32 * 2**20
@@ -84,7 +85,7 @@ class Record(Generic[M]):
 def read_events(layout: Layout, topic: str, kind: type[M], key: str) -> list[Record[M]]:
     """Everything the topic holds now under this key, oldest first within a partition."""
     consumer = KafkaConsumer(
-        bootstrap_servers=layout.address("kafka"), enable_auto_commit=False, consumer_timeout_ms=READ_LIMIT_MS
+        **access(layout, COLLECTOR).config, enable_auto_commit=False, consumer_timeout_ms=READ_LIMIT_MS
     )
     try:
         partitions = [TopicPartition(topic, p) for p in sorted(consumer.partitions_for_topic(topic) or ())]

@@ -161,7 +161,7 @@ KAFKA = Part(
     command=kafka_broker.command,
     environment=kafka_broker.environment,
     is_live=kafka_broker.is_live,
-    settle=kafka_broker.create_topics,
+    settle=kafka_broker.settle,
     is_ready=kafka_broker.is_ready,
     drain_s=10.0,
 )

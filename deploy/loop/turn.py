@@ -22,6 +22,7 @@ from contract.release import read_manifest
 from contract.repository import Repository, write_durably
 from contract.rollout import read_rollout
 from deploy.local.authority import Authority
+from deploy.local.kafka_broker import COLLECTOR
 from deploy.local.layout import ROOT, Layout, clean_environment, venv
 from deploy.local.triton_server import CONTROLLER
 
@@ -57,7 +58,9 @@ class Plan:
     def collecting(self) -> list[object]:
         """The options of `training.retraining.collect`."""
         schema = self.family / "feature_schema.json"
-        return ["--kafka", self.layout.address("kafka"), "--lake", self.lake, "--feature-schema", schema]
+        shown = Authority(self.layout.home).folder(COLLECTOR)
+        kafka = ["--kafka", self.layout.address("kafka"), "--kafka-certificates", shown]
+        return [*kafka, "--lake", self.lake, "--feature-schema", schema]
 
 
 @dataclass

@@ -20,8 +20,10 @@ import json
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack, closing
+from pathlib import Path
 
 from contract.errors import InputError
+from contract.kafka_access import KafkaAccess
 from contract.repository import Repository
 from deploy.releases import lookback, status
 from deploy.releases.arguments import TRITON, parse
@@ -39,7 +41,7 @@ def main() -> int:
         print(f"refused: there is no model repository {options.repository}", file=sys.stderr)
         return 1
     repository = Repository(options.repository)
-    announcer = Announcer(repository, options.kafka)
+    announcer = Announcer(repository, options.kafka, certificates_of(options))
     with ExitStack() as stack:
         try:
             addresses = every_address(options.triton or [TRITON])
@@ -77,29 +79,35 @@ def main() -> int:
 class Announcer:
     """Publishes what is owed; a Kafka that did not answer is not asked again."""
 
-    def __init__(self, repository: Repository, kafka: str) -> None:
-        self._repository, self._kafka = repository, kafka
+    def __init__(self, repository: Repository, kafka: str, certificates: Path | None = None) -> None:
+        self._repository, self._kafka, self._certificates = repository, kafka, certificates
 
     def __call__(self) -> None:
         try:
             if self._kafka and History(self._repository.root).owed():
-                announce(self._repository, self._kafka)
+                announce(self._repository, self._kafka, self._certificates)
         except Exception as error:  # the change is made, and owed, whatever it is
             self._kafka = ""
             print(f"warning: {error}", file=sys.stderr)
 
 
-def announce(repository: Repository, kafka: str) -> int:
+def certificates_of(options: argparse.Namespace) -> Path | None:
+    """What Kafka is shown."""
+    shown: Path | None = options.kafka_certificates or options.certificates
+    return shown
+
+
+def announce(repository: Repository, kafka: str, certificates: Path | None) -> int:
     """announcing.announce; Kafka's client takes as long to import as a rollback may, so it is imported after that."""
     from deploy.releases import announcing
 
-    return announcing.announce(repository, kafka)
+    return announcing.announce(repository, KafkaAccess(kafka, certificates))
 
 
 def _announce(controller: Controller, options: argparse.Namespace) -> None:
     if not options.kafka:
         raise ReleaseError("give Kafka's address: --kafka HOST:PORT")
-    print(f"published: {announce(controller.repository, options.kafka)}")
+    print(f"published: {announce(controller.repository, options.kafka, certificates_of(options))}")
 
 
 def _prune(controller: Controller, options: argparse.Namespace) -> None:

@@ -23,7 +23,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import count
@@ -32,6 +31,8 @@ from queue import SimpleQueue
 from typing import Any
 
 from contract.errors import InputError
+from contract.kafka_access import VARIABLE as KAFKA_CERTIFICATES_VARIABLE
+from contract.kafka_access import KafkaAccess
 from contract.release import read_manifest
 from contract.repository import STATE, Repository, write_durably
 from contract.rollout import Rollout
@@ -281,7 +282,7 @@ def main() -> int:
         if options.command == "fetch":
             mirror.look()
         elif options.command == "lead":
-            repeat(Leader(mirror, _announcing(repository, options.kafka)).look, say)
+            repeat(Leader(mirror, _announcing(repository, options.kafka, options.kafka_certificates, say)).look, say)
         else:
             _follow(mirror, options)
     except (ReleaseError, InputError, OSError) as error:
@@ -318,15 +319,19 @@ def side_by_side(works: Sequence[Callable[[], object]]) -> None:
     raise faults.get()
 
 
-def _announcing(repository: Repository, kafka: str) -> Callable[[], object]:
+def _announcing(repository: Repository, kafka: str, certificates: Path | None, say: Say) -> Callable[[], object]:
     """Tells Kafka what it has not been told; what it does not take stays owed."""
     if not kafka:
         return lambda: None
     from deploy.releases import announcing
 
+    access = KafkaAccess(kafka, certificates)
+
     def announce() -> None:
-        with suppress(ReleaseError):
-            announcing.announce(repository, kafka)
+        try:
+            announcing.announce(repository, access)
+        except ReleaseError as error:
+            say(f"warning: {error}")
 
     return announce
 
@@ -360,6 +365,13 @@ def _parse() -> argparse.Namespace:
     push.add_argument("release", type=int, metavar="R")
     lead = commands.add_parser("lead", parents=[everywhere], help="publish what deploy.releases changes here")
     lead.add_argument("--kafka", default="", metavar="HOST:PORT", help="where changes are told once they are published")
+    lead.add_argument(
+        "--kafka-certificates",
+        type=Path,
+        default=os.environ.get(KAFKA_CERTIFICATES_VARIABLE) or None,
+        metavar="FOLDER",
+        help=f"tls.crt, tls.key and ca.crt, for it (default: ${KAFKA_CERTIFICATES_VARIABLE}; without, clear text)",
+    )
     fetch = commands.add_parser("fetch", parents=[everywhere], help="once: what serves, and the newest releases")
     follow = commands.add_parser("follow", parents=[everywhere], help="the same, all the time")
     for each in (fetch, follow):

@@ -11,11 +11,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 from kafka import KafkaProducer
-from kafka.errors import KafkaError
+from kafka.errors import AuthorizationError, ClusterAuthorizationFailedError, KafkaError, KafkaTimeoutError
 from kafka.net.compat import KafkaNetClient
 from perfusion.v1 import events_pb2
 
 from contract import topics
+from contract.kafka_access import KafkaAccess
 from contract.repository import ANNOUNCING, Repository
 from deploy.releases.errors import ReleaseError
 from deploy.releases.history import Change, History
@@ -28,11 +29,11 @@ class AnnouncementError(ReleaseError):
     """Kafka has not acknowledged a change; it stays owed."""
 
 
-def announce(repository: Repository, bootstrap: str, limit_s: float | None = None) -> int:
+def announce(repository: Repository, kafka: KafkaAccess, limit_s: float | None = None) -> int:
     """Publishes the changes that are owed, oldest first, and returns how many Kafka acknowledged.
 
     Args:
-        bootstrap: host:port, by commas.
+        kafka: where it is, and the certificate to show it.
         limit_s: longest wait for all of them; LIMIT_S if not given.
 
     Raises:
@@ -43,7 +44,7 @@ def announce(repository: Repository, bootstrap: str, limit_s: float | None = Non
         history = History(repository.root)
         owed = history.owed()
         if owed:
-            _within(limit_s or LIMIT_S, bootstrap, owed, history.mark_announced)
+            _within(limit_s or LIMIT_S, kafka, owed, history.mark_announced)
         return len(owed)
 
 
@@ -66,14 +67,14 @@ def message(change: Change) -> events_pb2.ReleaseChanged:
     return event
 
 
-def _within(limit_s: float, bootstrap: str, owed: Sequence[Change], acknowledged: Callable[[int], None]) -> None:
+def _within(limit_s: float, kafka: KafkaAccess, owed: Sequence[Change], acknowledged: Callable[[int], None]) -> None:
     """Publishes in a thread that is left behind when the time is over: a name may take long to resolve."""
     is_over = threading.Event()
     failures: list[Exception] = []
 
     def publish() -> None:
         try:
-            _publish(bootstrap, owed, lambda number: None if is_over.is_set() else acknowledged(number), limit_s)
+            _publish(kafka, owed, lambda number: None if is_over.is_set() else acknowledged(number), limit_s)
         except Exception as error:  # a thread that dies of anything has not published
             failures.append(error)
 
@@ -83,12 +84,19 @@ def _within(limit_s: float, bootstrap: str, owed: Sequence[Change], acknowledged
     thread.join(limit_s + 0.5)  # its own limits end it a little earlier
     is_over.set()
     if thread.is_alive() or failures:
-        why = (str(failures[0]) or repr(failures[0])) if failures else f"no answer in {limit_s:g} s"
-        raise AnnouncementError(f"Kafka at {bootstrap} has not acknowledged what changed ({why}); it stays owed")
+        why = _reason(failures[0], kafka) if failures else f"no answer in {limit_s:g} s"
+        raise AnnouncementError(f"Kafka at {kafka.bootstrap} has not acknowledged what changed ({why}); it stays owed")
 
 
-def _publish(bootstrap: str, owed: Sequence[Change], acknowledged: Callable[[int], None], limit_s: float) -> None:
-    producer = _connected(bootstrap, round(limit_s * 1000))
+def _reason(failure: Exception, kafka: KafkaAccess) -> str:
+    told = str(failure) or repr(failure)
+    if isinstance(failure, AuthorizationError) or ClusterAuthorizationFailedError.__name__ in told:  # of a producer
+        return f"{told}: the name in its certificate needs the right to write {topics.RELEASES} (contract/topics.py)"
+    return f"{told}: {kafka.doubt}" if isinstance(failure, KafkaTimeoutError) else told
+
+
+def _publish(kafka: KafkaAccess, owed: Sequence[Change], acknowledged: Callable[[int], None], limit_s: float) -> None:
+    producer = _connected(kafka, round(limit_s * 1000))
     try:
         for change in owed:
             event = message(change)
@@ -106,7 +114,7 @@ def _publish(bootstrap: str, owed: Sequence[Change], acknowledged: Callable[[int
             producer._sender.force_close()
 
 
-def _connected(bootstrap: str, limit_ms: int) -> Any:
+def _connected(kafka: KafkaAccess, limit_ms: int) -> Any:
     """A producer. One that cannot connect would leave its thread and sockets behind."""
     made: list[Any] = []
 
@@ -117,7 +125,7 @@ def _connected(bootstrap: str, limit_ms: int) -> Any:
     try:
         return KafkaProducer(
             kafka_client=network,
-            bootstrap_servers=bootstrap.split(","),
+            **kafka.config,
             acks="all",
             enable_idempotence=True,
             allow_auto_create_topics=False,

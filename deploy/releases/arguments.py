@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from contract.kafka_access import VARIABLE as KAFKA_CERTIFICATES_VARIABLE
 from contract.repository import LOCK_WAIT_S
 from deploy.releases.history import parsed_time
 from deploy.releases.tensorrt import VARIABLE, argument
@@ -86,6 +87,10 @@ class _Commands:
         everywhere.add_argument(
             "--certificates", type=Path, default=os.environ.get(CERTIFICATES_VARIABLE) or None, metavar="FOLDER",
             help=f"tls.crt, tls.key and ca.crt, for Triton (default: ${CERTIFICATES_VARIABLE}; without, clear text)",
+        )  # fmt: skip
+        everywhere.add_argument(
+            "--kafka-certificates", type=Path, default=os.environ.get(KAFKA_CERTIFICATES_VARIABLE) or None,
+            metavar="FOLDER", help=f"the same, for Kafka (default: ${KAFKA_CERTIFICATES_VARIABLE}, or --certificates)",
         )  # fmt: skip
         everywhere.add_argument(
             "--limit", type=float, default=600.0, metavar="S",

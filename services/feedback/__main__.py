@@ -26,7 +26,7 @@ from services.runtime.clock import now_us
 from services.runtime.database import Database
 from services.runtime.events import Events, KafkaEvents
 from services.runtime.health import Dependency
-from services.runtime.identity import identity_of
+from services.runtime.identity import identity_of, kafka_of
 from services.runtime.leases import Watch
 from services.runtime.outbox import Outbox
 from services.runtime.relay import Relay, RelayMetrics
@@ -75,7 +75,7 @@ def build(settings: Settings, groups: Groups, events: Events) -> Server:
 
 async def _serve(settings: Settings) -> None:
     certificates = identity_of(settings).certificates
-    events = KafkaEvents(settings.kafka_bootstrap, (settings.feedback_topic,), timeout_s=settings.kafka_timeout_s)
+    events = KafkaEvents(kafka_of(settings), (settings.feedback_topic,), timeout_s=settings.kafka_timeout_s)
     size = settings.max_message_bytes
     async with open_channel(settings.generation_address, max_message_bytes=size, certificates=certificates) as channel:
         await build(settings, GrpcGroups(channel, timeout_s=settings.service_timeout_s), events).run()

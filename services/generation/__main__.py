@@ -35,7 +35,7 @@ from services.runtime.clock import now_us
 from services.runtime.database import Database
 from services.runtime.events import Events, KafkaEvents
 from services.runtime.health import Dependency
-from services.runtime.identity import identity_of
+from services.runtime.identity import identity_of, kafka_of
 from services.runtime.images import Decoder, ImageLimits
 from services.runtime.leases import Watch
 from services.runtime.outbox import Outbox
@@ -141,7 +141,7 @@ async def _serve(settings: Settings) -> None:
         max_message_bytes=size,
         certificates=certificates,
     )
-    events = KafkaEvents(settings.kafka_bootstrap, (settings.groups_topic,), timeout_s=settings.kafka_timeout_s)
+    events = KafkaEvents(kafka_of(settings), (settings.groups_topic,), timeout_s=settings.kafka_timeout_s)
     channels: list[grpc.aio.Channel] = [
         open_channel(address, max_message_bytes=size, certificates=certificates)
         for address in (settings.user_embedding_address, settings.ranking_address)

@@ -7,7 +7,7 @@ contract/topics.py has the envelope. It does not know the events' meaning, nor w
 import asyncio
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -15,11 +15,20 @@ from typing import Any
 
 import google_crc32c
 from kafka import KafkaAdminClient, KafkaProducer
-from kafka.errors import InvalidRecordError, KafkaError, MessageSizeTooLargeError, RecordListTooLargeError
+from kafka.errors import (
+    AuthorizationError,
+    ClusterAuthorizationFailedError,
+    InvalidRecordError,
+    KafkaError,
+    MessageSizeTooLargeError,
+    RecordListTooLargeError,
+    TopicAuthorizationFailedError,
+)
 from kafka.net.compat import KafkaNetClient
 from kafka.record import default_records
 
 from contract import topics
+from contract.kafka_access import KafkaAccess
 from services.runtime.deadlines import remaining_s
 from services.runtime.errors import DeadlineExceeded, Unavailable
 
@@ -107,8 +116,8 @@ class KafkaEvents(Events):
     made anew after a failure, because a producer with lost batches may refuse to go on.
     """
 
-    def __init__(self, bootstrap: str, topics: tuple[str, ...], *, timeout_s: float) -> None:
-        self._bootstrap = bootstrap.split(",")
+    def __init__(self, kafka: KafkaAccess, topics: tuple[str, ...], *, timeout_s: float) -> None:
+        self._kafka = kafka
         self._topics = topics
         self._timeout_s = timeout_s
         self._producer: Any = None
@@ -189,8 +198,8 @@ class KafkaEvents(Events):
                 limit_ms = round(self._timeout_s * 1000)
                 self._producer = connected(
                     KafkaProducer,
+                    **self._kafka.config,
                     **DELIVERY,
-                    bootstrap_servers=self._bootstrap,
                     bootstrap_timeout_ms=limit_ms,
                     max_block_ms=limit_ms,
                     request_timeout_ms=max(limit_ms // 2, 1),
@@ -233,7 +242,7 @@ class KafkaEvents(Events):
             if self._admin is None:
                 self._admin = connected(
                     KafkaAdminClient,
-                    bootstrap_servers=self._bootstrap,
+                    **self._kafka.config,
                     request_timeout_ms=2000,
                     bootstrap_timeout_ms=2000,
                     reconnect_backoff_max_ms=1000,
@@ -245,7 +254,9 @@ class KafkaEvents(Events):
             admin, self._admin = self._admin, None
             if admin is not None:
                 admin.close()
-            raise Unavailable("kafka") from error
+            raise Unavailable("kafka", f"does not answer: {self._kafka.doubt}") from error
+        if forbidden := without_right("WRITE", topics):
+            raise not_allowed("write", forbidden)
         if missing := set(self._topics) - known:
             raise Unavailable("kafka", f"has no topic {', '.join(sorted(missing))}")
         if leaderless:
@@ -301,10 +312,28 @@ def _translated(error: Exception | None) -> Exception | None:
     if not isinstance(error, KafkaError):
         return error
     translated: Exception = Unavailable("kafka", "did not acknowledge the event")
+    if isinstance(error, AuthorizationError) or ClusterAuthorizationFailedError.__name__ in str(error):  # of a producer
+        translated = not_allowed("write", ["the event's topic"])
     if isinstance(error, _CONTENT_REFUSED):
         translated = Refused(str(error))
     translated.__cause__ = error
     return translated
+
+
+def without_right(operation: str, described: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The topics, as the admin client describes them, on which this process may not do it: "READ" or "WRITE"."""
+    return sorted(
+        topic["name"]
+        for topic in described
+        if topic["error_code"] == TopicAuthorizationFailedError.errno
+        or (not topic["error_code"] and operation not in (topic.get("authorized_operations") or [operation]))
+    )
+
+
+def not_allowed(what: str, names: Sequence[str]) -> Unavailable:
+    """Kafka knows this process, and refuses it."""
+    remedy = "the name in its certificate needs the right (contract/topics.py; in Kubernetes the KafkaUser)"
+    return Unavailable("kafka", f"does not let this service {what} {', '.join(names)}: {remedy}")
 
 
 def _close_at_once(producer: Any) -> None:

@@ -1,17 +1,19 @@
 """Who a process is to others, and how it tells who they are, by its settings: encrypted with certificates on both
 sides, or in clear text on one machine.
 
-It knows which settings go together. Certificates are read in certificates.py, callers told in callers.py.
+It knows which settings go together. Certificates are read in certificates.py, callers told in callers.py; Kafka's are
+its client's matter (contract/kafka_access.py).
 """
 
 from dataclasses import dataclass
 from pathlib import Path
 
+from contract.kafka_access import KafkaAccess
 from services.runtime.addresses import is_loopback
 from services.runtime.callers import Callers, Certified, Everybody, Tokens
 from services.runtime.certificates import Certificates
 from services.runtime.clock import now_us
-from services.runtime.settings import ProcessSettings, RuntimeSettings
+from services.runtime.settings import KafkaAddress, ProcessSettings, RuntimeSettings
 
 
 class IdentityError(ValueError):
@@ -58,3 +60,13 @@ def identity_of(settings: RuntimeSettings) -> Identity:
     keys = settings.token_keys
     tokens = None if keys is None else Tokens(keys, settings.token_issuer, now_us)
     return Identity(certificates, Certified(settings.trust_domain, certificates, tokens))
+
+
+def kafka_of(settings: RuntimeSettings) -> KafkaAccess:
+    """How a service with the settings of KafkaAddress reaches Kafka: in clear text only where it serves so, too.
+
+    Raises:
+        KafkaAccessError: a certificate is set and cannot be used; or there is none, and brokers on other machines.
+    """
+    assert isinstance(settings, KafkaAddress)
+    return KafkaAccess(settings.kafka_bootstrap, settings.kafka_certificates or settings.certificates)

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
+from contract.kafka_access import KafkaAccessError
 from services.runtime import logs
 from services.runtime.addresses import CannotListen
 from services.runtime.certificates import CertificateError
@@ -30,7 +31,7 @@ def run(service: str, kind: type[SettingsT], serve: Callable[[SettingsT], Awaita
 
     try:
         asyncio.run(served())
-    except (CertificateError, IdentityError) as error:  # settings that do not go together
+    except (CertificateError, IdentityError, KafkaAccessError) as error:  # settings that do not go together
         print(error, file=sys.stderr)
         sys.exit(2)
     except (CannotListen, OSError) as error:

@@ -13,11 +13,12 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
-from kafka.errors import KafkaError
+from kafka.errors import AuthorizationError, KafkaError
 
+from contract.kafka_access import KafkaAccess
 from contract.topics import Partition
 from services.runtime.errors import Unavailable
-from services.runtime.events import connected
+from services.runtime.events import connected, not_allowed, without_right
 
 _MOST_RECORDS = 1_000  # of one batch
 _MOST_BYTES = 32 * 2**20  # of one record, as the services allow
@@ -77,8 +78,8 @@ class KafkaRecords(Records):
     The clients are made on first use, so Kafka may start later than the service, and made anew after a failure.
     """
 
-    def __init__(self, bootstrap: str, topics: tuple[str, ...], *, timeout_s: float) -> None:
-        self._bootstrap = bootstrap.split(",")
+    def __init__(self, kafka: KafkaAccess, topics: tuple[str, ...], *, timeout_s: float) -> None:
+        self._kafka = kafka
         self._topics = topics
         self._timeout_s = timeout_s
         self._consumer: Any = None
@@ -91,15 +92,18 @@ class KafkaRecords(Records):
     def _bounds(self) -> Mapping[Partition, Bounds]:
         admin = connected(
             KafkaAdminClient,
-            bootstrap_servers=self._bootstrap,
+            **self._kafka.config,
             request_timeout_ms=round(self._timeout_s * 1000),
             bootstrap_timeout_ms=self._connecting_ms,
         )
         try:
-            cluster_id = str(admin.describe_cluster()["cluster_id"])
-            described = admin.describe_topics(list(self._topics))
+            # Not describe_cluster: it asks for rights on the cluster, whose refusal the broker logs each time.
+            found = admin._manager.run(admin._get_cluster_metadata, list(self._topics))
         finally:
             admin.close()
+        cluster_id, described = str(found["cluster_id"]), found["topics"]
+        if forbidden := without_right("READ", described):
+            raise not_allowed("read", forbidden)
         if missing := [topic["name"] for topic in described if topic["error_code"]]:
             raise Unavailable("kafka", f"has no topic {', '.join(sorted(missing))}")
         partitions = [
@@ -148,7 +152,7 @@ class KafkaRecords(Records):
         if self._consumer is None:
             self._consumer = connected(
                 KafkaConsumer,
-                bootstrap_servers=self._bootstrap,
+                **self._kafka.config,
                 bootstrap_timeout_ms=self._connecting_ms,
                 request_timeout_ms=round(self._timeout_s * 1000),
                 reconnect_backoff_max_ms=1000,
@@ -166,7 +170,9 @@ class KafkaRecords(Records):
             return await asyncio.get_running_loop().run_in_executor(self._thread, work)
         except (KafkaError, TimeoutError) as error:
             await asyncio.get_running_loop().run_in_executor(self._thread, self._discard)
-            raise Unavailable("kafka") from error
+            if isinstance(error, AuthorizationError):
+                raise not_allowed("read", self._topics) from error
+            raise Unavailable("kafka", f"does not answer: {self._kafka.doubt}") from error
 
     def _discard(self) -> None:
         consumer, self._consumer = self._consumer, None

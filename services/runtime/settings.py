@@ -139,6 +139,11 @@ class KafkaAddress(BaseSettings):
     kafka_bootstrap: Addresses = Field(
         default="localhost:9092", description="Kafka's bootstrap addresses, host:port, by commas."
     )
+    kafka_certificates: Folder | None = Field(
+        default=None,
+        description="Folder with tls.crt, tls.key and ca.crt (PEM) for Kafka, where it has an authority of its own; "
+        "without it, PERFUSION_CERTIFICATES. Changed files are used from the next connection on.",
+    )
 
 
 class KafkaSettings(KafkaAddress):

@@ -12,7 +12,7 @@ from services.runtime import process
 from services.runtime.clock import now_us
 from services.runtime.database import Database
 from services.runtime.health import Dependency
-from services.runtime.identity import identity_of
+from services.runtime.identity import identity_of, kafka_of
 from services.runtime.records import KafkaRecords, Records
 from services.runtime.release import Releases
 from services.runtime.server import Server
@@ -78,7 +78,7 @@ async def _serve(settings: Settings) -> None:
         certificates=identity_of(settings).certificates,
     )
     topics = (settings.groups_topic, settings.feedback_topic)
-    records = KafkaRecords(settings.kafka_bootstrap, topics, timeout_s=settings.kafka_read_timeout_s)
+    records = KafkaRecords(kafka_of(settings), topics, timeout_s=settings.kafka_read_timeout_s)
     await build(settings, models, records).run()
 
 

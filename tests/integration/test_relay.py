@@ -17,6 +17,7 @@ from perfusion.v1.generation_service_pb2 import ListGroupsRequest
 from contract import topics
 from deploy.local.clients import Clients, M, Record, connect, read_events
 from deploy.local.cluster import Cluster
+from deploy.local.kafka_broker import access
 from deploy.local.layout import ROOT, Layout
 from deploy.local.parts import is_serving, part, service_environment
 from deploy.local.process import Process
@@ -88,7 +89,7 @@ def in_kafka(layout: Layout, topic: str, kind: type[M], user_id: str) -> dict[st
 
 async def test_an_event_too_large_for_its_topic_is_refused_and_the_next_one_is_taken(cluster: Cluster) -> None:
     cluster.up()
-    events = KafkaEvents(cluster.layout.address("kafka"), (topics.GROUPS,), timeout_s=30.0)
+    events = KafkaEvents(access(cluster.layout, "generation"), (topics.GROUPS,), timeout_s=30.0)
     key, kind = f"merchant-{new_id()}", "perfusion.v1.GroupGenerated"
     small = GroupGenerated(group_id=new_id()).SerializeToString()
     with pytest.raises(Refused, match="."):

@@ -29,6 +29,7 @@ from contract.rollout import read_rollout
 from deploy.local import model_processes, triton_server
 from deploy.local.authority import Authority
 from deploy.local.cluster import Cluster
+from deploy.local.kafka_broker import NAME, access
 from deploy.local.layout import Layout
 from deploy.local.triton_server import CONTROLLER, client_of, server_of
 from deploy.releases import __main__ as command
@@ -217,7 +218,7 @@ def test_a_release_is_tried_promoted_and_rolled_back_in_seconds_under_clients_th
 
 def test_kafka_is_told_of_every_change_in_order(cluster: Cluster, repository: Repository) -> None:
     """The last command above published what was owed from before; on a busy machine, this does."""
-    announce(repository, cluster.layout.address("kafka"), limit_s=LIMIT_S)
+    announce(repository, access(cluster.layout, CONTROLLER), limit_s=LIMIT_S)
     history = History(repository.root)
     changes = history.changes()
     assert changes[-1].what == ROLLED_BACK and history.owed() == []
@@ -232,7 +233,7 @@ def test_kafka_is_told_of_every_change_in_order(cluster: Cluster, repository: Re
 
 def published(cluster: Cluster) -> list[Any]:
     """All records of the topic of releases."""
-    with closing(KafkaConsumer(bootstrap_servers=cluster.layout.address("kafka"))) as consumer:
+    with closing(KafkaConsumer(**access(cluster.layout, NAME).config)) as consumer:
         places = [TopicPartition(topics.RELEASES, n) for n in consumer.partitions_for_topic(topics.RELEASES)]
         consumer.assign(places)
         consumer.seek_to_beginning()

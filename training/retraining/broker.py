@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
-from kafka.errors import KafkaError, UnknownTopicOrPartitionError
+from kafka.errors import AuthorizationError, KafkaError, TopicAuthorizationFailedError, UnknownTopicOrPartitionError
 from kafka.net.compat import KafkaNetClient
 
+from contract.kafka_access import KafkaAccess
 from contract.topics import DEAD_LETTERS, FEEDBACK, GROUPS, HEADER_REASON, HEADERS_ORIGIN, Partition
 from training.common.errors import ModelError
 from training.retraining.incoming import Origin, Record
@@ -31,6 +32,10 @@ class TopicMissing(KafkaRefused):
     """A topic is not there, and does not come by waiting."""
 
 
+class NotAllowed(KafkaRefused):
+    """This process's certificate has not the right to a topic, which does not come by waiting."""
+
+
 def partition_of(origin: Origin) -> Partition:
     """The partition that a record lies in."""
     return Partition(origin.cluster_id, origin.topic, origin.topic_id, origin.partition)
@@ -45,17 +50,20 @@ class Bounds:
 
 
 class Broker:
-    """One Kafka cluster. Every method raises KafkaRefused where the brokers do not answer."""
+    """One Kafka cluster. Every method raises KafkaRefused where the brokers do not answer.
 
-    def __init__(self, bootstrap: str) -> None:
-        self._bootstrap = bootstrap.split(",")
-        with _answering(bootstrap):
+    NotAllowed is raised where they know this process, and refuse it.
+    """
+
+    def __init__(self, kafka: KafkaAccess) -> None:
+        self._kafka = kafka
+        with _answering(kafka, kafka.doubt):
             self._admin = _client(
-                KafkaAdminClient, bootstrap_servers=self._bootstrap, bootstrap_timeout_ms=_ms(PATIENCE_S),
+                KafkaAdminClient, **kafka.config, bootstrap_timeout_ms=_ms(PATIENCE_S),
                 request_timeout_ms=_ms(10),
             )  # fmt: skip
             self._consumer = _client(
-                KafkaConsumer, bootstrap_servers=self._bootstrap, enable_auto_commit=False, auto_offset_reset="none",
+                KafkaConsumer, **kafka.config, enable_auto_commit=False, auto_offset_reset="none",
                 max_partition_fetch_bytes=8 * 2**20, fetch_max_bytes=_MOST_BYTES, max_poll_records=10_000,
                 check_crcs=False,  # brokers do when they take records; in Python it would be most of a batch's time
             )  # fmt: skip
@@ -68,14 +76,17 @@ class Broker:
         Raises:
             TopicMissing: one of them is not there.
         """
-        with _answering(self._bootstrap):
-            cluster_id = str(self._admin.describe_cluster()["cluster_id"])
-            described = self._admin.describe_topics(list(topics))
+        with _answering(self._kafka):
+            # Not describe_cluster: it asks for rights on the cluster, whose refusal the broker logs each time.
+            found = self._admin._manager.run(self._admin._get_cluster_metadata, list(topics))
+        cluster_id, described = str(found["cluster_id"]), found["topics"]
         for topic in described:
             if topic["error_code"] == UnknownTopicOrPartitionError.errno:
                 raise TopicMissing(
                     f"Kafka at {self.where} has no topic {topic['name']}: create it (contract/topics.py)"
                 )
+            if topic["error_code"] == TopicAuthorizationFailedError.errno:
+                raise NotAllowed(_not_allowed(self._kafka, topic["name"]))
             if topic["error_code"]:
                 raise KafkaRefused(f"Kafka at {self.where} does not describe {topic['name']}: {topic['error_code']}")
         return sorted(
@@ -86,40 +97,40 @@ class Broker:
 
     @property
     def where(self) -> str:
-        return ",".join(self._bootstrap)
+        return self._kafka.bootstrap
 
     def bounds(self, partitions: Iterable[Partition]) -> dict[Partition, Bounds]:
         """What these hold now."""
         named = {TopicPartition(p.topic, p.number): p for p in partitions}
-        with _answering(self._bootstrap):
+        with _answering(self._kafka):
             begins, ends = self._consumer.beginning_offsets(list(named)), self._consumer.end_offsets(list(named))
         return {partition: Bounds(begins[key], ends[key]) for key, partition in named.items()}
 
     def start(self, offsets: Mapping[Partition, int]) -> None:
         """Reads these partitions from these offsets on."""
         self._reading = {(p.topic, p.number): p for p in offsets}
-        with _answering(self._bootstrap):
+        with _answering(self._kafka):
             self._consumer.assign([TopicPartition(p.topic, p.number) for p in offsets])
             for p, offset in offsets.items():
                 self._consumer.seek(TopicPartition(p.topic, p.number), offset)
 
     def read(self, most: int, limit_s: float = _POLL_MS / 1000) -> list[Record]:
         """The next records, at most so many, in each partition's order; none if there are none within the time."""
-        with _answering(self._bootstrap):
+        with _answering(self._kafka):
             polled = self._consumer.poll(timeout_ms=_ms(limit_s), max_records=most)
         return [self._record(raw) for batch in polled.values() for raw in batch]
 
     def positions(self) -> dict[Partition, int]:
         """The offset of each partition's next record, past gaps that hold none."""
-        with _answering(self._bootstrap):
+        with _answering(self._kafka):
             return {p: self._consumer.position(TopicPartition(*key)) for key, p in self._reading.items()}
 
     def bury(self, letters: Iterable[tuple[Record, str]]) -> None:
         """Puts records on the topic of dead letters, each with its origin and reason; returns when they are there."""
-        with _answering(self._bootstrap):
+        with _answering(self._kafka):
             if self._producer is None:
                 self._producer = KafkaProducer(
-                    bootstrap_servers=self._bootstrap, acks="all", enable_idempotence=True,
+                    **self._kafka.config, acks="all", enable_idempotence=True,
                     allow_auto_create_topics=False, max_request_size=_MOST_BYTES,
                     max_block_ms=_ms(PATIENCE_S), delivery_timeout_ms=_ms(PATIENCE_S), request_timeout_ms=_ms(10),
                 )  # fmt: skip
@@ -170,12 +181,19 @@ def dead_letter(letter: Record) -> tuple[Record, str]:
 
 
 @contextmanager
-def _answering(bootstrap: object) -> Iterator[None]:
+def _answering(kafka: KafkaAccess, doubt: str = "") -> Iterator[None]:
     try:
         yield
+    except AuthorizationError as error:
+        raise NotAllowed(_not_allowed(kafka, str(error))) from error
     except (KafkaError, TimeoutError) as error:
-        where = bootstrap if isinstance(bootstrap, str) else ",".join(bootstrap)  # type: ignore[arg-type]
-        raise KafkaRefused(f"Kafka at {where} does not answer: {error or type(error).__name__}") from error
+        why = f"{error or type(error).__name__}{doubt and f' ({doubt})'}"
+        raise KafkaRefused(f"Kafka at {kafka.bootstrap} does not answer: {why}") from error
+
+
+def _not_allowed(kafka: KafkaAccess, what: str) -> str:
+    who = f"the name in {kafka.certificates}" if kafka.certificates else "who shows no certificate"
+    return f"Kafka at {kafka.bootstrap} does not let {who} use {what}: its rights are those of contract/topics.py"
 
 
 def _client(kind: Any, **config: Any) -> Any:

@@ -4,6 +4,8 @@
     python -m training.retraining.collect --kafka HOST:9092 --lake s3://bucket/lake --once
     python -m training.retraining.collect --kafka HOST:9092 --lake LAKE --status
 
+Kafka tells by a certificate who reads: --kafka-certificates FOLDER. Without one, in clear text, it is on this machine.
+
 LAKE/events has every event once, LAKE/groups every group with its counting pick (training.retraining.joining says which
 columns it has beside those of every table). It runs until it is stopped, by SIGTERM or Ctrl-C, between two batches;
 with `--once` it ends where Kafka's topics ended when it began. It may be killed at any moment, started again anywhere,
@@ -14,10 +16,12 @@ origin and the reason. `--replay` takes these again, after the code that could n
 """
 
 import argparse
+import os
 import sys
 from functools import partial
 from pathlib import Path
 
+from contract.kafka_access import VARIABLE, KafkaAccess
 from training.common.commands import attempt, parser_of
 
 LEAST_BATCH = 1
@@ -26,6 +30,10 @@ LEAST_BATCH = 1
 def parse_arguments() -> argparse.Namespace:
     parser = parser_of(__doc__)
     parser.add_argument("--kafka", required=True, metavar="HOST:PORT", help="brokers, joined by commas")
+    folder = f"tls.crt, tls.key and ca.crt, for Kafka (default: ${VARIABLE}; without, clear text)"
+    parser.add_argument(
+        "--kafka-certificates", type=Path, default=os.environ.get(VARIABLE) or None, metavar="FOLDER", help=folder
+    )
     parser.add_argument("--lake", required=True, help="the folder, or s3://…, of the tables; made if it is not there")
     schema = "the profiles' features, kept beside LAKE/groups; needed the first time, and when features change"
     parser.add_argument("--feature-schema", type=Path, metavar="FILE", help=schema)
@@ -50,16 +58,16 @@ def run(arguments: argparse.Namespace) -> None:
     from training.retraining.lake import Lake
     from training.retraining.status import status
 
-    lake = Lake(arguments.lake)
+    lake, kafka = Lake(arguments.lake), KafkaAccess(arguments.kafka, arguments.kafka_certificates)
     if arguments.status:
-        print(status(lake, arguments.kafka, json=arguments.json))
+        print(status(lake, kafka, json=arguments.json))
         return
     lake.set_feature_schema(arguments.feature_schema)
     if arguments.replay:
-        replay(lake, arguments.kafka)
+        replay(lake, kafka)
         return
     limits = Limits(arguments.batch, arguments.batch_seconds, arguments.once)
-    follow(lake, arguments.kafka, limits, arguments.accept)
+    follow(lake, kafka, limits, arguments.accept)
 
 
 def main() -> int:

@@ -16,8 +16,9 @@ from datetime import UTC, datetime
 from threading import Event as Flag
 from types import FrameType
 
+from contract.kafka_access import KafkaAccess
 from contract.topics import DEAD_LETTERS, Partition
-from training.retraining.broker import Broker, KafkaRefused, TopicMissing, dead_letter
+from training.retraining.broker import Broker, KafkaRefused, NotAllowed, TopicMissing, dead_letter
 from training.retraining.collecting import Collector, Counts
 from training.retraining.incoming import Record
 from training.retraining.lake import Lake, Raced
@@ -39,13 +40,14 @@ class Limits:
 
 
 def follow(
-    lake: Lake, bootstrap: str, limits: Limits, accepted: Collection[str] = (), say: Say | None = None
+    lake: Lake, kafka: KafkaAccess, limits: Limits, accepted: Collection[str] = (), say: Say | None = None
 ) -> Counts:
     """Collects until SIGTERM or SIGINT, or with `once` until the topics' present ends.
 
     Raises:
         OffsetsLost: Kafka no longer has what comes next.
-        KafkaRefused: with `once`, Kafka does not answer; or it has not the topics, that of dead letters included.
+        KafkaRefused: with `once`, Kafka does not answer; or it has not the topics, that of dead letters included, or
+            does not let this process use them.
         LakeError: a table cannot be read or written.
     """
     say = say or _printed
@@ -54,14 +56,14 @@ def follow(
         while not stopped.is_set():
             before = counts.records
             try:
-                with _connected(bootstrap) as broker:
+                with _connected(kafka) as broker:
                     broker.partitions([DEAD_LETTERS])  # before the first one is to be buried
                     if _session(broker, Collector(lake, broker.bury, counts), upkeep, limits, accepted, stopped, say):
                         break
             except Raced as why:
                 say(f"another process wrote to {lake.uri}, reading it anew ({why})")
             except KafkaRefused as why:
-                if limits.once or isinstance(why, TopicMissing):
+                if limits.once or isinstance(why, (TopicMissing, NotAllowed)):
                     raise
                 failures = 0 if counts.records > before else failures
                 pause_s = _PAUSES_S[min(failures, len(_PAUSES_S) - 1)]
@@ -119,10 +121,10 @@ def _batch(
     return records, positions
 
 
-def replay(lake: Lake, bootstrap: str, say: Say | None = None) -> Counter[str]:
+def replay(lake: Lake, kafka: KafkaAccess, say: Say | None = None) -> Counter[str]:
     """Takes all dead letters again, and says what became of them; returns how many still are dead, by reason."""
     say = say or _printed
-    with _connected(bootstrap) as broker:
+    with _connected(kafka) as broker:
         letters = _dead_letters(broker)
         while True:
             counts = Counts()
@@ -162,8 +164,8 @@ def _line(records: int, took_s: float, lag: dict[Partition, int], collector: Col
 
 
 @contextmanager
-def _connected(bootstrap: str) -> Iterator[Broker]:
-    broker = Broker(bootstrap)
+def _connected(kafka: KafkaAccess) -> Iterator[Broker]:
+    broker = Broker(kafka)
     try:
         yield broker
     finally:

@@ -9,6 +9,7 @@ from typing import Any
 
 from deltalake import DeltaTable
 
+from contract.kafka_access import KafkaAccess
 from contract.topics import DEAD_LETTERS
 from training.common.reports import as_json
 from training.retraining import offsets, raw
@@ -17,9 +18,9 @@ from training.retraining.groups import Groups
 from training.retraining.lake import Lake
 
 
-def state(lake: Lake, bootstrap: str) -> dict[str, Any]:
+def state(lake: Lake, kafka: KafkaAccess) -> dict[str, Any]:
     """The state as JSON values. Where there are no tables yet, nothing is read and nothing waits."""
-    broker = Broker(bootstrap)
+    broker = Broker(kafka)
     try:
         partitions = broker.partitions()
         bounds = broker.bounds(partitions)
@@ -63,9 +64,9 @@ def _age_s(time: datetime | None) -> float | None:
     return None if time is None else (datetime.now(UTC) - time).total_seconds()
 
 
-def status(lake: Lake, bootstrap: str, json: bool = False) -> str:
+def status(lake: Lake, kafka: KafkaAccess, json: bool = False) -> str:
     """The state as text: a table for people, or JSON."""
-    found = state(lake, bootstrap)
+    found = state(lake, kafka)
     if json:
         return as_json(found)
     lines = [f"{'topic':<24} partition     offset        end        lag"]

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from contract.repository import Repository
+from contract.topics import RIGHTS
 from deploy.cluster import node
 from deploy.cluster.control_plane import ControlPlane
 from deploy.cluster.machine import ADDRESS, BUILD, ClusterError, Machine
@@ -121,6 +122,8 @@ def running() -> Iterator[Platform]:
         postgres = stack.enter_context(running_postgres(bin_folder, ADDRESS))
         s3 = stack.enter_context(running_s3(machine.log("s3"), ADDRESS))
         layout = Names("cluster/real/outside", 0, repository(), host=ADDRESS)
+        authority = Authority(layout.home, (DOMAIN, "perfusion.svc"), (ADDRESS,))
+        authority.prepare([part.replace("-", "_") for part in PARTS])
         start_kafka(layout, machine)
 
         bucket = s3.new_bucket("perfusion")
@@ -129,14 +132,14 @@ def running() -> Iterator[Platform]:
         platform.push(1)
         for name in nodes:
             node.wait_ready(plane, name)
-        authority = Authority(layout.home, (DOMAIN, "perfusion.svc"))
-        authority.prepare([part.replace("-", "_") for part in PARTS])
         secrets = {
             **{f"{part}-certificate": files(authority.folder(part.replace("-", "_"))) for part in PARTS},
             "perfusion-clients-authority": {"tls.crt": authority.clients.read_text()},
             "perfusion-token-keys": {"keys.json": authority.tokens.read_text(), "issuer": ISSUER},
             "perfusion-database": dict.fromkeys(("user_embedding", "generation", "feedback"), database),
             "perfusion-kafka": {"bootstrap": layout.address("kafka")},
+            **{f"kafka-{part.replace('_', '-')}": user_of(authority.folder(part)) for part in RIGHTS},
+            "perfusion-cluster-ca-cert": {"ca.crt": (authority.folder(kafka_broker.NAME) / "ca.crt").read_text()},
             "perfusion-object-store": {
                 "pictures": f"{bucket}/pictures",
                 "releases": platform.store,
@@ -162,13 +165,18 @@ def files(folder: Path) -> dict[str, str]:
     return {name: (folder / name).read_text() for name in ("tls.crt", "tls.key", "ca.crt")}
 
 
+def user_of(folder: Path) -> dict[str, str]:
+    """A certificate as Strimzi keeps that of a KafkaUser."""
+    return {f"user.{end}": (folder / f"tls.{end}").read_text() for end in ("crt", "key")}
+
+
 def start_kafka(layout: Names, machine: Machine) -> None:
     kafka_broker.prepare(layout)
     process = Process("kafka", layout.pids / "kafka", layout.logs / "kafka.log")
     process.start(kafka_broker.command(layout), kafka_broker.environment(layout), ROOT)
     machine.wait("Kafka answers", lambda: kafka_broker.is_live(layout))
-    kafka_broker.create_topics(layout, lambda _: None)
-    machine.wait("Kafka's topics are there", lambda: kafka_broker.is_ready(layout))
+    kafka_broker.settle(layout, lambda _: None)
+    machine.wait("Kafka's topics and rights are there", lambda: kafka_broker.is_ready(layout))
 
 
 def _are_running(pods: list[Object]) -> bool:

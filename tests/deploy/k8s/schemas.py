@@ -17,13 +17,14 @@ OPERATORS = {  # kind → the file of its schema, as tools.sh names them
     "Kafka": "kafka",
     "KafkaNodePool": "kafkanodepool",
     "KafkaTopic": "kafkatopic",
+    "KafkaUser": "kafkauser",
     "ScaledObject": "keda",
     "Certificate": "certificate",
     "Issuer": "issuer",
     "ServiceMonitor": "servicemonitor",
     "PrometheusRule": "prometheusrule",
 }
-STRIMZI = ("Kafka", "KafkaNodePool", "KafkaTopic")
+STRIMZI = ("Kafka", "KafkaNodePool", "KafkaTopic", "KafkaUser")
 
 
 def problem(thing: Object) -> str | None:

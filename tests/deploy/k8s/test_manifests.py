@@ -6,7 +6,17 @@ import pytest
 
 from tests.deploy.k8s import schemas
 from tests.deploy.k8s.manifests import OVERLAYS, Objects, build
-from tests.deploy.k8s.policies import commands, confinement, identity, monitoring, network, operators, serving, settings
+from tests.deploy.k8s.policies import (
+    commands,
+    confinement,
+    identity,
+    kafka,
+    monitoring,
+    network,
+    operators,
+    serving,
+    settings,
+)
 
 Policy = Callable[[Objects], Iterator[str]]
 POLICIES: list[Policy] = [
@@ -14,6 +24,7 @@ POLICIES: list[Policy] = [
     *serving.POLICIES,
     *confinement.POLICIES,
     *identity.POLICIES,
+    *kafka.POLICIES,
     *network.POLICIES,
     *operators.POLICIES,
     *monitoring.POLICIES,

@@ -13,6 +13,7 @@ from kafka.errors import KafkaTimeoutError
 from perfusion.v1 import events_pb2
 
 from contract import topics
+from contract.kafka_access import KafkaAccess
 from contract.repository import ANNOUNCING, LockedError, Repository
 from deploy.releases import __main__ as command
 from deploy.releases import announcing
@@ -78,11 +79,11 @@ def test_what_was_not_acknowledged_is_published_again_with_the_same_id_and_bytes
     controller.shares(exploration=0.05)
     controller.shares(exploration=0.1, reason="more of it")
     broker = Broker(2, KafkaTimeoutError("no answer"))
-    monkeypatch.setattr(announcing, "_connected", lambda bootstrap, limit_ms: broker)
+    monkeypatch.setattr(announcing, "_connected", lambda kafka, limit_ms: broker)
     with pytest.raises(AnnouncementError, match="no answer"):
-        announce(repository, "kafka:9092")
+        announce(repository, KafkaAccess("localhost:9092"))
     assert [change.reason for change in History(repository.root).owed()] == ["more of it"]
-    assert announce(repository, "kafka:9092") == 1
+    assert announce(repository, KafkaAccess("localhost:9092")) == 1
     first, second, again = broker.sent
     assert again == second and first[1:] != second[1:]
     assert History(repository.root).owed() == []
@@ -94,9 +95,9 @@ def test_whatever_a_publication_dies_of_nothing_counts_as_published(
 ) -> None:
     controller.restore()
     controller.shares(exploration=0.05)
-    monkeypatch.setattr(announcing, "_connected", lambda bootstrap, limit_ms: Broker(1, error))
+    monkeypatch.setattr(announcing, "_connected", lambda kafka, limit_ms: Broker(1, error))
     with pytest.raises(AnnouncementError, match=str(error) or "AssertionError"):
-        announce(repository, "kafka:9092")
+        announce(repository, KafkaAccess("localhost:9092"))
     assert len(History(repository.root).owed()) == 1
 
 
@@ -125,13 +126,13 @@ def test_every_change_has_a_name_in_the_api() -> None:
 
 
 def test_nothing_is_asked_of_kafka_when_nothing_is_owed(silent: str, repository: Repository) -> None:
-    assert announce(repository, silent) == 0
+    assert announce(repository, KafkaAccess(silent)) == 0
 
 
 def test_a_second_process_does_not_publish_beside_the_first(controller: Controller, repository: Repository) -> None:
     controller.shares(exploration=0.05)
     with repository.lock(ANNOUNCING, "announce"), pytest.raises(LockedError, match="is held by announce"):
-        announce(repository, "127.0.0.1:1")
+        announce(repository, KafkaAccess("127.0.0.1:1"))
 
 
 def test_a_step_is_done_and_owed_whatever_kafka_says(silent: str, repository: Repository) -> None:

@@ -14,6 +14,7 @@ from kafka.record._crc32c import crc
 from kafka.record.default_records import DefaultRecordBatch, DefaultRecordBatchBuilder
 from perfusion.v1.events_pb2 import GroupGenerated
 
+from contract.kafka_access import KafkaAccess
 from services.runtime.deadlines import deadline_in
 from services.runtime.errors import DeadlineExceeded, Unavailable
 from services.runtime.events import Event, KafkaEvents, headers_of
@@ -27,6 +28,7 @@ EVENT = Event(
     value=GroupGenerated(user_id="ada").SerializeToString(),
     traceparent=TRACE,
 )
+NOWHERE = KafkaAccess("127.0.0.1:1")
 # kafka-python leaves the socket of a refused connection to the garbage collector, which is called here so that no other
 # test is blamed for it.
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
@@ -61,7 +63,7 @@ def test_the_headers_say_what_the_record_is() -> None:
 
 
 async def test_without_a_broker_it_gives_up_in_time() -> None:
-    events = KafkaEvents("127.0.0.1:1", (EVENT.topic,), timeout_s=0.5)
+    events = KafkaEvents(NOWHERE, (EVENT.topic,), timeout_s=0.5)
     begin = time.monotonic()
     with pytest.raises(Unavailable, match="kafka"):
         await events.publish(EVENT)
@@ -74,7 +76,7 @@ async def test_without_a_broker_it_gives_up_in_time() -> None:
 
 
 async def test_a_long_outage_piles_up_nothing() -> None:
-    events = KafkaEvents("127.0.0.1:1", (EVENT.topic,), timeout_s=0.1)
+    events = KafkaEvents(NOWHERE, (EVENT.topic,), timeout_s=0.1)
     for _ in range(2):
         with pytest.raises(Unavailable):
             await events.check()
@@ -89,7 +91,7 @@ async def test_a_long_outage_piles_up_nothing() -> None:
 
 
 async def test_an_acknowledged_event_proves_a_broker_that_has_come_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    events, looking, answer = KafkaEvents("127.0.0.1:1", ("groups",), timeout_s=5), threading.Event(), threading.Event()
+    events, looking, answer = KafkaEvents(NOWHERE, ("groups",), timeout_s=5), threading.Event(), threading.Event()
 
     def look() -> None:
         looking.set()

@@ -120,6 +120,7 @@ FORMS = {
     "import_streams": COUNT,
     "import_window": COUNT,
     "kafka_bootstrap": ADDRESSES,
+    "kafka_certificates": FOLDER,
     "kafka_read_timeout_s": SECONDS,
     "kafka_timeout_s": SECONDS,
     "keepalive_s": SECONDS_FROM_1,
@@ -251,12 +252,15 @@ async def test_a_service_that_cannot_start_says_why_and_fails(tmp_path: Path) ->
     taken = await asyncio.start_server(lambda *_: None, "127.0.0.1", 0)
     port, proven = str(taken.sockets[0].getsockname()[1]), Authority(tmp_path)
     proven.prepare(["ranking"])
+    (empty := tmp_path / "empty").mkdir()
     encrypted = {"clear_text": "false", "certificates": str(proven.folder("ranking"))}
     wrong: list[tuple[str, int, str, dict[str, str]]] = [
         *((service, 2, "PERFUSION_PORT: must be", {"port": "x"}) for service in SERVICES),
         ("ranking", 1, "PERFUSION_PORT", HERE | {"port": port}),
         ("ranking", 1, "PERFUSION_METRICS_PORT", HERE | {"metrics_port": port}),
         ("ranking", 1, "PERFUSION_HOST", HERE | encrypted | {"host": "nowhere.invalid"}),
+        ("feedback", 2, "PERFUSION_KAFKA_CERTIFICATES", HERE | {"kafka_bootstrap": "127.0.0.1:9092,kafka:9092"}),
+        ("feedback", 2, f"{empty} must hold tls.crt", HERE | {"kafka_certificates": str(empty)}),
     ]
     for service, code, said, settings in wrong:
         running = await process(service, tmp_path, **settings)

@@ -1,6 +1,6 @@
 """Collecting processes that are killed at random moments while events come: what is lost, and what is there twice.
 
-    PYTHONPATH=.:protos/gen:protos/client python -m tests.training.retraining.killing --kafka HOST:PORT --kills 20
+    PYTHONPATH=.:protos/gen:protos/client python -m tests.training.retraining.killing --name local --kills 20
 
 Two processes collect into one lake, which no one should do, and one of them is killed (SIGKILL) around a commit, again
 and again, while events are published, some of them twice. At the end a last one collects what is left. It prints what
@@ -23,6 +23,9 @@ from typing import Any
 from kafka import KafkaProducer
 
 from contract import topics
+from contract.kafka_access import KafkaAccess
+from deploy.local.kafka_broker import COLLECTOR, NAME, access
+from deploy.local.layout import Layout
 from tests.training.retraining.events import group, headers_of, pick, uuid
 from training.retraining.following import Limits, follow
 from training.retraining.lake import Lake
@@ -37,7 +40,7 @@ _STARTER.set_forkserver_preload(["training.retraining.following"])
 class Publisher:
     """Publishes groups with picks until it is told to stop; every seventh event twice."""
 
-    bootstrap: str
+    kafka: KafkaAccess
     name: str  # of this campaign: no other one's events are counted
     sent: set[str] = field(default_factory=set)  # ids of acknowledged events
     picked: set[str] = field(default_factory=set)  # ids of groups
@@ -45,7 +48,7 @@ class Publisher:
 
     def run(self) -> None:
         """Publishes; to be run in a thread."""
-        producer, n = KafkaProducer(bootstrap_servers=self.bootstrap, acks="all", linger_ms=5), 0
+        producer, n = KafkaProducer(**self.kafka.config, acks="all", linger_ms=5), 0
         while not self._stop.wait(0.01):
             name, user_id = f"{self.name} {n}", f"{self.name} {n % 5}"
             messages = [(topics.GROUPS, group(name, user_id)), (topics.FEEDBACK, pick(name, n % 3, user_id=user_id))]
@@ -66,24 +69,24 @@ class Publisher:
         self._stop.set()
 
 
-def collecting(bootstrap: str, lake: str) -> BaseProcess:
+def collecting(kafka: KafkaAccess, lake: str) -> BaseProcess:
     """A process that collects in small batches."""
-    process = _STARTER.Process(target=_collect, args=(bootstrap, lake, False), daemon=True)
+    process = _STARTER.Process(target=_collect, args=(kafka, lake, False), daemon=True)
     process.start()
     return process
 
 
-def _collect(bootstrap: str, lake: str, once: bool) -> None:
-    follow(Lake(lake), bootstrap, Limits(records=20, seconds=0.1, once=once), say=lambda _: None)
+def _collect(kafka: KafkaAccess, lake: str, once: bool) -> None:
+    follow(Lake(lake), kafka, Limits(records=20, seconds=0.1, once=once), say=lambda _: None)
 
 
-def campaign(bootstrap: str, folder: Path, kills: int, seed: int = 0) -> dict[str, int]:
+def campaign(layout: Layout, folder: Path, kills: int, seed: int = 0) -> dict[str, int]:
     """Kills so many times; returns kills, and of events and groups together how many are lost and duplicated."""
     drawn, lake, name = random.Random(seed), Lake(str(folder)), f"killed {uuid(str(folder))}"
-    publisher = Publisher(bootstrap, name)
+    publisher, kafka = Publisher(access(layout, NAME), name), access(layout, COLLECTOR)
     publishing = threading.Thread(target=publisher.run)
     publishing.start()
-    processes = [collecting(bootstrap, lake.uri) for _ in range(_WRITERS)]
+    processes = [collecting(kafka, lake.uri) for _ in range(_WRITERS)]
     try:
         for _ in range(kills):
             _wait_for_commits(folder, drawn.randint(1, 3))
@@ -91,14 +94,14 @@ def campaign(bootstrap: str, folder: Path, kills: int, seed: int = 0) -> dict[st
             struck = drawn.randrange(_WRITERS)
             processes[struck].kill()
             processes[struck].join()
-            processes[struck] = collecting(bootstrap, lake.uri)
+            processes[struck] = collecting(kafka, lake.uri)
     finally:
         publisher.stop()
         publishing.join()
         for process in processes:
             process.kill()
             process.join()
-    last = _STARTER.Process(target=_collect, args=(bootstrap, lake.uri, True))
+    last = _STARTER.Process(target=_collect, args=(kafka, lake.uri, True))
     last.start()
     last.join()
     assert last.exitcode == 0
@@ -132,12 +135,15 @@ def _wait_for_commits(folder: Path, more: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--kafka", required=True)
+    parser.add_argument("--name", default="local", help="of the local cluster whose Kafka it is")
+    parser.add_argument("--port-offset", type=int, default=0)
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        found: dict[str, Any] = campaign(arguments.kafka, Path(folder), arguments.kills, arguments.seed)
+        found: dict[str, Any] = campaign(
+            Layout(arguments.name, arguments.port_offset), Path(folder), arguments.kills, arguments.seed
+        )
     print(json.dumps(found))
 
 

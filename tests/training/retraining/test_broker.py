@@ -2,10 +2,11 @@
 
 import pytest
 
-from contract.topics import DEAD_LETTERS, GROUPS
+from contract.topics import DEAD_LETTERS, GROUPS, RELEASES
+from deploy.local.kafka_broker import COLLECTOR, NAME, access
 from deploy.local.layout import Layout
 from tests.training.retraining.events import Log, group
-from training.retraining.broker import Broker, KafkaRefused, _origin, dead_letter
+from training.retraining.broker import Broker, KafkaRefused, NotAllowed, _origin, dead_letter
 from training.retraining.incoming import Origin, Record
 
 WHERE = Origin("cluster-a", DEAD_LETTERS, "letters", 2, 9)
@@ -24,13 +25,16 @@ def test_a_letter_without_an_origin_is_not_ours(headers: tuple[tuple[str, bytes]
 
 
 def test_partitions_are_named_by_cluster_and_topic_id_and_a_missing_topic_is_refused(kafka: Layout) -> None:
-    broker = Broker(kafka.address("kafka"))
+    broker, admin = Broker(access(kafka, COLLECTOR)), Broker(access(kafka, NAME))
     try:
         partitions = broker.partitions([GROUPS])
         assert [p.number for p in partitions] == [0, 1, 2] and len(
             {(p.cluster_id, p.topic_id) for p in partitions}
         ) == 1
         with pytest.raises(KafkaRefused, match="has no topic perfusion.none: create it"):
-            broker.partitions(["perfusion.none"])
+            admin.partitions(["perfusion.none"])
+        with pytest.raises(NotAllowed, match=r"certificates/collect use perfusion\.releases\.v1"):
+            broker.partitions([RELEASES])
     finally:
         broker.close()
+        admin.close()

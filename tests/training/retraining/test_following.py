@@ -16,7 +16,9 @@ from kafka import KafkaAdminClient, KafkaProducer
 from kafka.admin import NewTopic
 
 from contract import topics
+from contract.kafka_access import KafkaAccess
 from contract.topics import DEAD_LETTERS, FEEDBACK, GROUPS, HEADER_REASON, HEADERS_ORIGIN, Partition
+from deploy.local.kafka_broker import COLLECTOR, NAME, access
 from deploy.local.layout import ROOT, Layout
 from tests.integration.client import wait_until
 from tests.training.retraining.events import Log, Message, group, headers_of, pick, uuid
@@ -30,14 +32,15 @@ from training.retraining.offsets import OffsetsLost
 from training.retraining.status import state, status
 
 ONCE = Limits(once=True)
+NOWHERE = KafkaAccess("127.0.0.1:1")
 SCHEMA = Path("training/weights/tiny/feature_schema.json").absolute()
 
 
 class Publish:
     """Publishes events, and whatever is none."""
 
-    def __init__(self, bootstrap: str) -> None:
-        self._producer = KafkaProducer(bootstrap_servers=bootstrap, acks="all")
+    def __init__(self, layout: Layout) -> None:
+        self._producer = KafkaProducer(**access(layout, NAME).config, acks="all")
 
     def __call__(self, *messages: Message) -> None:
         for message in messages:
@@ -53,7 +56,7 @@ class Publish:
 
 @pytest.fixture
 def publish(kafka: Layout) -> Iterator[Publish]:
-    producer = Publish(kafka.address("kafka"))
+    producer = Publish(kafka)
     yield producer
     producer.close()
 
@@ -71,31 +74,31 @@ def rows(lake: Lake, user_id: str) -> dict[str, dict[str, Any]]:
 
 def test_what_is_published_is_a_table_that_trainings_read(kafka: Layout, publish: Publish, lake: Lake) -> None:
     lake.set_feature_schema(SCHEMA)
-    user_id, bootstrap = "read", kafka.address("kafka")
+    user_id, collector = "read", access(kafka, COLLECTOR)
     publish(group("r1", user_id), pick("r2", 0, user_id=user_id), group("r2", user_id), pick("r1", 2, user_id=user_id))
-    counts = follow(lake, bootstrap, ONCE)
+    counts = follow(lake, collector, ONCE)
     assert rows(lake, user_id).keys() == {uuid("r1"), uuid("r2")}
     first = check_data(Path(lake.location("groups")))
     publish(group("r3", user_id), pick("r3", 1, user_id=user_id))
-    assert follow(lake, bootstrap, ONCE).events == 2 and counts.events >= 4
+    assert follow(lake, collector, ONCE).events == 2 and counts.events >= 4
     assert uuid("r3") not in {row.group_id for row in read_table(first)}
     assert uuid("r3") in {row.group_id for row in read_table(Path(lake.location("groups")))}
-    found = state(lake, bootstrap)
+    found = state(lake, collector)
     assert all(p["lag"] == 0 for p in found["partitions"]) and found["tables"]["groups"]["rows"] >= 3
-    assert "perfusion.feedback.v1" in status(lake, bootstrap) and json.loads(status(lake, bootstrap, json=True))
+    assert "perfusion.feedback.v1" in status(lake, collector) and json.loads(status(lake, collector, json=True))
 
 
 def test_a_dead_letter_keeps_its_record_origin_and_reason_and_may_be_replayed(
     kafka: Layout, publish: Publish, lake: Lake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    user_id, bootstrap, said = "poisoned", kafka.address("kafka"), list[str]()
+    user_id, collector, said = "poisoned", access(kafka, COLLECTOR), list[str]()
     publish(group("p1", user_id), pick("p1", 1, user_id=user_id))
     bad = pick("p1", 2, user_id=user_id, sequence=2)
     publish.raw(FEEDBACK, user_id.encode(), bad.SerializeToString(), headers := headers_of(bad)[1:])  # no content-type
     publish.raw(FEEDBACK, user_id.encode(), b"\xff\xff", headers_of(bad))
-    assert follow(lake, bootstrap, ONCE).dead[FEEDBACK] >= 2
-    assert follow(lake, bootstrap, ONCE).records == 0
-    letters = {letter.value: letter for letter in dead_letters(bootstrap) if letter.key == user_id.encode()}
+    assert follow(lake, collector, ONCE).dead[FEEDBACK] >= 2
+    assert follow(lake, collector, ONCE).records == 0
+    letters = {letter.value: letter for letter in dead_letters(collector) if letter.key == user_id.encode()}
     assert letters.keys() == {bad.SerializeToString(), b"\xff\xff"}
     record, reason = dead_letter(letters[bad.SerializeToString()])
     assert (record.headers, record.origin.topic) == (tuple(headers), FEEDBACK) and "content-type is missing" in reason
@@ -104,14 +107,14 @@ def test_a_dead_letter_keeps_its_record_origin_and_reason_and_may_be_replayed(
     monkeypatch.setattr(
         incoming, "_text", lambda h, name: topics.CONTENT_TYPE if name == topics.HEADER_CONTENT_TYPE else text(h, name)
     )
-    still = replay(lake, bootstrap, said.append)
+    still = replay(lake, collector, said.append)
     assert still.total() >= 1 and rows(lake, user_id)[uuid("p1")]["sequence"] == 2
     assert re.search(r"dead letters: \d+ are events now", said[0])
-    assert len(dead_letters(bootstrap)) == state(lake, bootstrap)["dead_letters"]
+    assert len(dead_letters(collector)) == state(lake, collector)["dead_letters"]
 
 
-def dead_letters(bootstrap: str) -> list[incoming.Record]:
-    broker = Broker(bootstrap)
+def dead_letters(collector: KafkaAccess) -> list[incoming.Record]:
+    broker = Broker(collector)
     bounds = broker.bounds(broker.partitions([DEAD_LETTERS]))
     broker.start({p: b.begin for p, b in bounds.items()})
     found = list[incoming.Record]()
@@ -122,8 +125,9 @@ def dead_letters(bootstrap: str) -> list[incoming.Record]:
 
 
 def test_it_runs_until_a_signal_and_ends_between_two_batches(kafka: Layout, publish: Publish, lake: Lake) -> None:
-    user_id, bootstrap = "followed", kafka.address("kafka")
-    command = [sys.executable, "-m", "training.retraining.collect", "--kafka", bootstrap, "--lake", lake.uri]
+    user_id, collector = "followed", access(kafka, COLLECTOR)
+    command = [sys.executable, "-m", "training.retraining.collect", "--kafka", collector.bootstrap, "--lake", lake.uri]
+    command += ["--kafka-certificates", str(collector.certificates)]
     command += ["--batch-seconds", "0.1", "--feature-schema", str(SCHEMA)]
     environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'protos/gen'}"}
     process = subprocess.Popen(command, cwd=ROOT, env=environment, text=True, stdout=subprocess.PIPE)
@@ -138,17 +142,17 @@ def test_it_runs_until_a_signal_and_ends_between_two_batches(kafka: Layout, publ
 
 
 def test_killed_processes_and_a_second_writer_lose_and_double_nothing(kafka: Layout, tmp_path: Path) -> None:
-    found = campaign(kafka.address("kafka"), tmp_path / "lake", kills=4)
+    found = campaign(kafka, tmp_path / "lake", kills=4)
     assert found["events"] > 0 and (found["lost"], found["duplicated"]) == (0, 0)
 
 
 def test_a_topic_that_was_made_anew_is_refused_until_the_loss_is_accepted(
     kafka: Layout, publish: Publish, lake: Lake
 ) -> None:
-    user_id, bootstrap = "anew", kafka.address("kafka")
+    user_id, collector = "anew", access(kafka, COLLECTOR)
     publish(group("a1", user_id), pick("a1", 0, user_id=user_id), group("a2", user_id))
-    follow(lake, bootstrap, ONCE)
-    with KafkaAdminClient(bootstrap_servers=bootstrap) as admin:
+    follow(lake, collector, ONCE)
+    with KafkaAdminClient(**access(kafka, NAME).config) as admin:
         admin.delete_topics([FEEDBACK])
         wait_until(lambda: FEEDBACK not in admin.list_topics(), 60)
         admin.create_topics([NewTopic(FEEDBACK, 3, 1)])
@@ -156,9 +160,9 @@ def test_a_topic_that_was_made_anew_is_refused_until_the_loss_is_accepted(
     for _ in range(40):  # beyond every offset that the table knows
         publish(pick("a2", 1, user_id=user_id))
     with pytest.raises(OffsetsLost, match="made anew") as refused:
-        follow(lake, bootstrap, ONCE)
+        follow(lake, collector, ONCE)
     accepted = str(refused.value).split()[-1]
-    follow(lake, bootstrap, ONCE, [accepted])
+    follow(lake, collector, ONCE, [accepted])
     assert rows(lake, user_id).keys() == {uuid("a1"), uuid("a2")}
 
 
@@ -179,7 +183,7 @@ class Unsteady:
         self.log, self.fails, self.missing, self.sessions = Log(), fails, missing, 0
         self.log.put(group("u"))
 
-    def __call__(self, _: str) -> "Unsteady":
+    def __call__(self, _: KafkaAccess) -> "Unsteady":
         self.sessions += 1
         return self
 
@@ -216,7 +220,7 @@ def test_a_missing_topic_ends_it_and_that_of_dead_letters_is_looked_for_at_first
 ) -> None:
     monkeypatch.setattr(following, "Broker", Unsteady(missing=[DEAD_LETTERS]))
     with pytest.raises(TopicMissing, match=DEAD_LETTERS):
-        follow(lake, "", Limits())
+        follow(lake, NOWHERE, Limits())
     assert not lake.exists("events")
 
 
@@ -230,7 +234,7 @@ def test_pauses_grow_until_a_batch_is_in_the_tables(lake: Lake, monkeypatch: pyt
         if len(paused) == 4 and "asking" in line:
             os.kill(os.getpid(), signal.SIGTERM)
 
-    follow(lake, "", Limits(records=1), say=stop)
+    follow(lake, NOWHERE, Limits(records=1), say=stop)
     assert paused == ["0", "1", "0", "1"]
 
 
@@ -238,7 +242,7 @@ def refused(lake: Lake) -> list[str]:
     """What is said where nothing listens: once, and until a signal comes."""
     said = list[str]()
     try:
-        follow(lake, "127.0.0.1:1", ONCE)
+        follow(lake, NOWHERE, ONCE)
     except KafkaRefused as error:
         said.append(str(error))
 
@@ -247,5 +251,5 @@ def refused(lake: Lake) -> list[str]:
         if "asking again" in line:
             os.kill(os.getpid(), signal.SIGTERM)
 
-    follow(lake, "127.0.0.1:1", Limits(), say=stop)
+    follow(lake, NOWHERE, Limits(), say=stop)
     return said

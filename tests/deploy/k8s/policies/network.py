@@ -14,7 +14,7 @@ Flow = tuple[str, str, int]  # caller, called, port
 KAFKA, DATABASE, STORE, MONITORING = "kafka", "database", "object store", "monitoring"
 OUTSIDE = {5432: DATABASE, 443: STORE}
 BROKER = {"strimzi.io/cluster": "perfusion", "strimzi.io/kind": "Kafka"}  # Strimzi labels its pods so
-PORTS = {KAFKA: 9092, DATABASE: 5432, STORE: 443, "triton": 8001, "triton metrics": 8002}
+PORTS = {KAFKA: 9093, DATABASE: 5432, STORE: 443, "triton": 8001, "triton metrics": 8002}
 
 
 def only_what_calls_may(objects: Objects) -> Iterator[str]:

@@ -22,7 +22,7 @@ def topics_are_the_contracts(objects: Objects) -> Iterator[str]:
             if has.get(key) != value:
                 yield f"{name}: {key} is {has.get(key)}, the contract's {value}"
     cluster = {each["metadata"]["name"] for each in objects.of("Kafka")}
-    for each in objects.of("KafkaTopic", "KafkaNodePool"):
+    for each in objects.of("KafkaTopic", "KafkaUser", "KafkaNodePool"):
         if each["metadata"]["labels"].get("strimzi.io/cluster") not in cluster:
             yield f"{each['kind']} {each['metadata']['name']} belongs to no cluster"
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from contract.kafka_access import VARIABLE as KAFKA_CERTIFICATES_VARIABLE
 from deploy.releases import tensorrt
 from deploy.releases.arguments import CERTIFICATES_VARIABLE
 from services import migrations
@@ -17,7 +18,7 @@ from tests.deploy.k8s.manifests import K8S, SETTINGS, Object, Objects, environme
 SECRETS = {  # what such a variable might be, where a Secret has it
     "database_url": "postgresql://perfusion:secret@database/perfusion",
     "object_store_url": "s3://bucket/pictures",
-    "kafka_bootstrap": "perfusion-kafka-bootstrap:9092",
+    "kafka_bootstrap": "perfusion-kafka-bootstrap:9093",
     "token_issuer": "https://login.example.com",
 }
 MUST = (
@@ -28,6 +29,7 @@ MUST = (
     "_address",
     "_url",
     "kafka_bootstrap",
+    "kafka_certificates",
     "model_repository",
     "database_migrate",
 )  # defaults are one machine's
@@ -53,7 +55,9 @@ def known_to(container: Object) -> set[str]:
         elif module == "services.migrations":
             names |= {PREFIX + name.upper() for name in migrations.SERVICES[container["args"][-1]][1].model_fields}
         elif module in ("deploy.releases.agent", "deploy.tensorrt"):
-            names |= {tensorrt.VARIABLE, CERTIFICATES_VARIABLE}
+            names |= {tensorrt.VARIABLE, CERTIFICATES_VARIABLE, KAFKA_CERTIFICATES_VARIABLE}
+        elif module == "training.retraining.collect":
+            names |= {KAFKA_CERTIFICATES_VARIABLE}
     return names
 
 

@@ -8,7 +8,17 @@ import pytest
 
 from tests.deploy.k8s import schemas
 from tests.deploy.k8s.manifests import SETTINGS, Object, Objects
-from tests.deploy.k8s.policies import commands, confinement, identity, monitoring, network, operators, serving, settings
+from tests.deploy.k8s.policies import (
+    commands,
+    confinement,
+    identity,
+    kafka,
+    monitoring,
+    network,
+    operators,
+    serving,
+    settings,
+)
 from tests.deploy.k8s.test_manifests import POLICIES, Policy
 
 Change = Callable[[Objects], object]
@@ -71,9 +81,20 @@ def named_volume(objects: Objects, part: str) -> Object:
     return next(each for each in objects.pod(part).spec["volumes"] if each["name"] == "certificates")
 
 
-def unmounted(objects: Objects, part: str) -> None:
+def kafka_volume(objects: Objects, part: str) -> Object:
+    """The same for Kafka."""
+    return next(each for each in objects.pod(part).spec["volumes"] if each["name"] == "kafka-certificates")
+
+
+def rights(objects: Objects, user: str) -> list[Object]:
+    """What a user of Kafka may do."""
+    found: list[Object] = spec(objects, "KafkaUser", user)["authorization"]["acls"]
+    return found
+
+
+def unmounted(objects: Objects, part: str, volume: str = "certificates") -> None:
     mounts = container(objects, part)["volumeMounts"]
-    mounts.remove(next(each for each in mounts if each["name"] == "certificates"))
+    mounts.remove(next(each for each in mounts if each["name"] == volume))
 
 
 def account(objects: Objects, part: str) -> Object:
@@ -159,6 +180,62 @@ CASES: list[tuple[Policy, str, Change]] = [
         identity.nothing_is_in_clear_text,
         "for one machine",
         lambda o: told(o, "ranking", "PERFUSION_CLEAR_TEXT", "true"),
+    ),
+    (
+        kafka.brokers_know_who_calls,
+        "shows no certificate",
+        lambda o: spec(o, "Kafka", "perfusion")["kafka"]["listeners"][0].pop("authentication"),
+    ),
+    (
+        kafka.brokers_know_who_calls,
+        "may do everything",
+        lambda o: spec(o, "Kafka", "perfusion")["kafka"].pop("authorization"),
+    ),
+    (
+        kafka.brokers_know_who_calls,
+        "nobody makes",
+        lambda o: spec(o, "Kafka", "perfusion")["entityOperator"].pop("userOperator"),
+    ),
+    (kafka.users_have_the_contracts_rights, "the users are", lambda o: drop(o, "KafkaUser", "releases")),
+    (
+        kafka.users_have_the_contracts_rights,
+        "not known by a certificate",
+        lambda o: spec(o, "KafkaUser", "feedback").update(authentication={"type": "scram-sha-512"}),
+    ),
+    (
+        kafka.users_have_the_contracts_rights,
+        "feedback may Read perfusion.feedback.v1, and never does",
+        lambda o: rights(o, "feedback")[0]["operations"].append("Read"),
+    ),
+    (
+        kafka.users_have_the_contracts_rights,
+        "feedback may Write ('allow', 'topic', 'prefix') perfusion.feedback.v1, and never does",
+        lambda o: rights(o, "feedback")[0]["resource"].update(patternType="prefix"),
+    ),
+    (
+        kafka.users_have_the_contracts_rights,
+        "collect may not Read perfusion.groups.v1, and has to",
+        lambda o: rights(o, "collect").pop(0),
+    ),
+    (
+        kafka.parts_show_kafka_their_own_certificate,
+        "feedback shows Kafka",
+        lambda o: kafka_volume(o, "feedback")["projected"]["sources"][0]["secret"].update(name="kafka-generation"),
+    ),
+    (
+        kafka.parts_show_kafka_their_own_certificate,
+        "has no certificate in /kafka-certificates",
+        lambda o: unmounted(o, "collect", "kafka-certificates"),
+    ),
+    (
+        kafka.parts_show_kafka_their_own_certificate,
+        "releases is not told",
+        lambda o: told(o, "releases", "PERFUSION_KAFKA_CERTIFICATES", None),
+    ),
+    (
+        kafka.parts_show_kafka_their_own_certificate,
+        "ranking has a certificate for Kafka",
+        lambda o: o.pod("ranking").spec["volumes"].append(kafka_volume(o, "feedback")),
     ),
     (serving.ports_are_the_codes, "has the ports", lambda o: container(o, "feedback")["ports"].pop()),
     (serving.ports_are_the_codes, "leads", lambda o: spec(o, "Service", "triton")["ports"][0].update(port=8000)),
@@ -284,7 +361,7 @@ CASES: list[tuple[Policy, str, Change]] = [
     ),
     (
         network.only_what_calls_may,
-        "ranking may call kafka:9092",
+        "ranking may call kafka:9093",
         lambda o: (
             peers(o, "to-kafka", "egress", "generation", "feedback", "releases", "collect", "ranking"),
             spec(o, "Kafka", "perfusion")["kafka"]["listeners"][0].update(networkPolicyPeers=[{"podSelector": {}}]),
@@ -441,6 +518,7 @@ def test_every_policy_is_tried() -> None:
         ("ScaledObject", "generation", lambda spec: spec["fallback"].update(behaviour="static")),
         ("PrometheusRule", "perfusion", lambda spec: spec["groups"][0]["rules"][0].update(after="5m")),
         ("KafkaTopic", "perfusion.groups.v1", lambda spec: spec.update(partitions="many")),
+        ("KafkaUser", "feedback", lambda spec: spec["authorization"]["acls"][0].update(operations=["Produce"])),
         ("KafkaNodePool", "brokers", lambda spec: spec.update(roles=["leader"])),
         ("Kafka", "perfusion", lambda spec: spec["kafka"].update(replicas=3)),
     ],
