@@ -38,6 +38,7 @@ _INVISIBLE = re.compile(
     "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f"
     "\ufeff\uffa0\ufff0-\ufffb\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
 )
+_WITHOUT_SPACES = {"BOPOMOFO", "CJK", "HIRAGANA", "KATAKANA", "KHMER", "LAO", "MYANMAR", "THAI"}  # scripts
 _BETWEEN_WORDS = re.compile(r"(?<=[^\s,])\s+(?=[^\s,])")
 
 
@@ -57,3 +58,19 @@ def phrases_of(prompt: str) -> list[str]:
 def folded(phrase: str) -> str:
     """As phrases are compared: without regard to case and blanks."""
     return " ".join(readable(readable(phrase).casefold()).split())
+
+
+def has_word_with(phrase: str, prefix: str) -> bool:
+    """Whether a word of the phrase begins with the prefix; both folded.
+
+    Words begin after a blank or a hyphen. In a script without spaces between words, such as Chinese, each character may
+    begin one.
+    """
+    return any(
+        phrase.startswith(prefix, at) and (at == 0 or phrase[at - 1] in " -" or _needs_no_space(phrase[at]))
+        for at in range(len(phrase))
+    )
+
+
+def _needs_no_space(character: str) -> bool:
+    return unicodedata.name(character, "").partition(" ")[0] in _WITHOUT_SPACES

@@ -37,6 +37,7 @@ class Plan:
     """An order, and the releases that serve it."""
 
     order: Order  # as its arm makes it
+    read: Order  # as models read it, whatever release they are of: by the labels of the live one, which clients know
     arm: str  # of contract.rollout.ARMS
     propensity: float  # the chance of this arm over all merchants and requests
     release: Release  # that ranks the group and gives it its number
@@ -95,7 +96,9 @@ class Assigner:
         )
         if drawn.arm == EXPLORATION:
             order = replace(order, settings=replace(order.settings, variety=EXPLORING_VARIETY))
-        by_live = Plan(order, drawn.arm, drawn.propensity, live, (live,) * order.num_candidates, drawn.trial_release)
+        drawn_by = (live,) * order.num_candidates
+        read = order.canonical(live.vocabulary)
+        by_live = Plan(order, read, drawn.arm, drawn.propensity, live, drawn_by, drawn.trial_release)
         if drawn.arm in (LIVE, EXPLORATION):
             return by_live
         # While what was drawn cannot be, the live arm has the chance of both.

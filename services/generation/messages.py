@@ -110,9 +110,9 @@ def suggestions_message(
 
 
 def event_message(
-    group: Group, features: Mapping[str, user_pb2.FeatureValue], history: HistoryVersion
+    group: Group, canonical_prompt: str, features: Mapping[str, user_pb2.FeatureValue], history: HistoryVersion
 ) -> events_pb2.GroupGenerated:
-    """The Kafka event of a group: all of it but the pictures' bytes, and what was known of the user by then."""
+    """The Kafka event of a group: all but the pictures' bytes, and what models read and knew of the user."""
     return events_pb2.GroupGenerated(
         group_id=group.group_id,
         request_id=group.request_id,
@@ -126,6 +126,7 @@ def event_message(
         user_features=features,
         assignment=_assignment(group),
         history=user_pb2.HistoryVersion(sequence=history.sequence, groups=history.groups),
+        canonical_prompt=canonical_prompt,
     )
 
 

@@ -4,13 +4,14 @@ Plain data. It knows neither tables nor models, and of messages only a profile's
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from numpy import float32, uint8
 from numpy.typing import NDArray
 from perfusion.v1 import user_pb2
 
 from contract.history import NO_HISTORY, HistoryVersion
+from contract.vocabulary import Vocabulary
 from services.generation.pictures import Loss
 
 Features = Mapping[str, user_pb2.FeatureValue]
@@ -45,6 +46,16 @@ class Order:
     reference: NDArray[uint8] | None  # (H, W, 3), of the release's size
     preview_every_n_steps: int  # 0: none
     may_explore: bool  # it leaves the variety to the service
+
+    def canonical(self, vocabulary: Vocabulary) -> "Order":
+        """The order as models read it: with the phrases of this vocabulary in the place of their labels."""
+        refused = tuple(map(vocabulary.canonical, self.settings.refused_wishes))
+        return replace(
+            self,
+            prompt=vocabulary.canonical(self.prompt),
+            negative_prompt=vocabulary.canonical(self.negative_prompt),
+            settings=replace(self.settings, refused_wishes=refused),
+        )
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from contract.prompts import folded, phrases_of
+from contract.prompts import folded, has_word_with, phrases_of
 from contract.vocabulary import PhraseKind, Vocabulary
 
 
@@ -45,17 +45,18 @@ def without(prompt: str, kind: PhraseKind) -> str:
 
 
 def fitting(vocabulary: Vocabulary, prompt: str, prefix: str) -> list[Phrase]:
-    """Phrases that begin with the prefix, or have a word that does, and are not in the prompt.
+    """Phrases of which a word begins with the prefix, their own or a label's, and which are not in the prompt.
 
     Without a prefix, kinds that the prompt already names are left out, since phrases of a kind exclude each other, and
     so are phrases that contradict it: sleeves for trousers, trousers for sleeves. With a prefix, nothing else is left
     out: the user asks for these phrases.
     """
-    present = set(map(folded, phrases_of(prompt)))
+    present = set(map(folded, phrases_of(vocabulary.canonical(prompt))))
     typed, accepted = folded(prefix), _contradictions(vocabulary, present)
 
     def fits(kind: PhraseKind, phrase: str) -> bool:
-        if phrase in present or not _completes(phrase, typed):
+        called = (phrase, *vocabulary.labels_of.get(phrase, ()))
+        if phrase in present or not any(has_word_with(each, typed) for each in called):
             return False
         in_place = _contradictions(vocabulary, present | {phrase}) <= accepted and not present & _folded(kind)
         return bool(typed) or in_place
@@ -78,10 +79,6 @@ def _contradictions(vocabulary: Vocabulary, said: set[str]) -> set[tuple[str, in
 
 def _folded(kind: PhraseKind) -> set[str]:
     return set(map(folded, kind.phrases))
-
-
-def _completes(phrase: str, typed: str) -> bool:
-    return phrase.startswith(typed) or f" {typed}" in phrase or f"-{typed}" in phrase
 
 
 def gains(

@@ -207,7 +207,8 @@ class Rounds:
                     painted = event
         group = await self._group(plan, claim, painted, users)
         history = max(user.history for user in users)  # of a mixed group, no picks later than these were seen
-        await self.groups.add(claim, group, _event_id(group.group_id), event_message(group, users[0].features, history))
+        owed = event_message(group, plan.read.prompt, users[0].features, history)
+        await self.groups.add(claim, group, _event_id(group.group_id), owed)
         yield group
 
     async def _user(self, plan: Plan, release: Release) -> User:
@@ -228,7 +229,7 @@ class Rounds:
     ) -> AsyncGenerator[Progress | Painted]:
         """Half of the steps that are left have half of the time that is left, again and again."""
         half_time, goal = time.monotonic() + remaining_s(math.inf) / 2, 0.5
-        async with aclosing(self.painter.paint(plan.order, seeds, user, release, turn)) as painting:
+        async with aclosing(self.painter.paint(plan.read, seeds, user, release, turn)) as painting:
             while True:
                 with plan.serving(release, half_time - time.monotonic()):
                     event = await anext(painting, None)
@@ -270,7 +271,7 @@ class Rounds:
         by_release = {release.number: user for user, (release, _) in zip(users, plan.parts, strict=True)}
         number = plan.release.number
         with plan.serving(plan.release), outlasting():
-            return await self.ranker.rank(plan.order.user_id, plan.order.prompt, pngs, number, by_release.get(number))
+            return await self.ranker.rank(plan.order.user_id, plan.read.prompt, pngs, number, by_release.get(number))
 
     async def _announce(self, user_id: str, group_id: str) -> None:
         """Kafka first, clients after: a group that clients can see has always been acknowledged."""

@@ -49,7 +49,7 @@ class GenerationServicer(GenerationServiceServicer):
     async def SuggestPhrases(self, request: pb.SuggestPhrasesRequest, context: object) -> pb.SuggestPhrasesResponse:
         query, release = requests.suggestion_query_of(request), self.releases.current()
         found = await self.suggester.suggest(query.user_id, query.prompt, query.prefix, query.most, release)
-        [unread] = self.reader.tokenizers.unread(release, [query.prompt])
+        unread = self.reader.of_prompt(query.prompt, release, release.vocabulary)
         return messages.suggestions_message(found, release.number, unread)
 
     async def GetReleaseInfo(self, request: pb.GetReleaseInfoRequest, context: object) -> pb.GetReleaseInfoResponse:

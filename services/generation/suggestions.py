@@ -31,7 +31,12 @@ class Suggester:
     _unknown: dict[int, NDArray[np.float32]] = field(default_factory=dict, init=False, repr=False)  # (d,) by release
 
     async def suggest(self, user_id: str, prompt: str, prefix: str, limit: int, release: Release) -> list[Suggestion]:
-        """The best phrases for this user and prompt; NotFound for a user without profile."""
+        """The best phrases for this user and prompt; NotFound for a user without profile.
+
+        Args:
+            prompt, prefix: as they are typed, in phrases or their labels.
+        """
+        prompt = release.vocabulary.canonical(prompt)
         user = await self.users.vectors(user_id, release)
         fit = self._read(prompt, fitting(release.vocabulary, prompt, prefix), release)
         of_fit = {phrase.kind for phrase in fit}

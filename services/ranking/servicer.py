@@ -26,5 +26,7 @@ class RankingServicer(pb_grpc.RankingServiceServicer):
             if query.user is not None:
                 requests.check_width(query.user, release.sizes.reward_user_width)
             images = await requests.decoded(query.images, release.sizes.image_size_px, self.decoder)  # (N, H, W, 3)
-            scores = await self.ranker.rank(release, query.user_id, query.prompt, images, query.user)
-        return response_of(scores, release.number, self.ranker.reward.unread(release, query.prompt))
+            prompt = release.vocabulary.canonical(query.prompt)
+            scores = await self.ranker.rank(release, query.user_id, prompt, images, query.user)
+        unread = release.vocabulary.typed(query.prompt, self.ranker.reward.unread(release, prompt))
+        return response_of(scores, release.number, unread)

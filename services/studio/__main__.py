@@ -50,6 +50,8 @@ def build(settings: Settings, platform: Platform, issuer: Issuer, certificates: 
         lease_s=settings.round_lease_s,
         most=settings.rounds_per_merchant,
     )
+    metrics = StudioMetrics(registry)
+    metrics.readers.set_function(lambda: following.readers)
     entering = Entering(SqlSessions(database), now_us, settings.session_idle_s, settings.session_age_s)
     studio = Studio(
         public_url=settings.public_url,
@@ -61,7 +63,7 @@ def build(settings: Settings, platform: Platform, issuer: Issuer, certificates: 
         keepsakes=SqlKeepsakes(database, now_us),
         entering=entering,
         issuer=issuer,
-        metrics=StudioMetrics(registry),
+        metrics=metrics,
         max_readers=settings.max_readers,
     )
     database_answers = Dependency("database", database.check)

@@ -174,6 +174,7 @@ class Following:
         self._live: dict[str, _Live] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._stopping = asyncio.Event()
+        self.readers = 0  # who watch now
 
     async def begin(self, request: GenerateRequest) -> None:
         """Runs a round, which `watch` follows; one that is known already goes on as it is.
@@ -206,6 +207,15 @@ class Following:
 
     async def watch(self, user_id: str, request_id: str, seen: int) -> AsyncGenerator[State]:
         """Every state after the one of this number, from now on; ends with the last, and when the studio stops."""
+        self.readers += 1
+        try:
+            async with aclosing(self._states(user_id, request_id, seen)) as states:
+                async for state in states:
+                    yield state
+        finally:
+            self.readers -= 1
+
+    async def _states(self, user_id: str, request_id: str, seen: int) -> AsyncGenerator[State]:
         while not self._stopping.is_set():
             live = self._live.get(request_id)
             changed = live.changed if live is not None else None

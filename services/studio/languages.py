@@ -24,6 +24,11 @@ _BETWEEN = {ENGLISH: ", "}
 _BETWEEN_ELSE = "、"
 
 
+def noted(text: str) -> str:
+    """A text of the page that is said elsewhere: so translations find it."""
+    return text
+
+
 @dataclass(frozen=True)
 class Language:
     """One of them."""
@@ -105,7 +110,8 @@ class Words:
 
     def phrase(self, phrase: str) -> str:
         """A phrase's label."""
-        return self._labels.get(self._canonical.get(folded(phrase), phrase), phrase)
+        canonical = self._canonical.get(folded(phrase), phrase)
+        return self._labels.get(canonical, canonical)
 
     def name(self, name: str) -> str:
         """The label of a kind of phrases or of a profile's feature."""

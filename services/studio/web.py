@@ -16,6 +16,7 @@ from starlette.exceptions import HTTPException
 from services.runtime import tracing
 from services.runtime.errors import ServiceError
 from services.studio.guard import App, Guard
+from services.studio.languages import noted
 from services.studio.pages import design, entry, groups, keepsakes, profile, rounds
 from services.studio.visits import LogIn, Studio, anybody, to
 
@@ -31,6 +32,16 @@ _STATUSES = {
     grpc.StatusCode.UNAVAILABLE: HTTPStatus.SERVICE_UNAVAILABLE,
     grpc.StatusCode.DEADLINE_EXCEEDED: HTTPStatus.GATEWAY_TIMEOUT,
 }
+_MESSAGES = {
+    HTTPStatus.BAD_REQUEST: noted("The studio cannot read this."),
+    HTTPStatus.UNAUTHORIZED: noted("You are not logged in, or not any more."),
+    HTTPStatus.FORBIDDEN: noted("You may not do this."),
+    HTTPStatus.NOT_FOUND: noted("This is not there, or it is not yours."),
+    HTTPStatus.TOO_MANY_REQUESTS: noted("Too much at once: try again in a moment."),
+    HTTPStatus.SERVICE_UNAVAILABLE: noted("A part of the platform does not answer: try again in a moment."),
+    HTTPStatus.GATEWAY_TIMEOUT: noted("A part of the platform does not answer: try again in a moment."),
+}
+_FAULT = noted("The studio made a mistake.")
 _YEAR_S = 31_536_000
 
 
@@ -71,7 +82,7 @@ async def _log_in(request: Request, _: Exception) -> Response:
     if request.method == "GET" and "text/html" in request.headers.get("accept", ""):
         back = request.url.path + (f"?{request.url.query}" if request.url.query else "")
         return to(f"/welcome?{urlencode({'back': back})}" if back != "/" else "/welcome")
-    return await _problem(request, HTTPStatus.UNAUTHORIZED, "You are not logged in any more.")
+    return await _problem(request, HTTPStatus.UNAUTHORIZED, "")
 
 
 async def _refused(request: Request, error: Exception) -> Response:
@@ -89,22 +100,23 @@ async def _not_there(request: Request, error: Exception) -> Response:
 
 
 async def _not_read(request: Request, _: Exception) -> Response:
-    return await _problem(request, HTTPStatus.BAD_REQUEST, "This address is not one of the studio's.")
+    return await _problem(request, HTTPStatus.BAD_REQUEST, "")
 
 
 async def _fault(request: Request, _: Exception) -> Response:
     """The web server logs the error itself."""
-    return await _problem(request, HTTPStatus.INTERNAL_SERVER_ERROR, "The studio made a mistake.")
+    return await _problem(request, HTTPStatus.INTERNAL_SERVER_ERROR, "")
 
 
 async def _problem(request: Request, status: HTTPStatus, problem: str) -> Response:
-    """A page that says what went wrong, with the trace id to ask for help with."""
+    """A page that says what went wrong, in the platform's own words too, and the trace id to ask for help with."""
     try:
         visit = await anybody(request)
     except ServiceError:  # the database may be what does not answer
         visit = None
     if visit is None:
-        return Response(problem, status_code=status, media_type="text/plain")
+        return Response(_MESSAGES.get(status, _FAULT), status_code=status, media_type="text/plain")
+    said = visit.language.say(_MESSAGES.get(status, _FAULT))
     return visit.show(
-        "problem.html", status, code=status, problem=visit.language.say(problem), trace_id=tracing.trace_id()
+        "problem.html", status, code=status.value, said=said, problem=problem, trace_id=tracing.trace_id()
     )

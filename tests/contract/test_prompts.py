@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from contract.prompts import folded, phrases_of, readable
+from contract.prompts import folded, has_word_with, phrases_of, readable
 
 EVERY_CHARACTER = [chr(code) for code in (*range(0xD800), *range(0xE000, 0x20000), *range(0xE0000, 0xE0200))]
 NOTHING = (
@@ -113,3 +113,24 @@ def test_phrases_have_neither_separators_nor_edges(text: str) -> None:
     for phrase in phrases_of(text):
         assert phrase == phrase.strip() and phrase
         assert not set(phrase) & set(f",{NOTHING}{BREAKS}{BLANKS}")
+
+
+@pytest.mark.parametrize(
+    ("phrase", "prefix", "has"),
+    [
+        ("long sleeves", "lo", True),
+        ("long sleeves", "sl", True),
+        ("v-neck", "ne", True),
+        ("long sleeves", "eeves", False),
+        ("dress", "dresses", False),
+        ("dress", "", True),
+        ("v领", "领", True),
+        ("蓬蓬裙 长款", "蓬裙 长", True),
+        ("ワンピース", "ピー", True),
+        ("กระโปรงยาว", "ยาว", True),
+        ("платье", "тье", False),
+        ("v领x", "x", False),
+    ],
+)
+def test_a_prefix_begins_a_word(phrase: str, prefix: str, has: bool) -> None:
+    assert has_word_with(folded(phrase), folded(prefix)) is has

@@ -87,6 +87,30 @@ def test_pictures_lie_in_the_object_store_under_their_content_hash(clients: Clie
         assert hashlib.sha256(content).hexdigest() in candidate.uri
 
 
+def test_a_prompt_in_chinese_makes_the_pictures_of_its_twin(clients: Clients, cluster: Cluster, user_id: str) -> None:
+    english = generate(clients, request(user_id, prompt="dress,v-neck", refused_wishes=["slim-fit"])).group
+    chinese = generate(clients, request(user_id, prompt="连衣裙，V领", refused_wishes=["修身"])).group
+    assert [(c.png, c.score, c.wishes) for c in chinese.candidates] == [
+        (c.png, c.score, c.wishes) for c in english.candidates
+    ]
+    assert chinese.prompt == "连衣裙，V领" and not chinese.unread_phrases
+    events = [event.message for event in read_events(cluster.layout, topics.GROUPS, GroupGenerated, user_id)]
+    assert [event.canonical_prompt for event in events] == ["dress,v-neck"] * 2
+    pngs = [candidate.png for candidate in english.candidates]
+    ranked = [
+        clients.ranking.Rank(RankRequest(user_id=user_id, prompt=prompt, images=pngs), timeout=CALL_TIMEOUT_S).scores
+        for prompt in (english.prompt, chinese.prompt)
+    ]
+    assert ranked[0] == ranked[1]
+    suggested = [
+        clients.generation.SuggestPhrases(
+            SuggestPhrasesRequest(user_id=user_id, prompt=prompt, prefix=prefix), timeout=CALL_TIMEOUT_S
+        ).suggestions
+        for prompt, prefix in ((english.prompt, "long s"), (chinese.prompt, "长袖"))
+    ]
+    assert [each.phrase for each in suggested[0]] == ["long sleeves"] and suggested[0] == suggested[1]
+
+
 def test_groups_are_listed_newest_first_in_pages(clients: Clients, user_id: str) -> None:
     made = [generate(clients, request(user_id, num_candidates=1, num_steps=1)).group_id for _ in range(3)]
     first = clients.generation.ListGroups(ListGroupsRequest(user_id=user_id, page_size=2), timeout=CALL_TIMEOUT_S)

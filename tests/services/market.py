@@ -9,6 +9,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from contract import release as files
 from contract.feature_schema import Feature, FeatureSchema
 from contract.history import HISTORY, Population
+from contract.labels import Labels
 from contract.release import Defaults, Manifest, NoiseSchedule, Release, Sizes, SizesInUse, release_dir
 from contract.vocabulary import PhraseKind, Vocabulary
 
@@ -24,9 +25,14 @@ SCHEMA = FeatureSchema(
 )
 VOCABULARY = Vocabulary(
     (
-        PhraseKind("category", ("dress", "trousers")),
-        PhraseKind("sleeve", ("sleeveless", "long sleeves", "bell sleeves"), only_with=(("dress",),)),
-        PhraseKind("detail", ("sequins", "hand-sewn ruffles")),
+        PhraseKind("category", ("dress", "trousers"), labels=(Labels("zh", "品类", ("连衣裙", "长裤")),)),
+        PhraseKind(
+            "sleeve",
+            ("sleeveless", "long sleeves", "bell sleeves"),
+            only_with=(("dress",),),
+            labels=(Labels("zh", "袖型", ("无袖", "长袖", "喇叭袖")),),
+        ),
+        PhraseKind("detail", ("sequins", "hand-sewn ruffles"), labels=(Labels("zh", "细节", ("亮片", "手工荷叶边")),)),
     )
 )
 SLOTS, PHRASES = SCHEMA.n_slots, len(VOCABULARY.phrases)  # 5, 7

@@ -1,6 +1,7 @@
 """A group and its counting pick as a row of the groups' table.
 
-The row has the columns of training.data.columns, and these, which trainings do not read:
+The row has the columns of training.data.columns, and these, which trainings do not read. The prompt is the canonical
+one, which models read; of groups from before there were labels that is the prompt as received.
 
     request_id     string     the request that made the group
     feedback_time  timestamp  when the counting pick was first recorded
@@ -58,7 +59,7 @@ def row_of(group: GroupGenerated, pick: FeedbackGiven) -> dict[str, Any]:
     selected = set(pick.selected_image_ids)
     ranked = sorted(group.candidates, key=lambda candidate: candidate.rank)
     return {
-        "group_id": group.group_id, "user_id": group.user_id, "prompt": group.prompt,
+        "group_id": group.group_id, "user_id": group.user_id, "prompt": group.canonical_prompt or group.prompt,
         "features": json.dumps(_features(group), sort_keys=True),
         "candidates": [_candidate(entry, group.release, entry.image_id in selected) for entry in ranked],
         "origin": ORIGIN, "create_time": _in_ms(group.create_time.ToDatetime(UTC)), "release": group.release,

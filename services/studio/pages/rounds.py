@@ -1,9 +1,9 @@
 """A round while it runs: its page, what it has come to as a stream of events, its previews, its end."""
 
 from collections.abc import AsyncIterable
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
@@ -11,10 +11,21 @@ from services.runtime.errors import NotFound, ResourceExhausted
 from services.studio import following
 from services.studio.following import DONE, State
 from services.studio.languages import Language
-from services.studio.visits import Acting, Form, to
+from services.studio.visits import Acting, Form, Visit, to
 
 router = APIRouter()
 AGAIN_MS = 1000  # until a browser whose stream was cut asks again
+
+
+async def reading(request_id: str, visit: Acting) -> Visit:
+    """Somebody who may follow the round, and for whom there is room; refused before the stream begins."""
+    await visit.studio.following.state(visit.user_id, request_id)
+    if visit.studio.following.readers >= visit.studio.max_readers:
+        raise ResourceExhausted("too many pages follow rounds")
+    return visit
+
+
+Reading = Annotated[Visit, Depends(reading)]
 
 
 @router.get("/rounds/{request_id}")
@@ -29,19 +40,15 @@ async def look(request_id: str, visit: Acting) -> Response:
 
 
 @router.get("/rounds/{request_id}/events", response_class=EventSourceResponse)
-async def follow(request_id: str, visit: Acting, request: Request) -> AsyncIterable[ServerSentEvent]:
+async def follow(request_id: str, visit: Reading, request: Request) -> AsyncIterable[ServerSentEvent]:
     """Every state after the one that the browser has seen (Last-Event-ID); the last one ends the stream."""
     studio = visit.studio
-    await studio.following.state(visit.user_id, request_id)  # NotFound before the stream begins
-    if studio.metrics.readers._value.get() >= studio.max_readers:
-        raise ResourceExhausted("too many pages follow rounds")
     seen = request.headers.get("last-event-id", "")
-    with studio.metrics.readers.track_inprogress():
-        number = int(seen) if seen.isdecimal() and len(seen) < 16 else -1
-        async for state in studio.following.watch(visit.user_id, request_id, number):
-            yield ServerSentEvent(
-                data=told(request_id, state, visit.language), id=str(state.number), event="state", retry=AGAIN_MS
-            )
+    number = int(seen) if seen.isdecimal() and len(seen) < 16 else -1
+    async for state in studio.following.watch(visit.user_id, request_id, number):
+        yield ServerSentEvent(
+            data=told(request_id, state, visit.language), id=str(state.number), event="state", retry=AGAIN_MS
+        )
 
 
 @router.get("/rounds/{request_id}/previews/{number}/{place}.png")

@@ -1,5 +1,7 @@
-// A prompt as chips, and a combobox for the next phrase. The prompt's own field stays the form's, hidden.
+// A prompt as chips, a combobox for the next phrase, and buttons with what would please most. The prompt's own field
+// stays the form's, hidden.
 const ASK_MS = 120;
+const OFFERED = 8; // buttons
 
 const fill = (text, values) => text.replace(/\{(\w+)\}/g, (_, name) => values[name]);
 const folded = (text) => text.normalize("NFKC").toLowerCase().trim().replace(/\s+/g, " ");
@@ -27,8 +29,12 @@ export function phrases(box) {
   input.id = field.id;
   field.removeAttribute("id");
   field.type = "hidden";
+  const offers = element("div", { className: "offers" });
+  offers.setAttribute("role", "group");
+  offers.setAttribute("aria-label", box.dataset.suggested);
   line.append(chips, input);
   box.append(line, options, announced);
+  box.after(offers);
 
   let active = -1;
   let timer = 0;
@@ -79,7 +85,16 @@ export function phrases(box) {
     if (at < 0) input.removeAttribute("aria-activedescendant");
   }
 
-  function offer(suggestions) {
+  function offer(suggestions, asList) {
+    if (!asList) {
+      offers.replaceChildren(...suggestions.slice(0, OFFERED).map((each) => {
+        const button = element("button", { type: "button", className: "chip", textContent: `+ ${each.label}`, title: each.kind });
+        button.addEventListener("click", () => { add(each.phrase); input.focus(); });
+        return button;
+      }));
+      close();
+      return;
+    }
     options.replaceChildren(...suggestions.map((each, place) => {
       const option = element("li", { id: `${options.id}-${place}` });
       option.setAttribute("role", "option");
@@ -96,7 +111,7 @@ export function phrases(box) {
     announced.textContent = open ? fill(box.dataset.count, { count: suggestions.length }) : "";
   }
 
-  function ask() {
+  function ask(asList = input.value.trim() !== "") {
     clearTimeout(timer);
     timer = setTimeout(async () => {
       const number = ++asked;
@@ -105,7 +120,7 @@ export function phrases(box) {
         const answer = await fetch(`/suggestions?${query}`, { headers: { accept: "application/json" } });
         if (!answer.ok || number !== asked) return;
         const told = await answer.json();
-        offer(told.suggestions);
+        offer(told.suggestions, asList);
         warn(told);
       } catch {
         // Without suggestions the form works all the same.
@@ -125,13 +140,13 @@ export function phrases(box) {
     else ask();
   });
   input.addEventListener("compositionend", () => { if (split(input.value + ".").length > 1) add(input.value); });
-  input.addEventListener("focus", ask);
+  input.addEventListener("focus", () => ask());
   input.addEventListener("blur", () => { if (input.value.trim()) add(input.value); close(); });
   input.addEventListener("keydown", (event) => {
     if (event.isComposing || event.keyCode === 229 || event.ctrlKey || event.metaKey) return;
     const count = options.hidden ? 0 : options.children.length;
     if (event.key === "ArrowDown" && count) { event.preventDefault(); mark((active + 1) % count); }
-    else if (event.key === "ArrowDown") { event.preventDefault(); ask(); }
+    else if (event.key === "ArrowDown") { event.preventDefault(); ask(true); }
     else if (event.key === "ArrowUp" && count) { event.preventDefault(); mark((active <= 0 ? count : active) - 1); }
     else if (event.key === "Escape") close();
     else if (event.key === "Enter") {
@@ -146,6 +161,7 @@ export function phrases(box) {
     if (!chosen.length) { event.preventDefault(); event.stopImmediatePropagation(); input.focus(); }
   });
   show();
+  ask();
 }
 
 function split(text) {

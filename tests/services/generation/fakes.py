@@ -150,10 +150,12 @@ class LastIsBest(Ranker):
         self.lacking: set[int] = set()
         self.asked: list[int] = []  # the release of each call
         self.users: list[User | None] = []  # that it was given
+        self.prompts: list[str] = []
 
     async def rank(self, user_id: str, prompt: str, images: Sequence[bytes], release: int, user: User | None) -> Scores:
         self.asked.append(release)
         self.users.append(user)
+        self.prompts.append(prompt)
         if release in self.lacking:
             raise Unavailable("ranking service")
         return [(float(i), len(images) - i) for i in range(len(images))]

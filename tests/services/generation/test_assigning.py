@@ -3,6 +3,7 @@
 import json
 import math
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,21 @@ def test_a_plan_is_what_the_rollout_draws(releases: Releases) -> None:
         assert sorted(place for _, places in plan.parts for place in places) == [0, 1, 2, 3]
         assert all(plan.drawn_by[place] is release for release, places in plan.parts for place in places)
         assert (plan.instead is None) == (plan.arm in (LIVE, EXPLORATION))
+
+
+def test_an_order_is_read_by_the_live_releases_labels_in_every_arm(releases: Releases) -> None:
+    given = order("连衣裙， red", refused_wishes=("亮片", "lace"))
+    assigner, live = Assigner(releases, GenerationMetrics(CollectorRegistry())), releases.current()
+    arms = set[str]()
+    for n in range(60):
+        asked = replace(given, request_id=f"r{n}", user_id=f"u{n}", negative_prompt="长袖", num_candidates=4)
+        plan = assigner.plan(asked, live)
+        assert replace(plan.order, settings=asked.settings) == asked  # as received
+        assert (plan.read.prompt, plan.read.negative_prompt) == ("dress, red", "long sleeves")
+        assert plan.read.settings == replace(plan.order.settings, refused_wishes=("sequins", "lace"))
+        assert plan.instead is None or plan.instead.read == plan.read
+        arms.add(plan.arm)
+    assert arms == {LIVE, EXPLORATION, MIXED, HOLDBACK}
 
 
 @pytest.mark.parametrize(("candidates", "may_explore"), [(4, True), (4, False), (1, True)])

@@ -1,7 +1,10 @@
 """Which phrases fit a prompt and a prefix, and how they are ordered."""
 
+from dataclasses import replace
+
 import numpy as np
 
+from contract.labels import Labels
 from contract.vocabulary import PhraseKind, Vocabulary
 from services.generation.phrases import best, extended, fitting, gains, without
 
@@ -24,6 +27,26 @@ def test_a_prefix_completes_the_beginning_of_a_phrase_or_of_a_word_in_it() -> No
     assert texts("dress", "sl") == ["sleeveless", "long sleeves", "bell sleeves"]
     assert texts("dress", " SEW") == ["hand-sewn ruffles"]
     assert texts("dress", "leeve") == []
+
+
+def test_a_prefix_completes_labels_as_it_does_phrases() -> None:
+    sleeve = replace(
+        KINDS[0],
+        labels=(
+            Labels("zh", "袖型", ("无袖", "长袖", "喇叭袖")),
+            Labels("fr", "manches", ("sans manches", "manches longues", "manches évasées")),
+        ),
+    )
+    vocabulary = Vocabulary((sleeve, KINDS[1]))
+
+    def found(prefix: str, prompt: str = "dress") -> list[str]:
+        return [phrase.text for phrase in fitting(vocabulary, prompt, prefix)]
+
+    assert found("喇叭") == ["bell sleeves"] and found("袖") == ["sleeveless", "long sleeves", "bell sleeves"]
+    assert found("Manches É") == ["bell sleeves"] and found("man") == ["sleeveless", "long sleeves", "bell sleeves"]
+    assert found("anches") == []  # French has spaces between its words
+    assert found("袖", "dress,无袖，Manches longues") == ["bell sleeves"]  # the others are there already
+    assert found("", "长袖") == ["sequins", "hand-sewn ruffles"]
 
 
 def test_without_a_prefix_kinds_already_spoken_of_are_left_out() -> None:

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 from perfusion.v1 import generation_service_pb2 as pb
+from perfusion.v1.events_pb2 import GroupGenerated
 
 from tests.services.generation.conftest import Studio, request
 from tests.services.market import TEXT_TOKENS
@@ -42,6 +43,46 @@ async def test_a_refused_wish_is_read_as_phrases_are(studio: Studio, refused: li
     group = await studio.group(request(prompt="dress", refused_wishes=refused))
     assert not any("sequins" in c.wishes for c in group.candidates)
     assert list(group.settings.refused_wishes) == refused
+
+
+async def test_labels_are_read_as_their_phrases(studio: Studio) -> None:
+    plain = await studio.group(request(prompt="dress,red", negative_prompt="sleeveless", refused_wishes=["sequins"]))
+    given = request(prompt="连衣裙，red", negative_prompt="无袖", refused_wishes=["亮片"])
+    events = await studio.stream(given)
+    twin = events[-1].group
+    assert [(c.png, c.score, c.wishes) for c in twin.candidates] == [
+        (c.png, c.score, c.wishes) for c in plain.candidates
+    ]
+    assert (await studio.stream(given))[-1].group == twin  # a repeat is the same request
+    assert studio.ranker.prompts == ["dress,red"] * 2
+    read = (await studio.stub.GetGroup(pb.GetGroupRequest(group_id=twin.group_id))).group
+    for said in (twin, read):  # as received
+        assert (said.prompt, said.negative_prompt) == (given.prompt, given.negative_prompt)
+        assert list(said.settings.refused_wishes) == ["亮片"]
+        assert not said.unread_phrases
+    english, chinese = (GroupGenerated.FromString(event.value) for event in studio.events.published)
+    assert (chinese.prompt, chinese.canonical_prompt) == ("连衣裙，red", "dress,red")
+    assert (english.prompt, english.canonical_prompt) == ("dress,red", "dress,red")
+
+
+async def test_labels_that_are_not_read_are_named_as_they_are_typed(studio: Studio) -> None:
+    full = " ".join(["red"] * (TEXT_TOKENS - 4))  # beside it and "dress" there is room for nothing
+    events = await studio.stream(request(prompt=f"连衣裙,{full},长袖", negative_prompt=f"{full},长袖"))
+    for said in (events[0].accepted, events[-1].group):
+        assert list(said.unread_phrases) == ["长袖"] == list(said.unread_negative_phrases)
+    answer = await studio.stub.SuggestPhrases(pb.SuggestPhrasesRequest(user_id="ada", prompt=f"连衣裙,{full},长袖"))
+    assert list(answer.unread_phrases) == ["长袖"]
+
+
+async def test_phrases_are_suggested_for_labels_as_for_phrases(studio: Studio) -> None:
+    async def suggested(**query: Any) -> list[pb.PhraseSuggestion]:
+        return list((await studio.stub.SuggestPhrases(pb.SuggestPhrasesRequest(user_id="ada", **query))).suggestions)
+
+    assert await suggested(prompt="连衣裙、red") == await suggested(prompt="dress,red") != []
+    assert await suggested(prompt="连衣裙", prefix="袖") == [
+        each for each in await suggested(prompt="dress", prefix="s") if each.kind == "sleeve"
+    ]
+    assert [each.phrase for each in await suggested(prompt="连衣裙", prefix="喇叭")] == ["bell sleeves"]
 
 
 @pytest.mark.parametrize("prompt", ["，", "、\u3000，\n", "\u200b", "\ufeff,\u2060", "\u2800", "\u3164"])

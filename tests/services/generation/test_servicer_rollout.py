@@ -7,8 +7,10 @@ import logging
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import grpc
 import numpy as np
@@ -21,7 +23,7 @@ from perfusion.v1.group_pb2 import Group
 from PIL import Image
 
 from contract.feature_schema import Feature, FeatureSchema
-from contract.release import current_file
+from contract.release import PHRASES, current_file, release_dir
 from contract.rollout import Rollout, assign, rollout_file
 from contract.vocabulary import PhraseKind, Vocabulary
 from services.generation.settings import Settings
@@ -30,7 +32,7 @@ from services.runtime.errors import DeadlineExceeded
 from services.runtime.triton import Array, Models, Tensors, TritonModels
 from tests.services.generation.conftest import Studio, request
 from tests.services.generation.fakes import PaintingModels
-from tests.services.market import SCHEMA, VOCABULARY, write_release
+from tests.services.market import SCHEMA, TEXT_TOKENS, VOCABULARY, write_release
 from tests.services.running import failing, running
 from tests.services.runtime.test_triton import Doubling, serve
 
@@ -126,6 +128,27 @@ def red() -> bytes:
     buffer = io.BytesIO()
     Image.new("RGB", (40, 30), "#e04020").save(buffer, "PNG")
     return buffer.getvalue()
+
+
+@pytest.mark.parametrize("rollout", [MIXED, HELD_BACK, EXPLORING], ids=["mixed", "held back", "exploring"])
+async def test_labels_are_read_whatever_release_draws(trial: Trial, rollout: Rollout) -> None:
+    for number in (TRIAL, BASE):  # from before there were labels
+        phrases = release_dir(trial.settings.model_repository, number) / PHRASES
+        Vocabulary.from_json(Vocabulary.read(phrases).to_json()).write(phrases)
+    trial.roll_out(rollout)
+    full = " ".join(["red"] * (TEXT_TOKENS - 4))  # beside it and "dress" there is room for nothing
+    ids = [str(UUID(int=n, version=4)) for n in range(30)]
+    first, second = next(
+        pair for pair in pairwise(ids) if len({assign(rollout, LIVE, "ada", each, 4).drawn_by for each in pair}) == 1
+    )
+    asked = request(request_id=first, num_candidates=4, prompt=f"dress,{full},long sleeves", refused_wishes=["sequins"])
+    english, said = await trial.group(asked), trial.told()
+    asked.request_id, asked.prompt, asked.refused_wishes[0] = second, f"连衣裙，{full}，长袖", "亮片"
+    chinese = await trial.group(asked)
+    assert [(c.png, c.wishes) for c in by_seed(chinese)] == [(c.png, c.wishes) for c in by_seed(english)]
+    assert drawn_by(chinese) == drawn_by(english) and english.assignment.arm == chinese.assignment.arm
+    assert (list(english.unread_phrases), list(chinese.unread_phrases)) == (["long sleeves"], ["长袖"])
+    assert trial.told().canonical_prompt == said.prompt == said.canonical_prompt
 
 
 @pytest.mark.parametrize(

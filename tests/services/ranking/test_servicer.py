@@ -25,10 +25,12 @@ from services.ranking.settings import Settings
 from services.runtime import callers
 from services.runtime.errors import PermissionDenied
 from services.runtime.server import Server
+from services.runtime.triton import Array, Tensors
 from services.user_embedding.__main__ import build as build_user_embedding
 from services.user_embedding.settings import Settings as UserEmbeddingSettings
 from tests.contract.picture_makers import RGB, RGBA, chunk, exchanged, png
-from tests.services.fake_models import FakeModels
+from tests.services import fake_models
+from tests.services.fake_models import FakeModels, _text
 from tests.services.fake_records import FakeRecords
 from tests.services.market import IMAGE_SIZE_PX, LOGIT_SCALE, TEXT_TOKENS, USER_WIDTH, write_release
 from tests.services.running import LOCAL, failing, running
@@ -75,6 +77,7 @@ def picture(red: int, size_px: int = IMAGE_SIZE_PX, kind: str = "PNG") -> bytes:
 
 
 GOOD = picture(255)
+TWINS = [("dress", "long sleeves"), ("连衣裙", "长袖")]
 
 
 async def test_scores_and_ranks_come_in_the_order_given(judges: Judges) -> None:
@@ -225,6 +228,21 @@ async def test_phrases_that_the_reward_model_does_not_read_are_named(judges: Jud
     answer = await judges.rank(GOOD, prompt=f"dress，{long}\nred")
     assert list(answer.unread_phrases) == [long]
     assert not (await judges.rank(GOOD)).unread_phrases
+
+
+async def test_labels_are_read_as_their_phrases(judges: Judges, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[list[int]] = []
+
+    def reading(inputs: Tensors, release: int) -> dict[str, Array]:
+        read.append(inputs["input_ids"][0].tolist())
+        return _text(inputs, release)
+
+    monkeypatch.setattr(fake_models, "_text", reading)
+    long = " ".join(["red"] * (TEXT_TOKENS - 4))  # beside it and "dress" there is room for nothing
+    answers = [await judges.rank(GOOD, prompt=f"{dress},{long}，{sleeves}") for dress, sleeves in TWINS]
+    assert read[0] == read[1]
+    assert [list(answer.unread_phrases) for answer in answers] == [["long sleeves"], ["长袖"]]
+    assert answers[0].scores == answers[1].scores
 
 
 @pytest.mark.parametrize("prompt", ["，", "\u200b", " \n、\u3000"])

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from contract.feature_schema import FeatureSchema
+from contract.labels import Labels
 from training.data.groups import EpochSampler, GroupError, GroupTensors
 
 
@@ -68,6 +69,11 @@ def test_the_fingerprint_knows_every_value_that_is_trained_on(schema: FeatureSch
     at = (2, *[-1] * (values.ndim - 1))
     values[at] = not values[at] if values.dtype == bool else values[at] + 1
     assert before.fingerprint() != changed.fingerprint()
+
+
+def test_labels_are_not_trained_on(schema: FeatureSchema) -> None:
+    features = [replace(f, labels=(Labels("zh", f"标签{n}", f.vocabulary),)) for n, f in enumerate(schema.features)]
+    assert groups(FeatureSchema(tuple(features))).fingerprint() == groups(schema).fingerprint()
 
 
 def test_a_split_keeps_the_last_groups_apart(schema: FeatureSchema) -> None:

@@ -78,6 +78,15 @@ def test_a_group_and_its_pick_become_a_row_in_whatever_order_they_come(of: Colle
     assert len(of.events()) == 4
 
 
+def test_a_prompt_in_labels_is_collected_as_its_phrases(of: Collecting) -> None:
+    made = group("twin")
+    made.prompt, made.canonical_prompt = "连衣裙，V领", "dress,v-neck"
+    of.log.put(group("a"), made, pick("a", 0), pick("twin", 0))
+    of.collect()
+    rows = of.rows()
+    assert rows[uuid("twin")]["prompt"] == rows[uuid("a")]["prompt"] == "dress,v-neck"
+
+
 def test_what_waits_is_known_after_a_new_start(of: Collecting) -> None:
     of.log.put(group("a"), group("b"), group("c"), pick("a", 1), pick("later", 0))
     of.collect()

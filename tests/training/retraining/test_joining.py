@@ -32,6 +32,13 @@ def test_a_row_has_everything_that_trainings_read_and_what_the_gate_needs() -> N
     assert pa.Table.from_pylist([row], schema=GROUPS_SCHEMA).to_pylist() == [row]
 
 
+def test_trainings_read_the_prompt_that_models_read() -> None:
+    made = group("a")
+    assert row_of(made, pick("a"))["prompt"] == made.prompt  # from before labels were read
+    made.prompt, made.canonical_prompt = "连衣裙，V领", "dress,v-neck"
+    assert row_of(made, pick("a"))["prompt"] == "dress,v-neck"
+
+
 def test_a_group_from_before_there_were_arms_says_nothing_of_them() -> None:
     row = row_of(group("a"), pick("a"))
     assert (row["arm"], row["propensity"], row["trial_release"]) == (None, None, None)

@@ -104,6 +104,7 @@ class GroupGenerated(_message.Message):
     USER_FEATURES_FIELD_NUMBER: _builtins.int
     ASSIGNMENT_FIELD_NUMBER: _builtins.int
     HISTORY_FIELD_NUMBER: _builtins.int
+    CANONICAL_PROMPT_FIELD_NUMBER: _builtins.int
     group_id: _builtins.str
     """The group (UUID)."""
     request_id: _builtins.str
@@ -116,6 +117,10 @@ class GroupGenerated(_message.Message):
     """The negative prompt as received; empty when there was none."""
     release: _builtins.int
     """The release that ranked it and, but for some candidates of a mixed group, drew it."""
+    canonical_prompt: _builtins.str
+    """The prompt as the models read it: with phrases in the place of their labels. Empty in groups from before
+    labels were read; prompt is what the models read of them.
+    """
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """When the group was finished, UTC."""
@@ -157,10 +162,11 @@ class GroupGenerated(_message.Message):
         user_features: _abc.Mapping[_builtins.str, _user_pb2.FeatureValue] | None = ...,
         assignment: _group_pb2.Assignment | None = ...,
         history: _user_pb2.HistoryVersion | None = ...,
+        canonical_prompt: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["assignment", b"assignment", "create_time", b"create_time", "history", b"history", "settings", b"settings"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["assignment", b"assignment", "candidates", b"candidates", "create_time", b"create_time", "group_id", b"group_id", "history", b"history", "negative_prompt", b"negative_prompt", "prompt", b"prompt", "release", b"release", "request_id", b"request_id", "settings", b"settings", "user_features", b"user_features", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["assignment", b"assignment", "candidates", b"candidates", "canonical_prompt", b"canonical_prompt", "create_time", b"create_time", "group_id", b"group_id", "history", b"history", "negative_prompt", b"negative_prompt", "prompt", b"prompt", "release", b"release", "request_id", b"request_id", "settings", b"settings", "user_features", b"user_features", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

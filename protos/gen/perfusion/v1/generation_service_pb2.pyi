@@ -77,6 +77,7 @@ class GenerateRequest(_message.Message):
     """Descriptive phrases joined by commas, 1 to 1000 characters with at least one phrase. The commas of all scripts and line
     breaks separate phrases; characters that show nothing, such as zero-width ones, are not read; full-width letters read as
     letters (Unicode NFKC). All of it is text, special tokens of a tokenizer too.
+    A phrase may be said in another language by its label, PhraseKind.labels: it reads as the phrase itself.
     Phrases that exceed the models' tokens are not read, see GenerateAccepted.unread_phrases.
     """
     negative_prompt: _builtins.str
@@ -235,7 +236,7 @@ class GenerateAccepted(_message.Message):
     @_builtins.property
     def unread_phrases(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Phrases of the prompt that the generator or the reward model does not read because a prompt has more tokens than fit,
-        in the prompt's order; empty for nearly all prompts. Phrases are read in order, whole ones only, each unless it no longer
+        in the prompt's order and as it has them; empty for nearly all prompts. Phrases are read in order, whole ones only, each unless it no longer
         fits, and one that stands there twice is read once. If none fits by itself, the first is cut, and is named here, too.
         Empty as well when the release of a finished group is no longer there.
         """
@@ -444,7 +445,8 @@ class SuggestPhrasesRequest(_message.Message):
     """The prompt so far, up to 1000 characters, read as GenerateRequest.prompt is; may be empty."""
     prefix: _builtins.str
     """What the user has typed of the next phrase, up to 100 characters, read as a phrase is and matched without regard to case
-    at the beginning of a phrase or of a word in it. Empty suggests the phrases of kinds that the prompt leaves open and that
+    at the beginning of a word of a phrase or of one of its labels; in a script without spaces between words, such as
+    Chinese, anywhere in it. Empty suggests the phrases of kinds that the prompt leaves open and that
     fit it (no sleeves for trousers). A phrase that stands in the prompt is never suggested, nor one that would not be read
     because the prompt is full.
     """
