@@ -133,9 +133,15 @@ def running() -> Iterator[Platform]:
         authority.prepare([part.replace("-", "_") for part in PARTS])
         secrets = {
             **{f"{part}-certificate": files(authority.folder(part.replace("-", "_"))) for part in PARTS},
+            "studio-certificate": files(authority.studio),
+            "perfusion-authority": {"tls.crt": (authority.studio / "ca.crt").read_text()},
+            "perfusion-studio": {
+                "token": (authority.studio / "token").read_text(),
+                "oidc_client_secret": authority.login_secret.read_text(),
+            },
             "perfusion-clients-authority": {"tls.crt": authority.clients.read_text()},
             "perfusion-token-keys": {"keys.json": authority.tokens.read_text(), "issuer": ISSUER},
-            "perfusion-database": dict.fromkeys(("user_embedding", "generation", "feedback"), database),
+            "perfusion-database": dict.fromkeys(("user_embedding", "generation", "feedback", "studio"), database),
             "perfusion-kafka": {"bootstrap": layout.address("kafka")},
             "perfusion-object-store": {
                 "pictures": f"{bucket}/pictures",
@@ -153,7 +159,7 @@ def running() -> Iterator[Platform]:
         platform.wait_for_release(1)
         platform.releases("load", "1")
         platform.releases("promote", "1")
-        platform.wait_rolled_out(*PARTS)
+        platform.wait_rolled_out(*PARTS, "studio")
         yield platform
 
 

@@ -91,7 +91,7 @@ async def test_a_client_narrows_a_call_to_one_merchant(authority: Authority) -> 
         for token, acting_for, user_id in refused:
             async with failing() as failure:
                 await rank(client, user_id, token, *acting_for)
-            assert (failure.code, failure.reason) == (grpc.StatusCode.PERMISSION_DENIED, "PERMISSION_DENIED"), acting_for
+            assert failure.code == grpc.StatusCode.PERMISSION_DENIED, acting_for
         for token in (everybody, one):
             assert (await rank(client, "a", token, b"a")).release == 1
             assert (await rank(client, "a", token, b"a", b"a")).release == 1
