@@ -21,6 +21,8 @@ from services.runtime.database import open_engine
 from services.runtime.errors import Unavailable
 from services.runtime.migrations import Schema
 from services.runtime.settings import DatabaseSettings, load
+from services.studio.adapters import tables as studio
+from services.studio.settings import Settings as Studio
 from services.user_embedding.adapters import tables as user_embedding
 from services.user_embedding.settings import Settings as UserEmbedding
 
@@ -28,6 +30,7 @@ SERVICES: dict[str, tuple[Schema, type[DatabaseSettings]]] = {
     "user_embedding": (user_embedding.SCHEMA, UserEmbedding),
     "generation": (generation.SCHEMA, Generation),
     "feedback": (feedback.SCHEMA, Feedback),
+    "studio": (studio.SCHEMA, Studio),
 }
 
 

@@ -140,7 +140,7 @@ class Certified(Callers):
         merchants = self._tokens.merchants(_bearer(context), name)
         for key, value in context.invocation_metadata() or ():
             if key == ACTING_FOR:
-                one = frozenset({bytes(value).decode("utf-8", "replace")})
+                one = _named(bytes(value))
                 merchants = one if merchants is None else one & merchants
         return Caller(name, merchants)
 
@@ -225,6 +225,14 @@ class Tokens:
 
     def _now_s(self) -> int:
         return self._clock() // 1_000_000
+
+
+def _named(user_id: bytes) -> frozenset[str]:
+    """The merchant to whom a client narrows its call; nobody where that is no text."""
+    try:
+        return frozenset({user_id.decode()})
+    except UnicodeDecodeError:
+        return frozenset()
 
 
 def _bearer(context: _Context) -> str:

@@ -42,7 +42,7 @@ class ProcessSettings(BaseSettings):
 
     host: Host = Field(
         default="0.0.0.0",
-        description="What the gRPC and metrics servers listen on: a name, an IPv4 or an IPv6 address; :: is both.",
+        description="What the servers of calls and metrics listen on: a name, an IPv4 or an IPv6 address; :: is both.",
     )
     metrics_port: Port = Field(default=0, description="Prometheus port; 0 lets the system choose.")
     certificates: Folder | None = Field(

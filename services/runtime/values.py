@@ -24,6 +24,8 @@ DATABASES = ("sqlite", "postgresql")
 
 _NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,251}[A-Za-z0-9_.])?")
 _TRUST_DOMAIN = re.compile(r"[a-z0-9._-]{1,255}")
+_WEB_PORTS = {"https": 443, "http": 80}
+_WEB_REST = re.compile(r"[A-Za-z0-9_.:\[\]-]+(/[A-Za-z0-9._~!$&'()*+,;=:@%/-]*)?")  # after the scheme
 _TOPIC = re.compile(r"[A-Za-z0-9._-]{1,249}")
 
 
@@ -161,24 +163,30 @@ def trust_domain(value: str) -> str:
 
 
 def web_url(value: str) -> str:
-    """The beginning of a web address, https://HOST[:PORT][/PATH]; http:// of this machine alone. Its last slash is cut.
+    """The beginning of a web address, https://HOST[:PORT][/PATH]; http:// of this machine alone.
+
+    Returns:
+        It as browsers write it: without a last slash, the scheme's own port and large letters in the host.
 
     Raises:
         ValueError: it is none.
     """
+    value = value.strip()
     try:
-        parts = urlsplit(value.strip())
+        parts = urlsplit(value)
         host_of, port = parts.hostname or "", parts.port
     except ValueError:
         raise ValueError("must be a web address such as https://studio.example.com") from None
-    if parts.scheme not in ("http", "https") or not host_of or parts.query or parts.fragment or parts.username:
+    if parts.scheme not in _WEB_PORTS or not host_of or not _WEB_REST.fullmatch(value.partition("://")[2]):
         raise ValueError("must be a web address such as https://studio.example.com")
     host(host_of)
-    if port == 0:
+    if port == 0 or parts.netloc.endswith(":"):
         raise ValueError("must have a port from 1 to 65535")
     if parts.scheme == "http" and not is_loopback(host_of):
         raise ValueError("must begin with https://; http:// is for this machine alone")
-    return value.strip().rstrip("/")
+    named = f"[{host_of}]" if ":" in host_of else host_of
+    place = named if port in (None, _WEB_PORTS[parts.scheme]) else f"{named}:{port}"
+    return f"{parts.scheme}://{place}{parts.path.rstrip('/')}"
 
 
 def at_least(least: float) -> AfterValidator:

@@ -41,7 +41,7 @@ DONE, FAILED, CANCELLED = "done", "failed", "cancelled"
 OVER = (DONE, FAILED, CANCELLED)
 
 SAVE_S = 0.4  # between two writes of a state
-BEAT_S = 2.0  # a holder's sign of life
+BEAT_S = 2.0  # a holder's longest pause between two signs of life; a quarter of a short lease
 LOOK_S = 0.4  # between two looks of a reader at another replica's round
 TAKE_OVER_S = 1.0  # between two looks for rounds whose holder has gone
 PATIENCE_S = 15.0  # a reader hears something at least so often, the same state again
@@ -174,6 +174,7 @@ class Following:
         self._most = most
         self._on_group = on_group
         self._watch = leases.Watch(lease_s)
+        self._beat_s = min(BEAT_S, lease_s / 4)
         self._holder = leases.new_token()
         self._live: dict[str, _Live] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -304,7 +305,7 @@ class Following:
                         live.become(replace(live.state, number=live.state.number + 1, stage=CANCELLED))
                     continue
                 if live.state is state:
-                    await _within(changed, BEAT_S)
+                    await _within(changed, self._beat_s)
                 if not live.state.is_over:
                     await asyncio.sleep(SAVE_S)
         finally:

@@ -1,9 +1,11 @@
 """The studio's settings; see services/runtime/settings.py for those it shares."""
 
+from typing import Annotated
+
 from pydantic import Field
 
 from services.runtime.settings import DatabaseSettings, ProcessSettings
-from services.runtime.values import Address, Count, DatabaseUrl, File, Line, Port, Seconds, WebUrl
+from services.runtime.values import Address, Count, DatabaseUrl, File, Line, Port, Seconds, WebUrl, at_least
 
 
 class Settings(ProcessSettings, DatabaseSettings):
@@ -31,7 +33,7 @@ class Settings(ProcessSettings, DatabaseSettings):
     round_timeout_s: Seconds = Field(
         default=180.0, description="Longest that a round may take, tries after a failure included, seconds."
     )
-    round_lease_s: Seconds = Field(
+    round_lease_s: Annotated[Seconds, at_least(1)] = Field(
         default=10.0, description="How long another replica waits before it takes over a silent one's rounds, seconds."
     )
     rounds_per_merchant: Count = Field(default=4, description="Rounds of one merchant at once; one more is refused.")

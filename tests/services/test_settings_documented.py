@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 from deploy.local import parts
-from services.runtime.settings import RuntimeSettings
+from services.runtime.settings import ProcessSettings, RuntimeSettings
 
 PAGE = (Path(__file__).parents[2] / "docs" / "serving.md").read_text()
-SERVICES: dict[str, type[RuntimeSettings]] = {
-    name: import_module(f"services.{name}.settings").Settings for name in parts.SERVICES
+SERVICES: dict[str, type[ProcessSettings]] = {
+    name: import_module(f"services.{name}.settings").Settings for name in (*parts.SERVICES, parts.STUDIO.name)
 }
 
 
@@ -27,7 +27,18 @@ def test_each_setting_is_documented_with_its_default(service: str) -> None:
 
 
 def applies(row: list[str], service: str) -> bool:
+    """`gRPC` are the services that are called so."""
+    if row[1] == "gRPC":
+        return issubclass(SERVICES[service], RuntimeSettings)
     return row[1] == "all" or service in row[1].split(", ")
+
+
+def test_all_is_said_of_what_all_have() -> None:
+    for name in RuntimeSettings.model_fields:
+        rows = [line for line in PAGE.splitlines() if line.startswith(f"| `PERFUSION_{name.upper()}` |")]
+        services = {row.rstrip(" |").rpartition(" | ")[2] for row in rows}
+        shared = {"all"} if name in ProcessSettings.model_fields else {"gRPC"}
+        assert services - {"studio"} == shared, name  # whose port has a row of its own
 
 
 def test_no_setting_is_documented_that_is_not_there() -> None:

@@ -16,7 +16,7 @@ print(sorted(set({forbidden!r}) & set(sys.modules)))
 """
 
 
-@pytest.mark.parametrize("name", SERVICES)
+@pytest.mark.parametrize("name", [*SERVICES, "studio"])
 def test_a_service_imports_without_torch(name: str) -> None:
     script = SCRIPT.format(name=name, forbidden=FORBIDDEN)
     python = str(venv("services") / "bin" / "python")

@@ -134,9 +134,15 @@ def running() -> Iterator[Platform]:
             node.wait_ready(plane, name)
         secrets = {
             **{f"{part}-certificate": files(authority.folder(part.replace("-", "_"))) for part in PARTS},
+            "studio-certificate": files(authority.studio),
+            "perfusion-authority": {"tls.crt": (authority.studio / "ca.crt").read_text()},
+            "perfusion-studio": {
+                "token": (authority.studio / "token").read_text(),
+                "oidc_client_secret": authority.login_secret.read_text(),
+            },
             "perfusion-clients-authority": {"tls.crt": authority.clients.read_text()},
             "perfusion-token-keys": {"keys.json": authority.tokens.read_text(), "issuer": ISSUER},
-            "perfusion-database": dict.fromkeys(("user_embedding", "generation", "feedback"), database),
+            "perfusion-database": dict.fromkeys(("user_embedding", "generation", "feedback", "studio"), database),
             "perfusion-kafka": {"bootstrap": layout.address("kafka")},
             **{f"kafka-{part.replace('_', '-')}": user_of(authority.folder(part)) for part in RIGHTS},
             "perfusion-cluster-ca-cert": {"ca.crt": (authority.folder(kafka_broker.NAME) / "ca.crt").read_text()},
@@ -156,7 +162,7 @@ def running() -> Iterator[Platform]:
         platform.wait_for_release(1)
         platform.releases("load", "1")
         platform.releases("promote", "1")
-        platform.wait_rolled_out(*PARTS)
+        platform.wait_rolled_out(*PARTS, "studio")
         yield platform
 
 

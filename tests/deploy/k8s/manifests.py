@@ -13,8 +13,8 @@ from typing import Any
 
 import yaml
 
-from deploy.local.parts import SERVICES
-from services.runtime.settings import RuntimeSettings
+from deploy.local.parts import SERVICES, STUDIO
+from services.runtime.settings import ProcessSettings, RuntimeSettings
 
 ROOT = Path(__file__).parents[3]
 K8S = ROOT / "deploy" / "k8s"
@@ -24,9 +24,10 @@ SCHEMAS = ROOT / "build" / "k8s" / "schemas"
 NAME = "app.kubernetes.io/name"
 
 Object = dict[str, Any]
-SETTINGS: Mapping[str, type[RuntimeSettings]] = {  # of each service, by its name in the cluster
-    name.replace("_", "-"): import_module(f"services.{name}.settings").Settings for name in SERVICES
+SETTINGS: Mapping[str, type[ProcessSettings]] = {  # of each service, by its name in the cluster
+    name.replace("_", "-"): import_module(f"services.{name}.settings").Settings for name in (*SERVICES, STUDIO.name)
 }
+CALLED = tuple(name for name, kind in SETTINGS.items() if issubclass(kind, RuntimeSettings))  # by gRPC
 
 
 @cache
@@ -66,7 +67,7 @@ class Pod:
 
     @property
     def service(self) -> Object | None:
-        """The container of one of the four services."""
+        """The container of one of the services."""
         return next((each for each in self.spec["containers"] if each["name"] == "service"), None)
 
     def calls_module(self, name: str) -> bool:
@@ -92,8 +93,8 @@ class Objects(list[Object]):
     def pod(self, part: str) -> Pod:
         return next(each for each in self.pods() if each.part == part)
 
-    def services(self) -> Iterator[tuple[str, Pod, Object, type[RuntimeSettings]]]:
-        """Of each gRPC service: its name, its pods, its container, its settings."""
+    def services(self) -> Iterator[tuple[str, Pod, Object, type[ProcessSettings]]]:
+        """Of each service: its name, its pods, its container, its settings."""
         for name, settings in SETTINGS.items():
             pod = self.pod(name)
             assert pod.service is not None
@@ -112,6 +113,12 @@ def runs(container: Object) -> list[str]:
 
 def environment(container: Object) -> dict[str, Object]:
     return {each["name"]: each for each in container.get("env", [])}
+
+
+def shared(objects: Objects, container: Object) -> dict[str, str]:
+    """The variables that a container has of ConfigMaps."""
+    maps = [each["configMapRef"]["name"] for each in container.get("envFrom", []) if "configMapRef" in each]
+    return {name: value for each in maps for name, value in objects.named("ConfigMap", each)["data"].items()}
 
 
 def value(container: Object, variable: str) -> str | None:

@@ -10,7 +10,7 @@ from sqlalchemy import create_engine, text
 from services.feedback.adapters import tables as feedback
 from services.generation.adapters import tables as generation
 from tests.deploy.k8s.manifests import K8S, ROOT, Object, Objects, Pod
-from tests.deploy.k8s.policies.commands import OPTION, README, file_of, strange
+from tests.deploy.k8s.policies.commands import OPTION, README, file_of, secrets_of, strange
 from tests.deploy.k8s.policies.monitoring import RUNBOOK, alerts
 from tests.deploy.k8s.test_images import COPY, IMAGES
 
@@ -168,12 +168,10 @@ def test_the_queries_run() -> None:
 
 def test_who_reads_a_secret_is_told(whole: Objects) -> None:
     reads: dict[str, set[str]] = {}
-    for pod, container in whole.containers():
-        told = [each.get("valueFrom", {}).get("secretKeyRef") for each in container.get("env", [])]
-        told += [each.get("secretRef") for each in container.get("envFrom", [])]
-        for secret in filter(None, told):
-            name = pod.owner["metadata"]["name"]
-            reads.setdefault(secret["name"], set()).add("migrations" if name.startswith("migrate-") else name)
+    for pod in whole.pods():
+        name = pod.owner["metadata"]["name"]
+        for secret, _ in secrets_of(whole, pod):
+            reads.setdefault(secret, set()).add("migrations" if name.startswith("migrate-") else name)
     rows = dict(re.findall(r"^\| `(perfusion-[a-z-]+)` \| (.*) \|$", PAGE, re.MULTILINE))
     assert {name: set(re.split(r"[,;] (?:the Jobs of )?", row)) for name, row in rows.items()} == reads
     assert set(re.findall(r"^\| `(perfusion-[a-z-]+)` \|", README.read_text(), re.MULTILINE)) == set(rows)

@@ -12,7 +12,15 @@ from perfusion.v1 import user_embedding_service_pb2 as pb
 from prometheus_client import CollectorRegistry
 
 from services.runtime.errors import Unavailable
-from services.runtime.health import LIVENESS, READINESS, Dependency, HealthMonitor, HealthServicer, methods_of
+from services.runtime.health import (
+    LIVENESS,
+    READINESS,
+    Dependency,
+    HealthMonitor,
+    HealthServicer,
+    check_needs,
+    methods_of,
+)
 from services.runtime.metrics import HealthMetrics
 
 SERVICE = pb.DESCRIPTOR.services_by_name["UserEmbeddingService"].full_name
@@ -221,7 +229,8 @@ async def test_a_name_nobody_knows_is_not_found() -> None:
 def test_a_method_without_a_row_is_refused() -> None:
     for wrong in ({}, {name: [] for name in (*methods_of(SERVICE), "Forget")}):
         with pytest.raises(ValueError, match="GetUserEmbedding"):
-            monitor_of(wrong)
+            check_needs(SERVICE, wrong)
+    check_needs(SERVICE, {name: [] for name in methods_of(SERVICE)})
 
 
 def test_two_dependencies_of_one_name_are_refused() -> None:

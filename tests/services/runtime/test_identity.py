@@ -18,6 +18,7 @@ from perfusion.v1.ranking_service_pb2_grpc import RankingServiceStub
 
 from deploy.local.authority import Authority, _begun, _named, _pem
 from services.runtime import certificates as certificates_module
+from services.runtime.callers import ACTING_FOR
 from services.runtime.calls import Shares
 from services.runtime.certificates import CertificateError, Certificates
 from services.runtime.clients import open_channel
@@ -56,8 +57,9 @@ def channel(port: int, folder: Path) -> grpc.aio.Channel:
     return grpc.aio.secure_channel(f"127.0.0.1:{port}", credentials, options=OWN_POOL)
 
 
-async def rank(on: grpc.aio.Channel, user_id: str, token: str | None = None) -> Any:
-    metadata = (("authorization", f"Bearer {token}"),) if token else None
+async def rank(on: grpc.aio.Channel, user_id: str, token: str | None = None, *acting_for: bytes) -> Any:
+    metadata = [("authorization", f"Bearer {token}")] if token else []
+    metadata += [(ACTING_FOR, each) for each in acting_for]
     return await RankingServiceStub(on).Rank(
         RankRequest(user_id=user_id, prompt="dress"), metadata=metadata, timeout=20
     )
@@ -71,6 +73,30 @@ async def test_a_client_acts_for_the_merchants_of_its_token_alone(authority: Aut
             await rank(client, "c", authority.token(["a", "b"], 1))
         assert (failure.code, failure.reason) == (grpc.StatusCode.PERMISSION_DENIED, "PERMISSION_DENIED")
         assert failure.message.startswith("user_id: ") and not failure.retryable
+
+
+async def test_a_client_narrows_a_call_to_one_merchant(authority: Authority) -> None:
+    everybody, one = authority.token(None, 1), authority.token(["a"], 1)
+    refused = [  # whose token, for whom it acts, whom it asks about
+        (everybody, [b"a"], "b"),
+        (one, [b"b"], "b"),
+        (one, [b"b"], "a"),
+        (everybody, [b"\xff"], "a"),
+        (everybody, [b"\xff"], "\ufffd"),  # what the bytes would be read as
+        (everybody, [b""], "a"),
+        (everybody, [b"a", b"b"], "a"),
+        (everybody, [b"a", b"b"], "b"),
+    ]
+    async with ranking(authority) as port, channel(port, authority.client) as client:
+        for token, acting_for, user_id in refused:
+            async with failing() as failure:
+                await rank(client, user_id, token, *acting_for)
+            assert failure.code == grpc.StatusCode.PERMISSION_DENIED, acting_for
+        for token in (everybody, one):
+            assert (await rank(client, "a", token, b"a")).release == 1
+            assert (await rank(client, "a", token, b"a", b"a")).release == 1
+        assert (await rank(client, "laden ☂", everybody, "laden ☂".encode())).release == 1
+        assert (await rank(client, "b", everybody)).release == 1  # the next call is as wide as ever
 
 
 async def test_a_part_calls_what_names_it_for_every_merchant_and_nothing_else(authority: Authority) -> None:

@@ -13,7 +13,7 @@ from perfusion.v1 import generation_service_pb2 as pb
 from perfusion.v1.generation_service_pb2_grpc import GenerationServiceStub
 from prometheus_client import CollectorRegistry
 
-from services.runtime import server as server_module
+from services.runtime import upkeep
 from services.runtime.server import Server
 from tests.services.running import failing
 from tests.services.runtime.answering import Answering, server_of
@@ -120,7 +120,7 @@ async def test_after_a_stop_the_ports_are_free() -> None:
 
 
 async def test_what_cannot_be_closed_keeps_neither_the_others_nor_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server_module, "CLOSE_S", 0.1)
+    monkeypatch.setattr(upkeep, "CLOSE_S", 0.1)
     closed = []
 
     async def hangs() -> None:

@@ -12,14 +12,16 @@ from deploy.local.authority import Authority
 from services.feedback.settings import Settings as Feedback
 from services.generation.settings import Settings as Generation
 from services.ranking.settings import Settings as Ranking
-from services.runtime.settings import RuntimeSettings, load
+from services.runtime.settings import ProcessSettings, load
+from services.studio.settings import Settings as Studio
 from services.user_embedding.settings import Settings as UserEmbedding
 
 ROOT = Path(__file__).parents[3]
-SERVICES: dict[str, type[RuntimeSettings]] = {
+SERVICES: dict[str, type[ProcessSettings]] = {
     "feedback": Feedback,
     "generation": Generation,
     "ranking": Ranking,
+    "studio": Studio,
     "user_embedding": UserEmbedding,
 }
 NOTHING = ["", " ", "\t"]
@@ -93,6 +95,29 @@ FOLDER = (
 FILE = (["keys.json", "/tmp/with space/keys.json"], [*NOTHING, "/tmp", "x" * 300])
 DOMAIN = (["perfusion", "shop.example.com", "a_b-c.d"], [*NOTHING, "A", "a/b", "spiffe://a", "x" * 256])
 LINE = (["perfusion", "https://login.example.com/realms/shop"], NOTHING)
+WEB_URL = (
+    ["https://shop.example.com", "https://shop.example.com:8443/login", "http://localhost:8080", "http://[::1]:1"],
+    [
+        *NOTHING,
+        "shop.example.com",
+        "http://shop.example.com",
+        "ftp://localhost",
+        "https://",
+        "https:///login",
+        "https://lin@shop.example.com",
+        "https://@shop.example.com",
+        "https://shop.example.com?to=a",
+        "https://shop.example.com/#a",
+        "https://shop.example.com:0",
+        "https://shop.example.com:",
+        "https://shop.example.com:99999",
+        "https://shop.example.com:http",
+        "https://a b",
+        "https://a\nb",
+        "https://[::1",
+        "https://größe.example",
+    ],
+)
 LEVEL = (["DEBUG", "ERROR", " INFO "], [*NOTHING, "debug", "TRACE", "10"])
 SWITCH = (["true", "false", "1", "0"], [*NOTHING, "maybe", "2"])
 
@@ -110,6 +135,7 @@ FORMS = {
     "denoiser_most_rows": COUNT,
     "denoiser_turn": COUNT,
     "drain_s": SECONDS_OR_NONE,
+    "feedback_address": ADDRESS,
     "feedback_topic": TOPIC,
     "generation_address": ADDRESS,
     "groups_topic": TOPIC,
@@ -141,18 +167,29 @@ FORMS = {
     "max_watches": COUNT,
     "metrics_port": PORT,
     "model_repository": FOLDER,
+    "max_readers": COUNT,
     "object_store_timeout_s": SECONDS,
     "object_store_url": OBJECT_STORE_URL,
+    "oidc_client_id": LINE,
+    "oidc_client_secret": FILE,
+    "oidc_issuer": WEB_URL,
+    "oidc_merchants_claim": LINE,
     "outbox_backoff_s": SECONDS,
     "outbox_interval_s": SECONDS,
     "port": PORT,
+    "public_url": WEB_URL,
     "ranking_address": ADDRESS,
     "remembered_embeddings": COUNT_OR_NONE,
     "remembered_picture_bytes": (["0", str(2**31 - 1)], [*NO_NUMBER, "-1", str(2**31)]),
     "round_lease_s": SECONDS_FROM_1,
+    "round_timeout_s": SECONDS,
+    "rounds_per_merchant": COUNT,
     "service_timeout_s": SECONDS,
+    "session_age_s": SECONDS,
+    "session_idle_s": SECONDS,
     "sweep_grace_s": (["60", "86400"], [*NO_NUMBER, "59.9", "86401", "inf"]),
     "sweep_interval_s": SECONDS_OR_NONE,
+    "token": FILE,
     "token_issuer": LINE,
     "token_keys": FILE,
     "triton_address": ADDRESS,
@@ -163,6 +200,7 @@ FORMS = {
     "write_timeout_s": SECONDS,
 }
 HERE = {"port": "0", "metrics_port": "0", "host": "127.0.0.1", "clear_text": "true"}  # of a service's process
+NEEDED = {"studio": {"oidc_issuer": "http://127.0.0.1:1"}}  # settings without which it does not start
 EACH = [(service, name) for service, kind in SERVICES.items() for name in kind.model_fields]
 
 
@@ -219,19 +257,18 @@ def environment(**settings: str) -> dict[str, str]:
 
 async def process(service: str, folder: Path, **settings: str) -> asyncio.subprocess.Process:
     return await asyncio.create_subprocess_exec(
-        sys.executable,
-        *("-m", f"services.{service}"),
+        *("env", "--default-signal=HUP"),  # which nohup ignores
+        *(sys.executable, "-m", f"services.{service}"),
         env=environment(**settings),
         cwd=folder,
         stderr=asyncio.subprocess.PIPE,
-        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),  # which nohup ignores
     )
 
 
 @pytest.mark.parametrize("service", SERVICES)
 async def test_a_service_runs_with_every_number_at_its_extreme(service: str, tmp_path: Path) -> None:
     """The smallest and the largest of each together; only a stop and a probe may not take a day."""
-    quick = HERE | {"lame_duck_s": "0", "health_timeout_s": "1"}
+    quick = HERE | NEEDED.get(service, {}) | {"lame_duck_s": "0", "health_timeout_s": "1"}
     for end in (0, 1):
         extremes = {
             name: FORMS[name][0][end] for name in SERVICES[service].model_fields if is_number(FORMS[name][0][0])
@@ -257,6 +294,15 @@ async def test_a_service_that_cannot_start_says_why_and_fails(tmp_path: Path) ->
     wrong: list[tuple[str, int, str, dict[str, str]]] = [
         *((service, 2, "PERFUSION_PORT: must be", {"port": "x"}) for service in SERVICES),
         ("ranking", 1, "PERFUSION_PORT", HERE | {"port": port}),
+        ("studio", 1, "PERFUSION_PORT", HERE | NEEDED["studio"] | {"port": port}),
+        ("studio", 2, "PERFUSION_OIDC_ISSUER must name", HERE),
+        ("studio", 2, "PERFUSION_TOKEN must name", encrypted | NEEDED["studio"]),
+        (
+            "studio",
+            2,
+            "PERFUSION_OIDC_CLIENT_SECRET: not/there cannot be read",
+            HERE | NEEDED["studio"] | {"oidc_client_secret": "not/there"},
+        ),
         ("ranking", 1, "PERFUSION_METRICS_PORT", HERE | {"metrics_port": port}),
         ("ranking", 1, "PERFUSION_HOST", HERE | encrypted | {"host": "nowhere.invalid"}),
         ("feedback", 2, "PERFUSION_KAFKA_CERTIFICATES", HERE | {"kafka_bootstrap": "127.0.0.1:9092,kafka:9092"}),

@@ -12,7 +12,7 @@ import string
 from collections.abc import Callable
 from typing import Any
 from unittest import mock
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import fsspec
 from hypothesis import HealthCheck, given, settings
@@ -20,8 +20,8 @@ from hypothesis import strategies as st
 from sqlalchemy.engine import make_url
 
 from services.runtime import values
-from services.runtime.addresses import joined
-from services.runtime.settings import RuntimeSettings, load
+from services.runtime.addresses import is_loopback, joined
+from services.runtime.settings import ProcessSettings, load
 from tests.services.runtime import test_settings as table
 from tests.services.runtime.test_settings import FORMS, SERVICES
 
@@ -35,6 +35,9 @@ ADDRESSES = st.builds(joined, HOSTS, PORTS)
 WORDS = st.text(string.ascii_letters + string.digits + "äß☂ .-_", min_size=1, max_size=12).map(lambda w: f"a{w}z")
 PATHS = st.lists(WORDS, min_size=1, max_size=3).map("/".join)
 SECRETS = st.text(min_size=1, max_size=8).map(lambda text: quote(text, safe=""))
+BRACKETED = NAMES | st.ip_addresses(v=4).map(str) | st.ip_addresses(v=6).map("[{}]".format)
+WEB_PORTS = st.just("") | PORTS.map(":{}".format)
+WEB_PATHS = st.sampled_from(["", "/", "/realms/shop", "/a%20b/~c/"])
 LEGAL: dict[int, st.SearchStrategy[str]] = {  # by form
     id(table.HOST): HOSTS | st.ip_addresses(v=6).map("[{}]".format),
     id(table.ADDRESS): ADDRESSES,
@@ -49,6 +52,8 @@ LEGAL: dict[int, st.SearchStrategy[str]] = {  # by form
     id(table.FILE): PATHS.map("not/there/{}".format),
     id(table.DOMAIN): st.text(string.ascii_lowercase + string.digits + "._-", min_size=1, max_size=255),
     id(table.LINE): WORDS,
+    id(table.WEB_URL): st.builds("https://{}{}{}".format, BRACKETED, WEB_PORTS, WEB_PATHS)
+    | st.builds("http://{}{}{}".format, st.sampled_from(["localhost", "127.0.0.1", "[::1]"]), WEB_PORTS, WEB_PATHS),
     id(table.LEVEL): st.sampled_from(["DEBUG", "INFO", "WARNING", "ERROR"]),
     id(table.SWITCH): st.sampled_from(["true", "false", "1", "0"]),
 }
@@ -69,11 +74,11 @@ def bounds(name: str) -> tuple[float, float] | None:
     return float(low), float(high)
 
 
-def is_whole(name: str, kind: type[RuntimeSettings]) -> bool:
+def is_whole(name: str, kind: type[ProcessSettings]) -> bool:
     return kind.model_fields[name].annotation is int
 
 
-def legal(name: str, kind: type[RuntimeSettings]) -> st.SearchStrategy[str]:
+def legal(name: str, kind: type[ProcessSettings]) -> st.SearchStrategy[str]:
     if (range_ := bounds(name)) is None:
         plain = LEGAL[id(FORMS[name])]
     else:
@@ -83,7 +88,7 @@ def legal(name: str, kind: type[RuntimeSettings]) -> st.SearchStrategy[str]:
     return st.builds(str.format, BLANKS, plain)
 
 
-def illegal(name: str, kind: type[RuntimeSettings]) -> st.SearchStrategy[str]:
+def illegal(name: str, kind: type[ProcessSettings]) -> st.SearchStrategy[str]:
     listed = st.sampled_from(FORMS[name][1])
     if (range_ := bounds(name)) is None:
         return listed
@@ -97,7 +102,7 @@ def changed(text: str, place: int, put: str, drop: int) -> str:
     return text[:place] + put + text[place + drop :]
 
 
-def environments(of: Callable[[str, type[RuntimeSettings]], st.SearchStrategy[str]]) -> Any:
+def environments(of: Callable[[str, type[ProcessSettings]], st.SearchStrategy[str]]) -> Any:
     """A service, and a value for each of its settings."""
     return st.one_of(
         st.tuples(st.just(service), st.fixed_dictionaries({name: of(name, kind) for name in kind.model_fields}))
@@ -117,7 +122,7 @@ NEARLY_LEGAL = st.one_of(
 )
 
 
-def loaded(kind: type[RuntimeSettings], given_: dict[str, str]) -> tuple[RuntimeSettings | None, list[str]]:
+def loaded(kind: type[ProcessSettings], given_: dict[str, str]) -> tuple[ProcessSettings | None, list[str]]:
     """The settings, or the lines that refuse them."""
     environment = {f"PERFUSION_{name.upper()}": value for name, value in given_.items()}
     said = io.TextIOWrapper(io.BytesIO(), encoding="utf-8", errors="backslashreplace")
@@ -129,7 +134,7 @@ def loaded(kind: type[RuntimeSettings], given_: dict[str, str]) -> tuple[Runtime
     return taken, said.read().split("\n")[:-1]
 
 
-def check_lines(kind: type[RuntimeSettings], lines: list[str], wrong: set[str]) -> None:
+def check_lines(kind: type[ProcessSettings], lines: list[str], wrong: set[str]) -> None:
     """One printable line for each wrong setting: its name, what it must be, its meaning; never a URL."""
     assert len(lines) == len(wrong)
     for line in lines:
@@ -139,7 +144,7 @@ def check_lines(kind: type[RuntimeSettings], lines: list[str], wrong: set[str]) 
         assert "://x:secret" not in line
 
 
-def check_taken(name: str, kind: type[RuntimeSettings], text: str, taken: Any) -> None:
+def check_taken(name: str, kind: type[ProcessSettings], text: str, taken: Any) -> None:
     """What was taken lies in the setting's range, and can be used."""
     form = FORMS[name]
     if (range_ := bounds(name)) is not None:
@@ -161,6 +166,13 @@ def check_taken(name: str, kind: type[RuntimeSettings], text: str, taken: Any) -
         assert not taken.is_dir()
     elif form is table.DOMAIN:
         assert re.fullmatch(r"[a-z0-9._-]{1,255}", taken)
+    elif form is table.WEB_URL:
+        assert values.web_url(taken) == taken == taken.rstrip("/").strip() and not re.search(r"[\s?#]", taken)
+        parts = urlsplit(taken)
+        assert parts.username is None and parts.port not in (0, {"https": 443, "http": 80}[parts.scheme])
+        assert parts.scheme == "https" or is_loopback(parts.hostname or "")
+        given_ = urlsplit(text.strip())
+        assert (parts.hostname, parts.path) == (given_.hostname, given_.path.rstrip("/"))
     elif form is table.LINE:
         assert taken == text.strip() != ""
     elif form is table.FOLDER:

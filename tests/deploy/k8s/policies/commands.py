@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.deploy.k8s.manifests import K8S, ROOT, Objects, environment, runs
+from tests.deploy.k8s.manifests import K8S, ROOT, Objects, Pod, environment, runs
 
 README = K8S / "README.md"
 SCRIPT = K8S / "base" / "retraining" / "retrain.sh"
@@ -47,7 +47,7 @@ def strange(module: str, options: list[str]) -> Iterator[str]:
 
 def secrets_are_documented(objects: Objects) -> Iterator[str]:
     read = set(secrets(objects))
-    told = set(re.findall(r"^\| `([a-z-]+)` \| `([\w]+)` \|", README.read_text(), re.MULTILINE))
+    told = set(re.findall(r"^\| `(perfusion-[a-z-]+)` \| `([\w.]+)` \|", README.read_text(), re.MULTILINE))
     told = {(name, "" if name == "perfusion-object-store-keys" else key) for name, key in told}
     yield from (f"{README.name} says nothing of {name} {key}" for name, key in sorted(read - told))
     yield from (f"nobody reads {name} {key}" for name, key in sorted(told - read))
@@ -55,13 +55,23 @@ def secrets_are_documented(objects: Objects) -> Iterator[str]:
 
 def secrets(objects: Objects) -> Iterator[tuple[str, str]]:
     """Name and key; of a Secret that becomes variables as a whole, no key."""
-    for _, container in objects.containers():
+    for pod in objects.pods():
+        yield from secrets_of(objects, pod)
+
+
+def secrets_of(objects: Objects, pod: Pod) -> Iterator[tuple[str, str]]:
+    """Those of one workload; without the certificates that cert-manager makes."""
+    for container in pod.containers:
         for each in environment(container).values():
             if (ref := each.get("valueFrom", {}).get("secretKeyRef")) is not None:
                 yield ref["name"], ref["key"]
         for each in container.get("envFrom", []):
             if "secretRef" in each:
                 yield each["secretRef"]["name"], ""
+    made = {each["spec"]["secretName"] for each in objects.of("Certificate")}
+    for volume in pod.spec.get("volumes", []):
+        if "secret" in volume and (name := volume["secret"]["secretName"]) not in made:
+            yield from ((name, item["key"]) for item in volume["secret"]["items"])
 
 
 POLICIES = (commands_are_there, secrets_are_documented)

@@ -60,7 +60,7 @@ def resources_are_bounded(objects: Objects) -> Iterator[str]:
 
 def images_are_pinned(objects: Objects) -> Iterator[str]:
     for pod, container in objects.containers():
-        name, _, tag = container["image"].partition(":")
+        name, _, tag = container["image"].rpartition("/")[2].partition("@")[0].partition(":")  # wherever it lies
         if name not in IMAGES:
             yield f"{pod}, {container['name']}: no Dockerfile makes {name}"
         if tag != VERSION and not re.search(r"@sha256:[0-9a-f]{64}$", container["image"]):

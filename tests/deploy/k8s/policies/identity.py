@@ -7,12 +7,12 @@ from collections.abc import Iterator
 
 from deploy.releases.arguments import CERTIFICATES_VARIABLE
 from services.runtime.access import TABLE
-from services.runtime.callers import SERVICE
+from services.runtime.callers import CLIENT, SERVICE
 from services.runtime.certificates import AUTHORITY, CERTIFICATE, KEY
 from services.runtime.settings import PREFIX, RuntimeSettings
-from tests.deploy.k8s.manifests import SETTINGS, Objects, environment, value
+from tests.deploy.k8s.manifests import CALLED, Objects, environment, value
 
-PARTS = (*SETTINGS, "triton", "releases")  # all that serve or call by gRPC
+PARTS = (*CALLED, "triton", "releases")  # all that serve or call by gRPC
 FOLDER = "/certificates"
 DOMAIN = RuntimeSettings.model_fields["trust_domain"].default
 USAGES = ["digital signature", "server auth", "client auth"]  # a part serves and calls
@@ -61,6 +61,33 @@ def certificates_have_the_names_that_callers_use(objects: Objects) -> Iterator[s
             yield f"{method} is for {sorted(unknown)}, which have no certificate"
 
 
+def the_studio_is_a_client(objects: Objects) -> Iterator[str]:
+    """Known by its clients' certificate, it knows whom it calls by the parts' authority, whose key it has not."""
+    spec = objects.named("Certificate", "studio")["spec"]
+    if spec["issuerRef"]["name"] != "perfusion-clients" or spec["uris"] != [f"spiffe://{DOMAIN}/{CLIENT}studio"]:
+        yield f"the studio is certified as {spec['uris']} by {spec['issuerRef']['name']}"
+    if spec["usages"] != ["digital signature", "client auth"]:
+        yield "the studio's certificate is good for more than to call"
+    pod = objects.pod("studio")
+    own = [{"key": each, "path": each} for each in (CERTIFICATE, KEY)]
+    wanted = [
+        {"secret": {"name": spec["secretName"], "items": own}},
+        {"secret": {"name": "perfusion-authority", "items": [{"key": CERTIFICATE, "path": AUTHORITY}]}},
+    ]
+    volumes = {each["name"]: each for each in pod.spec["volumes"]}
+    if volumes["certificates"].get("projected", {}).get("sources") != wanted:
+        yield f"the studio shows {volumes['certificates']}"
+    [container] = pod.spec["containers"]
+    mounts = {each["mountPath"]: each["name"] for each in container["volumeMounts"]}
+    if value(container, CERTIFICATES_VARIABLE) != FOLDER or mounts.get(FOLDER) != "certificates":
+        yield "the studio is not told of its certificate"
+    items = [item["path"] for item in volumes["secrets"]["secret"]["items"]]
+    for variable in ("TOKEN", "OIDC_CLIENT_SECRET"):
+        folder, _, file = (value(container, f"{PREFIX}{variable}") or "").rpartition("/")
+        if mounts.get(folder) != "secrets" or file not in items:
+            yield f"the studio has no file for {PREFIX}{variable}"
+
+
 def nothing_is_in_clear_text(objects: Objects) -> Iterator[str]:
     for pod, container in objects.containers():
         if f"{PREFIX}CLEAR_TEXT" in environment(container):
@@ -70,5 +97,6 @@ def nothing_is_in_clear_text(objects: Objects) -> Iterator[str]:
 POLICIES = (
     parts_show_their_own_certificate,
     certificates_have_the_names_that_callers_use,
+    the_studio_is_a_client,
     nothing_is_in_clear_text,
 )

@@ -16,6 +16,7 @@ from services.feedback.metrics import FeedbackMetrics
 from services.generation.metrics import GenerationMetrics
 from services.runtime.metrics import CertificateMetrics, HealthMetrics, RpcMetrics
 from services.runtime.relay import RelayMetrics
+from services.studio.metrics import StudioMetrics
 from services.user_embedding.metrics import HistoryMetrics, ProfileMetrics
 from tests.deploy.k8s.manifests import ROOT, Object, Objects
 
@@ -29,6 +30,7 @@ KINDS = (
     FeedbackMetrics,
     HistoryMetrics,
     ProfileMetrics,
+    StudioMetrics,
 )
 TRITON = {  # metric → its labels; tests/deploy/test_triton_backend.py asks a Triton for them
     "nv_inference_queue_duration_us": {"model", "version"},

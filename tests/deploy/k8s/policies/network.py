@@ -6,15 +6,19 @@ Each policy yields problems, none when it is kept.
 from collections.abc import Iterator
 from typing import Any
 
-from deploy.local.parts import SERVICES
 from services import migrations
 from tests.deploy.k8s.manifests import SETTINGS, Object, Objects, Pod, environment, selects
 
 Flow = tuple[str, str, int]  # caller, called, port
-KAFKA, DATABASE, STORE, MONITORING = "kafka", "database", "object store", "monitoring"
-OUTSIDE = {5432: DATABASE, 443: STORE}
+KAFKA, DATABASE, WEB = "kafka", "database", "the web"  # the object store, or who logs merchants in
+MONITORING, BROWSERS = "monitoring", "browsers"
+SPACES = {  # who comes from another namespace, by that namespace's labels
+    MONITORING: {"kubernetes.io/metadata.name": "monitoring"},
+    BROWSERS: {"perfusion/ingress": "allowed"},  # the Ingress' controller
+}
+OUTSIDE = {5432: DATABASE, 443: WEB}
 BROKER = {"strimzi.io/cluster": "perfusion", "strimzi.io/kind": "Kafka"}  # Strimzi labels its pods so
-PORTS = {KAFKA: 9093, DATABASE: 5432, STORE: 443, "triton": 8001, "triton metrics": 8002}
+PORTS = {KAFKA: 9093, DATABASE: 5432, WEB: 443, "triton": 8001, "triton metrics": 8002}
 
 
 def only_what_calls_may(objects: Objects) -> Iterator[str]:
@@ -42,8 +46,10 @@ def flows_of_the_code(objects: Objects) -> Iterator[Flow]:
                 yield name, KAFKA, PORTS[KAFKA]
             elif field == "database_url":
                 yield name, DATABASE, PORTS[DATABASE]
-            elif field == "object_store_url":
-                yield name, STORE, PORTS[STORE]
+            elif field in ("object_store_url", "oidc_issuer"):
+                yield name, WEB, PORTS[WEB]
+            elif field == "public_url":
+                yield BROWSERS, name, settings.model_fields["port"].default
         yield MONITORING, name, settings.model_fields["metrics_port"].default
     yield MONITORING, "triton", PORTS["triton metrics"]
     for pod in objects.pods():
@@ -56,10 +62,10 @@ def places_named(pod: Pod) -> Iterator[str]:
     said = {each for container in pod.containers for each in container.get("args", [])}
     variables = {name for container in pod.containers for name in environment(container)}
     if pod.calls_module("services.migrations"):
-        assert set(migrations.SERVICES) <= set(SERVICES)
+        assert {each.replace("_", "-") for each in migrations.SERVICES} <= set(SETTINGS)
         yield DATABASE
     if "PERFUSION_RELEASES_URL" in variables or "LAKE" in variables:
-        yield STORE
+        yield WEB
     if "--kafka" in said:
         yield KAFKA
     if "lead" in said:  # operators run deploy.releases there, which loads into every Triton
@@ -82,8 +88,9 @@ def allowed(objects: Objects) -> Iterator[Flow]:
             yield caller, KAFKA, PORTS[KAFKA]
     for called, target in pods.items():
         for port in ports(target):
-            if enters(objects, None, target, port):
-                yield MONITORING, called, port["containerPort"]
+            for space in SPACES:
+                if enters(objects, space, target, port):
+                    yield space, called, port["containerPort"]
 
 
 def ports(pod: Pod) -> list[Object]:
@@ -100,18 +107,17 @@ def leaves(objects: Objects, source: dict[str, str], target: dict[str, str] | No
     return False
 
 
-def enters(objects: Objects, source: Pod | None, target: Pod, port: Object) -> bool:
-    """Whether a policy lets a pod be called; None: by Prometheus."""
-    monitoring = {"kubernetes.io/metadata.name": "monitoring"}
+def enters(objects: Objects, source: Pod | str, target: Pod, port: Object) -> bool:
+    """Whether a policy lets a pod be called by another, or from one of the SPACES."""
     for policy in objects.of("NetworkPolicy"):
         if selects(policy["spec"]["podSelector"], target.labels):
             for rule in policy["spec"].get("ingress", []):
                 peers = rule["from"]
-                by_label = source is not None and reaches(peers, source.labels)
-                by_space = source is None and any(
-                    selects(each["namespaceSelector"], monitoring) for each in others(peers)
-                )
-                if has_port(rule, port) and (by_label or by_space):
+                if isinstance(source, Pod):
+                    may = reaches(peers, source.labels)
+                else:
+                    may = any(selects(each["namespaceSelector"], SPACES[source]) for each in others(peers))
+                if may and has_port(rule, port):
                     return True
     return False
 

@@ -4,13 +4,19 @@ Each policy yields problems, none when it is kept.
 """
 
 from collections.abc import Iterator
+from urllib.parse import urlsplit
 
 from services.runtime.exposition import HEALTH
 from services.runtime.health import LIVENESS, READINESS
-from services.runtime.server import CLEAN_UP_S, CLOSE_S, FLUSH_S
-from tests.deploy.k8s.manifests import NAME, Object, Objects, selects, value
+from services.runtime.server import CLEAN_UP_S, FLUSH_S
+from services.runtime.settings import RuntimeSettings
+from services.runtime.upkeep import CLOSE_S
+from services.studio.guard import FORM_BYTES
+from tests.deploy.k8s.manifests import NAME, Object, Objects, selects, shared, value
 
 SPARE_S = 10.0
+WEB_PORT = 80  # of the Service, inside the cluster
+NGINX = "nginx.ingress.kubernetes.io/"
 TRITON_PORTS = {"http": 8000, "grpc": 8001, "metrics": 8002}  # its defaults
 PROBES = {"startupProbe": LIVENESS, "livenessProbe": LIVENESS, "readinessProbe": READINESS}
 
@@ -18,7 +24,8 @@ PROBES = {"startupProbe": LIVENESS, "livenessProbe": LIVENESS, "readinessProbe":
 def ports_are_the_codes(objects: Objects) -> Iterator[str]:
     for name, _, container, settings in objects.services():
         fields = settings.model_fields
-        wanted = {"grpc": fields["port"].default, "metrics": fields["metrics_port"].default}
+        calls = "grpc" if issubclass(settings, RuntimeSettings) else "http"
+        wanted = {calls: fields["port"].default, "metrics": fields["metrics_port"].default}
         yield from wrong_ports(objects, name, container, wanted)
     [triton] = objects.pod("triton").spec["containers"]
     yield from wrong_ports(objects, "triton", triton, TRITON_PORTS)
@@ -28,8 +35,29 @@ def wrong_ports(objects: Objects, name: str, container: Object, wanted: dict[str
     if (has := {each["name"]: each["containerPort"] for each in container["ports"]}) != wanted:
         yield f"{name} has the ports {has}, its code {wanted}"
     for each in objects.named("Service", name)["spec"]["ports"]:
-        if each["targetPort"] != each["name"] or each["port"] != wanted[each["name"]]:
+        port = WEB_PORT if name == "studio" and each["name"] == "http" else wanted[each["name"]]
+        if each["targetPort"] != each["name"] or each["port"] != port:
             yield f"the Service {name} leads {each['port']} to {each['targetPort']}"
+
+
+def browsers_reach_the_studio(objects: Objects) -> Iterator[str]:
+    """By the name that the studio has and no other, over TLS, with all that a form and a stream of events need."""
+    [container] = objects.pod("studio").spec["containers"]
+    host = urlsplit(shared(objects, container)["PERFUSION_PUBLIC_URL"]).netloc
+    ingress = objects.named("Ingress", "studio")
+    hosts = {rule.get("host") for rule in ingress["spec"]["rules"]}
+    if hosts != {host}:
+        yield f"browsers are led from {sorted(map(str, hosts))} to a studio that is {host}"
+    if [each["hosts"] for each in ingress["spec"].get("tls", [])] != [[host]]:
+        yield f"{host} has no TLS"
+    [path] = [path for rule in ingress["spec"]["rules"] for path in rule["http"]["paths"]]
+    if (path["path"], path["backend"]["service"]) != ("/", {"name": "studio", "port": {"name": "http"}}):
+        yield f"the Ingress leads {path['path']} to {path['backend']['service']}"
+    said = ingress["metadata"]["annotations"]
+    if said.get(f"{NGINX}proxy-body-size") != f"{FORM_BYTES // 2**20}m":
+        yield f"the Ingress takes forms of {said.get(f'{NGINX}proxy-body-size')}, the studio of {FORM_BYTES} bytes"
+    if said.get(f"{NGINX}proxy-buffering") != "off" or int(said.get(f"{NGINX}proxy-read-timeout", 60)) < 600:
+        yield "the Ingress holds back events, or ends their stream"
 
 
 def probes_ask_the_right_names(objects: Objects) -> Iterator[str]:
@@ -135,6 +163,7 @@ def replicas_are_spread(objects: Objects) -> Iterator[str]:
 
 POLICIES = (
     ports_are_the_codes,
+    browsers_reach_the_studio,
     probes_ask_the_right_names,
     triton_is_ready_with_its_models,
     releases_are_fetched_first,

@@ -13,7 +13,7 @@ from deploy.releases import tensorrt
 from deploy.releases.arguments import CERTIFICATES_VARIABLE
 from services import migrations
 from services.runtime.settings import PREFIX
-from tests.deploy.k8s.manifests import K8S, SETTINGS, Object, Objects, environment, runs, value
+from tests.deploy.k8s.manifests import K8S, SETTINGS, Object, Objects, environment, runs, shared, value
 
 SECRETS = {  # what such a variable might be, where a Secret has it
     "database_url": "postgresql://perfusion:secret@database/perfusion",
@@ -26,6 +26,9 @@ MUST = (
     "client_authority",
     "token_keys",
     "token_issuer",
+    "token",
+    "oidc_issuer",
+    "oidc_client_secret",
     "_address",
     "_url",
     "kafka_bootstrap",
@@ -85,12 +88,6 @@ def tensorrt_is_one_setting(objects: Objects) -> Iterator[str]:
             yield str(error)
 
 
-def shared(objects: Objects, container: Object) -> dict[str, str]:
-    """The variables that a container has of ConfigMaps."""
-    maps = [each["configMapRef"]["name"] for each in container.get("envFrom", []) if "configMapRef" in each]
-    return {name: value for each in maps for name, value in objects.named("ConfigMap", each)["data"].items()}
-
-
 def in_script(said: str, name: str) -> bool:
     """The retraining's script reads the environment itself."""
     return said.endswith("retrain.sh") and f"${name}" in (K8S / "base/retraining/retrain.sh").read_text()
@@ -100,14 +97,15 @@ def all_are_told(objects: Objects) -> Iterator[str]:
     for name, _, container, settings in objects.services():
         for field in settings.model_fields:
             needed = field.endswith(MUST) or field in STOPPING
-            if needed and PREFIX + field.upper() not in environment(container):
+            if needed and PREFIX + field.upper() not in environment(container) | shared(objects, container):
                 yield f"{name} is not told {PREFIX}{field.upper()}"
 
 
 def values_are_legal(objects: Objects) -> Iterator[str]:
     for name, _, container, settings in objects.services():
         told: dict[str, Any] = {}
-        for variable, each in environment(container).items():
+        of_maps = {variable: {"value": each} for variable, each in shared(objects, container).items()}
+        for variable, each in (of_maps | environment(container)).items():
             if (field := variable.removeprefix(PREFIX).lower()) in settings.model_fields:
                 told[field] = each.get("value", SECRETS.get(field, ""))
         try:

@@ -97,13 +97,21 @@ def unmounted(objects: Objects, part: str, volume: str = "certificates") -> None
     mounts.remove(next(each for each in mounts if each["name"] == volume))
 
 
+def annotated(objects: Objects, name: str, value: str) -> None:
+    objects.named("Ingress", "studio")["metadata"]["annotations"][f"{serving.NGINX}{name}"] = value
+
+
+def backend(objects: Objects) -> Any:
+    return spec(objects, "Ingress", "studio")["rules"][0]["http"]["paths"][0]["backend"]["service"]
+
+
 def account(objects: Objects, part: str) -> Object:
     return objects.named("ServiceAccount", part)
 
 
-def setting(objects: Objects) -> Object:
-    """The ConfigMap of the one setting; a hash ends its name."""
-    return next(each for each in objects.of("ConfigMap") if each["metadata"]["name"].startswith("tensorrt-"))["data"]
+def configured(objects: Objects, name: str) -> Any:
+    """What a ConfigMap says; a hash ends its name."""
+    return next(each for each in objects.of("ConfigMap") if each["metadata"]["name"].startswith(f"{name}-"))["data"]
 
 
 CASES: list[tuple[Policy, str, Change]] = [
@@ -113,11 +121,21 @@ CASES: list[tuple[Policy, str, Change]] = [
         "nobody reads",
         lambda o: told(o, "feedback", "PERFUSION_TRITON_ADDRESS", "triton:8001"),
     ),
-    (settings.shared_variables_are_read, "nobody reads", lambda o: setting(o).update(PERFUSION_TENSOR_RT="off")),
+    (
+        settings.shared_variables_are_read,
+        "nobody reads",
+        lambda o: configured(o, "tensorrt").update(PERFUSION_TENSOR_RT="off"),
+    ),
     (settings.tensorrt_is_one_setting, "differs", lambda o: container(o, "releases").update(envFrom=[])),
-    (settings.tensorrt_is_one_setting, "neither", lambda o: setting(o).update(PERFUSION_TENSORRT="on")),
+    (settings.tensorrt_is_one_setting, "neither", lambda o: configured(o, "tensorrt").update(PERFUSION_TENSORRT="on")),
     (settings.all_are_told, "is not told", lambda o: told(o, "generation", "PERFUSION_RANKING_ADDRESS", None)),
     (settings.all_are_told, "is not told", lambda o: told(o, "ranking", "PERFUSION_LAME_DUCK_S", None)),
+    (settings.all_are_told, "studio is not told PERFUSION_TOKEN", lambda o: told(o, "studio", "PERFUSION_TOKEN", None)),
+    (
+        settings.values_are_legal,
+        "public_url",
+        lambda o: configured(o, "studio").update(PERFUSION_PUBLIC_URL="studio"),
+    ),
     (settings.values_are_legal, "drain_s", lambda o: told(o, "ranking", "PERFUSION_DRAIN_S", "30s")),
     (
         settings.databases_are_migrated_by_jobs,
@@ -175,6 +193,31 @@ CASES: list[tuple[Policy, str, Change]] = [
         identity.certificates_have_the_names_that_callers_use,
         "serve and call",
         lambda o: spec(o, "Certificate", "ranking")["usages"].remove("client auth"),
+    ),
+    (
+        identity.the_studio_is_a_client,
+        "is certified as",
+        lambda o: spec(o, "Certificate", "studio")["issuerRef"].update(name="perfusion"),
+    ),
+    (
+        identity.the_studio_is_a_client,
+        "more than to call",
+        lambda o: spec(o, "Certificate", "studio")["usages"].append("server auth"),
+    ),
+    (
+        identity.the_studio_is_a_client,
+        "the studio shows",
+        lambda o: named_volume(o, "studio")["projected"]["sources"][1]["secret"].update(name="studio-certificate"),
+    ),
+    (
+        identity.the_studio_is_a_client,
+        "not told of its certificate",
+        lambda o: told(o, "studio", "PERFUSION_CERTIFICATES", None),
+    ),
+    (
+        identity.the_studio_is_a_client,
+        "no file for PERFUSION_TOKEN",
+        lambda o: told(o, "studio", "PERFUSION_TOKEN", "/token"),
     ),
     (
         identity.nothing_is_in_clear_text,
@@ -239,6 +282,21 @@ CASES: list[tuple[Policy, str, Change]] = [
     ),
     (serving.ports_are_the_codes, "has the ports", lambda o: container(o, "feedback")["ports"].pop()),
     (serving.ports_are_the_codes, "leads", lambda o: spec(o, "Service", "triton")["ports"][0].update(port=8000)),
+    (serving.ports_are_the_codes, "leads", lambda o: spec(o, "Service", "studio")["ports"][0].update(port=8080)),
+    (
+        serving.browsers_reach_the_studio,
+        "led from ['shop.example.com']",
+        lambda o: spec(o, "Ingress", "studio")["rules"][0].update(host="shop.example.com"),
+    ),
+    (serving.browsers_reach_the_studio, "has no TLS", lambda o: spec(o, "Ingress", "studio").pop("tls")),
+    (
+        serving.browsers_reach_the_studio,
+        "leads / to",
+        lambda o: backend(o)["port"].update(name="metrics"),
+    ),
+    (serving.browsers_reach_the_studio, "takes forms of 1m", lambda o: annotated(o, "proxy-body-size", "1m")),
+    (serving.browsers_reach_the_studio, "holds back", lambda o: annotated(o, "proxy-buffering", "on")),
+    (serving.browsers_reach_the_studio, "holds back", lambda o: annotated(o, "proxy-read-timeout", "60")),
     (
         serving.probes_ask_the_right_names,
         "readinessProbe asks",
@@ -369,8 +427,18 @@ CASES: list[tuple[Policy, str, Change]] = [
     ),
     (
         network.only_what_calls_may,
-        "feedback may call object store",
+        "feedback may call the web",
         lambda o: peers(o, "to-object-store", "egress", "feedback"),
+    ),
+    (
+        network.only_what_calls_may,
+        "studio may not call the web:443",
+        lambda o: drop(o, "NetworkPolicy", "to-issuer"),
+    ),
+    (
+        network.only_what_calls_may,
+        "browsers may not call studio:8080",
+        lambda o: drop(o, "NetworkPolicy", "studio"),
     ),
     (
         network.only_what_calls_may,
