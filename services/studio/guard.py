@@ -25,6 +25,7 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 FORM_BYTES = 12 * 2**20  # a reference image of 10 MiB, and the form around it
 SAFE = ("GET", "HEAD")
 EVENTS = "text/event-stream"
+GONE, FAULT = 499, 500  # as the metrics have an answer that never began: its browser has gone, or a fault of ours
 # No script, style or picture of another host, none inside the page, and nobody frames it. blob: shows a picture that
 # the merchant has chosen and not sent yet.
 HEADERS = {
@@ -57,7 +58,7 @@ class Guard:
             return
         headers = Headers(scope=scope)
         tracing.begin([("traceparent", headers.get("traceparent", ""))])
-        started, status, kind = time.monotonic(), 500, ""
+        started, status, kind = time.monotonic(), GONE, ""
 
         async def answered(message: Message) -> None:
             nonlocal status, kind
@@ -76,6 +77,9 @@ class Guard:
                 await PlainTextResponse(problem, status_code=403)(scope, receive, answered)
                 return
             await self._app(scope, _bounded(receive), answered)
+        except Exception:
+            status = FAULT
+            raise
         finally:
             took_s, route = time.monotonic() - started, getattr(scope.get("route"), "path", "unknown")
             self._metrics.handled.labels(route, str(status)).inc()

@@ -1,5 +1,6 @@
 """The other services over gRPC, each call for one merchant: the studio's token may name many, the call names one."""
 
+import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,6 +19,8 @@ from services.runtime.certificates import marks
 from services.runtime.clients import check_serving
 from services.runtime.statuses import details_of, violations_of
 from services.studio.ports import Platform
+
+_log = logging.getLogger(__name__)
 
 GENERATE = "perfusion.v1.GenerationService/Generate"
 MOST_SUGGESTIONS = 12
@@ -157,8 +160,12 @@ def _translated(error: grpc.aio.AioRpcError, name: str) -> Exception:
     code = error.code()
     if code == grpc.StatusCode.INVALID_ARGUMENT and (violations := violations_of(error.trailing_metadata())):
         return errors.InvalidArgument(*violations)
+    found: errors.ServiceError
     if code in _GONE:
-        found: errors.ServiceError = errors.Unavailable(name)
+        found = errors.Unavailable(name)
+    elif code is grpc.StatusCode.UNAUTHENTICATED:
+        _log.error("%s does not let the studio in, see PERFUSION_TOKEN: %s", name, error.details())
+        found = errors.Unavailable(name, "does not let the studio in")
     elif code in _ERRORS:
         found = _ERRORS[code](error.details() or "")
     else:

@@ -1,6 +1,7 @@
 """What every request passes: where it may come from, how large it may be, and the answer's headers."""
 
 import re
+from unittest.mock import AsyncMock
 
 import pytest
 from fastapi import FastAPI, Request
@@ -75,6 +76,24 @@ def test_a_form_has_a_largest_size_with_and_without_a_length(browser: TestClient
     assert browser.post("/things/a", headers=OWN, content=b"x" * 2**20).text == f'"{2**20}"'
     assert browser.post("/things/a", headers=OWN, content=b"x" * (FORM_BYTES + 1)).status_code == 413
     assert browser.post("/things/a", headers=OWN, content=parts()).status_code == 413  # type: ignore[arg-type]
+
+
+async def test_a_browser_that_has_gone_is_no_fault_and_a_fault_is_one(registry: CollectorRegistry) -> None:
+    async def gone(*_: object) -> None:
+        return
+
+    async def failing(*_: object) -> None:
+        raise RuntimeError
+
+    metrics = StudioMetrics(registry)
+    scope = {"type": "http", "method": "GET", "headers": [(b"host", b"studio.example")]}
+    nothing = AsyncMock()
+    await Guard(gone, HOME, metrics)(scope, nothing, nothing)
+    with pytest.raises(RuntimeError):
+        await Guard(failing, HOME, metrics)(scope, nothing, nothing)
+    for status in ("499", "500"):
+        named = {"route": "unknown", "status": status}
+        assert registry.get_sample_value("perfusion_http_handled_total", named) == 1
 
 
 def test_requests_are_counted_by_route_never_by_what_a_browser_writes(
