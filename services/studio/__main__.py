@@ -5,6 +5,7 @@ python -m services.studio
 
 from contextlib import AsyncExitStack
 from functools import partial
+from urllib.parse import urlsplit
 
 from prometheus_client import CollectorRegistry
 
@@ -102,6 +103,8 @@ async def _serve(settings: Settings) -> None:
     certificates = certificates_of(settings)
     if certificates is not None and settings.token is None:
         raise IdentityError("PERFUSION_TOKEN must name a file with the token that goes with PERFUSION_CERTIFICATES")
+    if urlsplit(settings.public_url).path:
+        raise IdentityError("PERFUSION_PUBLIC_URL must have no path: the studio answers at the root of its host")
     issuer = _issuer(settings)
     async with AsyncExitStack() as stack:
         users, generation, feedback = [

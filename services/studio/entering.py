@@ -7,7 +7,7 @@ browser a secret before knows it after. It knows no HTTP.
 import hashlib
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from services.runtime.clock import Clock
@@ -17,6 +17,7 @@ from services.studio.ports import Person, Session, Sessions
 _SECRET_BYTES = 32
 TOUCH_US = 60_000_000  # a session's use is noted at most so often
 _SECOND_US = 1_000_000
+LOGIN_US = 600 * _SECOND_US  # for a login, from its beginning to its end
 
 
 @dataclass(frozen=True)
@@ -36,13 +37,16 @@ class Entering:
         if found is None or self._has_ended(found, now):
             return None
         if now - found.use_time_us > TOUCH_US:
-            found = replace(found, use_time_us=now)
-            await self.store.put(found)
+            await self.store.touch(found.key, now)
         return found
 
     async def open(self, login: Mapping[str, Any]) -> str:
         """A session for somebody who is about to log in; returns the browser's secret."""
         return await self._put(Person("", "", ()), "", login)
+
+    async def go_on(self, session: Session, login: Mapping[str, Any]) -> None:
+        """Another login from the same browser, such as in a second tab, beside the one under way."""
+        await self.store.remember(session.key, {**session.login, **login})
 
     async def enter(self, before: Session, person: Person) -> str:
         """The session after a login, which ends the one before; returns the browser's new secret."""
@@ -53,7 +57,7 @@ class Entering:
         """From now on for another of the person's merchants; PermissionDenied for one that is not."""
         if user_id not in session.merchants:
             raise PermissionDenied("this login does not name that merchant", field="user_id")
-        await self.store.put(replace(session, user_id=user_id, form_token=secrets.token_urlsafe(_SECRET_BYTES)))
+        await self.store.act_for(session.key, user_id, secrets.token_urlsafe(_SECRET_BYTES))
 
     async def leave(self, session: Session) -> None:
         """Ends it."""
@@ -61,7 +65,8 @@ class Entering:
 
     async def sweep(self) -> None:
         """Forgets sessions that have ended."""
-        await self.store.forget(self.clock() - round(self.idle_s * _SECOND_US))
+        now = self.clock()
+        await self.store.forget(now - round(self.idle_s * _SECOND_US), now - LOGIN_US)
 
     async def _put(self, person: Person, user_id: str, login: Mapping[str, Any]) -> str:
         secret, now = secrets.token_urlsafe(_SECRET_BYTES), self.clock()
@@ -81,6 +86,8 @@ class Entering:
 
     def _has_ended(self, session: Session, now: int) -> bool:
         idle_us, age_us = now - session.use_time_us, now - session.create_time_us
+        if not session.person and age_us > LOGIN_US:
+            return True
         return idle_us > self.idle_s * _SECOND_US or age_us > self.age_s * _SECOND_US
 
 

@@ -14,18 +14,18 @@ import logging
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from perfusion.v1.generation_service_pb2 import GenerateProgress, GenerateRequest, GenerateResponse
+from perfusion.v1.generation_service_pb2 import GenerateRequest, GenerateResponse
 from perfusion.v1.group_pb2 import Group
 
 from services.runtime import leases, tracing
 from services.runtime.clock import Clock
 from services.runtime.errors import (
+    AlreadyExists,
     DeadlineExceeded,
     NotFound,
-    ResourceExhausted,
     RetryableError,
     ServiceError,
     Unavailable,
@@ -47,6 +47,8 @@ TAKE_OVER_S = 1.0  # between two looks for rounds whose holder has gone
 PATIENCE_S = 15.0  # a reader hears something at least so often, the same state again
 LEAP = 1000  # of a state's number when another holder goes on: the one before may have told states that it never stored
 KEPT_US = 7 * 86_400_000_000  # how long a round that is over can be looked up by its request id
+
+Found = TypeVar("Found")
 
 _log = logging.getLogger(__name__)
 
@@ -80,8 +82,9 @@ class State:
     group_id: str = ""
     reason: str = ""  # why it waits or failed, by the name in error_reason.proto
     problems: tuple[tuple[str, str], ...] = ()
-    previews: GenerateProgress = field(default_factory=GenerateProgress)  # the last one that had pictures
+    num_previews: int = 0
     previews_number: int = 0  # the state that brought them
+    previews: tuple[bytes, ...] = ()  # the last ones; empty where a state is read without them
 
     @property
     def is_over(self) -> bool:
@@ -92,14 +95,25 @@ class State:
         return {name: getattr(self, name) for name in _PLAIN} | {"problems": [list(each) for each in self.problems]}
 
     @classmethod
-    def of(cls, plain: Mapping[str, Any], previews: bytes) -> "State":
+    def of(cls, plain: Mapping[str, Any], previews: tuple[bytes, ...] = ()) -> "State":
         """What `plain` gave."""
         problems = tuple((str(name), str(problem)) for name, problem in plain["problems"])
         known = {name: plain[name] for name in _PLAIN}
-        return cls(**known, problems=problems, previews=GenerateProgress.FromString(previews))
+        return cls(**known, problems=problems, previews=previews)
 
 
-_PLAIN = ("number", "stage", "step", "num_steps", "position", "wait_s", "group_id", "reason", "previews_number")
+_PLAIN = (
+    "number",
+    "stage",
+    "step",
+    "num_steps",
+    "position",
+    "wait_s",
+    "group_id",
+    "reason",
+    "num_previews",
+    "previews_number",
+)
 
 
 @dataclass(frozen=True)
@@ -108,6 +122,17 @@ class Followed:
 
     asked: Asked
     state: State
+    holder: str
+    beats: int
+
+
+@dataclass(frozen=True)
+class Running:
+    """A round that is not over, as a list has it: without pictures."""
+
+    request_id: str
+    user_id: str
+    prompt: str
     holder: str
     beats: int
 
@@ -126,7 +151,10 @@ def after(state: State, response: GenerateResponse) -> State:
             state = replace(
                 state, number=number, stage=stage, step=told.step, num_steps=told.num_steps, reason="", position=0
             )
-            return replace(state, previews=told, previews_number=number) if told.previews else state
+            if not told.previews:
+                return state
+            previews = tuple(told.previews)
+            return replace(state, previews=previews, num_previews=len(previews), previews_number=number)
         case "group":
             return replace(state, number=number, stage=DONE, group_id=response.group.group_id, reason="")
     return state
@@ -187,28 +215,33 @@ class Following:
         Raises:
             ResourceExhausted: the merchant has so many rounds already.
             NotFound: the request id is another merchant's.
+            AlreadyExists: the request id is another round's of the merchant's.
             Unavailable: the store does not answer, or the studio is stopping.
         """
         if self._stopping.is_set():
             raise Unavailable("studio", "is stopping")
-        running = await self._store.running(request.user_id)
-        if len(running) >= self._most and all(each.asked.request_id != request.request_id for each in running):
-            raise ResourceExhausted(f"{len(running)} rounds of this merchant are running")
         asked = Asked(request, self._clock())
-        stored, is_new = await self._store.add(asked, State(), self._holder)
+        stored, is_new = await self._store.add(asked, State(), self._holder, self._most)
         if stored.asked.user_id != request.user_id:
             raise NotFound("request_id: there is no such round", field="request_id")
-        if is_new:
+        if not is_new and _content(stored.asked.request) != _content(request):
+            raise AlreadyExists("this form was sent before with other content: load it again")
+        if is_new and self._stopping.is_set():
+            await self._store.give_up([asked.request_id], self._holder)
+        elif is_new:
             self._run(stored)
 
-    async def state(self, user_id: str, request_id: str) -> tuple[Asked, State]:
-        """What a round has come to; NotFound for another merchant's and for one that never was."""
+    async def look(self, user_id: str, request_id: str) -> Followed:
+        """A round with its pictures; NotFound for another merchant's and for one that never was."""
         if (live := self._live.get(request_id)) is not None and live.asked.user_id == user_id:
-            return live.asked, live.state
-        found = await self._store.get(user_id, request_id)
-        if found is None:
-            raise NotFound("there is no such round", field="request_id")
-        return found.asked, found.state
+            return Followed(live.asked, live.state, self._holder, 0)
+        return _there(await self._store.get(user_id, request_id))
+
+    async def state(self, user_id: str, request_id: str) -> State:
+        """What a round has come to, without pictures if it runs elsewhere; NotFound as `look`."""
+        if (live := self._live.get(request_id)) is not None and live.asked.user_id == user_id:
+            return live.state
+        return _there(await self._store.state(user_id, request_id))
 
     async def watch(self, user_id: str, request_id: str, seen: int) -> AsyncGenerator[State]:
         """Every state after the one of this number, from now on; ends with the last, and when the studio stops."""
@@ -221,42 +254,45 @@ class Following:
             self.readers -= 1
 
     async def _states(self, user_id: str, request_id: str, seen: int) -> AsyncGenerator[State]:
+        told_at = time.monotonic()
         while not self._stopping.is_set():
             live = self._live.get(request_id)
             changed = live.changed if live is not None else None
-            _, state = await self.state(user_id, request_id)
-            if state.number > seen or state.is_over:
+            state = await self.state(user_id, request_id)
+            if seen > state.number + LEAP:  # of no state that there was
+                seen = -1
+            is_late = time.monotonic() - told_at > PATIENCE_S
+            if state.number > seen or state.is_over or is_late:
                 yield state
-                seen = state.number
+                seen, told_at = max(seen, state.number), time.monotonic()
                 if state.is_over:
                     return
-            if changed is not None and live is not None and live.state.number == seen:
-                if not await _within(changed, PATIENCE_S):
-                    yield state
-            elif changed is None:
+            if changed is None:
                 await asyncio.sleep(LOOK_S)
+            else:
+                await _within(changed, PATIENCE_S)
 
-    async def running(self, user_id: str) -> Sequence[Asked]:
+    async def running(self, user_id: str) -> Sequence[Running]:
         """The merchant's rounds that are not over, the last first."""
-        return [each.asked for each in await self._store.running(user_id)]
+        return await self._store.running(user_id)
 
     async def end(self, user_id: str, request_id: str) -> None:
         """Ends a round of the merchant's, wherever it runs; NotFound as `state`."""
-        _, state = await self.state(user_id, request_id)
-        if not state.is_over:
+        if not (await self.state(user_id, request_id)).is_over:
             await self._store.ask_to_end(user_id, request_id)
 
     async def take_over(self) -> None:
         """Goes on with rounds whose replica has gone, again and again, until it is cancelled."""
         while True:
             try:
-                running = {each.asked.request_id: each for each in await self._store.running()}
+                running = {each.request_id: each for each in await self._store.running()}
                 self._watch.keep(running)
                 for request_id, found in running.items():
                     if request_id not in self._live and self._has_gone(found):
                         await self._take(found)
                 await self._store.forget(self._clock() - KEPT_US)
             except ServiceError as error:
+                self._watch.keep(())  # while nobody could look, nobody was seen to be silent
                 _log.warning("cannot look for rounds that nobody runs: %s", error)
             await asyncio.sleep(TAKE_OVER_S)
 
@@ -270,15 +306,25 @@ class Following:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         if held:
-            await self._store.give_up(held, self._holder)
+            try:
+                await self._store.give_up(held, self._holder)
+            except ServiceError as error:  # then others wait for the lease's end
+                _log.warning("could not give up %d rounds: %s", len(held), error)
 
-    def _has_gone(self, found: Followed) -> bool:
-        return not found.holder or self._watch.has_expired(found.asked.request_id, found.holder, found.beats)
+    def _has_gone(self, found: Running) -> bool:
+        return not found.holder or self._watch.has_expired(found.request_id, found.holder, found.beats)
 
-    async def _take(self, found: Followed) -> None:
-        if await self._store.take(found, self._holder):
-            _log.info("went on with a round", extra={"request_id": found.asked.request_id})
-            self._run(replace(found, state=replace(found.state, number=found.state.number + LEAP)))
+    async def _take(self, found: Running) -> None:
+        try:
+            taken = await self._store.take(found, self._holder)
+        except ServiceError:
+            raise
+        except Exception:  # such as a row that another version wrote: the other rounds must not wait for it
+            _log.exception("cannot go on with a round", extra={"request_id": found.request_id})
+            return
+        if taken is not None:
+            _log.info("went on with a round", extra={"request_id": found.request_id})
+            self._run(replace(taken, state=replace(taken.state, number=taken.state.number + LEAP)))
 
     def _run(self, found: Followed) -> None:
         live = self._live[found.asked.request_id] = _Live(found.asked, found.state)
@@ -293,7 +339,7 @@ class Following:
         try:
             while True:
                 changed, state = live.changed, live.state
-                told = await self._saved(live.asked.request_id, state)
+                told = await self._saved(live.asked, state)
                 if told is None:
                     return
                 if state.is_over:
@@ -313,14 +359,15 @@ class Following:
             await asyncio.wait({drawing})
             if self._live.get(live.asked.request_id) is live:
                 del self._live[live.asked.request_id]
+            live.changed.set()  # readers look into the store from here on
 
-    async def _saved(self, request_id: str, state: State) -> bool | None:
+    async def _saved(self, asked: Asked, state: State) -> bool | None:
         """As the store says; a store that does not answer is asked again when there is more to say."""
         while True:
             try:
-                return await self._store.save(request_id, self._holder, state)
+                return await self._store.save(asked, self._holder, state)
             except ServiceError as error:
-                _log.warning("cannot store what a round came to: %s", error, extra={"request_id": request_id})
+                _log.warning("cannot store what a round came to: %s", error, extra={"request_id": asked.request_id})
                 if not state.is_over:
                     return False
                 await asyncio.sleep(SAVE_S)
@@ -350,6 +397,23 @@ class Following:
             except Exception:
                 _log.exception("a round failed", extra={"request_id": live.asked.request_id})
                 live.become(replace(live.state, number=live.state.number + 1, stage=FAILED, reason="INTERNAL"))
+
+
+def _there(found: Found | None) -> Found:
+    if found is None:
+        raise NotFound("there is no such round", field="request_id")
+    return found
+
+
+def _content(request: GenerateRequest) -> tuple[object, ...]:
+    """What a merchant typed of a round."""
+    return (
+        request.prompt,
+        request.negative_prompt,
+        request.num_candidates,
+        request.num_steps,
+        tuple(request.refused_wishes),
+    )
 
 
 def _stopped(state: State, stage: str, error: ServiceError) -> State:

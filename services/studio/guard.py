@@ -66,8 +66,10 @@ class Guard:
                 status = message["status"]
                 answer = MutableHeaders(scope=message)
                 kind = answer.get("content-type", "")
-                for name, value in (HEADERS | {"trace-id": tracing.trace_id()} | UNSTORED).items():
-                    answer.setdefault(name, value)
+                for name, value in (HEADERS | {"trace-id": tracing.trace_id()}).items():
+                    answer[name] = value
+                if not answer.get("cache-control", "").startswith("public"):  # what is the same for everybody
+                    answer.update(UNSTORED)
                 if self._is_encrypted:
                     answer.setdefault("strict-transport-security", "max-age=31536000")
             await send(message)

@@ -10,7 +10,7 @@ from typing import Any
 
 from perfusion.v1 import feedback_service_pb2, generation_service_pb2, group_pb2, release_pb2, user_pb2
 
-from services.studio.following import Asked, Followed, State
+from services.studio.following import Asked, Followed, Running, State
 
 
 class Platform(ABC):
@@ -68,20 +68,31 @@ class FollowedRounds(ABC):
     """The rounds that pages follow, in a store that all replicas share."""
 
     @abstractmethod
-    async def add(self, asked: Asked, state: State, holder: str) -> tuple[Followed, bool]:
-        """Stores a round, unless its request id is known; returns what now has it, and whether that is this one."""
+    async def add(self, asked: Asked, state: State, holder: str, most: int) -> tuple[Followed, bool]:
+        """Stores a round, unless its request id is known; returns what now has it, and whether that is this one.
+
+        Raises:
+            ResourceExhausted: the merchant has `most` rounds already that are not over.
+        """
 
     @abstractmethod
     async def get(self, user_id: str, request_id: str) -> Followed | None:
         """A round of the merchant's; None for any other."""
 
     @abstractmethod
-    async def save(self, request_id: str, holder: str, state: State) -> bool | None:
-        """Stores a holder's state. Returns whether the round was asked to end, None if it is another's by now."""
+    async def state(self, user_id: str, request_id: str) -> State | None:
+        """The same round's state, without pictures."""
 
     @abstractmethod
-    async def take(self, found: Followed, holder: str) -> bool:
-        """Makes the round this holder's, if nothing moved since it was read."""
+    async def save(self, asked: Asked, holder: str, state: State) -> bool | None:
+        """Stores a holder's state. Returns whether the round was asked to end, None if it is another's by now.
+
+        Of a round that is over, pictures are kept no longer, neither previews nor what it began with.
+        """
+
+    @abstractmethod
+    async def take(self, found: Running, holder: str) -> Followed | None:
+        """Makes the round this holder's, if nothing moved since it was read; None if something did."""
 
     @abstractmethod
     async def give_up(self, request_ids: Sequence[str], holder: str) -> None:
@@ -92,7 +103,7 @@ class FollowedRounds(ABC):
         """Tells its holder to end the merchant's round."""
 
     @abstractmethod
-    async def running(self, user_id: str | None = None) -> Sequence[Followed]:
+    async def running(self, user_id: str | None = None) -> Sequence[Running]:
         """Rounds that are not over, the last first; of one merchant, or of all."""
 
     @abstractmethod
@@ -158,7 +169,19 @@ class Sessions(ABC):
 
     @abstractmethod
     async def put(self, session: Session) -> None:
-        """Stores or replaces one."""
+        """Stores a new one."""
+
+    @abstractmethod
+    async def touch(self, key: str, use_time_us: int) -> None:
+        """Notes that one is in use."""
+
+    @abstractmethod
+    async def act_for(self, key: str, user_id: str, form_token: str) -> None:
+        """One acts for another merchant."""
+
+    @abstractmethod
+    async def remember(self, key: str, login: Mapping[str, Any]) -> None:
+        """What a login under way remembers."""
 
     @abstractmethod
     async def get(self, key: str) -> Session | None:
@@ -169,8 +192,8 @@ class Sessions(ABC):
         """Ends one."""
 
     @abstractmethod
-    async def forget(self, unused_since_us: int) -> None:
-        """Deletes those that were not used since."""
+    async def forget(self, unused_since_us: int, unknown_since_us: int) -> None:
+        """Deletes those that were not used since, and those of nobody known that are older."""
 
 
 @dataclass(frozen=True)

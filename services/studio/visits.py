@@ -6,6 +6,7 @@ Pages ask for a Visit; one that changes something asks for a Sent, whose form ca
 import hmac
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from email.message import Message
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,7 +18,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from perfusion.v1.release_pb2 import ReleaseInfo
 from starlette.datastructures import FormData, UploadFile
 
-from services.runtime.errors import NotFound, PermissionDenied
+from services.runtime.errors import InvalidArgument, NotFound, PermissionDenied
 from services.studio.catalogue import Catalogue
 from services.studio.entering import Entering
 from services.studio.following import Following
@@ -160,17 +161,33 @@ async def acting(request: Request) -> Visit:
     return visit
 
 
-async def sent(request: Request) -> Sent:
-    """A form of somebody who acts for a merchant.
+async def sent(visit: Annotated[Visit, Depends(acting)], request: Request) -> Sent:
+    """A form of somebody who acts for a merchant; raises as `sent_by`."""
+    return await sent_by(visit, request)
+
+
+async def sent_by_known(visit: Annotated[Visit, Depends(known)], request: Request) -> Sent:
+    """A form of somebody who has logged in; raises as `sent_by`."""
+    return await sent_by(visit, request)
+
+
+async def sent_by(visit: Visit, request: Request) -> Sent:
+    """The form of a request.
 
     Raises:
         PermissionDenied: it does not come from a page of this session, or the page is of before another login.
+        InvalidArgument: it is not UTF-8.
     """
-    visit = await acting(request)
     assert visit.session is not None
+    charset = Message()
+    charset["content-type"] = request.headers.get("content-type", "")
+    if (charset.get_content_charset() or "utf-8") != "utf-8":
+        raise InvalidArgument(("form", "must be UTF-8"))
     form = await request.form(max_files=1, max_fields=MOST_FIELDS)
     token = request.headers.get("form-token") or form.get("form_token")
-    if not isinstance(token, str) or not hmac.compare_digest(token.encode(), visit.session.form_token.encode()):
+    if not isinstance(token, str) or not hmac.compare_digest(
+        token.encode("utf-8", "replace"), visit.session.form_token.encode()
+    ):
         raise PermissionDenied(
             visit.language.say("This page is older than your login, or of another merchant: load it again."),
             field="form_token",
@@ -182,6 +199,7 @@ Anybody = Annotated[Visit, Depends(anybody)]
 Known = Annotated[Visit, Depends(known)]
 Acting = Annotated[Visit, Depends(acting)]
 Form = Annotated[Sent, Depends(sent)]
+KnownForm = Annotated[Sent, Depends(sent_by_known)]
 
 
 def _language(request: Request) -> Language:
@@ -196,7 +214,10 @@ def to(path: str) -> Response:
 
 def own_path(path: str, otherwise: str = "/") -> str:
     """A path that a browser gave, if it is one of the studio's."""
-    parts = urlsplit(path)
+    try:
+        parts = urlsplit(path)
+    except ValueError:
+        return otherwise
     is_own = path.startswith("/") and not path.startswith(("//", "/\\")) and not parts.scheme and not parts.netloc
     return path if is_own and "\\" not in path and path.isprintable() else otherwise
 

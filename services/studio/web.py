@@ -12,10 +12,11 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from services.runtime import tracing
 from services.runtime.errors import ServiceError
-from services.studio.guard import App, Guard
+from services.studio.guard import GONE, App, Guard
 from services.studio.languages import noted
 from services.studio.pages import design, entry, groups, keepsakes, profile, rounds
 from services.studio.visits import LogIn, Studio, anybody, to
@@ -37,6 +38,9 @@ _MESSAGES = {
     HTTPStatus.UNAUTHORIZED: noted("You are not logged in, or not any more."),
     HTTPStatus.FORBIDDEN: noted("You may not do this."),
     HTTPStatus.NOT_FOUND: noted("This is not there, or it is not yours."),
+    HTTPStatus.METHOD_NOT_ALLOWED: noted("The studio cannot read this."),
+    HTTPStatus.CONFLICT: noted("This was sent before with other content: load the page again."),
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: noted("This is too large."),
     HTTPStatus.TOO_MANY_REQUESTS: noted("Too much at once: try again in a moment."),
     HTTPStatus.SERVICE_UNAVAILABLE: noted("A part of the platform does not answer: try again in a moment."),
     HTTPStatus.GATEWAY_TIMEOUT: noted("A part of the platform does not answer: try again in a moment."),
@@ -65,7 +69,7 @@ def static_path() -> str:
 
 def application(studio: Studio) -> App:
     """What a web server runs."""
-    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
     app.state.studio = studio
     for pages in (entry, design, rounds, groups, keepsakes, profile):
         app.include_router(pages.router)
@@ -74,6 +78,8 @@ def application(studio: Studio) -> App:
     app.add_exception_handler(ServiceError, _refused)
     app.add_exception_handler(HTTPException, _not_there)
     app.add_exception_handler(RequestValidationError, _not_read)
+    app.add_exception_handler(UnicodeError, _not_text)
+    app.add_exception_handler(ClientDisconnect, _gone)
     app.add_exception_handler(Exception, _fault)
     return Guard(app, studio.public_url, studio.metrics)
 
@@ -99,8 +105,21 @@ async def _not_there(request: Request, error: Exception) -> Response:
     return await _problem(request, HTTPStatus(error.status_code), str(error.detail))
 
 
-async def _not_read(request: Request, _: Exception) -> Response:
+async def _not_read(request: Request, error: Exception) -> Response:
+    """An id that is none names nothing; of anything else it is said that it cannot be read."""
+    assert isinstance(error, RequestValidationError)
+    is_path = all(each["loc"][0] == "path" for each in error.errors())
+    return await _problem(request, HTTPStatus.NOT_FOUND if is_path else HTTPStatus.BAD_REQUEST, "")
+
+
+async def _not_text(request: Request, _: Exception) -> Response:
+    """Half a character, which no message and no database takes."""
     return await _problem(request, HTTPStatus.BAD_REQUEST, "")
+
+
+async def _gone(request: Request, _: Exception) -> Response:
+    """The browser left while it sent a form."""
+    return Response(status_code=GONE)
 
 
 async def _fault(request: Request, _: Exception) -> Response:

@@ -1,7 +1,7 @@
 """Logins by OpenID Connect: the authorisation code flow with PKCE, by Authlib."""
 
 import logging
-from typing import Any
+from typing import Any, TypeGuard
 
 import httpx
 from authlib.integrations.base_client import OAuthError
@@ -9,10 +9,12 @@ from authlib.integrations.starlette_client import OAuth
 from joserfc.errors import JoseError
 from starlette.requests import Request
 
+from contract import limits
 from services.runtime.errors import Unauthenticated, Unavailable
 from services.studio.ports import Issuer, Person
 
 SCOPE = "openid profile"
+MOST_CHARS = 256  # of a name
 
 _log = logging.getLogger(__name__)
 
@@ -44,16 +46,25 @@ class OidcIssuer(Issuer):
             token = await self._client.authorize_access_token(_request(login, back_at))
         except httpx.HTTPError as error:
             raise Unavailable("login", "does not answer") from error
-        except (OAuthError, JoseError, ValueError, KeyError) as error:
+        except (httpx.InvalidURL, OAuthError, JoseError, ValueError, KeyError) as error:
             _log.warning("a login failed: %s", getattr(error, "error", "") or repr(error))
             raise Unauthenticated("the login was not completed: please log in again") from error
         claims = token.get("userinfo") or {}
         named = claims.get(self._claim)
         merchants = [named] if isinstance(named, str) else named
-        if not claims.get("sub") or not isinstance(merchants, list) or not all(isinstance(m, str) for m in merchants):
-            raise Unauthenticated(f"the login names no merchants (claim {self._claim})")
-        name = claims.get("name") or claims.get("preferred_username") or claims["sub"]
-        return Person(str(claims["sub"]), str(name), tuple(dict.fromkeys(filter(None, merchants))))
+        if not _is_text(claims.get("sub")) or not isinstance(merchants, list) or not all(map(_is_user_id, merchants)):
+            raise Unauthenticated(f"the login names nobody, or no merchants (claim {self._claim})")
+        names = (claims.get("name"), claims.get("preferred_username"), claims["sub"])
+        return Person(claims["sub"], next(filter(_is_text, names)), tuple(dict.fromkeys(merchants)))
+
+
+def _is_text(value: object) -> TypeGuard[str]:
+    """One that a page and a database can have."""
+    return isinstance(value, str) and 0 < len(value) <= MOST_CHARS and value.isprintable()
+
+
+def _is_user_id(value: object) -> bool:
+    return isinstance(value, str) and 0 < len(value) <= limits.MAX_USER_ID_CHARS and "\0" not in value
 
 
 def _request(login: dict[str, Any], address: str) -> Request:

@@ -1,10 +1,12 @@
 """Sessions in SQL."""
 
+from collections.abc import Mapping
 from dataclasses import asdict
+from typing import Any
 
-from sqlalchemy import delete, select
+from sqlalchemy import delete, insert, select, update
 
-from services.runtime.database import Database, insert_into
+from services.runtime.database import Database
 from services.studio.adapters.tables import sessions
 from services.studio.ports import Session, Sessions
 
@@ -18,8 +20,21 @@ class SqlSessions(Sessions):
     async def put(self, session: Session) -> None:
         row = asdict(session) | {"merchants": list(session.merchants)}
         async with self._database.writing() as connection:
-            insert = insert_into(connection, sessions).values(row)
-            await connection.execute(insert.on_conflict_do_update(index_elements=["key"], set_=row))
+            await connection.execute(insert(sessions).values(row))
+
+    async def touch(self, key: str, use_time_us: int) -> None:
+        await self._change(key, use_time_us=use_time_us)
+
+    async def act_for(self, key: str, user_id: str, form_token: str) -> None:
+        await self._change(key, user_id=user_id, form_token=form_token)
+
+    async def remember(self, key: str, login: Mapping[str, Any]) -> None:
+        await self._change(key, login=dict(login))
+
+    async def _change(self, key: str, **values: Any) -> None:
+        """Of one that is still there; what another request changes meanwhile stays."""
+        async with self._database.writing(new=False) as connection:
+            await connection.execute(update(sessions).where(sessions.c.key == key).values(values))
 
     async def get(self, key: str) -> Session | None:
         async with self._database.transaction() as connection:
@@ -30,6 +45,7 @@ class SqlSessions(Sessions):
         async with self._database.writing(new=False) as connection:
             await connection.execute(delete(sessions).where(sessions.c.key == key))
 
-    async def forget(self, unused_since_us: int) -> None:
+    async def forget(self, unused_since_us: int, unknown_since_us: int) -> None:
+        is_unknown = (sessions.c.person == "") & (sessions.c.create_time_us < unknown_since_us)
         async with self._database.writing(new=False) as connection:
-            await connection.execute(delete(sessions).where(sessions.c.use_time_us < unused_since_us))
+            await connection.execute(delete(sessions).where((sessions.c.use_time_us < unused_since_us) | is_unknown))

@@ -29,6 +29,7 @@ rounds = Table(
     METADATA,
     Column("request_id", String(36), primary_key=True),
     Column("user_id", String(128), nullable=False),
+    Column("prompt", Text, nullable=False),
     Column("request", LargeBinary, nullable=False),  # perfusion.v1.GenerateRequest
     Column("create_time_us", BigInteger, nullable=False),
     Column("state", JSON, nullable=False),

@@ -25,6 +25,7 @@ def upgrade() -> None:
         "studio_rounds",
         sa.Column("request_id", sa.String(36), primary_key=True),
         sa.Column("user_id", sa.String(128), nullable=False),
+        sa.Column("prompt", sa.Text, nullable=False),
         sa.Column("request", sa.LargeBinary, nullable=False),
         sa.Column("create_time_us", sa.BigInteger, nullable=False),
         sa.Column("state", sa.JSON, nullable=False),

@@ -1,7 +1,7 @@
 """The form of a round: empty, from a group ("refine"), from a picture ("more like this"), or as it was sent."""
 
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 from fastapi import APIRouter
 from fastapi.responses import JSONResponse, Response
@@ -18,7 +18,7 @@ router = APIRouter()
 
 @router.get("/")
 async def design(
-    visit: Acting, group: str = "", like: str = "", refuse: str = "", round: str = "", prompt: str = ""
+    visit: Acting, group: str = "", like: str = "", refuse: str = "", round: UUID | None = None, prompt: str = ""
 ) -> Response:
     """`group` is refined, without the wish `refuse`; `like` is started from; `round` is asked for again."""
     if await visit.studio.platform.profile(visit.user_id) is None:
@@ -29,9 +29,9 @@ async def design(
     return await form_page(visit, draft)
 
 
-async def _begun(visit: Visit, group_id: str, like: str, refuse: str, request_id: str) -> Draft:
+async def _begun(visit: Visit, group_id: str, like: str, refuse: str, request_id: UUID | None) -> Draft:
     if request_id:
-        asked, _ = await visit.studio.following.state(visit.user_id, request_id)
+        asked = (await visit.studio.following.look(visit.user_id, str(request_id))).asked
         return drafts.of_request(asked.request)
     if like:
         group_id, _ = drafts.parts_of(like)
@@ -78,7 +78,14 @@ async def ask(sent: Form) -> Response:
         draft = drafts.of_form(sent.texts(), draft)
         fields = Fields()
         request_id = fields.uuid(sent.text("request_id"), "request_id")
+        most = (await visit.release()).limits
         fields.prompt(draft.prompt)
+        fields.text(draft.negative_prompt, "negative_prompt", most.prompt_chars)
+        for name, value, largest in (
+            ("num_candidates", draft.num_candidates, most.candidates),
+            ("num_steps", draft.num_steps, most.steps),
+        ):
+            fields.require(1 <= value <= largest, name, f"must be 1 to {largest}")
         fields.done()
         reference = await sent.file("reference_image")
         if draft.like and not reference:

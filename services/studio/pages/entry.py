@@ -13,6 +13,7 @@ from services.studio.visits import (
     YEAR_S,
     Anybody,
     Form,
+    KnownForm,
     Studio,
     login_path,
     own_path,
@@ -33,12 +34,17 @@ async def welcome(visit: Anybody, back: str = "/") -> Response:
 
 @router.get("/login")
 async def log_in(visit: Anybody, back: str = "/") -> Response:
-    studio = visit.studio
+    studio, session = visit.studio, visit.session
+    if session is not None and session.person:
+        return to(own_path(back))
     login: dict[str, Any] = {}
     address = await studio.issuer.address(login, studio.public_url + CALLBACK)
     login[_BACK] = own_path(back)
     answer = to(address)
-    _remember(answer, studio, await studio.entering.open(login))
+    if session is not None:  # begun in another tab, too
+        await studio.entering.go_on(session, login)
+    else:
+        _remember(answer, studio, await studio.entering.open(login))
     return answer
 
 
@@ -57,7 +63,7 @@ async def logged_in(visit: Anybody) -> Response:
 
 
 @router.post("/logout")
-async def log_out(sent: Form) -> Response:
+async def log_out(sent: KnownForm) -> Response:
     visit = sent.visit
     assert visit.session is not None
     await visit.studio.entering.leave(visit.session)

@@ -3,7 +3,8 @@
 import asyncio
 from collections.abc import Sequence
 from typing import Annotated, Any
-from uuid import uuid4
+from urllib.parse import urlencode
+from uuid import UUID, uuid4
 
 from fastapi import APIRouter, Query
 from fastapi.responses import Response
@@ -20,8 +21,8 @@ PNG = "image/png"
 
 
 @router.get("/groups/{group_id}")
-async def look(group_id: str, visit: Acting) -> Response:
-    group = await visit.studio.platform.group(visit.user_id, group_id, with_pictures=False)
+async def look(group_id: UUID, visit: Acting) -> Response:
+    group = await visit.studio.platform.group(visit.user_id, str(group_id), with_pictures=False)
     return visit.show("group.html", **await _content(visit, group))
 
 
@@ -53,27 +54,35 @@ async def _picked(visit: Visit, group_id: str) -> tuple[Feedback | None, bool]:
 
 
 @router.post("/groups/{group_id}/pick")
-async def pick(group_id: str, sent: Form) -> Response:
+async def pick(group_id: UUID, sent: Form) -> Response:
     """The pictures that please, or none; a later pick counts instead of an earlier one."""
     visit = sent.visit
     chosen = [] if sent.text("none") else [*sent.texts().get("image_id", ())]
     request = SubmitFeedbackRequest(
-        request_id=sent.text("request_id"), group_id=group_id, user_id=visit.user_id, selected_image_ids=chosen
+        request_id=sent.text("request_id"), group_id=str(group_id), user_id=visit.user_id, selected_image_ids=chosen
     )
     if not chosen and not sent.text("none"):
-        group = await visit.studio.platform.group(visit.user_id, group_id, with_pictures=False)
+        group = await visit.studio.platform.group(visit.user_id, str(group_id), with_pictures=False)
         problem = visit.language.say("Choose a picture first, or say that none pleases.")
         return visit.show("group.html", 400, **await _content(visit, group, problem))
     await visit.studio.platform.submit_pick(request)
     return to(f"/groups/{group_id}#picked")
 
 
+@router.post("/groups/{group_id}/compare")
+async def choose(group_id: UUID, sent: Form) -> Response:
+    """Two pictures of the pick's form, as an address that has nothing else of it."""
+    return to(
+        f"/groups/{group_id}/compare?{urlencode([('image_id', each) for each in sent.texts().get('image_id', ())])}"
+    )
+
+
 @router.get("/groups/{group_id}/compare")
 async def compare(
-    group_id: str, visit: Acting, image_id: Annotated[list[str], Query(default_factory=list)]
+    group_id: UUID, visit: Acting, image_id: Annotated[list[str], Query(default_factory=list)]
 ) -> Response:
     """Two pictures beside each other."""
-    group = await visit.studio.platform.group(visit.user_id, group_id, with_pictures=False)
+    group = await visit.studio.platform.group(visit.user_id, str(group_id), with_pictures=False)
     found = [candidate for candidate in group.candidates if candidate.image_id in image_id]
     if len(found) != 2:
         problem = visit.language.say("Choose two pictures to compare.")
@@ -84,8 +93,8 @@ async def compare(
 
 
 @router.get("/groups/{group_id}/{image_id}.png")
-async def picture(group_id: str, image_id: str, visit: Acting, download: bool = False) -> Response:
-    png = await visit.studio.pictures.png(visit.user_id, group_id, image_id)
+async def picture(group_id: UUID, image_id: UUID, visit: Acting, download: bool = False) -> Response:
+    png = await visit.studio.pictures.png(visit.user_id, str(group_id), str(image_id))
     headers = {"content-disposition": f'attachment; filename="{image_id}.png"'} if download else {}
     return Response(png, media_type=PNG, headers=headers)
 

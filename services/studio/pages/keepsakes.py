@@ -1,12 +1,16 @@
 """What a merchant keeps and gives away: starred pictures, and links that show one picture to whoever has them."""
 
-from fastapi import APIRouter
+from typing import Annotated
+
+from fastapi import APIRouter, Path
 from fastapi.responses import Response
 
+from services.runtime.fields import Fields
 from services.studio.ports import Kept
 from services.studio.visits import Acting, Anybody, Form, Sent, missing, own_path, to
 
 router = APIRouter()
+Link = Annotated[str, Path(pattern="^[A-Za-z0-9_-]{1,64}$")]
 
 
 @router.get("/kept")
@@ -22,15 +26,17 @@ async def kept(visit: Acting) -> Response:
 
 @router.post("/stars")
 async def star(sent: Form) -> Response:
-    kept = await _named(sent)
-    await sent.visit.studio.keepsakes.star(kept, starred=sent.text("starred") == "1")
+    is_starred = sent.text("starred") == "1"
+    kept = await _named(sent, exists=is_starred)
+    await sent.visit.studio.keepsakes.star(kept, starred=is_starred)
     return to(own_path(sent.text("back"), f"/groups/{kept.group_id}"))
 
 
 @router.post("/shares")
 async def share(sent: Form) -> Response:
-    kept = await _named(sent)
-    if sent.text("shared") == "1":
+    is_shared = sent.text("shared") == "1"
+    kept = await _named(sent, exists=is_shared)
+    if is_shared:
         await sent.visit.studio.keepsakes.share(kept)
     else:
         await sent.visit.studio.keepsakes.revoke(kept.user_id, kept.image_id)
@@ -38,7 +44,7 @@ async def share(sent: Form) -> Response:
 
 
 @router.get("/shared/{token}")
-async def shared(token: str, visit: Anybody) -> Response:
+async def shared(token: Link, visit: Anybody) -> Response:
     """For whoever has the link; no word of the merchant, and no way from here to anything else of theirs."""
     if await visit.studio.keepsakes.by_token(token) is None:
         raise missing("this link shows nothing: it was taken back, or never was")
@@ -46,7 +52,7 @@ async def shared(token: str, visit: Anybody) -> Response:
 
 
 @router.get("/shared/{token}/picture.png")
-async def shared_picture(token: str, visit: Anybody) -> Response:
+async def shared_picture(token: Link, visit: Anybody) -> Response:
     kept = await visit.studio.keepsakes.by_token(token)
     if kept is None:
         raise missing("this link shows nothing: it was taken back, or never was")
@@ -54,10 +60,14 @@ async def shared_picture(token: str, visit: Anybody) -> Response:
     return Response(png, media_type="image/png")
 
 
-async def _named(sent: Sent) -> Kept:
-    """The picture that a form names, if it is the merchant's."""
-    visit = sent.visit
-    kept = Kept(visit.user_id, sent.text("group_id"), sent.text("image_id"))
+async def _named(sent: Sent, *, exists: bool) -> Kept:
+    """The picture that a form names, of the merchant's; what is given must exist, what is taken back need not."""
+    visit, fields = sent.visit, Fields()
+    group_id = fields.uuid(sent.text("group_id"), "group_id")
+    kept = Kept(visit.user_id, group_id, fields.uuid(sent.text("image_id"), "image_id"))
+    fields.done()
+    if not exists:
+        return kept
     group = await visit.studio.platform.group(visit.user_id, kept.group_id, with_pictures=False)
     if all(candidate.image_id != kept.image_id for candidate in group.candidates):
         raise missing("there is no such picture")

@@ -76,7 +76,7 @@ def plain(value: FeatureValue) -> Sequence[str]:
             return [value.string_value]
         case "string_list_value":
             return list(value.string_list_value.values)
-    return [f"{value.number_value:g}"]
+    return [f"{value.number_value:.15g}"]
 
 
 def _given(texts: Mapping[str, Sequence[str]], name: str) -> list[str]:

@@ -14,5 +14,12 @@ export function order(form) {
     const button = form.querySelector("[data-send]");
     setTimeout(() => { button.disabled = true; });
   });
-  window.addEventListener("pageshow", () => { form.querySelector("[data-send]").disabled = false; });
+  form.addEventListener("invalid", (event) => { // a wrong field that nobody sees would keep the form for no reason told
+    const closed = event.target.closest("details:not([open])");
+    if (closed) closed.open = true;
+  }, true);
+  window.addEventListener("pageshow", (event) => {
+    form.querySelector("[data-send]").disabled = false;
+    if (event.persisted) form.elements.request_id.value = crypto.randomUUID(); // it was sent: the next one is another round
+  });
 }

@@ -9,10 +9,13 @@ const folded = (text) => text.normalize("NFKC").toLowerCase().trim().replace(/\s
 export function phrases(box) {
   const field = box.querySelector("input");
   const form = field.form;
-  const labels = JSON.parse(box.dataset.labels);
-  const known = JSON.parse(box.dataset.known);
+  const labels = new Map(Object.entries(JSON.parse(box.dataset.labels)));
+  const known = new Map(Object.entries(JSON.parse(box.dataset.known)));
   const notes = form.querySelector("[data-notes]");
-  const chosen = split(field.value).map(canonical);
+  const key = `prompt ${location.pathname}${location.search}`;
+  const kept = history.state?.prompt ?? sessionStorage.getItem(key); // what a browser that goes back, or another language, left
+  sessionStorage.removeItem(key);
+  const chosen = split(kept ?? field.value).map(canonical);
 
   const line = element("div", { className: "line" });
   const chips = element("span", { className: "chips" });
@@ -40,14 +43,16 @@ export function phrases(box) {
   let timer = 0;
   let asked = 0;
 
-  function canonical(text) { return known[folded(text)] ?? text.trim(); }
-  function label(phrase) { return labels[phrase] ?? phrase; }
+  function canonical(text) { return known.get(folded(text)) ?? text.trim(); }
+  function label(phrase) { return labels.get(phrase) ?? phrase; }
 
   function show() {
     field.value = chosen.join(",");
+    history.replaceState({ ...history.state, prompt: field.value }, "");
+    input.removeAttribute("aria-invalid");
     input.placeholder = chosen.length ? box.dataset.next : field.placeholder;
     chips.replaceChildren(...chosen.map((phrase, at) => {
-      const chip = element("span", { className: known[folded(phrase)] ? "chip" : "chip unknown" });
+      const chip = element("span", { className: known.has(folded(phrase)) ? "chip" : "chip unknown" });
       const remove = element("button", { type: "button", textContent: "✕" });
       remove.setAttribute("aria-label", fill(box.dataset.remove, { phrase: label(phrase) }));
       remove.addEventListener("click", () => { chosen.splice(at, 1); show(); ask(); input.focus(); });
@@ -118,8 +123,8 @@ export function phrases(box) {
       const query = new URLSearchParams({ prompt: chosen.join(","), prefix: input.value.trim().slice(0, 100) });
       try {
         const answer = await fetch(`/suggestions?${query}`, { headers: { accept: "application/json" } });
-        if (!answer.ok || number !== asked) return;
-        const told = await answer.json();
+        if (number !== asked) return;
+        const told = answer.ok ? await answer.json() : { suggestions: [], unread: [], unknown: [] };
         offer(told.suggestions, asList);
         warn(told);
       } catch {
@@ -131,6 +136,7 @@ export function phrases(box) {
   function warn(told) {
     const said = [];
     if (told.unknown.length) said.push(fill(box.dataset.unknown, { phrases: told.unknown.join(", ") }));
+    if (field.value.length > Number(box.dataset.chars)) said.push(fill(box.dataset.long, { count: box.dataset.chars }));
     if (told.unread.length) said.push(fill(box.dataset.unread, { phrases: told.unread.join(", ") }));
     notes.replaceChildren(...said.map((text) => element("p", { className: "warning", textContent: text })));
   }
@@ -139,9 +145,11 @@ export function phrases(box) {
     if (!event.isComposing && split(input.value + ".").length > 1) add(input.value); // a comma was typed
     else ask();
   });
-  input.addEventListener("compositionend", () => { if (split(input.value + ".").length > 1) add(input.value); });
+  input.addEventListener("compositionend", () => { composing = false; if (split(input.value + ".").length > 1) add(input.value); });
   input.addEventListener("focus", () => ask());
-  input.addEventListener("blur", () => { if (input.value.trim()) add(input.value); close(); });
+  let composing = false; // an input method's text is not a phrase yet
+  input.addEventListener("compositionstart", () => { composing = true; });
+  input.addEventListener("blur", () => { if (input.value.trim() && !composing) add(input.value); close(); });
   input.addEventListener("keydown", (event) => {
     if (event.isComposing || event.keyCode === 229 || event.ctrlKey || event.metaKey) return;
     const count = options.hidden ? 0 : options.children.length;
@@ -158,7 +166,15 @@ export function phrases(box) {
   form.addEventListener("finish", () => { if (input.value.trim()) add(input.value); });
   form.addEventListener("submit", (event) => {
     if (input.value.trim()) add(input.value);
-    if (!chosen.length) { event.preventDefault(); event.stopImmediatePropagation(); input.focus(); }
+    if (chosen.length) return;
+    event.preventDefault();
+    event.stopImmediatePropagation();
+    input.setAttribute("aria-invalid", "true");
+    notes.replaceChildren(element("p", { className: "problem", textContent: box.dataset.empty }));
+    input.focus();
+  });
+  document.querySelectorAll("a[hreflang]").forEach((link) => {
+    link.addEventListener("click", () => sessionStorage.setItem(key, field.value));
   });
   show();
   ask();

@@ -25,5 +25,6 @@ export function picks(form) {
   });
   form.addEventListener("change", update);
   form.addEventListener("reset", () => setTimeout(update));
+  window.addEventListener("pageshow", () => setTimeout(update)); // a browser that goes back checks boxes late
   update();
 }

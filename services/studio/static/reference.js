@@ -38,7 +38,7 @@ export function reference(box) {
 
   input.addEventListener("change", show);
   document.addEventListener("paste", (event) => {
-    if (!box.isConnected) return;
+    if (!box.isConnected || event.clipboardData?.types.includes("text/plain")) return; // a text with its picture is a text
     const file = [...(event.clipboardData?.files ?? [])].find((each) => each.type.startsWith("image/"));
     if (file) { event.preventDefault(); take(file); }
   });

@@ -1,6 +1,7 @@
 // A round as it runs: the browser's own EventSource asks again after a cut, and says what it has seen.
 export function round(box, follow) {
   const text = box.querySelector("[data-text]");
+  const said = box.querySelector("[data-said]"); // to a screen reader: each stage once, not each step
   const stage = box.querySelector("[data-stage]");
   const progress = box.querySelector("[data-progress]");
   const previews = [...box.querySelectorAll("[data-previews] li")];
@@ -15,12 +16,19 @@ export function round(box, follow) {
     source.addEventListener("state", (event) => show(JSON.parse(event.data)));
     source.addEventListener("error", () => {
       text.textContent = box.dataset.cut;
-      if (source.readyState === EventSource.CLOSED) setTimeout(open, 2000); // refused: the studio starts again, say
+      if (source.readyState === EventSource.CLOSED) setTimeout(again, 2000); // refused: the studio starts again, say
     });
   };
 
+  async function again() {
+    const answer = await fetch(box.dataset.round.replace(/\/events$/, ""), { redirect: "manual" }).catch(() => null);
+    if (answer && (answer.status === 401 || answer.status === 404)) location.reload(); // it says why
+    else open();
+  }
+
   function show(state) {
     text.textContent = state.text;
+    if (stage.dataset.stage !== state.stage) said.textContent = state.text;
     stage.dataset.stage = state.stage;
     document.title = `${state.text} · PerFusion`;
     if (state.num_steps) {
@@ -39,7 +47,7 @@ export function round(box, follow) {
     over = true;
     source.close();
     if (state.goes_to) follow(state.goes_to);
-    else location.replace(location.href);
+    else location.reload();
   }
 
   document.addEventListener("visibilitychange", () => { // a display that slept may have lost the stream unseen

@@ -10,7 +10,6 @@ const PARTS = [
   ["[data-pick]", picks],
   ["[data-reference]", reference],
   ["[data-order]", order],
-  ["[data-sends]", (field) => field.addEventListener("change", () => field.form.requestSubmit())],
   ["[data-round]", (box) => round(box, follow)],
 ];
 

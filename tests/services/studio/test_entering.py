@@ -84,6 +84,33 @@ async def test_a_person_acts_for_their_merchants_alone_and_older_pages_change_no
     assert await entering.session(secret) is None
 
 
+async def test_a_request_that_began_before_a_logout_does_not_bring_the_session_back(
+    entering: Entering, clock: Clock
+) -> None:
+    secret = await entered(entering)
+    session = await entering.session(secret)
+    assert session is not None
+    await entering.leave(session)
+    await entering.store.touch(session.key, clock())
+    await entering.act_for(session, "store-2")
+    assert await entering.session(secret) is None
+
+
+async def test_a_login_has_ten_minutes_and_may_begin_in_two_tabs(entering: Entering, clock: Clock) -> None:
+    secret = await entering.open({"first": 1})
+    session = await entering.session(secret)
+    assert session is not None
+    await entering.go_on(session, {"second": 2})
+    both = await entering.session(secret)
+    assert both is not None
+    assert both.login == {"first": 1, "second": 2}
+    patient = replace(entering, idle_s=10_000.0, age_s=10_000.0)
+    clock.now += 601 * SECOND_US
+    assert await patient.session(secret) is None
+    await patient.sweep()
+    assert await entering.store.get(session.key) is None
+
+
 async def test_what_has_ended_is_swept(entering: Entering, clock: Clock) -> None:
     kept, gone = await entered(entering), await entered(entering)
     clock.now += 90 * SECOND_US
