@@ -87,7 +87,7 @@ class Authority:
             token = folder / "token"
             if _may_be_replaced(token, anew):
                 _write(token, self.token(None, CERTIFICATE_DAYS * 24, client).encode(), secret=True)
-        if anew or not self.login_secret.exists():
+        if not self.login_secret.exists():
             _write(self.login_secret, secrets.token_urlsafe(32).encode(), secret=True)
 
     @property

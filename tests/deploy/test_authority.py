@@ -58,8 +58,9 @@ def test_clients_have_an_authority_of_their_own_and_call_alone(authority: Author
 
 
 def test_secrets_are_their_owners_alone(authority: Authority) -> None:
-    secrets = [*authority.home.rglob("*.key"), authority.client / "token", authority.home / "authority/tokens.json"]
-    assert len(secrets) == 7
+    others = ("client/token", "studio/token", "studio/login-secret", "authority/tokens.json")
+    secrets = [*authority.home.rglob("*.key"), *(authority.home / name for name in others)]
+    assert len(secrets) == 10
     assert {file.stat().st_mode & 0o077 for file in secrets} == {0}
     assert b'"d"' not in authority.tokens.read_bytes()  # the private half
 
@@ -73,7 +74,7 @@ def test_what_is_valid_is_kept_and_what_ends_soon_renewed(
     monkeypatch.setattr(module, "RENEWED_DAYS", module.CERTIFICATE_DAYS + 1)
     authority.prepare(PARTS)
     changed = {name for name, content in files(authority).items() if content != before[name]}
-    assert changed == {f"{folder}/{end}" for folder in ("client", *(f"certificates/{part}" for part in PARTS))
+    assert changed == {f"{folder}/{end}" for folder in ("client", "studio", *(f"certificates/{part}" for part in PARTS))
                        for end in ("tls.crt", "tls.key")}  # fmt: skip
 
 

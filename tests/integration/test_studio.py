@@ -223,6 +223,57 @@ def test_the_input_methods_enter_sends_nothing_and_the_comboboxs_adds_a_phrase(v
     assert page.url == f"{lin.home}/"
 
 
+def test_going_back_finds_the_form_and_the_buttons_as_they_were_left(visit: Visit) -> None:
+    lin = visit("lin")
+    page = lin.goes_to("/")
+    lin.types("constructor,__proto__,dress")
+    expect(page.locator(".phrases .chip")).to_have_text(
+        [re.compile(each) for each in ("constructor", "proto", "dress")]
+    )
+    page.reload()
+    expect(page.locator(".phrases .chip")).to_have_count(3)
+    page.get_by_role("link", name="中文").click()
+    expect(page.locator("html")).to_have_attribute("lang", "zh")
+    expect(page.locator(".phrases .chip").last).to_have_text(re.compile("连衣裙"))
+    page.get_by_role("link", name="English").click()
+    page.locator("[data-send]").click()
+    lin.waits_for_group()
+    for number in (0, 1):
+        page.locator("label.picture").nth(number).click()
+    page.get_by_role("button", name="Compare two").click()
+    assert "form_token" not in page.url
+    page.go_back()
+    expect(page.get_by_role("button", name="Store my pick")).to_be_enabled()
+    expect(page.get_by_role("button", name="Compare two")).to_be_enabled()
+
+
+def test_a_form_that_cannot_be_sent_says_why(visit: Visit) -> None:
+    lin = visit("lin")
+    page = lin.goes_to("/")
+    page.locator("[data-send]").click()
+    expect(page.locator("[data-notes]")).to_have_text("Type a phrase first.")
+    expect(page.locator("#prompt")).to_have_attribute("aria-invalid", "true")
+    lin.types("dress")
+    page.locator("#num_candidates").evaluate("each => each.value = 99")
+    page.locator("[data-send]").click()
+    expect(page.locator("#num_candidates")).to_be_visible()
+    lin.types(",".join(f"{number:04} {'x' * 90}" for number in range(12)))
+    expect(page.locator("[data-notes]")).to_contain_text("Too long")
+
+
+def test_whoever_was_logged_out_is_told_so_and_may_log_in(visit: Visit) -> None:
+    lin = visit("lin")
+    path = lin.draws("dress", **LONG)
+    lin.context.clear_cookies()
+    lin.page.reload()
+    assert lin.page.url.startswith(f"{lin.home}/welcome")
+    assert lin.status_of(path) == 401
+    lin.page.locator("main a.button").click()
+    lin.page.locator("input[name=sub]").fill("lin")
+    lin.page.get_by_role("button", name="Authorize").click()
+    lin.waits_for_group()  # back at the round
+
+
 def test_by_keyboard_alone(visit: Visit) -> None:
     lin = visit("lin")
     page = lin.goes_to("/")
