@@ -294,6 +294,8 @@ class Following:
             except ServiceError as error:
                 self._watch.keep(())  # while nobody could look, nobody was seen to be silent
                 _log.warning("cannot look for rounds that nobody runs: %s", error)
+            except Exception:  # a fault of ours: the next look may do without it
+                _log.exception("cannot look for rounds that nobody runs")
             await asyncio.sleep(TAKE_OVER_S)
 
     async def stop(self) -> None:
@@ -377,13 +379,15 @@ class Following:
         ends = time.monotonic() + self._timeout_s
         while not live.state.is_over:
             try:
-                left_s = max(0.0, ends - time.monotonic())
+                left_s, last = max(0.0, ends - time.monotonic()), None
                 async with aclosing(self._platform.generate(live.asked.request, left_s)) as responses:
                     async for response in responses:
                         if response.WhichOneof("event") != "group":
                             live.become(after(live.state, response))
                         else:
                             last = response
+                if last is None:
+                    raise Unavailable("generation service", "ended a round without its group")
                 self._on_group(last.group)  # it counts once its stream has ended
                 live.become(after(live.state, last))
             except ServiceError as error:

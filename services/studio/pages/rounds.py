@@ -112,7 +112,7 @@ def _text(state: State, language: Language) -> str:
         case following.FAILED:
             return _failure(state.reason, language)
         case following.CANCELLED:
-            return language.say("Ended: nothing was kept")
+            return language.say("Ended")
     return language.say("Sent")
 
 
