@@ -1,5 +1,5 @@
 // The form of a round: Ctrl+Enter sends it, Enter in a field does not, and it is sent once.
-export function order(form) {
+export function order(form, send) {
   form.addEventListener("keydown", (event) => {
     if (event.key !== "Enter" || event.isComposing || event.keyCode === 229) return; // the input method's own Enter
     if (event.ctrlKey || event.metaKey) {
@@ -10,9 +10,10 @@ export function order(form) {
       event.preventDefault();
     }
   });
-  form.addEventListener("submit", () => {
-    const button = form.querySelector("[data-send]");
-    setTimeout(() => { button.disabled = true; });
+  form.addEventListener("submit", (event) => {
+    event.preventDefault();
+    form.querySelector("[data-send]").disabled = true;
+    send(new FormData(form));
   });
   form.addEventListener("invalid", (event) => { // a wrong field that nobody sees would keep the form for no reason told
     const closed = event.target.closest("details:not([open])");

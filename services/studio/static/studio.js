@@ -9,29 +9,33 @@ const PARTS = [
   ["[data-phrases]", phrases],
   ["[data-pick]", picks],
   ["[data-reference]", reference],
-  ["[data-order]", order],
-  ["[data-round]", (box) => round(box, follow)],
+  ["[data-order]", (form) => order(form, (body) => show(form.action, { method: "POST", body }, "pushState", () => form.submit()))],
+  ["[data-round]", (box) => round(box, (address) => show(address, {}, "replaceState", () => location.replace(address)))],
 ];
 
 function begin(root) {
   for (const [selector, part] of PARTS) root.querySelectorAll(selector).forEach((found) => part(found));
 }
 
-// Shows the page at an address in place of this one, without loading what both have.
-async function follow(address) {
+// Shows the page that answers a request in place of this one, without loading what both have; `otherwise` loads it whole.
+async function show(address, request, remember, otherwise) {
+  let next, url;
   try {
-    const answer = await fetch(address, { headers: { accept: "text/html" } });
-    const next = new DOMParser().parseFromString(await answer.text(), "text/html");
-    const main = next.querySelector("main");
-    if (!answer.ok || !main) throw new Error(answer.statusText);
-    document.title = next.title;
-    history.replaceState(null, "", answer.url);
-    document.querySelector("main").replaceWith(main);
-    main.focus(); // so a screen reader begins to read
-    begin(main);
+    const answer = await fetch(address, { headers: { accept: "text/html" }, ...request });
+    next = new DOMParser().parseFromString(await answer.text(), "text/html");
+    if (!answer.ok || !next.querySelector("main")) throw new Error(answer.statusText);
+    url = answer.url;
   } catch {
-    location.replace(address);
+    otherwise();
+    return;
   }
+  const main = next.querySelector("main");
+  document.title = next.title;
+  history[remember](null, "", url);
+  document.querySelector("main").replaceWith(main);
+  main.focus(); // so a screen reader begins to read
+  begin(main);
 }
 
+window.addEventListener("popstate", () => location.reload());
 begin(document);
