@@ -14,5 +14,6 @@ limits          what a request may ask for, and the samplers by name
 tensors         the fixed maxima that widths are padded to
 release         a release's manifest and files: written, read, checked
 topics          Kafka's topics, who may read and write them, and the envelope of an event
+hosts           which hosts are this machine alone
 kafka_access    how a process reaches Kafka, and the certificate that it shows
 """

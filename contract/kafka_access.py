@@ -7,13 +7,13 @@ names are checked. Without a folder everything is in clear text, which brokers o
 It knows the settings of kafka-python by their names, and none of its code. What a part may do there: topics.RIGHTS.
 """
 
-import ipaddress
 import ssl
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from contract.errors import InputError
+from contract.hosts import is_loopback
 
 CERTIFICATE, KEY, AUTHORITY = "tls.crt", "tls.key", "ca.crt"
 VARIABLE = "PERFUSION_KAFKA_CERTIFICATES"  # names the folder
@@ -37,7 +37,7 @@ class KafkaAccess:
     def __post_init__(self) -> None:
         if self.certificates is not None:
             _check(self.certificates)
-        elif others := [each for each in self.addresses if not _is_of_this_machine(each)]:
+        elif others := [each for each in self.addresses if not is_loopback(each.rpartition(":")[0])]:
             raise KafkaAccessError(
                 f"Kafka at {others[0]} is not of this machine, and spoken to with a certificate alone: "
                 f"{VARIABLE} or --kafka-certificates must name a folder with {CERTIFICATE}, {KEY} and {AUTHORITY}"
@@ -81,11 +81,3 @@ def _check(folder: Path) -> None:
 def _no_password() -> str:
     """In place of a question at the terminal."""
     return ""
-
-
-def _is_of_this_machine(address: str) -> bool:
-    host = address.rpartition(":")[0].strip("[]")
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

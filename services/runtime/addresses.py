@@ -4,7 +4,6 @@ It knows the forms of hosts. `::` listens to IPv4 as well, and a name to each of
 """
 
 import asyncio
-import ipaddress
 import socket
 
 
@@ -24,14 +23,6 @@ def joined(host: str, port: int) -> str:
     """host:port, with brackets around an IPv6 address."""
     host = bare(host)
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a host is this machine alone."""
-    try:
-        return ipaddress.ip_address(bare(host)).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 async def listening(host: str, port: int, setting: str) -> list[socket.socket]:

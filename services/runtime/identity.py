@@ -8,8 +8,8 @@ its client's matter (contract/kafka_access.py).
 from dataclasses import dataclass
 from pathlib import Path
 
+from contract.hosts import is_loopback
 from contract.kafka_access import KafkaAccess
-from services.runtime.addresses import is_loopback
 from services.runtime.callers import Callers, Certified, Everybody, Tokens
 from services.runtime.certificates import Certificates
 from services.runtime.clock import now_us

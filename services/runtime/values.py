@@ -14,7 +14,8 @@ from pydantic import AfterValidator, BeforeValidator, Field
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
-from services.runtime.addresses import bare, is_loopback, joined
+from contract.hosts import is_loopback
+from services.runtime.addresses import bare, joined
 
 DAY_S = 86_400.0
 MOST_SIZE = 2**31 - 1  # of bytes or pixels; gRPC counts in 32 bits

@@ -18,7 +18,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from perfusion.v1.release_pb2 import ReleaseInfo
 from starlette.datastructures import FormData, UploadFile
 
-from services.runtime.errors import InvalidArgument, NotFound, PermissionDenied
+from services.runtime.errors import InvalidArgument, PermissionDenied
 from services.studio.catalogue import Catalogue
 from services.studio.entering import Entering
 from services.studio.following import Following
@@ -91,7 +91,7 @@ class Visit:
             "languages": NAMES,
             "session": self.session,
             "static": self.studio.static_path,
-            "here": self.request.url.path + (f"?{self.request.url.query}" if self.request.url.query else ""),
+            "here": path_of(self.request),
         }
 
     async def words(self) -> Words:
@@ -212,6 +212,11 @@ def to(path: str) -> Response:
     return RedirectResponse(path, status_code=303)
 
 
+def path_of(request: Request) -> str:
+    """What was asked for, with its query."""
+    return request.url.path + (f"?{request.url.query}" if request.url.query else "")
+
+
 def own_path(path: str, otherwise: str = "/") -> str:
     """A path that a browser gave, if it is one of the studio's."""
     try:
@@ -225,8 +230,3 @@ def own_path(path: str, otherwise: str = "/") -> str:
 def login_path(back: str) -> str:
     """The login, and where to go after it."""
     return f"/login?back={quote(own_path(back), safe='')}"
-
-
-def missing(what: str) -> NotFound:
-    """The same for what is not there and for what is another merchant's."""
-    return NotFound(what)

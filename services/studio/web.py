@@ -19,7 +19,7 @@ from services.runtime.errors import ServiceError
 from services.studio.guard import GONE, App, Guard
 from services.studio.languages import noted
 from services.studio.pages import design, entry, groups, keepsakes, profile, rounds
-from services.studio.visits import LogIn, Studio, anybody, to
+from services.studio.visits import LogIn, Studio, anybody, path_of, to
 
 STATIC = Path(__file__).parent / "static"
 _STATUSES = {
@@ -86,7 +86,7 @@ def application(studio: Studio) -> App:
 
 async def _log_in(request: Request, _: Exception) -> Response:
     if request.method == "GET" and "text/html" in request.headers.get("accept", ""):
-        back = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+        back = path_of(request)
         return to(f"/welcome?{urlencode({'back': back})}" if back != "/" else "/welcome")
     return await _problem(request, HTTPStatus.UNAUTHORIZED, "")
 

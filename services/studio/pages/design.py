@@ -1,5 +1,6 @@
 """The form of a round: empty, from a group ("refine"), from a picture ("more like this"), or as it was sent."""
 
+from dataclasses import replace
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -11,7 +12,7 @@ from services.runtime.errors import InvalidArgument, NotFound, ResourceExhausted
 from services.runtime.fields import Fields
 from services.studio import drafts
 from services.studio.drafts import Draft
-from services.studio.visits import Acting, Form, Visit, missing, to
+from services.studio.visits import Acting, Form, Visit, to
 
 router = APIRouter()
 
@@ -25,7 +26,7 @@ async def design(
         return to("/profile?first=1")
     draft = await _begun(visit, group, like, refuse, round)
     if prompt:
-        draft = Draft(**{**vars(draft), "prompt": prompt})
+        draft = replace(draft, prompt=prompt)
     return await form_page(visit, draft)
 
 
@@ -40,9 +41,9 @@ async def _begun(visit: Visit, group_id: str, like: str, refuse: str, request_id
     group = await visit.studio.platform.group(visit.user_id, group_id, with_pictures=False)
     draft = drafts.of_group(group)
     if like and all(like != f"{group_id}/{candidate.image_id}" for candidate in group.candidates):
-        raise missing("there is no such picture")
+        raise NotFound("there is no such picture")
     refused = (*draft.refused_wishes, refuse) if refuse else draft.refused_wishes
-    return Draft(**{**vars(draft), "like": like, "refused_wishes": refused})
+    return replace(draft, like=like, refused_wishes=refused)
 
 
 async def form_page(visit: Visit, draft: Draft, error: InvalidArgument | None = None, status: int = 200) -> Response:

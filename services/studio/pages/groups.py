@@ -11,10 +11,10 @@ from fastapi.responses import Response
 from perfusion.v1.feedback_service_pb2 import Feedback, SubmitFeedbackRequest
 from perfusion.v1.group_pb2 import Group
 
-from services.runtime.errors import InvalidArgument, ServiceError
+from services.runtime.errors import InvalidArgument, NotFound, ServiceError
 from services.studio import drafts
 from services.studio.pages.design import form_content
-from services.studio.visits import Acting, Form, Visit, missing, to
+from services.studio.visits import Acting, Form, Visit, to
 
 router = APIRouter()
 PNG = "image/png"
@@ -104,7 +104,7 @@ async def history(visit: Acting, page: str = "") -> Response:
     try:
         found = await visit.studio.platform.groups(visit.user_id, page)
     except InvalidArgument as error:  # a token of another merchant's list, or of nobody's
-        raise missing("there is no such page") from error
+        raise NotFound("there is no such page") from error
     running: Sequence[Any] = () if page else await visit.studio.following.running(visit.user_id)
     return visit.show(
         "history.html", groups=found.groups, next_page=found.next_page_token, running=running, words=await visit.words()

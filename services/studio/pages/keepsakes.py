@@ -5,9 +5,10 @@ from typing import Annotated
 from fastapi import APIRouter, Path
 from fastapi.responses import Response
 
+from services.runtime.errors import NotFound
 from services.runtime.fields import Fields
 from services.studio.ports import Kept
-from services.studio.visits import Acting, Anybody, Form, Sent, missing, own_path, to
+from services.studio.visits import Acting, Anybody, Form, Sent, own_path, to
 
 router = APIRouter()
 Link = Annotated[str, Path(pattern="^[A-Za-z0-9_-]{1,64}$")]
@@ -47,7 +48,7 @@ async def share(sent: Form) -> Response:
 async def shared(token: Link, visit: Anybody) -> Response:
     """For whoever has the link; no word of the merchant, and no way from here to anything else of theirs."""
     if await visit.studio.keepsakes.by_token(token) is None:
-        raise missing("this link shows nothing: it was taken back, or never was")
+        raise NotFound("this link shows nothing: it was taken back, or never was")
     return visit.show("shared.html", token=token)
 
 
@@ -55,7 +56,7 @@ async def shared(token: Link, visit: Anybody) -> Response:
 async def shared_picture(token: Link, visit: Anybody) -> Response:
     kept = await visit.studio.keepsakes.by_token(token)
     if kept is None:
-        raise missing("this link shows nothing: it was taken back, or never was")
+        raise NotFound("this link shows nothing: it was taken back, or never was")
     png = await visit.studio.pictures.png(kept.user_id, kept.group_id, kept.image_id)
     return Response(png, media_type="image/png")
 
@@ -70,5 +71,5 @@ async def _named(sent: Sent, *, exists: bool) -> Kept:
         return kept
     group = await visit.studio.platform.group(visit.user_id, kept.group_id, with_pictures=False)
     if all(candidate.image_id != kept.image_id for candidate in group.candidates):
-        raise missing("there is no such picture")
+        raise NotFound("there is no such picture")
     return kept

@@ -19,8 +19,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy.engine import make_url
 
+from contract.hosts import is_loopback
 from services.runtime import values
-from services.runtime.addresses import is_loopback, joined
+from services.runtime.addresses import joined
 from services.runtime.settings import ProcessSettings, load
 from tests.services.runtime import test_settings as table
 from tests.services.runtime.test_settings import FORMS, SERVICES
