@@ -8,7 +8,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, expect
 
 from deploy.demo.browsing import PHONE, Person, chromium
 from deploy.local.layout import ROOT, Layout
@@ -37,7 +37,9 @@ def take(browser: Browser, home: str, out: Path) -> list[str]:
     written = []
 
     def shot(person: Person, name: str) -> None:
-        person.page.wait_for_load_state("networkidle")
+        person.page.wait_for_load_state()
+        for picture in person.page.locator("label.picture img, figure img").all():
+            expect(picture).to_have_js_property("complete", True)
         person.page.screenshot(path=out / f"studio-{name}.png")
         written.append(f"studio-{name}.png")
 

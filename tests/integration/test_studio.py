@@ -66,6 +66,7 @@ def test_a_person_designs_picks_and_refines(visit: Visit) -> None:
     lin.draws("dress,v-neck")
     group = lin.waits_for_group()
     page = lin.page
+    assert page.evaluate("scrollY") == 0
     expect(page.locator("[data-submit-pick]")).to_be_disabled()
     page.locator("label.picture").nth(1).click()
     page.get_by_role("button", name="Undo").click()  # until it is submitted

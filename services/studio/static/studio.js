@@ -33,7 +33,8 @@ async function show(address, request, remember, otherwise) {
   document.title = next.title;
   history[remember](null, "", url);
   document.querySelector("main").replaceWith(main);
-  main.focus(); // so a screen reader begins to read
+  main.focus({ preventScroll: true }); // so a screen reader begins to read
+  scrollTo(0, 0);
   begin(main);
 }
 
