@@ -24,10 +24,11 @@ _sym_db = _symbol_database.Default()
 
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from perfusion.v1 import group_pb2 as perfusion_dot_v1_dot_group__pb2
+from perfusion.v1 import presale_pb2 as perfusion_dot_v1_dot_presale__pb2
 from perfusion.v1 import user_pb2 as perfusion_dot_v1_dot_user__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19perfusion/v1/events.proto\x12\x0cperfusion.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18perfusion/v1/group.proto\x1a\x17perfusion/v1/user.proto\"\xa2\x04\n\x0eGroupGenerated\x12\x10\n\x08group_id\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x0f\n\x07user_id\x18\x03 \x01(\t\x12\x0e\n\x06prompt\x18\x04 \x01(\t\x12\x17\n\x0fnegative_prompt\x18\x05 \x01(\t\x12\x0f\n\x07release\x18\x06 \x01(\x03\x12/\n\x0b\x63reate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x08settings\x18\x08 \x01(\x0b\x32 .perfusion.v1.GenerationSettings\x12+\n\ncandidates\x18\t \x03(\x0b\x32\x17.perfusion.v1.Candidate\x12\x45\n\ruser_features\x18\n \x03(\x0b\x32..perfusion.v1.GroupGenerated.UserFeaturesEntry\x12,\n\nassignment\x18\x0b \x01(\x0b\x32\x18.perfusion.v1.Assignment\x12-\n\x07history\x18\x0c \x01(\x0b\x32\x1c.perfusion.v1.HistoryVersion\x12\x18\n\x10\x63\x61nonical_prompt\x18\r \x01(\t\x1aO\n\x11UserFeaturesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12)\n\x05value\x18\x02 \x01(\x0b\x32\x1a.perfusion.v1.FeatureValue:\x02\x38\x01\"\xd6\x01\n\rFeedbackGiven\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x10\n\x08group_id\x18\x02 \x01(\t\x12\x0f\n\x07user_id\x18\x03 \x01(\t\x12\x0f\n\x07release\x18\x04 \x01(\x03\x12\x1a\n\x12selected_image_ids\x18\x05 \x03(\t\x12\x1c\n\x14unselected_image_ids\x18\x06 \x03(\t\x12\x31\n\rfeedback_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08sequence\x18\x08 \x01(\x03\"\xbf\x02\n\x0eReleaseChanged\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07release\x18\x02 \x01(\x03\x12\x18\n\x10previous_release\x18\x03 \x01(\x03\x12/\n\x0b\x63hange_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12$\n\x06\x63hange\x18\x05 \x01(\x0e\x32\x14.perfusion.v1.Change\x12\x18\n\x10\x66\x61llback_release\x18\x06 \x01(\x03\x12\x15\n\rtrial_release\x18\x07 \x01(\x03\x12\x13\n\x0bmixed_share\x18\x08 \x01(\x01\x12\x19\n\x11\x65xploration_share\x18\t \x01(\x01\x12\x14\n\x0c\x62\x61se_release\x18\n \x01(\x03\x12\x16\n\x0eholdback_share\x18\x0b \x01(\x01\x12\x0e\n\x06reason\x18\x0c \x01(\t*\x92\x01\n\x06\x43hange\x12\x16\n\x12\x43HANGE_UNSPECIFIED\x10\x00\x12\x13\n\x0f\x43HANGE_PROMOTED\x10\x01\x12\x16\n\x12\x43HANGE_ROLLED_BACK\x10\x02\x12\x18\n\x14\x43HANGE_TRIAL_STARTED\x10\x03\x12\x16\n\x12\x43HANGE_TRIAL_ENDED\x10\x04\x12\x11\n\rCHANGE_SHARES\x10\x05\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19perfusion/v1/events.proto\x12\x0cperfusion.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18perfusion/v1/group.proto\x1a\x1aperfusion/v1/presale.proto\x1a\x17perfusion/v1/user.proto\"\xa2\x04\n\x0eGroupGenerated\x12\x10\n\x08group_id\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x0f\n\x07user_id\x18\x03 \x01(\t\x12\x0e\n\x06prompt\x18\x04 \x01(\t\x12\x17\n\x0fnegative_prompt\x18\x05 \x01(\t\x12\x0f\n\x07release\x18\x06 \x01(\x03\x12/\n\x0b\x63reate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x08settings\x18\x08 \x01(\x0b\x32 .perfusion.v1.GenerationSettings\x12+\n\ncandidates\x18\t \x03(\x0b\x32\x17.perfusion.v1.Candidate\x12\x45\n\ruser_features\x18\n \x03(\x0b\x32..perfusion.v1.GroupGenerated.UserFeaturesEntry\x12,\n\nassignment\x18\x0b \x01(\x0b\x32\x18.perfusion.v1.Assignment\x12-\n\x07history\x18\x0c \x01(\x0b\x32\x1c.perfusion.v1.HistoryVersion\x12\x18\n\x10\x63\x61nonical_prompt\x18\r \x01(\t\x1aO\n\x11UserFeaturesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12)\n\x05value\x18\x02 \x01(\x0b\x32\x1a.perfusion.v1.FeatureValue:\x02\x38\x01\"\xd6\x01\n\rFeedbackGiven\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x10\n\x08group_id\x18\x02 \x01(\t\x12\x0f\n\x07user_id\x18\x03 \x01(\t\x12\x0f\n\x07release\x18\x04 \x01(\x03\x12\x1a\n\x12selected_image_ids\x18\x05 \x03(\t\x12\x1c\n\x14unselected_image_ids\x18\x06 \x03(\t\x12\x31\n\rfeedback_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08sequence\x18\x08 \x01(\x03\"\xbf\x02\n\x0eReleaseChanged\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07release\x18\x02 \x01(\x03\x12\x18\n\x10previous_release\x18\x03 \x01(\x03\x12/\n\x0b\x63hange_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12$\n\x06\x63hange\x18\x05 \x01(\x0e\x32\x14.perfusion.v1.Change\x12\x18\n\x10\x66\x61llback_release\x18\x06 \x01(\x03\x12\x15\n\rtrial_release\x18\x07 \x01(\x03\x12\x13\n\x0bmixed_share\x18\x08 \x01(\x01\x12\x19\n\x11\x65xploration_share\x18\t \x01(\x01\x12\x14\n\x0c\x62\x61se_release\x18\n \x01(\x03\x12\x16\n\x0eholdback_share\x18\x0b \x01(\x01\x12\x0e\n\x06reason\x18\x0c \x01(\t\"\xbc\x01\n\x0ePresaleChanged\x12&\n\x07presale\x18\x01 \x01(\x0b\x32\x15.perfusion.v1.Presale\x12\x32\n\x0eprevious_state\x18\x02 \x01(\x0e\x32\x1a.perfusion.v1.PresaleState\x12\r\n\x05\x61\x63tor\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12/\n\x0b\x63hange_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xe9\x01\n\x0cOrderChanged\x12\"\n\x05order\x18\x01 \x01(\x0b\x32\x13.perfusion.v1.Order\x12\x30\n\x0eprevious_state\x18\x02 \x01(\x0e\x32\x18.perfusion.v1.OrderState\x12\r\n\x05\x61\x63tor\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12/\n\x0b\x63hange_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07user_id\x18\x06 \x01(\t\x12\x10\n\x08group_id\x18\x07 \x01(\t\x12\x10\n\x08image_id\x18\x08 \x01(\t\"\xcb\x02\n\tShopEvent\x12\x10\n\x08\x65vent_id\x18\x01 \x01(\t\x12)\n\x04kind\x18\x02 \x01(\x0e\x32\x1b.perfusion.v1.ShopEventKind\x12\x12\n\npresale_id\x18\x03 \x01(\t\x12\x0f\n\x07user_id\x18\x04 \x01(\t\x12\x10\n\x08group_id\x18\x05 \x01(\t\x12\x10\n\x08image_id\x18\x06 \x01(\t\x12\x0f\n\x07surface\x18\x07 \x01(\t\x12\x10\n\x08position\x18\x08 \x01(\x05\x12\x13\n\x0bviewer_hash\x18\t \x01(\t\x12\r\n\x05units\x18\n \x01(\x05\x12.\n\nevent_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x34\n\x10item_create_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0b\n\x03\x61rm\x18\r \x01(\t*\x92\x01\n\x06\x43hange\x12\x16\n\x12\x43HANGE_UNSPECIFIED\x10\x00\x12\x13\n\x0f\x43HANGE_PROMOTED\x10\x01\x12\x16\n\x12\x43HANGE_ROLLED_BACK\x10\x02\x12\x18\n\x14\x43HANGE_TRIAL_STARTED\x10\x03\x12\x16\n\x12\x43HANGE_TRIAL_ENDED\x10\x04\x12\x11\n\rCHANGE_SHARES\x10\x05*\xa2\x01\n\rShopEventKind\x12\x1f\n\x1bSHOP_EVENT_KIND_UNSPECIFIED\x10\x00\x12\x1e\n\x1aSHOP_EVENT_KIND_IMPRESSION\x10\x01\x12\x19\n\x15SHOP_EVENT_KIND_CLICK\x10\x02\x12\x19\n\x15SHOP_EVENT_KIND_ORDER\x10\x03\x12\x1a\n\x16SHOP_EVENT_KIND_RETURN\x10\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,14 +37,22 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_GROUPGENERATED_USERFEATURESENTRY']._loaded_options = None
   _globals['_GROUPGENERATED_USERFEATURESENTRY']._serialized_options = b'8\001'
-  _globals['_CHANGE']._serialized_start=1216
-  _globals['_CHANGE']._serialized_end=1362
-  _globals['_GROUPGENERATED']._serialized_start=128
-  _globals['_GROUPGENERATED']._serialized_end=674
-  _globals['_GROUPGENERATED_USERFEATURESENTRY']._serialized_start=595
-  _globals['_GROUPGENERATED_USERFEATURESENTRY']._serialized_end=674
-  _globals['_FEEDBACKGIVEN']._serialized_start=677
-  _globals['_FEEDBACKGIVEN']._serialized_end=891
-  _globals['_RELEASECHANGED']._serialized_start=894
-  _globals['_RELEASECHANGED']._serialized_end=1213
+  _globals['_CHANGE']._serialized_start=2005
+  _globals['_CHANGE']._serialized_end=2151
+  _globals['_SHOPEVENTKIND']._serialized_start=2154
+  _globals['_SHOPEVENTKIND']._serialized_end=2316
+  _globals['_GROUPGENERATED']._serialized_start=156
+  _globals['_GROUPGENERATED']._serialized_end=702
+  _globals['_GROUPGENERATED_USERFEATURESENTRY']._serialized_start=623
+  _globals['_GROUPGENERATED_USERFEATURESENTRY']._serialized_end=702
+  _globals['_FEEDBACKGIVEN']._serialized_start=705
+  _globals['_FEEDBACKGIVEN']._serialized_end=919
+  _globals['_RELEASECHANGED']._serialized_start=922
+  _globals['_RELEASECHANGED']._serialized_end=1241
+  _globals['_PRESALECHANGED']._serialized_start=1244
+  _globals['_PRESALECHANGED']._serialized_end=1432
+  _globals['_ORDERCHANGED']._serialized_start=1435
+  _globals['_ORDERCHANGED']._serialized_end=1668
+  _globals['_SHOPEVENT']._serialized_start=1671
+  _globals['_SHOPEVENT']._serialized_end=2002
 # @@protoc_insertion_point(module_scope)

@@ -15,6 +15,7 @@ from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from perfusion.v1 import group_pb2 as _group_pb2
+from perfusion.v1 import presale_pb2 as _presale_pb2
 from perfusion.v1 import user_pb2 as _user_pb2
 import builtins as _builtins
 import sys
@@ -62,6 +63,38 @@ CHANGE_TRIAL_ENDED: Change.ValueType  # 4
 CHANGE_SHARES: Change.ValueType  # 5
 """The shares of exploration or of the hold-back changed."""
 Global___Change: _TypeAlias = Change  # noqa: Y015
+
+class _ShopEventKind:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ShopEventKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ShopEventKind.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    SHOP_EVENT_KIND_UNSPECIFIED: _ShopEventKind.ValueType  # 0
+    """Never sent."""
+    SHOP_EVENT_KIND_IMPRESSION: _ShopEventKind.ValueType  # 1
+    """An item was shown to a viewer."""
+    SHOP_EVENT_KIND_CLICK: _ShopEventKind.ValueType  # 2
+    """A viewer opened an item."""
+    SHOP_EVENT_KIND_ORDER: _ShopEventKind.ValueType  # 3
+    """A viewer ordered an item, and their money is secured."""
+    SHOP_EVENT_KIND_RETURN: _ShopEventKind.ValueType  # 4
+    """A viewer gave an item back, or withdrew their order."""
+
+class ShopEventKind(_ShopEventKind, metaclass=_ShopEventKindEnumTypeWrapper):
+    """What happened in the shop."""
+
+SHOP_EVENT_KIND_UNSPECIFIED: ShopEventKind.ValueType  # 0
+"""Never sent."""
+SHOP_EVENT_KIND_IMPRESSION: ShopEventKind.ValueType  # 1
+"""An item was shown to a viewer."""
+SHOP_EVENT_KIND_CLICK: ShopEventKind.ValueType  # 2
+"""A viewer opened an item."""
+SHOP_EVENT_KIND_ORDER: ShopEventKind.ValueType  # 3
+"""A viewer ordered an item, and their money is secured."""
+SHOP_EVENT_KIND_RETURN: ShopEventKind.ValueType  # 4
+"""A viewer gave an item back, or withdrew their order."""
+Global___ShopEventKind: _TypeAlias = ShopEventKind  # noqa: Y015
 
 @_typing.final
 class GroupGenerated(_message.Message):
@@ -301,3 +334,173 @@ class ReleaseChanged(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ReleaseChanged: _TypeAlias = ReleaseChanged  # noqa: Y015
+
+@_typing.final
+class PresaleChanged(_message.Message):
+    """A presale was made or changed. Topic perfusion.presales.v1, keyed by user_id; a merchant's events come in order."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PRESALE_FIELD_NUMBER: _builtins.int
+    PREVIOUS_STATE_FIELD_NUMBER: _builtins.int
+    ACTOR_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    CHANGE_TIME_FIELD_NUMBER: _builtins.int
+    previous_state: _presale_pb2.PresaleState.ValueType
+    """The state before; unspecified for one that was made."""
+    actor: _builtins.str
+    """Who changed it: "merchant" or "clock"."""
+    reason: _builtins.str
+    """Why, in words; may be empty."""
+    @_builtins.property
+    def presale(self) -> _presale_pb2.Presale:
+        """As it is from now on, without its orders' counts."""
+
+    @_builtins.property
+    def change_time(self) -> _timestamp_pb2.Timestamp:
+        """When it changed, UTC, by the database's clock."""
+
+    def __init__(
+        self,
+        *,
+        presale: _presale_pb2.Presale | None = ...,
+        previous_state: _presale_pb2.PresaleState.ValueType = ...,
+        actor: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        change_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["change_time", b"change_time", "presale", b"presale"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "change_time", b"change_time", "presale", b"presale", "previous_state", b"previous_state", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PresaleChanged: _TypeAlias = PresaleChanged  # noqa: Y015
+
+@_typing.final
+class OrderChanged(_message.Message):
+    """An order was placed or changed. Topic perfusion.orders.v1, keyed by the merchant's user_id."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ORDER_FIELD_NUMBER: _builtins.int
+    PREVIOUS_STATE_FIELD_NUMBER: _builtins.int
+    ACTOR_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    CHANGE_TIME_FIELD_NUMBER: _builtins.int
+    USER_ID_FIELD_NUMBER: _builtins.int
+    GROUP_ID_FIELD_NUMBER: _builtins.int
+    IMAGE_ID_FIELD_NUMBER: _builtins.int
+    previous_state: _presale_pb2.OrderState.ValueType
+    """The state before; unspecified for one that was placed."""
+    actor: _builtins.str
+    """Who changed it: "merchant", "buyer", "provider" or "clock"."""
+    reason: _builtins.str
+    """Why, in words; may be empty."""
+    user_id: _builtins.str
+    """The item's merchant."""
+    group_id: _builtins.str
+    """The item's group and picture (UUIDs), for training."""
+    image_id: _builtins.str
+    """The picture (UUID)."""
+    @_builtins.property
+    def order(self) -> _presale_pb2.Order:
+        """As it is from now on, without payment.action_url."""
+
+    @_builtins.property
+    def change_time(self) -> _timestamp_pb2.Timestamp:
+        """When it changed, UTC, by the database's clock."""
+
+    def __init__(
+        self,
+        *,
+        order: _presale_pb2.Order | None = ...,
+        previous_state: _presale_pb2.OrderState.ValueType = ...,
+        actor: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        change_time: _timestamp_pb2.Timestamp | None = ...,
+        user_id: _builtins.str = ...,
+        group_id: _builtins.str = ...,
+        image_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["change_time", b"change_time", "order", b"order"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "change_time", b"change_time", "group_id", b"group_id", "image_id", b"image_id", "order", b"order", "previous_state", b"previous_state", "reason", b"reason", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OrderChanged: _TypeAlias = OrderChanged  # noqa: Y015
+
+@_typing.final
+class ShopEvent(_message.Message):
+    """A viewer met an item in the shop. Topic perfusion.shop.v1, keyed by the merchant's user_id. It names no person."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVENT_ID_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    PRESALE_ID_FIELD_NUMBER: _builtins.int
+    USER_ID_FIELD_NUMBER: _builtins.int
+    GROUP_ID_FIELD_NUMBER: _builtins.int
+    IMAGE_ID_FIELD_NUMBER: _builtins.int
+    SURFACE_FIELD_NUMBER: _builtins.int
+    POSITION_FIELD_NUMBER: _builtins.int
+    VIEWER_HASH_FIELD_NUMBER: _builtins.int
+    UNITS_FIELD_NUMBER: _builtins.int
+    EVENT_TIME_FIELD_NUMBER: _builtins.int
+    ITEM_CREATE_TIME_FIELD_NUMBER: _builtins.int
+    ARM_FIELD_NUMBER: _builtins.int
+    event_id: _builtins.str
+    """UUID, the same when it is sent again."""
+    kind: Global___ShopEventKind.ValueType
+    """What happened."""
+    presale_id: _builtins.str
+    """The item: its presale (UUID)."""
+    user_id: _builtins.str
+    """Its merchant."""
+    group_id: _builtins.str
+    """The item's group (UUID)."""
+    image_id: _builtins.str
+    """The item's picture (UUID)."""
+    surface: _builtins.str
+    """Where it was shown: "shop", "item", "search", …; 1 to 40 of a-z, 0-9, - and _."""
+    position: _builtins.int
+    """Its place there, from 1; 0 where there is none."""
+    viewer_hash: _builtins.str
+    """A hash of the viewer, such that nobody can tell who it is: 16 to 64 characters."""
+    units: _builtins.int
+    """Units of an order or a return; 0 otherwise."""
+    arm: _builtins.str
+    """The experiment's arm in which the viewer was, where there is an experiment; up to 40 characters."""
+    @_builtins.property
+    def event_time(self) -> _timestamp_pb2.Timestamp:
+        """When it happened, UTC."""
+
+    @_builtins.property
+    def item_create_time(self) -> _timestamp_pb2.Timestamp:
+        """When the item was opened for sale, UTC."""
+
+    def __init__(
+        self,
+        *,
+        event_id: _builtins.str = ...,
+        kind: Global___ShopEventKind.ValueType = ...,
+        presale_id: _builtins.str = ...,
+        user_id: _builtins.str = ...,
+        group_id: _builtins.str = ...,
+        image_id: _builtins.str = ...,
+        surface: _builtins.str = ...,
+        position: _builtins.int = ...,
+        viewer_hash: _builtins.str = ...,
+        units: _builtins.int = ...,
+        event_time: _timestamp_pb2.Timestamp | None = ...,
+        item_create_time: _timestamp_pb2.Timestamp | None = ...,
+        arm: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["event_time", b"event_time", "item_create_time", b"item_create_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arm", b"arm", "event_id", b"event_id", "event_time", b"event_time", "group_id", b"group_id", "image_id", b"image_id", "item_create_time", b"item_create_time", "kind", b"kind", "position", b"position", "presale_id", b"presale_id", "surface", b"surface", "units", b"units", "user_id", b"user_id", "viewer_hash", b"viewer_hash"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ShopEvent: _TypeAlias = ShopEvent  # noqa: Y015
