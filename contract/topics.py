@@ -11,12 +11,23 @@ from types import MappingProxyType
 GROUPS = "perfusion.groups.v1"  # GroupGenerated, keyed by user_id
 FEEDBACK = "perfusion.feedback.v1"  # FeedbackGiven, keyed by user_id
 RELEASES = "perfusion.releases.v1"  # ReleaseChanged, keyed by name: only the latest of each name matters
+PRESALES = "perfusion.presales.v1"  # PresaleChanged, keyed by user_id
+ORDERS = "perfusion.orders.v1"  # OrderChanged, keyed by user_id
+SHOP = "perfusion.shop.v1"  # ShopEvent, keyed by user_id
 DEAD_LETTERS = "perfusion.dead-letters.v1"  # records of GROUPS and FEEDBACK that are no events, as they came
 
 RETENTION_DAYS = 14  # how long a record with a merchant's data may be read; a file of records closes after a day more
 _KEPT = {"retention.ms": f"{RETENTION_DAYS * 86_400_000}", "segment.ms": f"{86_400_000}"}
 TOPICS: Mapping[str, Mapping[str, str]] = MappingProxyType(  # with what makes their configuration differ
-    {GROUPS: _KEPT, FEEDBACK: _KEPT, RELEASES: {"cleanup.policy": "compact"}, DEAD_LETTERS: _KEPT}
+    {
+        GROUPS: _KEPT,
+        FEEDBACK: _KEPT,
+        PRESALES: _KEPT,
+        ORDERS: _KEPT,
+        SHOP: _KEPT,
+        RELEASES: {"cleanup.policy": "compact"},
+        DEAD_LETTERS: _KEPT,
+    }
 )
 
 
@@ -34,8 +45,11 @@ RIGHTS: Mapping[str, Rights] = MappingProxyType(
     {
         "generation": Rights(writes=frozenset({GROUPS})),
         "feedback": Rights(writes=frozenset({FEEDBACK})),
+        "items": Rights(writes=frozenset({PRESALES, ORDERS, SHOP})),
         "user_embedding": Rights(reads=frozenset({GROUPS, FEEDBACK})),
-        "collect": Rights(reads=frozenset({GROUPS, FEEDBACK, DEAD_LETTERS}), writes=frozenset({DEAD_LETTERS})),
+        "collect": Rights(
+            reads=frozenset({GROUPS, FEEDBACK, SHOP, DEAD_LETTERS}), writes=frozenset({DEAD_LETTERS})
+        ),
         "releases": Rights(writes=frozenset({RELEASES})),
     }
 )

@@ -6,6 +6,7 @@ python -m services.feedback
 from functools import partial
 from uuid import uuid4
 
+from perfusion.v1.events_pb2 import FeedbackGiven
 from perfusion.v1.feedback_service_pb2_grpc import add_FeedbackServiceServicer_to_server
 from prometheus_client import CollectorRegistry
 
@@ -40,7 +41,8 @@ def build(settings: Settings, groups: Groups, events: Events) -> Server:
         settings.database_url, SCHEMA, timeout_s=settings.database_timeout_s, migrate=settings.database_migrate
     )
     outbox = Outbox(database, OUTBOX, now_us, Watch(settings.outbox_lease_s))
-    relay = Relay(outbox, events, settings.feedback_topic, RelayMetrics(registry), now_us, settings)
+    topics = {FeedbackGiven.DESCRIPTOR.full_name: settings.feedback_topic}
+    relay = Relay(outbox, events, topics, RelayMetrics(registry), now_us, settings)
     reads = Dependency("database for reading", database.check_reads)
     submissions = Submissions(
         groups=RememberedGroups(database, groups),

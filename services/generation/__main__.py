@@ -6,6 +6,7 @@ python -m services.generation
 from functools import partial
 
 import grpc
+from perfusion.v1.events_pb2 import GroupGenerated
 from perfusion.v1.generation_service_pb2_grpc import add_GenerationServiceServicer_to_server
 from prometheus_client import CollectorRegistry
 
@@ -63,7 +64,8 @@ def build(settings: Settings, models: Models, users: Users, ranker: Ranker, even
     sweeper = Sweeper(pictures, SqlReferences(database), settings.sweep_grace_s)
     claims = SqlRoundClaims(database, Watch(settings.round_lease_s))
     outbox = Outbox(database, OUTBOX, now_us, Watch(settings.outbox_lease_s))
-    relay = Relay(outbox, events, settings.groups_topic, RelayMetrics(registry), now_us, settings)
+    topics = {GroupGenerated.DESCRIPTOR.full_name: settings.groups_topic}
+    relay = Relay(outbox, events, topics, RelayMetrics(registry), now_us, settings)
     denoiser = Denoiser(
         models,
         metrics,

@@ -15,6 +15,7 @@ class Operation(StrEnum):
     CAPTURE = "capture"  # charge what is held
     RELEASE = "release"  # let go of what is held, or of a payment that has not ended
     REFUND = "refund"  # give back all that is charged
+    LOOK = "look"  # say how the payment stands
 
 
 class PaymentState(StrEnum):
@@ -53,3 +54,14 @@ class Payment:
     capture_before_us: int | None = None  # microseconds since 1970 UTC, where money is held
     action_url: str = ""  # where the buyer goes on; "" where there is nothing to do
     failure: str = ""  # why it was refused, for people
+
+
+@dataclass(frozen=True)
+class Asked:
+    """An operation that is due, claimed for one caller."""
+
+    order_id: str
+    kind: Operation
+    attempt: int
+    key: str
+    calls: int  # this one included

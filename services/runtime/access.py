@@ -50,6 +50,24 @@ TABLE: Mapping[str, Rule] = {
         "FeedbackService/ImportFeedback": Rule("requests.user_id"),
         "FeedbackService/GetFeedback": Rule("user_id"),
         "FeedbackService/ListFeedback": Rule("user_id"),
+        "ItemsService/CreatePresale": Rule("user_id"),
+        "ItemsService/UpdatePresale": Rule("user_id"),
+        "ItemsService/OpenPresale": Rule("user_id"),
+        "ItemsService/CancelPresale": Rule("user_id"),
+        "ItemsService/DecidePresale": Rule("user_id"),
+        "ItemsService/DelayPresale": Rule("user_id"),
+        "ItemsService/FailProduction": Rule("user_id"),
+        "ItemsService/GetPresale": Rule(OWNER),
+        "ItemsService/ListPresales": Rule("user_id"),
+        "ItemsService/PlaceOrder": Rule(OWNER),
+        "ItemsService/GetOrder": Rule(OWNER),
+        "ItemsService/ListOrders": Rule("user_id"),
+        "ItemsService/CancelOrder": Rule(OWNER),
+        "ItemsService/AnswerDelay": Rule(OWNER),
+        "ItemsService/ShipOrder": Rule("user_id"),
+        "ItemsService/ReceivePaymentEvent": Rule(NOBODY),
+        "ItemsService/ListChanges": Rule("user_id"),
+        "ItemsService/RecordShopEvents": Rule("events.user_id"),
     }.items()
 }
 
@@ -77,8 +95,11 @@ def check_request(method: str, caller: Caller, request: Message) -> None:
 
 
 def _named(request: Any, field: str) -> Iterator[tuple[str, str]]:
+    field, _, of_entry = field.partition(".")
     found = getattr(request, field)
-    if isinstance(found, str):
+    if of_entry:
+        yield from ((f"{field}[{i}].{of_entry}", getattr(each, of_entry)) for i, each in enumerate(found))
+    elif isinstance(found, str):
         yield field, found
     else:
         yield from ((f"{field}[{i}]", each) for i, each in enumerate(found))

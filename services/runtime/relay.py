@@ -71,20 +71,20 @@ class _Outcome:
 
 
 class Relay:
-    """Publishes the events of one outbox to one topic. `run` is the background; it ends when it is cancelled."""
+    """Publishes the events of one outbox, each to the topic of its type. `run` is the background; it ends when it is cancelled."""
 
     def __init__(
         self,
         outbox: Outbox,
         events: Events,
-        topic: str,
+        topics: Mapping[str, str],
         metrics: RelayMetrics,
         clock: Clock,
         settings: KafkaSettings,
     ) -> None:
         self._outbox = outbox
         self._events = events
-        self._topic = topic
+        self._topics = topics
         self._metrics = metrics
         self._clock = clock
         self._settings = settings
@@ -249,7 +249,8 @@ class Relay:
 
     def _sent(self, owed: Sequence[Owed]) -> Sequence[Event]:
         return [
-            Event(self._topic, each.key, each.event_id, each.event_type, each.value, each.traceparent) for each in owed
+            Event(self._topics[each.event_type], each.key, each.event_id, each.event_type, each.value, each.traceparent)
+            for each in owed
         ]
 
 

@@ -86,7 +86,7 @@ class Replica:
         watch = Watch(self.settings.outbox_lease_s, lambda: self.time.elapsed_s)
         self.outbox = Outbox(self.database, OUTBOX, lambda: self.time.wall_us, watch)
         self.relay = Relay(
-            self.outbox, self.broker, "topic", RelayMetrics(self.registry), lambda: self.time.wall_us, self.settings
+            self.outbox, self.broker, TOPICS, RelayMetrics(self.registry), lambda: self.time.wall_us, self.settings
         )
 
     async def store(self, key: str) -> str:

@@ -546,6 +546,7 @@ class PlaceOrderRequest(_message.Message):
     BUYER_ID_FIELD_NUMBER: _builtins.int
     UNITS_FIELD_NUMBER: _builtins.int
     PAYMENT_METHOD_FIELD_NUMBER: _builtins.int
+    ENCOUNTER_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """UUID chosen by the client. The same id with the same payload gives the same order, and pays once."""
     presale_id: _builtins.str
@@ -556,6 +557,10 @@ class PlaceOrderRequest(_message.Message):
     """Units, 1 to 1000."""
     payment_method: _builtins.str
     """What pays: the provider's name of a buyer's means of payment, 1 to 200 characters. Never a card's number."""
+    @_builtins.property
+    def encounter(self) -> Global___Encounter:
+        """Where the buyer met the item, for the shop's figures; may be unset."""
+
     def __init__(
         self,
         *,
@@ -564,14 +569,49 @@ class PlaceOrderRequest(_message.Message):
         buyer_id: _builtins.str = ...,
         units: _builtins.int = ...,
         payment_method: _builtins.str = ...,
+        encounter: Global___Encounter | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["encounter", b"encounter"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["buyer_id", b"buyer_id", "payment_method", b"payment_method", "presale_id", b"presale_id", "request_id", b"request_id", "units", b"units"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["buyer_id", b"buyer_id", "encounter", b"encounter", "payment_method", b"payment_method", "presale_id", b"presale_id", "request_id", b"request_id", "units", b"units"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___PlaceOrderRequest: _TypeAlias = PlaceOrderRequest  # noqa: Y015
+
+@_typing.final
+class Encounter(_message.Message):
+    """Where a viewer met an item."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SURFACE_FIELD_NUMBER: _builtins.int
+    POSITION_FIELD_NUMBER: _builtins.int
+    VIEWER_HASH_FIELD_NUMBER: _builtins.int
+    ARM_FIELD_NUMBER: _builtins.int
+    surface: _builtins.str
+    """As ShopEvent.surface."""
+    position: _builtins.int
+    """As ShopEvent.position."""
+    viewer_hash: _builtins.str
+    """As ShopEvent.viewer_hash."""
+    arm: _builtins.str
+    """As ShopEvent.arm."""
+    def __init__(
+        self,
+        *,
+        surface: _builtins.str = ...,
+        position: _builtins.int = ...,
+        viewer_hash: _builtins.str = ...,
+        arm: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arm", b"arm", "position", b"position", "surface", b"surface", "viewer_hash", b"viewer_hash"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Encounter: _TypeAlias = Encounter  # noqa: Y015
 
 @_typing.final
 class PlaceOrderResponse(_message.Message):

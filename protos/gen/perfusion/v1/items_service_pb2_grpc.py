@@ -282,7 +282,7 @@ class ItemsServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def RecordShopEvents(self, request, context):
-        """Takes what the shop saw: impressions, clicks and returns. OK only after Kafka has acknowledged all of them; an event_id
+        """Takes what the shop saw: impressions and clicks. OK only after Kafka has acknowledged all of them; an event_id
         that was sent before is taken once. Needs Kafka.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

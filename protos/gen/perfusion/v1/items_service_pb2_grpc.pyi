@@ -94,7 +94,7 @@ class ItemsServiceStub:
     ListChanges: _grpc.UnaryUnaryMultiCallable[_items_service_pb2.ListChangesRequest, _items_service_pb2.ListChangesResponse]
     """Lists what happened to a presale and its orders, the last first: who changed what, when, and why."""
     RecordShopEvents: _grpc.UnaryUnaryMultiCallable[_items_service_pb2.RecordShopEventsRequest, _items_service_pb2.RecordShopEventsResponse]
-    """Takes what the shop saw: impressions, clicks and returns. OK only after Kafka has acknowledged all of them; an event_id
+    """Takes what the shop saw: impressions and clicks. OK only after Kafka has acknowledged all of them; an event_id
     that was sent before is taken once. Needs Kafka.
     """
 
@@ -164,7 +164,7 @@ class ItemsServiceAsyncStub(ItemsServiceStub):
     ListChanges: _aio.UnaryUnaryMultiCallable[_items_service_pb2.ListChangesRequest, _items_service_pb2.ListChangesResponse]  # type: ignore[assignment]
     """Lists what happened to a presale and its orders, the last first: who changed what, when, and why."""
     RecordShopEvents: _aio.UnaryUnaryMultiCallable[_items_service_pb2.RecordShopEventsRequest, _items_service_pb2.RecordShopEventsResponse]  # type: ignore[assignment]
-    """Takes what the shop saw: impressions, clicks and returns. OK only after Kafka has acknowledged all of them; an event_id
+    """Takes what the shop saw: impressions and clicks. OK only after Kafka has acknowledged all of them; an event_id
     that was sent before is taken once. Needs Kafka.
     """
 
@@ -339,7 +339,7 @@ class ItemsServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _items_service_pb2.RecordShopEventsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_items_service_pb2.RecordShopEventsResponse, _abc.Awaitable[_items_service_pb2.RecordShopEventsResponse]]:
-        """Takes what the shop saw: impressions, clicks and returns. OK only after Kafka has acknowledged all of them; an event_id
+        """Takes what the shop saw: impressions and clicks. OK only after Kafka has acknowledged all of them; an event_id
         that was sent before is taken once. Needs Kafka.
         """
 

@@ -422,8 +422,8 @@ class Order(_message.Message):
     state: Global___OrderState.ValueType
     """Where it stands."""
     cause: _builtins.str
-    """Why it ended or is ending, for programs: "buyer", "merchant", "threshold", "payment", "late", "delay", "production",
-    "return"; empty before.
+    """Why it ended or is ending, for programs: "buyer", "merchant", "threshold", "payment" (not in time, or declined),
+    "capture" (what was held could not be charged), "delay", "production", "return"; empty before.
     """
     delay_reason: _builtins.str
     """Why it comes later."""

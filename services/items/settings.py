@@ -1,0 +1,36 @@
+"""The items service's settings; see services/runtime/settings.py for those it shares."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from contract import topics
+from services.runtime.settings import DatabaseSettings, KafkaSettings, RuntimeSettings
+from services.runtime.values import Address, Count, DatabaseUrl, Port, Seconds, Size, Topic, at_least
+
+
+class Settings(RuntimeSettings, KafkaSettings, DatabaseSettings):
+    """Read once, by `__main__`."""
+
+    port: Port = Field(default=50055, description="gRPC port; 0 lets the system choose.")
+    metrics_port: Port = Field(default=51055, description="Prometheus port; 0 lets the system choose.")
+    max_request_bytes: Annotated[Size, at_least(2**16)] = Field(default=2**20, description="Largest request, bytes.")
+    database_url: DatabaseUrl = Field(
+        default="sqlite:///build/local/items.sqlite",
+        description="SQLAlchemy URL, sqlite:///FILE or postgresql://…; the asynchronous driver is added here.",
+    )
+    presales_topic: Topic = Field(default=topics.PRESALES, description="Kafka topic of PresaleChanged.")
+    orders_topic: Topic = Field(default=topics.ORDERS, description="Kafka topic of OrderChanged.")
+    shop_topic: Topic = Field(default=topics.SHOP, description="Kafka topic of ShopEvent.")
+    generation_address: Address = Field(default="localhost:50052", description="Generation service, host:port.")
+    service_timeout_s: Seconds = Field(default=10.0, description="Longest call to another service, seconds.")
+    hold_days: Count = Field(
+        default=6,
+        description="How many days the provider of payments holds money; a sale that lasts longer charges at once.",
+    )
+    pay_within_s: Seconds = Field(
+        default=900.0, description="How long units are kept for an order that is not paid, seconds."
+    )
+    settling_interval_s: Seconds = Field(
+        default=1.0, description="Pause between two looks for presales, orders and payments that are due, seconds."
+    )
