@@ -112,6 +112,10 @@ class Sale(ABC):
         """A new order."""
 
     @abstractmethod
+    async def placed(self, request_id: str) -> Order | None:
+        """The order that a request placed, of whichever presale."""
+
+    @abstractmethod
     async def order(self, order_id: str) -> Order:
         """An order of this presale; raises NotFound."""
 

@@ -135,7 +135,7 @@ class Selling:
 
     async def _place(self, wanted: Wanted) -> Order:
         async with self.books.sale(wanted.presale_id) as sale:
-            if (placed := await self.books.placed(wanted.request_id)) is not None:  # meanwhile
+            if (placed := await sale.placed(wanted.request_id)) is not None:  # meanwhile
                 return placed
             callers.require(sale.presale.user_id, "presale_id")
             presales.check_sells(sale.presale, wanted.units, sale.now_us)

@@ -66,6 +66,11 @@ class SqlSale(Sale):
         await self._schedule(order, (), 0)
         return order
 
+    async def placed(self, request_id: str) -> Order | None:
+        found = select(orders).where(orders.c.request_id == request_id)
+        row = (await self._connection.execute(found)).one_or_none()
+        return None if row is None else order_of(row)
+
     async def order(self, order_id: str) -> Order:
         here = (orders.c.order_id == order_id) & (orders.c.presale_id == self.presale.presale_id)
         row = (await self._connection.execute(select(orders).where(here))).one_or_none()
@@ -162,7 +167,7 @@ class SqlSale(Sale):
                 "failure": "",
             }
             await self._connection.execute(insert(operations).values(values))
-        if order.state is OrderState.PENDING and order.payment_state == PaymentState.PENDING:
+        if order.state in ACTIVE and order.payment_state == PaymentState.PENDING:
             waited_us = self.now_us - order.create_us
             await self.look(order.order_id, max(_LOOK_US, waited_us // 4))
 
