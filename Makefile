@@ -24,6 +24,7 @@ TIMED := sh deploy/local/timed.sh
 KAFKA_JARS := build/kafka-jars
 INSTALLED := prerequisites .venv/installed .venv-services/installed .venv-triton/installed $(KAFKA_JARS)/fetched
 K8S_TOOLS := build/k8s/made
+PAYMENTS := build/payments/made
 RTX := build/tensorrt-rtx/.unpacked
 EXPORT := model_repository/releases/.exported
 # What an export depends on: weights, contracts, and the code of the models.
@@ -34,7 +35,7 @@ ifeq ($(REPOSITORY),model_repository)
 STAGED := $(EXPORT)
 endif
 
-.PHONY: help demo studio test test-platform test-others test-slow chromium studio-pictures bench-studio up down restart token renew status logs release-status release-load release-trial release-end-trial release-promote release-rollback release-history loop setup export lint licences k8s-check k8s-e2e tensorrt-check tensorrt-plans protos client-wheel train-tiny eval-reward eval-generation \
+.PHONY: help demo studio test test-platform test-others test-slow chromium studio-pictures bench-studio up down restart token renew status logs release-status release-load release-trial release-end-trial release-promote release-rollback release-history loop setup export lint licences payments-check k8s-check k8s-e2e tensorrt-check tensorrt-plans protos client-wheel train-tiny eval-reward eval-generation \
     eval-samplers eval-suggestions bench-reward bench-reward-full bench-generator bench-generator-full bench-picks bench-capacity bench-serving race bench-health soak clean prerequisites
 
 help: ## this list
@@ -146,6 +147,9 @@ lint: setup ## ruff, mypy, import-linter, buf (lint and breaking), proto drift
 licences: setup ## under which licences the images' packages are; fails on the GPL
 	@.venv/bin/python -m deploy.licences
 
+payments-check: setup $(PAYMENTS) ## the Stripe adapter against localstripe and stripe-mock, programs of their own; builds them the first time
+	@.venv/bin/python -m pytest tests/services/items/test_provider_contract.py tests/services/items/test_stripe_mock.py
+
 k8s-check: setup $(K8S_TOOLS) ## the manifests and Dockerfiles, against their schemas and against the code
 	@.venv/bin/python -m pytest tests/deploy/k8s
 
@@ -246,6 +250,11 @@ $(KAFKA_JARS)/fetched: deploy/local/kafka/pom.xml | prerequisites
 $(K8S_TOOLS): deploy/k8s/tools.sh deploy/k8s/strimzi/pom.xml | .venv/installed
 	@rm -rf build/go/bin build/k8s
 	@sh deploy/k8s/tools.sh
+	@touch $@
+
+$(PAYMENTS): tests/services/items/localstripe.lock tests/services/items/stripe_mock.sh deploy/local/install.sh | .venv/installed
+	@$(INSTALL) $(@D)/localstripe $<
+	@sh tests/services/items/stripe_mock.sh $(@D)/bin
 	@touch $@
 
 $(RTX): tests/deploy/tensorrt/rtx.lock | .venv/installed

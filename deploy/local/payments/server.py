@@ -48,10 +48,13 @@ _log = logging.getLogger(__name__)
 class Api:
     """Args:
     transaction: what is written in one is kept whole; nothing else runs in between.
+    hangs_s: how long a request hangs whose answer is lost, unless its caller leaves.
     """
 
-    def __init__(self, bank: Bank, key: str, transaction: Transaction = nullcontext) -> None:
-        self._bank, self._key, self._transaction = bank, key, transaction
+    def __init__(
+        self, bank: Bank, key: str, transaction: Transaction = nullcontext, *, hangs_s: float = HANGS_S
+    ) -> None:
+        self._bank, self._key, self._transaction, self._hangs_s = bank, key, transaction, hangs_s
 
     def routes(self) -> list[Route]:
         intents, change = "/v1/payment_intents", {"expand[0]"}
@@ -87,9 +90,18 @@ class Api:
             except KeyReused:
                 return _error(400, "idempotency_error", "Keys can only be used with the parameters they came with.")
             except Failed as failed:
-                return await _faulty(request, failed.fault)
+                return await self._faulty(request, failed.fault)
 
         return answer
+
+    async def _faulty(self, request: Request, fault: Fault) -> Response:
+        if fault in shapes.FAULTS:
+            return _error(*shapes.FAULTS[fault])
+        for _ in range(round(self._hangs_s / POLL_S)):
+            if await request.is_disconnected():
+                break
+            await asyncio.sleep(POLL_S)
+        return Response(status_code=504)
 
     def _start(self, request: Request, form: Form) -> Response:
         charge = Charge(
@@ -230,16 +242,6 @@ def _replayed(is_known: bool) -> dict[str, str]:
 
 def _error(status: int, kind: str, message: str) -> Response:
     return JSONResponse({"error": {"type": kind, "message": message}}, status)
-
-
-async def _faulty(request: Request, fault: Fault) -> Response:
-    if fault in shapes.FAULTS:
-        return _error(*shapes.FAULTS[fault])
-    for _ in range(round(HANGS_S / POLL_S)):  # no answer, until whoever asked has left
-        if await request.is_disconnected():
-            break
-        await asyncio.sleep(POLL_S)
-    return Response(status_code=504)
 
 
 def _buttons(entry: Entry) -> Response:
