@@ -16,6 +16,8 @@ from services.feedback.adapters import tables as feedback
 from services.feedback.settings import Settings as Feedback
 from services.generation.adapters import tables as generation
 from services.generation.settings import Settings as Generation
+from services.items.adapters import tables as items
+from services.items.settings import Settings as Items
 from services.runtime import migrations
 from services.runtime.database import open_engine
 from services.runtime.errors import Unavailable
@@ -30,6 +32,7 @@ SERVICES: dict[str, tuple[Schema, type[DatabaseSettings]]] = {
     "user_embedding": (user_embedding.SCHEMA, UserEmbedding),
     "generation": (generation.SCHEMA, Generation),
     "feedback": (feedback.SCHEMA, Feedback),
+    "items": (items.SCHEMA, Items),
     "studio": (studio.SCHEMA, Studio),
 }
 

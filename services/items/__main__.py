@@ -3,6 +3,7 @@
 python -m services.items
 """
 
+import sys
 from functools import partial
 from uuid import uuid4
 
@@ -12,6 +13,7 @@ from prometheus_client import CollectorRegistry
 
 from services.items.adapters.books import DatabaseClock, SqlBooks
 from services.items.adapters.groups import GrpcGroups
+from services.items.adapters.stripe import StripeProvider
 from services.items.adapters.tables import OUTBOX, SCHEMA
 from services.items.metrics import ItemsMetrics
 from services.items.ports import Groups, Provider
@@ -32,6 +34,7 @@ from services.runtime.leases import Watch
 from services.runtime.outbox import Outbox
 from services.runtime.relay import Relay, RelayMetrics
 from services.runtime.server import Server
+from services.runtime.settings import PREFIX
 
 _METHODS = {  # beside the database, by what they need
     "groups": ("CreatePresale", "UpdatePresale"),
@@ -88,6 +91,22 @@ def build(settings: Settings, groups: Groups, provider: Provider, events: Events
     )
 
 
+def _provider_of(settings: Settings) -> Provider:
+    """Stripe, or what speaks its API; the process ends where a secret is missing."""
+    secrets = {name: getattr(settings, name) for name in ("payment_key", "payment_webhook_secret")}
+    if missing := [name for name, file in secrets.items() if file is None]:
+        names = " and ".join(f"{PREFIX}{name.upper()}" for name in missing)
+        sys.exit(f"{names}: must be set: whose account is it that buyers pay to?")
+    key, webhook_secret = (file.read_text(encoding="utf-8").strip() for file in secrets.values())
+    return StripeProvider(
+        key,
+        webhook_secret,
+        url=settings.payment_url,
+        return_url=settings.payment_return_url,
+        timeout_s=settings.payment_timeout_s,
+    )
+
+
 async def _serve(settings: Settings) -> None:
     certificates = identity_of(settings).certificates
     topics = (settings.presales_topic, settings.orders_topic, settings.shop_topic)
@@ -95,7 +114,7 @@ async def _serve(settings: Settings) -> None:
     size = settings.max_message_bytes
     async with open_channel(settings.generation_address, max_message_bytes=size, certificates=certificates) as channel:
         groups = GrpcGroups(channel, timeout_s=settings.service_timeout_s)
-        await build(settings, groups, provider_of(settings), events).run()
+        await build(settings, groups, _provider_of(settings), events).run()
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from contract import topics
 from services.runtime.settings import DatabaseSettings, KafkaSettings, RuntimeSettings
-from services.runtime.values import Address, Count, DatabaseUrl, Port, Seconds, Size, Topic, at_least
+from services.runtime.values import Address, Count, DatabaseUrl, File, Port, Seconds, Size, Topic, WebUrl, at_least
 
 
 class Settings(RuntimeSettings, KafkaSettings, DatabaseSettings):
@@ -24,6 +24,23 @@ class Settings(RuntimeSettings, KafkaSettings, DatabaseSettings):
     shop_topic: Topic = Field(default=topics.SHOP, description="Kafka topic of ShopEvent.")
     generation_address: Address = Field(default="localhost:50052", description="Generation service, host:port.")
     service_timeout_s: Seconds = Field(default=10.0, description="Longest call to another service, seconds.")
+    payment_key: File | None = Field(
+        default=None,
+        description="File with the secret key of the account at the provider of payments (Stripe), read at start, "
+        "required.",
+    )
+    payment_webhook_secret: File | None = Field(
+        default=None,
+        description="File with the secret by which the provider signs what it posts, read at start, required.",
+    )
+    payment_url: WebUrl | None = Field(
+        default=None, description="Where the provider's API is, http:// on this machine alone; None is Stripe's own."
+    )
+    payment_return_url: WebUrl | None = Field(
+        default=None,
+        description='Where a buyer comes back to who had to act at the bank; "/" and the order_id are added.',
+    )
+    payment_timeout_s: Seconds = Field(default=20.0, description="Longest call of the provider, seconds.")
     hold_days: Count = Field(
         default=6,
         description="How many days the provider of payments holds money; a sale that lasts longer charges at once.",
