@@ -71,7 +71,7 @@ class _Outcome:
 
 
 class Relay:
-    """Publishes the events of one outbox, each to the topic of its type. `run` is the background; it ends when it is cancelled."""
+    """Publishes the events of one outbox, each to the topic of its type. `run` is the background, until cancelled."""
 
     def __init__(
         self,
