@@ -1,4 +1,4 @@
-"""Presales on a real database, with a clock that can be moved, a provider that can fail, and a process that can crash."""
+"""Presales on a real database, with a clock that moves, a provider that fails, and a process that crashes."""
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager

@@ -25,6 +25,9 @@ from tests.services.items.market import BUYER, MERCHANT, MINUTE_US, Crashed, Mar
 HISTORIES = int(os.environ.get("ITEMS_HISTORIES", "40"))
 STEPS = 25
 _OPERATIONS = ("start", "capture", "release", "refund", "find")
+_PAYS = st.sampled_from(("pm_card_visa", "pm_card_visa", *sorted(METHODS)))
+_FAULTS = st.sampled_from((None, None, *Fault))
+_CRASHES = st.integers(0, 24)
 _MINUTES = st.sampled_from((0, 1, 16, 61, 26 * 60, 8 * 24 * 60))
 
 
@@ -63,21 +66,24 @@ class Histories(RuleBasedStateMachine):
         self.presale = self.run(lambda: self.market.on_sale(**terms))
         self.asked: dict[str, Any] = {}  # request_id → what was asked under it
 
-    @rule(target=orders, units=st.integers(1, 3), method=st.sampled_from(sorted(METHODS)))
-    def order(self, units: int, method: str) -> str:
+    @rule(target=orders, units=st.integers(1, 2), method=_PAYS, fault=_FAULTS, crash=_CRASHES)
+    def order(self, units: int, method: str, fault: Fault | None, crash: int) -> str:
         request_id = str(uuid4())
         self.asked[request_id] = (units, method)
+        self.goes_wrong("start", fault, crash)
         self.run(lambda: self.market.order(self.presale, units, method, request_id=request_id))
         return request_id
 
-    @rule(request_id=orders)
-    def order_again(self, request_id: str) -> None:
+    @rule(request_id=orders, crash=_CRASHES)
+    def order_again(self, request_id: str, crash: int) -> None:
+        self.goes_wrong("start", None, crash)
         units, method = self.asked[request_id]
         self.run(lambda: self.market.order(self.presale, units, method, request_id=request_id))
 
-    @rule(request_id=orders)
-    def cancel_order(self, request_id: str) -> None:
+    @rule(request_id=orders, crash=_CRASHES)
+    def cancel_order(self, request_id: str, crash: int) -> None:
         if (order := self.found(request_id)) is not None:
+            self.goes_wrong("start", None, crash)
             self.run(lambda: self.market.selling.cancel_order(order.order_id, BUYER))
 
     @rule(request_id=orders, consents=st.booleans())
@@ -115,8 +121,9 @@ class Histories(RuleBasedStateMachine):
     def time_passes(self, minutes: int) -> None:
         self.market.pass_time(minutes * MINUTE_US)
 
-    @rule(turns=st.integers(1, 6))
-    def background(self, turns: int) -> None:
+    @rule(turns=st.integers(1, 6), operation=st.sampled_from(_OPERATIONS), fault=_FAULTS, crash=_CRASHES)
+    def background(self, turns: int, operation: str, fault: Fault | None, crash: int) -> None:
+        self.goes_wrong(operation, fault, crash)
         for _ in range(turns):
             self.run(self.market.settling.turn)
 
@@ -125,13 +132,11 @@ class Histories(RuleBasedStateMachine):
         posts = self.market.provider.posts()
         self.run(lambda: self.market.hear(posts[::-1] if late else posts))
 
-    @rule(operation=st.sampled_from(_OPERATIONS), fault=st.sampled_from(list(Fault)), times=st.integers(1, 3))
-    def provider_fails(self, operation: str, fault: Fault, times: int) -> None:
-        self.market.faults.add(operation, fault, times)
-
-    @rule(points=st.integers(1, 12))
-    def crash_soon(self, points: int) -> None:
-        self.market.plan.left = points
+    def goes_wrong(self, operation: str, fault: Fault | None, crash: int) -> None:
+        """The provider's next answer to an operation, and a crash at a point from now; 0 is none."""
+        if fault is not None:
+            self.market.faults.add(operation, fault)
+        self.market.plan.left = crash
 
     @rule(request_id=orders, minutes=_MINUTES)
     def race(self, request_id: str, minutes: int) -> None:
