@@ -9,6 +9,7 @@ Kubernetes TLS secret, so that services and clients read them alike:
     certificates/tokens.json   the public keys (JWKS) by which services check tokens
     client/                    the same of a client, spiffe://perfusion/client/developer, and its token for everybody
     studio/                    the same of the merchant's page, spiffe://perfusion/client/studio
+    payments/                  the secrets of the provider of payments: key, webhook-secret
 
 It knows X.509 and JWTs; not which parts there are. Asked again, it keeps what is valid for long enough and renews the
 rest in place: what runs takes it from the next connection on.
@@ -87,13 +88,29 @@ class Authority:
             token = folder / "token"
             if _may_be_replaced(token, anew):
                 _write(token, self.token(None, CERTIFICATE_DAYS * 24, client).encode(), secret=True)
-        if not self.login_secret.exists():
-            _write(self.login_secret, secrets.token_urlsafe(32).encode(), secret=True)
+        for file, kind in ((self.login_secret, ""), (self.payment_key, "sk_test_"), (self.webhook_secret, "whsec_")):
+            if not file.exists():
+                _write(file, f"{kind}{secrets.token_urlsafe(32)}".encode(), secret=True)
 
     @property
     def login_secret(self) -> Path:
         """The studio's secret at who tells it who logs in."""
         return self.studio / "login-secret"
+
+    @property
+    def payments(self) -> Path:
+        """The folder of the provider of payments."""
+        return self.home / "payments"
+
+    @property
+    def payment_key(self) -> Path:
+        """With which the provider of payments is called."""
+        return self.payments / "key"
+
+    @property
+    def webhook_secret(self) -> Path:
+        """By which the provider of payments signs its events."""
+        return self.payments / "webhook-secret"
 
     def token(self, merchants: Sequence[str] | None, hours: float, client: str = DEVELOPER) -> str:
         """A token for a client that acts for these merchants; None is all."""

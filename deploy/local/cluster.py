@@ -19,6 +19,7 @@ START_LIMIT_S = 300.0
 PORT_LIMIT_S = 10.0  # a killed process gives its ports back when its last thread and child are gone, not at once
 POLL_S = 0.15
 LOG_LINES_SHOWN = 25
+WITHOUT_METRICS = ("identity_provider", "payment_provider")  # what stands for others' services here
 
 
 class ClusterError(Exception):
@@ -82,7 +83,7 @@ class Cluster:
         return "\n".join(lines)
 
     def _metrics(self, each: Part) -> str:
-        if each.name in ("kafka", "identity_provider") or not each.ports:
+        if each.name == "kafka" or each.name in WITHOUT_METRICS or not each.ports:
             return "-"
         port = self.layout.port("triton_metrics") if each.name == "triton" else self.layout.metrics_port(each.name)
         return f"http://127.0.0.1:{port}/metrics"
@@ -118,7 +119,7 @@ class Cluster:
 
     def _ports(self, each: Part) -> list[int]:
         ports = [self.layout.port(name) for name in each.ports]
-        is_service = each.ports == (each.name,) and each.name != "identity_provider"
+        is_service = each.ports == (each.name,) and each.name not in WITHOUT_METRICS
         return [*ports, self.layout.metrics_port(each.name)] if is_service else ports
 
     def _wait_until_ready(self, parts: list[Part], begin: float) -> None:

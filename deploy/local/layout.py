@@ -18,6 +18,7 @@ PORTS = {
     "feedback": 50054,
     "studio": 8080,
     "identity_provider": 8090,
+    "payment_provider": 8091,
     "triton_grpc": 8001,
     "triton_metrics": 8002,
     "kafka": 9092,
@@ -77,6 +78,11 @@ class Layout:
     def issuer(self) -> str:
         """Of logins at the studio."""
         return f"http://127.0.0.1:{self.port('identity_provider')}"
+
+    @property
+    def payment_url(self) -> str:
+        """Of the provider of payments, for services and buyers."""
+        return f"http://127.0.0.1:{self.port('payment_provider')}"
 
     def release(self) -> int:
         """The live release; ManifestError when there is none."""

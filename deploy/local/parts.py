@@ -28,6 +28,7 @@ PERSONS = (
     {"sub": "lin", "name": "Lin", "merchants": ["minimalist-store"]},
     {"sub": "chen", "name": "Chen", "merchants": ["luxury-store", "minimalist-store"]},
 )
+CODE = os.pathsep.join([str(ROOT), str(ROOT / "protos" / "gen")])  # the services', for Python
 SERVICE_DRAIN_S = 10.0  # a service's limit for calls in flight after SIGTERM
 Say = Callable[[str], None]
 
@@ -65,7 +66,7 @@ def service(name: str) -> Part:
 def service_environment(layout: Layout, name: str) -> dict[str, str]:
     """The settings the services document, pointed at this cluster's parts."""
     own = {
-        "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "protos" / "gen")]),
+        "PYTHONPATH": CODE,
         "PYTHONUNBUFFERED": "1",
         "PERFUSION_DRAIN_S": str(SERVICE_DRAIN_S),
         "PERFUSION_HOST": "127.0.0.1",
@@ -180,6 +181,20 @@ IDENTITY_PROVIDER = Part(
     is_ready=lambda layout: _answers(f"{layout.issuer}/.well-known/openid-configuration"),
     drain_s=5.0,
 )
+PAYMENT_PROVIDER = Part(
+    name="payment_provider",
+    ports=("payment_provider",),
+    prepare=lambda layout: Authority(layout.home).prepare([]),
+    command=lambda layout: [
+        *(str(venv("services") / "bin" / "python"), "-m", "deploy.local.payments"),
+        *("--home", str(Authority(layout.home).payments), "--port", str(layout.port("payment_provider"))),
+    ],
+    environment=lambda _: (
+        clean_environment() | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "protos" / "gen")])}
+    ),
+    is_ready=lambda layout: _answers(f"{layout.payment_url}/healthz"),
+    drain_s=5.0,
+)
 STUDIO = Part(
     name="studio",
     ports=("studio",),
@@ -190,7 +205,7 @@ STUDIO = Part(
     shortfall=lambda layout: unserved(layout.metrics_port("studio")),
     drain_s=SERVICE_DRAIN_S + 10.0,
 )
-ON_DEMAND: tuple[Part, ...] = (IDENTITY_PROVIDER, STUDIO)  # `make studio` starts them
+ON_DEMAND: tuple[Part, ...] = (IDENTITY_PROVIDER, PAYMENT_PROVIDER, STUDIO)  # `make studio` starts what it needs
 
 
 def studio_environment(layout: Layout) -> dict[str, str]:

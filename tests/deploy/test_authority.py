@@ -58,9 +58,10 @@ def test_clients_have_an_authority_of_their_own_and_call_alone(authority: Author
 
 
 def test_secrets_are_their_owners_alone(authority: Authority) -> None:
-    others = ("client/token", "studio/token", "studio/login-secret", "authority/tokens.json")
+    others = ["client/token", "studio/token", "studio/login-secret", "authority/tokens.json"]
+    others += ["payments/key", "payments/webhook-secret"]
     secrets = [*authority.home.rglob("*.key"), *(authority.home / name for name in others)]
-    assert len(secrets) == 10
+    assert len(secrets) == 12
     assert {file.stat().st_mode & 0o077 for file in secrets} == {0}
     assert b'"d"' not in authority.tokens.read_bytes()  # the private half
 

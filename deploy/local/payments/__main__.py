@@ -14,7 +14,8 @@ from pathlib import Path
 
 import uvicorn
 
-from deploy.local.payments.bank import DELAY_US, HOLD_US, SECOND_US, Bank
+from deploy.local.payments.bank import DELAY_US, HOLD_US, Bank
+from deploy.local.payments.books import SECOND_US
 from deploy.local.payments.server import Api, Postman, application
 from deploy.local.payments.store import Store
 
@@ -34,7 +35,15 @@ async def _serve(arguments: argparse.Namespace) -> None:
     )
     app = application(Api(bank, key, store.transaction))
     server = uvicorn.Server(
-        uvicorn.Config(app, host=HOST, port=arguments.port, lifespan="off", access_log=False, log_level="warning")
+        uvicorn.Config(
+            app,
+            host=HOST,
+            port=arguments.port,
+            lifespan="off",
+            access_log=False,
+            log_level="warning",
+            timeout_graceful_shutdown=1,
+        )
     )
     delivering = asyncio.create_task(Postman(bank, arguments.post_to, secret, store.transaction).run())
     await server.serve()

@@ -6,7 +6,8 @@ import hmac
 import json
 from collections.abc import Awaitable, Callable
 
-from deploy.local.payments.bank import FIND, Bank, Entry, Failed, KeyReused, Refusal
+from deploy.local.payments.bank import Bank
+from deploy.local.payments.books import FIND, Entry, Failed, KeyReused, Refusal
 from services.items.payments import Charge, Payment
 from services.items.ports import Provider, Refused
 from services.runtime.errors import PermissionDenied, Unavailable

@@ -2,6 +2,7 @@
 
     /v1/…             the API, for who has the key
     /actions/{id}     a page on which a buyer approves a payment, or does not
+    /healthz          whether its books can be read
     /bank/totals      what is held, charged and refunded, by currency
     /bank/faults      POST operation, fault, times: what goes wrong with the next requests
 
@@ -28,7 +29,8 @@ from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Re
 from starlette.routing import Route
 
 from deploy.local.payments import shapes
-from deploy.local.payments.bank import SECOND_US, Bank, Entry, Failed, Fault, KeyReused, PlannedFaults, Post, Refusal
+from deploy.local.payments.bank import Bank
+from deploy.local.payments.books import SECOND_US, Entry, Failed, Fault, KeyReused, PlannedFaults, Post, Refusal
 from services.items.payments import Charge, PaymentState
 
 HANGS_S = 60.0  # a request whose answer is lost
@@ -67,6 +69,7 @@ class Api:
             Route("/v1/refunds", self._guarded(self._refund, {"payment_intent", "amount"}), methods=["POST"]),
             Route("/bank/totals", self._guarded(self._totals, set())),
             Route("/bank/faults", self._guarded(self._plan, {"operation", "fault", "times"}), methods=["POST"]),
+            Route("/healthz", self._health),
             Route("/actions/{id}", self._page),
             Route("/actions/{id}", self._act, methods=["POST"]),
         ]
@@ -150,6 +153,10 @@ class Api:
             raise Refusal("parameter_invalid", f"fault must be one of {', '.join(Fault)}.")
         self._bank.faults.add(form.get("operation", ""), Fault(form["fault"]), _number(form, "times"))
         return Response(status_code=204)
+
+    async def _health(self, request: Request) -> Response:
+        self._bank.newest(1)
+        return Response()
 
     async def _page(self, request: Request) -> Response:
         with self._transaction():

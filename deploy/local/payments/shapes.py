@@ -6,7 +6,7 @@ Source: https://docs.stripe.com/api, version 2026-10-28.endive. Amounts are mino
 from typing import Any
 from urllib.parse import parse_qsl
 
-from deploy.local.payments.bank import SECOND_US, Entry, Event, Fault, Post, Refusal
+from deploy.local.payments.books import SECOND_US, Entry, Event, Fault, Post, Refusal
 from services.items.payments import PaymentState
 
 Json = dict[str, Any]

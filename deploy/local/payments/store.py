@@ -11,7 +11,7 @@ from typing import Generic, TypeVar
 
 from pydantic import TypeAdapter
 
-from deploy.local.payments.bank import Answer, Books, Entry, Post
+from deploy.local.payments.books import Answer, Books, Entry, Post
 
 _T = TypeVar("_T")
 

@@ -6,7 +6,6 @@ Each is a `Trial`: the provider, and beside it what a buyer, the time and the ne
 import asyncio
 import os
 import socket
-from abc import ABC
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -22,7 +21,8 @@ from starlette.routing import Route
 
 from deploy.local.layout import ROOT
 from deploy.local.payments import shapes
-from deploy.local.payments.bank import SECOND_US, Bank, Event, PlannedFaults
+from deploy.local.payments.bank import Bank
+from deploy.local.payments.books import SECOND_US, Event, PlannedFaults
 from deploy.local.payments.provider import FakeProvider
 from deploy.local.payments.server import Api, application, signature
 from services.items.adapters.stripe import StripeProvider
@@ -49,22 +49,18 @@ class Time:
         self.now_us += round(seconds * SECOND_US)
 
 
-class Trial(ABC):
-    """A provider, and which clauses it promises beyond the plain ones."""
-
+@dataclass
+class Trial:
     provider: Provider
-    promises: frozenset[str]
 
 
 @dataclass
 class BankTrial(Trial):
     """On our own bank, which promises everything."""
 
-    provider: Provider
     bank: Bank
     time: Time
     faults: PlannedFaults
-    promises: frozenset[str] = frozenset({"keys", "refunds", "declined", "holds", "bank"})
 
     def posts(self) -> list[tuple[bytes, str]]:
         """Events that are due, with their signatures."""
@@ -75,15 +71,6 @@ class BankTrial(Trial):
             self.bank.delivered(post)
         payloads = [httpx.Response(200, json=shapes.event(post)).content for post in due]
         return [(payload, signature(payload, SECRET)) for payload in payloads]
-
-
-@dataclass
-class LocalstripeTrial(Trial):
-    """On localstripe. It minds no keys, gives back more than was charged and what was only held, names no payment that
-    is declined, captures what was released, and its holds have no end."""
-
-    provider: Provider
-    promises: frozenset[str] = frozenset()
 
 
 def twice_and_backwards(event: Event) -> tuple[int, ...]:
@@ -109,6 +96,8 @@ async def stripe_on_our_server() -> AsyncIterator[Trial]:
 
 @asynccontextmanager
 async def stripe_on_localstripe() -> AsyncIterator[Trial]:
+    """It minds no keys, gives back more than was charged and what was only held, names no payment that is declined,
+    captures what was released, and its holds have no end."""
     port = free_port()
     async with (
         program(LOCALSTRIPE, "--port", str(port), "--from-scratch", port=port),
@@ -116,7 +105,7 @@ async def stripe_on_localstripe() -> AsyncIterator[Trial]:
         serving(_newer_api(client)) as url,
         stripe_at(url) as provider,
     ):
-        yield LocalstripeTrial(provider)
+        yield Trial(provider)
 
 
 @asynccontextmanager
