@@ -16,6 +16,7 @@ PORTS = {
     "generation": 50052,
     "ranking": 50053,
     "feedback": 50054,
+    "items": 50055,
     "studio": 8080,
     "identity_provider": 8090,
     "payment_provider": 8091,
@@ -78,6 +79,11 @@ class Layout:
     def issuer(self) -> str:
         """Of logins at the studio."""
         return f"http://127.0.0.1:{self.port('identity_provider')}"
+
+    @property
+    def studio_url(self) -> str:
+        """Of the studio, for browsers."""
+        return f"http://localhost:{self.port('studio')}"
 
     @property
     def payment_url(self) -> str:

@@ -86,8 +86,21 @@ def service_environment(layout: Layout, name: str) -> dict[str, str]:
         own |= {f"PERFUSION_{limit}": str(layout.patience_s) for limit in limits}
     if name == "generation":
         own |= _denoiser_calls(layout)
+    if name == "items":
+        own |= _payments(layout)
     peers = {f"PERFUSION_{peer.upper()}_ADDRESS": layout.address(peer) for peer in SERVICES}
     return clean_environment() | own | peers
+
+
+def _payments(layout: Layout) -> dict[str, str]:
+    """Buyers pay at this machine's own provider, and come back to the shop."""
+    authority = Authority(layout.home)
+    return {
+        "PERFUSION_PAYMENT_URL": layout.payment_url,
+        "PERFUSION_PAYMENT_KEY": str(authority.payment_key),
+        "PERFUSION_PAYMENT_WEBHOOK_SECRET": str(authority.webhook_secret),
+        "PERFUSION_PAYMENT_RETURN_URL": f"{layout.studio_url}/orders",
+    }
 
 
 def _denoiser_calls(layout: Layout) -> dict[str, str]:
@@ -166,9 +179,22 @@ KAFKA = Part(
     is_ready=kafka_broker.is_ready,
     drain_s=10.0,
 )
-SERVICES = ("user_embedding", "ranking", "generation", "feedback")
+SERVICES = ("user_embedding", "ranking", "generation", "feedback", "items")
+PAYMENT_PROVIDER = Part(
+    name="payment_provider",
+    ports=("payment_provider",),
+    prepare=lambda layout: Authority(layout.home).prepare([]),
+    command=lambda layout: [
+        *(str(venv("services") / "bin" / "python"), "-m", "deploy.local.payments"),
+        *("--home", str(Authority(layout.home).payments), "--port", str(layout.port("payment_provider"))),
+        *("--post-to", f"{layout.studio_url}/payments"),
+    ],
+    environment=lambda _: clean_environment() | {"PYTHONPATH": CODE},
+    is_ready=lambda layout: _answers(f"{layout.payment_url}/healthz"),
+    drain_s=5.0,
+)
 
-PARTS: tuple[Part, ...] = (TRITON, KEEPER, KAFKA, *(service(name) for name in SERVICES))
+PARTS: tuple[Part, ...] = (TRITON, KEEPER, KAFKA, PAYMENT_PROVIDER, *(service(name) for name in SERVICES))
 IDENTITY_PROVIDER = Part(
     name="identity_provider",
     ports=("identity_provider",),
@@ -181,20 +207,6 @@ IDENTITY_PROVIDER = Part(
     is_ready=lambda layout: _answers(f"{layout.issuer}/.well-known/openid-configuration"),
     drain_s=5.0,
 )
-PAYMENT_PROVIDER = Part(
-    name="payment_provider",
-    ports=("payment_provider",),
-    prepare=lambda layout: Authority(layout.home).prepare([]),
-    command=lambda layout: [
-        *(str(venv("services") / "bin" / "python"), "-m", "deploy.local.payments"),
-        *("--home", str(Authority(layout.home).payments), "--port", str(layout.port("payment_provider"))),
-    ],
-    environment=lambda _: (
-        clean_environment() | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "protos" / "gen")])}
-    ),
-    is_ready=lambda layout: _answers(f"{layout.payment_url}/healthz"),
-    drain_s=5.0,
-)
 STUDIO = Part(
     name="studio",
     ports=("studio",),
@@ -205,7 +217,7 @@ STUDIO = Part(
     shortfall=lambda layout: unserved(layout.metrics_port("studio")),
     drain_s=SERVICE_DRAIN_S + 10.0,
 )
-ON_DEMAND: tuple[Part, ...] = (IDENTITY_PROVIDER, PAYMENT_PROVIDER, STUDIO)  # `make studio` starts what it needs
+ON_DEMAND: tuple[Part, ...] = (IDENTITY_PROVIDER, STUDIO)  # `make studio` starts what it needs
 
 
 def studio_environment(layout: Layout) -> dict[str, str]:
@@ -215,7 +227,7 @@ def studio_environment(layout: Layout) -> dict[str, str]:
     return service_environment(layout, "studio") | {
         "PERFUSION_CERTIFICATES": str(client),
         "PERFUSION_TOKEN": str(client / "token"),
-        "PERFUSION_PUBLIC_URL": f"http://localhost:{layout.port('studio')}",
+        "PERFUSION_PUBLIC_URL": layout.studio_url,
         "PERFUSION_OIDC_ISSUER": layout.issuer,
         "PERFUSION_OIDC_CLIENT_SECRET": str(authority.login_secret),
     }
