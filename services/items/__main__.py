@@ -3,7 +3,6 @@
 python -m services.items
 """
 
-import sys
 from functools import partial
 from uuid import uuid4
 
@@ -29,12 +28,11 @@ from services.runtime.clock import now_us
 from services.runtime.database import Database
 from services.runtime.events import Events, KafkaEvents
 from services.runtime.health import Dependency
-from services.runtime.identity import identity_of, kafka_of
+from services.runtime.identity import IdentityError, identity_of, kafka_of, read_secret
 from services.runtime.leases import Watch
 from services.runtime.outbox import Outbox
 from services.runtime.relay import Relay, RelayMetrics
 from services.runtime.server import Server
-from services.runtime.settings import PREFIX
 
 _METHODS = {  # beside the database, by what they need
     "groups": ("CreatePresale", "UpdatePresale"),
@@ -92,15 +90,20 @@ def build(settings: Settings, groups: Groups, provider: Provider, events: Events
 
 
 def _provider_of(settings: Settings) -> Provider:
-    """Stripe, or what speaks its API; the process ends where a secret is missing."""
-    secrets = {name: getattr(settings, name) for name in ("payment_key", "payment_webhook_secret")}
-    if missing := [name for name, file in secrets.items() if file is None]:
-        names = " and ".join(f"{PREFIX}{name.upper()}" for name in missing)
-        sys.exit(f"{names}: must be set: whose account is it that buyers pay to?")
-    key, webhook_secret = (file.read_text(encoding="utf-8").strip() for file in secrets.values())
+    """Stripe, or what speaks its API.
+
+    Raises:
+        IdentityError: nothing says whose account it is that buyers pay to.
+    """
+    if settings.payment_key is None:
+        raise IdentityError("PERFUSION_PAYMENT_KEY must name a file with the key of the account that buyers pay to")
+    if settings.payment_webhook_secret is None:
+        raise IdentityError(
+            "PERFUSION_PAYMENT_WEBHOOK_SECRET must name a file with the secret of that account's events"
+        )
     return StripeProvider(
-        key,
-        webhook_secret,
+        read_secret("PERFUSION_PAYMENT_KEY", settings.payment_key),
+        read_secret("PERFUSION_PAYMENT_WEBHOOK_SECRET", settings.payment_webhook_secret),
         url=settings.payment_url,
         return_url=settings.payment_return_url,
         timeout_s=settings.payment_timeout_s,

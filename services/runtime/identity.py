@@ -62,6 +62,14 @@ def identity_of(settings: RuntimeSettings) -> Identity:
     return Identity(certificates, Certified(settings.trust_domain, certificates, tokens))
 
 
+def read_secret(setting: str, file: Path) -> str:
+    """The secret in a file that a setting names, by its name in the environment; IdentityError if it is not there."""
+    try:
+        return file.read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise IdentityError(f"{setting}: {file} cannot be read: {error.strerror}") from error
+
+
 def kafka_of(settings: RuntimeSettings) -> KafkaAccess:
     """How a service with the settings of KafkaAddress reaches Kafka: in clear text only where it serves so, too.
 

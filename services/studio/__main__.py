@@ -15,7 +15,7 @@ from services.runtime.clients import open_channel
 from services.runtime.clock import now_us
 from services.runtime.database import Database
 from services.runtime.health import Dependency
-from services.runtime.identity import IdentityError, certificates_of
+from services.runtime.identity import IdentityError, certificates_of, read_secret
 from services.runtime.workers import repeat
 from services.studio.adapters.issuer import OidcIssuer
 from services.studio.adapters.keepsakes import SqlKeepsakes
@@ -86,14 +86,10 @@ def _issuer(settings: Settings) -> Issuer:
     if settings.oidc_issuer is None:
         raise IdentityError("PERFUSION_OIDC_ISSUER must name who merchants log in with")
     secret = settings.oidc_client_secret
-    try:
-        read = None if secret is None else secret.read_text(encoding="utf-8").strip()
-    except OSError as error:
-        raise IdentityError(f"PERFUSION_OIDC_CLIENT_SECRET: {secret} cannot be read: {error.strerror}") from error
     return OidcIssuer(
         settings.oidc_issuer,
         settings.oidc_client_id,
-        read,
+        None if secret is None else read_secret("PERFUSION_OIDC_CLIENT_SECRET", secret),
         settings.oidc_merchants_claim,
         timeout_s=settings.service_timeout_s,
     )

@@ -142,7 +142,11 @@ def running() -> Iterator[Platform]:
             },
             "perfusion-clients-authority": {"tls.crt": authority.clients.read_text()},
             "perfusion-token-keys": {"keys.json": authority.tokens.read_text(), "issuer": ISSUER},
-            "perfusion-database": dict.fromkeys(("user_embedding", "generation", "feedback", "studio"), database),
+            "perfusion-database": dict.fromkeys(("user_embedding", "generation", "feedback", "items", "studio"), database),
+            "perfusion-payments": {
+                "key": authority.payment_key.read_text(),
+                "webhook-secret": authority.webhook_secret.read_text(),
+            },
             "perfusion-kafka": {"bootstrap": layout.address("kafka")},
             **{f"kafka-{part.replace('_', '-')}": user_of(authority.folder(part)) for part in RIGHTS},
             "perfusion-cluster-ca-cert": {"ca.crt": (authority.folder(kafka_broker.NAME) / "ca.crt").read_text()},

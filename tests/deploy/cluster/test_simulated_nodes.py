@@ -14,7 +14,8 @@ from tests.deploy.cluster import overlays
 from tests.deploy.k8s.manifests import NAME, OVERLAYS, Object
 
 SECRETS = {
-    "perfusion-database": ("user_embedding", "generation", "feedback", "studio"),
+    "perfusion-database": ("user_embedding", "generation", "feedback", "items", "studio"),
+    "perfusion-payments": ("key", "webhook-secret"),
     "perfusion-kafka": ("bootstrap",),
     "perfusion-object-store": ("pictures", "releases", "lake", "original"),
     "perfusion-object-store-keys": ("AWS_ACCESS_KEY_ID",),

@@ -65,7 +65,9 @@ async def submissions(tmp_path: Path, kafka: Watching) -> AsyncIterator[Submissi
 
     outbox = Outbox(database, OUTBOX, clock, Watch(settings.outbox_lease_s))
     kafka.records = SqlRecords(database, outbox)
-    relay = Relay(outbox, kafka, {FeedbackGiven.DESCRIPTOR.full_name: "topic"}, RelayMetrics(CollectorRegistry()), clock, settings)
+    relay = Relay(
+        outbox, kafka, {FeedbackGiven.DESCRIPTOR.full_name: "topic"}, RelayMetrics(CollectorRegistry()), clock, settings
+    )
     yield Submissions(Shown(), kafka.records, relay, lambda: "e", clock)
     await database.close()
     await database_threads_ended()

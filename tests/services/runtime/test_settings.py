@@ -11,6 +11,7 @@ import pytest
 from deploy.local.authority import Authority
 from services.feedback.settings import Settings as Feedback
 from services.generation.settings import Settings as Generation
+from services.items.settings import Settings as Items
 from services.ranking.settings import Settings as Ranking
 from services.runtime.settings import ProcessSettings, load
 from services.studio.settings import Settings as Studio
@@ -20,6 +21,7 @@ ROOT = Path(__file__).parents[3]
 SERVICES: dict[str, type[ProcessSettings]] = {
     "feedback": Feedback,
     "generation": Generation,
+    "items": Items,
     "ranking": Ranking,
     "studio": Studio,
     "user_embedding": UserEmbedding,
@@ -141,6 +143,7 @@ FORMS = {
     "groups_topic": TOPIC,
     "health_interval_s": SECONDS,
     "health_timeout_s": SECONDS,
+    "hold_days": COUNT,
     "host": HOST,
     "import_picks": COUNT,
     "import_streams": COUNT,
@@ -174,9 +177,17 @@ FORMS = {
     "oidc_client_secret": FILE,
     "oidc_issuer": WEB_URL,
     "oidc_merchants_claim": LINE,
+    "orders_topic": TOPIC,
     "outbox_backoff_s": SECONDS,
     "outbox_interval_s": SECONDS,
+    "pay_within_s": SECONDS,
+    "payment_key": FILE,
+    "payment_return_url": WEB_URL,
+    "payment_timeout_s": SECONDS,
+    "payment_url": WEB_URL,
+    "payment_webhook_secret": FILE,
     "port": PORT,
+    "presales_topic": TOPIC,
     "public_url": WEB_URL,
     "ranking_address": ADDRESS,
     "remembered_embeddings": COUNT_OR_NONE,
@@ -187,6 +198,8 @@ FORMS = {
     "service_timeout_s": SECONDS,
     "session_age_s": SECONDS,
     "session_idle_s": SECONDS,
+    "settling_interval_s": SECONDS,
+    "shop_topic": TOPIC,
     "sweep_grace_s": (["60", "86400"], [*NO_NUMBER, "59.9", "86401", "inf"]),
     "sweep_interval_s": SECONDS_OR_NONE,
     "token": FILE,
@@ -200,7 +213,11 @@ FORMS = {
     "write_timeout_s": SECONDS,
 }
 HERE = {"port": "0", "metrics_port": "0", "host": "127.0.0.1", "clear_text": "true"}  # of a service's process
-NEEDED = {"studio": {"oidc_issuer": "http://127.0.0.1:1"}}  # settings without which it does not start
+A_FILE = str(ROOT / "pyproject.toml")
+NEEDED = {  # settings without which it does not start
+    "items": {"payment_key": A_FILE, "payment_webhook_secret": A_FILE, "payment_url": "http://127.0.0.1:1"},
+    "studio": {"oidc_issuer": "http://127.0.0.1:1"},
+}
 EACH = [(service, name) for service, kind in SERVICES.items() for name in kind.model_fields]
 
 
@@ -297,6 +314,8 @@ async def test_a_service_that_cannot_start_says_why_and_fails(tmp_path: Path) ->
         ("studio", 1, "PERFUSION_PORT", HERE | NEEDED["studio"] | {"port": port}),
         ("studio", 2, "PERFUSION_OIDC_ISSUER must name", HERE),
         ("studio", 2, "PERFUSION_TOKEN must name", encrypted | NEEDED["studio"]),
+        ("items", 2, "PERFUSION_PAYMENT_KEY must name", HERE),
+        ("items", 2, "PERFUSION_PAYMENT_WEBHOOK_SECRET must name", HERE | {"payment_key": A_FILE}),
         (
             "studio",
             2,

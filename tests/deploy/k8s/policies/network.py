@@ -10,7 +10,7 @@ from services import migrations
 from tests.deploy.k8s.manifests import SETTINGS, Object, Objects, Pod, environment, selects
 
 Flow = tuple[str, str, int]  # caller, called, port
-KAFKA, DATABASE, WEB = "kafka", "database", "the web"  # the object store, or who logs merchants in
+KAFKA, DATABASE, WEB = "kafka", "database", "the web"  # the object store, who logs merchants in, the provider of payments
 MONITORING, BROWSERS = "monitoring", "browsers"
 SPACES = {  # who comes from another namespace, by that namespace's labels
     MONITORING: {"kubernetes.io/metadata.name": "monitoring"},
@@ -46,7 +46,7 @@ def flows_of_the_code(objects: Objects) -> Iterator[Flow]:
                 yield name, KAFKA, PORTS[KAFKA]
             elif field == "database_url":
                 yield name, DATABASE, PORTS[DATABASE]
-            elif field in ("object_store_url", "oidc_issuer"):
+            elif field in ("object_store_url", "oidc_issuer", "payment_url"):
                 yield name, WEB, PORTS[WEB]
             elif field == "public_url":
                 yield BROWSERS, name, settings.model_fields["port"].default
