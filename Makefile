@@ -148,7 +148,7 @@ licences: setup ## under which licences the images' packages are; fails on the G
 	@.venv/bin/python -m deploy.licences
 
 payments-check: setup $(PAYMENTS) ## the Stripe adapter against localstripe and stripe-mock, programs of their own; builds them the first time
-	@.venv/bin/python -m pytest tests/services/items/test_provider_contract.py tests/services/items/test_stripe_mock.py
+	@.venv/bin/python -m pytest tests/services/items/test_payments_contract.py tests/services/items/adapters/test_stripe_mock.py
 
 k8s-check: setup $(K8S_TOOLS) ## the manifests and Dockerfiles, against their schemas and against the code
 	@.venv/bin/python -m pytest tests/deploy/k8s
