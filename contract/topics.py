@@ -47,9 +47,7 @@ RIGHTS: Mapping[str, Rights] = MappingProxyType(
         "feedback": Rights(writes=frozenset({FEEDBACK})),
         "items": Rights(writes=frozenset({PRESALES, ORDERS, SHOP})),
         "user_embedding": Rights(reads=frozenset({GROUPS, FEEDBACK})),
-        "collect": Rights(
-            reads=frozenset({GROUPS, FEEDBACK, SHOP, DEAD_LETTERS}), writes=frozenset({DEAD_LETTERS})
-        ),
+        "collect": Rights(reads=frozenset({GROUPS, FEEDBACK, SHOP, DEAD_LETTERS}), writes=frozenset({DEAD_LETTERS})),
         "releases": Rights(writes=frozenset({RELEASES})),
     }
 )

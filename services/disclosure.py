@@ -26,6 +26,7 @@ from services.generation.adapters import tables as generation
 from services.generation.adapters.pictures import FsspecPictures
 from services.generation.pictures import Loss, name_in
 from services.generation.settings import Settings as Generation
+from services.items.adapters import tables as items
 from services.migrations import SERVICES
 from services.runtime import migrations
 from services.runtime.database import open_engine
@@ -45,6 +46,13 @@ def rows_of(connection: Connection, service: str, user_id: str) -> dict[str, Row
         theirs = select(generation.groups.c.group_id).where(generation.groups.c.user_id == user_id)
         for table in (generation.candidates, generation.rounds):
             found[table.name] = _rows(connection, select(table).where(table.c.group_id.in_(theirs)))
+    if service == "items":
+        sales = select(items.presales.c.presale_id).where(items.presales.c.user_id == user_id)
+        sold = select(items.orders.c.order_id).where(items.orders.c.user_id == user_id)
+        for table in (items.changes, items.delays):
+            found[table.name] = _rows(connection, select(table).where(table.c.presale_id.in_(sales)))
+        for table in (items.ledger, items.operations):
+            found[table.name] = _rows(connection, select(table).where(table.c.order_id.in_(sold)))
     return found
 
 

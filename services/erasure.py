@@ -4,9 +4,10 @@ python -m services.erasure --service generation --user ID [--audit FILE]
 
 It reads the service's own settings (PERFUSION_DATABASE_URL, PERFUSION_OBJECT_STORE_URL); run it for each service that
 keeps records. Groups, candidates, rounds and owed events go; so do picks, what is remembered of groups for them, the
-history and the profile; so do the studio's rounds, stars, share links and the sessions that act for them just now. The
-service may run on. What a round that is being drawn meanwhile still stores, and what of a history Kafka still gives, a
-second run finds. A picture that was written within PERFUSION_SWEEP_GRACE_S stays for the service's own sweep, since
+history and the profile; so do the studio's rounds, stars, share links and the sessions that act for them just now. Of
+the items' presales, those without orders go; the others are kept for the books, without the merchant's name and words,
+and nothing is erased while one is under way. The service may run on. What a round that is being drawn meanwhile still
+stores, and what of a history Kafka still gives, a second run finds. A picture that was written within PERFUSION_SWEEP_GRACE_S stays for the service's own sweep, since
 another merchant's round may just be storing the same one; a session that acts for another merchant and could act for
 this one ends within PERFUSION_SESSION_AGE_S. What was done is printed as a line of JSON, and added to FILE: the
 merchant by SHA-256, the time, how many rows of each table, how many pictures.
@@ -32,6 +33,9 @@ from services.generation.adapters.pictures import FsspecPictures
 from services.generation.adapters.references import SqlReferences
 from services.generation.pictures import is_object_name, name_in
 from services.generation.settings import Settings as Generation
+from services.items.adapters import tables as items
+from services.items.adapters.erasing import UnderWay
+from services.items.adapters.erasing import erase as erase_items
 from services.migrations import SERVICES
 from services.runtime import migrations
 from services.runtime.database import Database, open_engine
@@ -57,6 +61,12 @@ OWNED: dict[str, tuple[tuple[Table, str], ...]] = {  # tables, and the column th
         (feedback.OUTBOX.events, "key"),
         (feedback.OUTBOX.keys, "key"),
     ),
+    "items": (  # those with orders are kept without the merchant, services/items/adapters/erasing.py
+        (items.presales, "user_id"),
+        (items.orders, "user_id"),
+        (items.OUTBOX.events, "key"),
+        (items.OUTBOX.keys, "key"),
+    ),
     "studio": (
         (studio.sessions, "user_id"),
         (studio.rounds, "user_id"),
@@ -73,7 +83,11 @@ def erase_rows(engine: Engine, service: str, user_id: str) -> tuple[dict[str, in
         if engine.dialect.name == "sqlite":  # else what is deleted stays in the file until it is written over
             connection.exec_driver_sql("PRAGMA secure_delete=ON")
         rows, uris = _erase_candidates(connection, user_id) if service == "generation" else ({}, [])
+        if service == "items":
+            rows |= erase_items(connection, user_id)
         for table, column in OWNED[service]:
+            if table.name in rows:
+                continue
             if table is generation.groups:
                 rows |= _erase_groups(connection, user_id)
             else:
@@ -167,7 +181,7 @@ def main(arguments: list[str] | None = None) -> str:
         said = json.dumps(erase(chosen.service, chosen.user))
         if chosen.audit:
             _write_down(chosen.audit, said)
-    except (Unavailable, SQLAlchemyError, OSError) as error:
+    except (Unavailable, UnderWay, SQLAlchemyError, OSError) as error:
         sys.exit(f"{chosen.service}: {error}")
     return said
 

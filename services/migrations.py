@@ -33,7 +33,6 @@ SERVICES: dict[str, tuple[Schema, type[DatabaseSettings]]] = {
     "generation": (generation.SCHEMA, Generation),
     "feedback": (feedback.SCHEMA, Feedback),
     "items": (items.SCHEMA, Items),
-    "items": (items.SCHEMA, Items),
     "studio": (studio.SCHEMA, Studio),
 }
 

@@ -98,9 +98,7 @@ def _provider_of(settings: Settings) -> Provider:
     if settings.payment_key is None:
         raise IdentityError("PERFUSION_PAYMENT_KEY must name a file with the key of the account that buyers pay to")
     if settings.payment_webhook_secret is None:
-        raise IdentityError(
-            "PERFUSION_PAYMENT_WEBHOOK_SECRET must name a file with the secret of that account's events"
-        )
+        raise IdentityError("PERFUSION_PAYMENT_WEBHOOK_SECRET must name a file with the secret of its events")
     return StripeProvider(
         read_secret("PERFUSION_PAYMENT_KEY", settings.payment_key),
         read_secret("PERFUSION_PAYMENT_WEBHOOK_SECRET", settings.payment_webhook_secret),

@@ -65,3 +65,4 @@ class Asked:
     attempt: int
     key: str
     calls: int  # this one included
+    age_us: int  # since it was asked first

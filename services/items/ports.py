@@ -37,8 +37,9 @@ class Refused(Exception):
 class Provider(ABC):
     """Moves money.
 
-    Every operation carries a key of the caller's: the provider does the work of one key once, and answers the same key
-    again with what came of it. `Unavailable` says that nobody knows whether it was done: ask again with the same key.
+    Every operation carries a key of the caller's: the provider does the work of one key once, and for a day answers the
+    same key again with what came of it. `Unavailable` says that nobody knows whether it was done: ask again with the
+    same key.
     """
 
     @abstractmethod
@@ -74,6 +75,13 @@ class Provider(ABC):
         Raises:
             Refused: there is none.
             Unavailable: the provider does not answer.
+        """
+
+    @abstractmethod
+    async def of_order(self, order_id: str) -> Payment | None:
+        """The payment that was begun for an order, under whichever key; None where there is none.
+
+        One that was begun some minutes ago may be missing. Raises Unavailable.
         """
 
     @abstractmethod

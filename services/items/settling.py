@@ -20,6 +20,7 @@ from services.runtime.workers import repeat
 
 SECOND_US = 1_000_000
 LEASE_US = 60 * SECOND_US  # longer than the provider takes to answer, or not to
+KEY_LASTS_US = 23 * HOUR_US  # the provider forgets a key after a day: what it began is then looked for, not begun anew
 BATCH = 200  # orders in one transaction, operations at once
 GRACE_US = 7 * DAY_US  # for a charge of held money that the provider refuses
 _SHORTEST_US, _LONGEST_US = SECOND_US, 60 * SECOND_US  # between two calls of an operation without an answer
@@ -146,6 +147,9 @@ class Settling:
     async def _call(self, asked: Asked, order: Order) -> Payment:
         provider = self.provider
         match asked.kind:
+            case Operation.START if asked.age_us > KEY_LASTS_US:
+                begun = await provider.of_order(order.order_id)
+                return begun or Payment("", PaymentState.FAILED, failure="the payment was not begun in time")
             case Operation.START:
                 presale = await self.books.read(order.presale_id)
                 captures = presale.mode is Mode.CHARGE

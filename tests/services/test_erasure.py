@@ -14,6 +14,7 @@ from sqlalchemy import Engine
 from services.erasure import OWNED, main
 from services.generation.adapters.pictures import FsspecPictures
 from services.generation.adapters.tables import SCHEMA, candidates
+from services.items.adapters.tables import orders, presales
 from services.migrations import SERVICES
 from services.runtime.database import open_engine
 from services.runtime.migrations import Schema, upgrade
@@ -52,7 +53,7 @@ def filled(url: str, schema: Schema) -> Engine:
 NOBODYS = {"history_offsets"}  # says nothing of merchants
 
 
-@pytest.mark.parametrize("service", SERVICES)
+@pytest.mark.parametrize("service", sorted(SERVICES.keys() - {"items"}))  # which keeps books of money: below
 def test_every_table_loses_the_merchant_and_keeps_the_other(service: str, url: str, tmp_path: Path) -> None:
     schema = SERVICES[service][0]
     engine = filled(url, schema)
@@ -123,3 +124,49 @@ def test_a_picture_that_another_group_names_at_the_old_place_stays(url: str, tmp
     assert Path(uri.removeprefix("file://")).exists()
     engine.dispose()
     asyncio.run(pictures.close())
+
+
+def sold(url: str, state: str, orders_state: str | None) -> Engine:
+    """A presale of either merchant, in this state, with an order of it."""
+    engine = open_engine(url, timeout_s=20)
+    upgrade(engine, SERVICES["items"][0])
+    words = {"title": "Linen dress of store-1 ☂", "description": "ours", "group_id": "g", "image_id": "i", "price": 5}
+    with engine.begin() as connection:
+        for n in (1, 2):
+            values = {c.name: value_for(c.type, c.name, n) for c in presales.columns}
+            named = {"user_id": f"store-{n} ☂", "terms": words, "asked": words, "state": state}
+            connection.execute(presales.insert().values(values | named))
+            if orders_state is not None:
+                values = {c.name: value_for(c.type, c.name, n) for c in orders.columns}
+                named = {"user_id": f"store-{n} ☂", "state": orders_state}
+                connection.execute(orders.insert().values(values | named))
+    return engine
+
+
+def test_books_of_money_are_kept_without_the_merchant(url: str) -> None:
+    engine = sold(url, "shipped", "refunded")
+    done = json.loads(main(["--service", "items", "--user", GONE]))
+    assert done["rows"]["presales"] == done["rows"]["orders"] == 1
+    kept = read(engine, SERVICES["items"][0])
+    assert len(kept["presales"]) == len(kept["orders"]) == 2
+    ours, others = ([row for row in kept["presales"] if ("erased" in row["user_id"]) is gone] for gone in (True, False))
+    assert ours[0]["terms"] == {"title": "", "description": "", "group_id": "", "image_id": "", "price": 5}
+    assert others[0]["terms"]["title"] and "store-1" not in json.dumps(ours[0]) and "store-1" not in str(kept["orders"])
+    assert {row["user_id"] for row in kept["orders"]} == {row["user_id"] for row in kept["presales"]}
+    engine.dispose()
+
+
+def test_a_presale_that_nobody_ordered_goes(url: str) -> None:
+    engine = sold(url, "draft", None)
+    main(["--service", "items", "--user", GONE])
+    assert [row["user_id"] for row in read(engine, SERVICES["items"][0])["presales"]] == [STAYS]
+    engine.dispose()
+
+
+@pytest.mark.parametrize(("state", "order"), [("open", None), ("shipped", "cancelling")])
+def test_nothing_is_erased_while_buyers_money_is_on_its_way(url: str, state: str, order: str | None) -> None:
+    engine = sold(url, state, order)
+    with pytest.raises(SystemExit, match="end these sales first"):
+        main(["--service", "items", "--user", GONE])
+    assert len({row["user_id"] for row in read(engine, SERVICES["items"][0])["presales"]}) == 2
+    engine.dispose()

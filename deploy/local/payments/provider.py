@@ -53,6 +53,14 @@ class FakeProvider(Provider):
     async def find(self, payment_id: str) -> Payment:
         return await self._asked(lambda: self.bank.find(payment_id))
 
+    async def of_order(self, order_id: str) -> Payment | None:
+        await self._pause()
+        try:
+            entry = self.bank.of_order(order_id)
+        except Failed as error:
+            raise Unavailable(NAME) from error
+        return None if entry is None else entry.payment
+
     def posts(self) -> list[tuple[bytes, str]]:
         """The events that are due, with their signatures; each is handed out once."""
         due = self.bank.due_posts()

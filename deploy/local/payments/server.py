@@ -13,6 +13,7 @@ import asyncio
 import hmac
 import json
 import logging
+import re
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -44,6 +45,8 @@ Form = dict[str, str]
 Transaction = Callable[[], AbstractContextManager[None]]
 _Handler = Callable[[Request, Form], Response]
 
+_BY_ORDER = re.compile(r"metadata\['order_id'\]:'([^']*)'")
+
 _log = logging.getLogger(__name__)
 
 
@@ -63,6 +66,7 @@ class Api:
         return [
             Route(intents, self._guarded(self._start, _START), methods=["POST"]),
             Route(intents, self._guarded(self._list, {"limit"})),
+            Route(f"{intents}/search", self._guarded(self._search, {"query", "limit", "expand[0]"})),
             Route(f"{intents}/{{id}}", self._guarded(self._find, change)),
             Route(f"{intents}/{{id}}/capture", self._guarded(self._capture, change), methods=["POST"]),
             Route(f"{intents}/{{id}}/cancel", self._guarded(self._cancel, change), methods=["POST"]),
@@ -144,6 +148,16 @@ class Api:
         data = [shapes.intent(entry) for entry in self._bank.newest(most + 1)]
         has_more = len(data) > most
         return JSONResponse({"object": "list", "data": data[:most], "has_more": has_more, "url": "/v1/payment_intents"})
+
+    def _search(self, request: Request, form: Form) -> Response:
+        """By the order alone."""
+        asked = _BY_ORDER.fullmatch(form.get("query", ""))
+        if asked is None:
+            raise Refusal("parameter_invalid", "query must be metadata['order_id']:'…'.")
+        found = self._bank.of_order(asked[1])
+        data = [] if found is None else [shapes.intent(found, form.get("expand[0]") == "data.latest_charge")]
+        url = "/v1/payment_intents/search"
+        return JSONResponse({"object": "search_result", "data": data, "has_more": False, "url": url})
 
     def _totals(self, request: Request, form: Form) -> Response:
         return JSONResponse({currency: asdict(totals) for currency, totals in self._bank.totals().items()})

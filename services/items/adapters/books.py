@@ -116,10 +116,12 @@ class SqlBooks(Books):
             for row in (await connection.execute(query)).all():
                 here = (o.order_id == row.order_id) & (o.kind == row.kind) & (o.attempt == row.attempt)
                 taken = update(operations).where(here, o.due_us <= now_us)
-                taken = taken.values(calls=o.calls + 1, due_us=now_us + lease_us)
+                taken = taken.values(
+                    calls=o.calls + 1, due_us=now_us + lease_us, first_us=func.coalesce(o.first_us, now_us)
+                )
                 found = (await connection.execute(taken.returning(operations))).one_or_none()
                 if found is not None:
-                    claimed.append(asked_of(found))
+                    claimed.append(asked_of(found, now_us))
             return claimed
 
     async def postpone(self, asked: Asked, after_us: int) -> None:

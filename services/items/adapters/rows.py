@@ -13,9 +13,9 @@ _PRESALE = tuple(field.name for field in fields(Presale))
 _ORDER = tuple(field.name for field in fields(Order))
 
 
-def asked_of(row: Any) -> Asked:
+def asked_of(row: Any, now_us: int) -> Asked:
     """An operation."""
-    return Asked(row.order_id, Operation(row.kind), row.attempt, row.key, row.calls)
+    return Asked(row.order_id, Operation(row.kind), row.attempt, row.key, row.calls, now_us - row.first_us)
 
 
 def presale_of(row: Any) -> Presale:

@@ -23,7 +23,7 @@ from typing import Any, TypeVar
 import stripe
 from stripe.params import PaymentIntentCreateParams
 
-from services.items.payments import Charge, Payment, PaymentState
+from services.items.payments import ENDED, Charge, Payment, PaymentState
 from services.items.ports import Provider, Refused
 from services.runtime.errors import PermissionDenied, Unavailable
 
@@ -126,6 +126,17 @@ class StripeProvider(Provider):
                 self._client.v1.payment_intents.retrieve_async(payment_id, {"expand": ["latest_charge"]})
             )
         )
+
+    async def of_order(self, order_id: str) -> Payment | None:
+        found = await self._answer(
+            self._client.v1.payment_intents.search_async(
+                {"query": f"metadata['order_id']:'{order_id}'", "expand": ["data.latest_charge"], "limit": 2}
+            )
+        )
+        payments = [_payment(intent) for intent in found.data]
+        if len(payments) > 1:
+            _log.error("order %s has more than one payment", order_id)
+        return next((each for each in payments if each.state not in ENDED), payments[0] if payments else None)
 
     def paid(self, payload: bytes, signature: str) -> str | None:
         try:

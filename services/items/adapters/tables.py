@@ -102,6 +102,7 @@ operations = Table(
     Column("key", String(64), nullable=False, unique=True),
     Column("state", String(16), nullable=False),  # "intended", "done", "refused", "dropped": never asked
     Column("calls", Integer, nullable=False),
+    Column("first_us", BigInteger),  # when the provider was first asked; NULL: never
     Column("due_us", BigInteger),  # when the provider is asked (again); NULL: no more
     Column("failure", Text, nullable=False),
     Index("payment_operations_by_due", "due_us"),

@@ -153,6 +153,7 @@ def upgrade() -> None:
         sa.Column("key", sa.String(length=64), nullable=False),
         sa.Column("state", sa.String(length=16), nullable=False),
         sa.Column("calls", sa.Integer(), nullable=False),
+        sa.Column("first_us", sa.BigInteger(), nullable=True),
         sa.Column("due_us", sa.BigInteger(), nullable=True),
         sa.Column("failure", sa.Text(), nullable=False),
         sa.ForeignKeyConstraint(

@@ -20,6 +20,7 @@ from deploy.local import kafka_broker
 from deploy.local.authority import ISSUER, Authority
 from deploy.local.layout import ROOT, Layout
 from deploy.local.process import Process
+from services import migrations
 from tests.deploy.cluster import overlays
 from tests.deploy.cluster.load import DOMAIN, address
 from tests.deploy.k8s.manifests import NAME, Object
@@ -142,7 +143,7 @@ def running() -> Iterator[Platform]:
             },
             "perfusion-clients-authority": {"tls.crt": authority.clients.read_text()},
             "perfusion-token-keys": {"keys.json": authority.tokens.read_text(), "issuer": ISSUER},
-            "perfusion-database": dict.fromkeys(("user_embedding", "generation", "feedback", "items", "studio"), database),
+            "perfusion-database": dict.fromkeys(migrations.SERVICES, database),
             "perfusion-payments": {
                 "key": authority.payment_key.read_text(),
                 "webhook-secret": authority.webhook_secret.read_text(),

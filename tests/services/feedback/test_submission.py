@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
+from perfusion.v1.events_pb2 import FeedbackGiven
 from prometheus_client import CollectorRegistry
 
 from services.feedback.adapters.records import SqlRecords

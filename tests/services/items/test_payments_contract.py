@@ -312,6 +312,16 @@ async def test_what_goes_wrong_is_unknown_and_with_its_key_done_once(
     }[operation]
 
 
+async def test_a_payment_is_found_by_its_order_also_when_its_key_is_forgotten(at_bank: BankTrial) -> None:
+    asked = charge()
+    payment = await at_bank.provider.start(key(), asked)
+    assert await at_bank.provider.of_order(asked.order_id) == payment
+    assert await at_bank.provider.of_order("another") is None
+    at_bank.faults.add("find", Fault.LOST)
+    with pytest.raises(Unavailable):
+        await at_bank.provider.of_order(asked.order_id)
+
+
 async def test_a_provider_that_does_not_answer_is_unavailable(at_bank: BankTrial) -> None:
     payment = await held(at_bank)
     at_bank.faults.add("find", Fault.LOST)

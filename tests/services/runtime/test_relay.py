@@ -26,6 +26,7 @@ from services.runtime.settings import KafkaSettings
 from tests.services.running import database_threads_ended, token_of_a_killed_process
 
 HOUR_US = 3_600_000_000
+TOPICS = {FeedbackGiven.DESCRIPTOR.full_name: "topic"}
 SETTINGS = KafkaSettings(outbox_interval_s=0.02, outbox_backoff_s=0.05, kafka_timeout_s=20.0)
 
 

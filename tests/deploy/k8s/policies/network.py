@@ -10,7 +10,11 @@ from services import migrations
 from tests.deploy.k8s.manifests import SETTINGS, Object, Objects, Pod, environment, selects
 
 Flow = tuple[str, str, int]  # caller, called, port
-KAFKA, DATABASE, WEB = "kafka", "database", "the web"  # the object store, who logs merchants in, the provider of payments
+KAFKA, DATABASE, WEB = (
+    "kafka",
+    "database",
+    "the web",
+)  # the object store, who logs merchants in, the provider of payments
 MONITORING, BROWSERS = "monitoring", "browsers"
 SPACES = {  # who comes from another namespace, by that namespace's labels
     MONITORING: {"kubernetes.io/metadata.name": "monitoring"},
