@@ -7,10 +7,11 @@ keeps records. Groups, candidates, rounds and owed events go; so do picks, what 
 history and the profile; so do the studio's rounds, stars, share links and the sessions that act for them just now. Of
 the items' presales, those without orders go; the others are kept for the books, without the merchant's name and words,
 and nothing is erased while one is under way. The service may run on. What a round that is being drawn meanwhile still
-stores, and what of a history Kafka still gives, a second run finds. A picture that was written within PERFUSION_SWEEP_GRACE_S stays for the service's own sweep, since
-another merchant's round may just be storing the same one; a session that acts for another merchant and could act for
-this one ends within PERFUSION_SESSION_AGE_S. What was done is printed as a line of JSON, and added to FILE: the
-merchant by SHA-256, the time, how many rows of each table, how many pictures.
+stores, and what of a history Kafka still gives, a second run finds. A picture that was written within
+PERFUSION_SWEEP_GRACE_S stays for the service's own sweep, since another merchant's round may just be storing the same
+one; a session that acts for another merchant and could act for this one ends within PERFUSION_SESSION_AGE_S. What was
+done is printed as a line of JSON, and added to FILE: the merchant by SHA-256, the time, how many rows of each table,
+how many pictures.
 """
 
 import argparse

@@ -239,7 +239,10 @@ class Books(ABC):
 
     @abstractmethod
     async def claim(self, most: int, lease_us: int, *, order_id: str = "") -> Sequence[Asked]:
-        """Operations that are due, of one order or of all, not to be claimed again before the lease is over."""
+        """Operations that are due, not to be claimed again before the lease is over.
+
+        Of one order, also those that nobody has begun yet.
+        """
 
     @abstractmethod
     async def postpone(self, asked: Asked, after_us: int) -> None:

@@ -108,14 +108,15 @@ class SqlBooks(Books):
         o = operations.c
         async with self._database.writing(new=False) as connection:
             now_us = await self._clock.now_us(connection)
-            query = select(o.order_id, o.kind, o.attempt).where(o.due_us <= now_us)
+            ready = o.due_us <= now_us
             if order_id:
-                query = query.where(o.order_id == order_id)
+                ready = (o.order_id == order_id) & (ready | ((o.calls == 0) & (o.state == "intended")))
+            query = select(o.order_id, o.kind, o.attempt).where(ready)
             query = query.order_by(o.due_us).limit(most).with_for_update(skip_locked=True)
             claimed = []
             for row in (await connection.execute(query)).all():
                 here = (o.order_id == row.order_id) & (o.kind == row.kind) & (o.attempt == row.attempt)
-                taken = update(operations).where(here, o.due_us <= now_us)
+                taken = update(operations).where(here, ready)
                 taken = taken.values(
                     calls=o.calls + 1, due_us=now_us + lease_us, first_us=func.coalesce(o.first_us, now_us)
                 )

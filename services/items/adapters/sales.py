@@ -34,6 +34,7 @@ from services.runtime.database import insert_into
 from services.runtime.errors import AlreadyExists, NotFound
 from services.runtime.outbox import Outbox
 
+_HEAD_START_US = {Operation.START: 5_000_000}  # of the call that places an order, before the background asks
 _LOOK_US = 2_000_000  # until the provider is first asked how a payment that it had not decided on stands
 
 
@@ -163,7 +164,7 @@ class SqlSale(Sale):
                 "key": f"{order.order_id}:{wanted}:{attempt}",
                 "state": "intended",
                 "calls": 0,
-                "due_us": self.now_us + (after_us if attempt > 1 else 0),
+                "due_us": self.now_us + (after_us if attempt > 1 else _HEAD_START_US.get(wanted, 0)),
                 "failure": "",
             }
             await self._connection.execute(insert(operations).values(values))
