@@ -35,7 +35,7 @@ ifeq ($(REPOSITORY),model_repository)
 STAGED := $(EXPORT)
 endif
 
-.PHONY: help demo studio test test-platform test-others test-slow chromium studio-pictures bench-studio up down restart token renew status logs release-status release-load release-trial release-end-trial release-promote release-rollback release-history loop setup export lint licences payments-check k8s-check k8s-e2e tensorrt-check tensorrt-plans protos client-wheel train-tiny eval-reward eval-generation \
+.PHONY: help items-histories demo studio test test-platform test-others test-slow chromium studio-pictures bench-studio up down restart token renew status logs release-status release-load release-trial release-end-trial release-promote release-rollback release-history loop setup export lint licences payments-check k8s-check k8s-e2e tensorrt-check tensorrt-plans protos client-wheel train-tiny eval-reward eval-generation \
     eval-samplers eval-suggestions bench-reward bench-reward-full bench-generator bench-generator-full bench-picks bench-capacity bench-serving race bench-health soak clean prerequisites
 
 help: ## this list
@@ -167,6 +167,9 @@ k8s-e2e: setup $(K8S_TOOLS) $(EXPORT) ## the manifests on a real control plane a
 
 protos: setup ## regenerate protos/gen from protos/perfusion
 	.venv/bin/python protos/generate.py
+
+items-histories: setup ## HISTORIES=10000 of presales that nobody thought of, with crashes, on PostgreSQL; hours
+	@ITEMS_HISTORIES=$(or $(HISTORIES),10000) .venv/bin/python -m pytest tests/services/items/test_settling_histories.py -k postgresql
 
 client-wheel: setup ## the wheel of stubs and client, for other teams, into build/dist
 	.venv/bin/python protos/wheel.py build/dist

@@ -45,7 +45,9 @@ _METHODS = {  # beside the database, by what they need
 }
 
 
-def build(settings: Settings, groups: Groups, provider: Provider, events: Events) -> Server:
+def build(
+    settings: Settings, groups: Groups, provider: Provider, events: Events, clock: DatabaseClock | None = None
+) -> Server:
     """The service, not yet started."""
     registry = CollectorRegistry()
     database = Database(
@@ -58,7 +60,7 @@ def build(settings: Settings, groups: Groups, provider: Provider, events: Events
         ShopEvent.DESCRIPTOR.full_name: settings.shop_topic,
     }
     relay = Relay(outbox, events, topics, RelayMetrics(registry), now_us, settings)
-    books = SqlBooks(database, outbox, DatabaseClock())
+    books = SqlBooks(database, outbox, clock or DatabaseClock())
     settling = Settling(books, provider, ItemsMetrics(registry))
     selling = Selling(
         books=books,

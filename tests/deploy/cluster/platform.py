@@ -146,7 +146,7 @@ def running() -> Iterator[Platform]:
             "perfusion-database": dict.fromkeys(migrations.SERVICES, database),
             "perfusion-payments": {
                 "key": authority.payment_key.read_text(),
-                "webhook-secret": authority.webhook_secret.read_text(),
+                "webhook_secret": authority.webhook_secret.read_text(),
             },
             "perfusion-kafka": {"bootstrap": layout.address("kafka")},
             **{f"kafka-{part.replace('_', '-')}": user_of(authority.folder(part)) for part in RIGHTS},

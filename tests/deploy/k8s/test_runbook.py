@@ -9,6 +9,7 @@ from sqlalchemy import create_engine, text
 
 from services.feedback.adapters import tables as feedback
 from services.generation.adapters import tables as generation
+from services.items.adapters import tables as items
 from tests.deploy.k8s.manifests import K8S, ROOT, Object, Objects, Pod
 from tests.deploy.k8s.policies.commands import OPTION, README, file_of, secrets_of, strange
 from tests.deploy.k8s.policies.monitoring import RUNBOOK, alerts
@@ -157,7 +158,7 @@ def test_alerts_in_sentences_are_there(whole: Objects) -> None:
 
 def test_the_queries_run() -> None:
     engine = create_engine("sqlite://")
-    for tables in (feedback, generation):
+    for tables in (feedback, generation, items):
         tables.METADATA.create_all(engine)
     queries = re.findall(r"^```sql\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
     assert queries

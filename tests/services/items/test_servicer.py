@@ -23,7 +23,7 @@ from services.items.__main__ import build
 from services.items.settings import Settings
 from services.runtime.clock import now_us, timestamp
 from tests.services.feedback.fakes import FakeKafka
-from tests.services.items.market import BUYER, GROUP_ID, IMAGE_ID, MERCHANT, PRICE, OneGroup
+from tests.services.items.market import BUYER, GROUP_ID, IMAGE_ID, MERCHANT, PRICE, MovedClock, OneGroup
 from tests.services.running import LOCAL, running
 from tests.services.running import failing as failing_somehow
 
@@ -36,6 +36,7 @@ class Desk:
 
     provider: FakeProvider
     kafka: FakeKafka
+    clock: MovedClock
     stub: Any
 
     async def create(self, **changes: Any) -> pb.Presale:
@@ -104,8 +105,9 @@ async def opened(folder: Path) -> AsyncIterator[Desk]:
             **LOCAL,
         }
     )
-    async with running(build(settings, OneGroup(), provider, kafka)) as channel:
-        yield Desk(provider, kafka, ItemsServiceStub(channel))
+    clock = MovedClock()
+    async with running(build(settings, OneGroup(), provider, kafka, clock)) as channel:
+        yield Desk(provider, kafka, clock, ItemsServiceStub(channel))
 
 
 @pytest_asyncio.fixture
@@ -126,10 +128,11 @@ async def failing(code: grpc.StatusCode, field: str = "") -> AsyncIterator[None]
 
 
 async def test_an_item_that_enough_buyers_order_is_made_and_one_that_too_few_order_is_refunded(desk: Desk) -> None:
-    made, missed = await desk.on_sale(seconds=1.5), await desk.on_sale(seconds=1.5)
+    made, missed = await desk.on_sale(), await desk.on_sale()
     orders = [await desk.order(made), await desk.order(made)]
     lonely = await desk.order(missed)
     assert {order.state for order in (*orders, lonely)} == {pb.ORDER_STATE_SECURED}
+    desk.clock.ahead_us = 3601 * 10**6
     made = await desk.until(made, "PRESALE_STATE_PRODUCING")
     missed = await desk.until(missed, "PRESALE_STATE_REFUNDED")
     assert (made.decision, made.decided_by) == (pb.DECISION_PRODUCE, "threshold")

@@ -14,6 +14,7 @@ from prometheus_client import CollectorRegistry
 
 from services.feedback.metrics import FeedbackMetrics
 from services.generation.metrics import GenerationMetrics
+from services.items.metrics import ItemsMetrics
 from services.runtime.metrics import CertificateMetrics, HealthMetrics, RpcMetrics
 from services.runtime.relay import RelayMetrics
 from services.studio.metrics import StudioMetrics
@@ -28,6 +29,7 @@ KINDS = (
     RelayMetrics,
     GenerationMetrics,
     FeedbackMetrics,
+    ItemsMetrics,
     HistoryMetrics,
     ProfileMetrics,
     StudioMetrics,
