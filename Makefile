@@ -35,7 +35,7 @@ ifeq ($(REPOSITORY),model_repository)
 STAGED := $(EXPORT)
 endif
 
-.PHONY: help items-histories demo studio test test-platform test-others test-slow chromium studio-pictures bench-studio up down restart token renew status logs release-status release-load release-trial release-end-trial release-promote release-rollback release-history loop setup export lint licences payments-check k8s-check k8s-e2e tensorrt-check tensorrt-plans protos client-wheel train-tiny eval-reward eval-generation \
+.PHONY: help items-histories bench-orders demo studio test test-platform test-others test-slow chromium studio-pictures bench-studio up down restart token renew status logs release-status release-load release-trial release-end-trial release-promote release-rollback release-history loop setup export lint licences payments-check k8s-check k8s-e2e tensorrt-check tensorrt-plans protos client-wheel train-tiny eval-reward eval-generation \
     eval-samplers eval-suggestions bench-reward bench-reward-full bench-generator bench-generator-full bench-picks bench-capacity bench-serving race bench-health soak clean prerequisites
 
 help: ## this list
@@ -129,6 +129,9 @@ chromium: ## Debian's Chromium, for the tests and pictures of the merchant's pag
 
 studio-pictures: studio chromium ## the running page as the docs show it, into docs/pictures
 	@.venv/bin/python -m deploy.demo.studio_pictures --name $(NAME) --port-offset $(PORT_OFFSET)
+
+bench-orders: $(EXPORT) ## orders a minute of one item by many buyers at once: is it oversold? build/bench/orders.json; minutes
+	@.venv/bin/python -m deploy.benchmarks.orders
 
 bench-studio: $(EXPORT) chromium ## the page's first picture against the API's, and 200 readers of 50 rounds; minutes, idle machine
 	@.venv/bin/python -m deploy.benchmarks.studio

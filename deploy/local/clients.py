@@ -1,4 +1,4 @@
-"""A client's side of a local cluster: the four services' stubs, and the events that a topic holds.
+"""A client's side of a local cluster: the services' stubs, and the events that a topic holds.
 
 Knows the public API and Kafka's consumer; used by the demonstration and the tests, never by a service.
 """
@@ -15,6 +15,7 @@ from kafka import KafkaConsumer, TopicPartition
 from perfusion.client import Identity
 from perfusion.v1.feedback_service_pb2_grpc import FeedbackServiceStub
 from perfusion.v1.generation_service_pb2_grpc import GenerationServiceStub
+from perfusion.v1.items_service_pb2_grpc import ItemsServiceStub
 from perfusion.v1.ranking_service_pb2_grpc import RankingServiceStub
 from perfusion.v1.user_embedding_service_pb2_grpc import UserEmbeddingServiceStub
 
@@ -34,6 +35,7 @@ class Clients:
     generation: GenerationServiceStub
     ranking: RankingServiceStub
     feedback: FeedbackServiceStub
+    items: ItemsServiceStub
 
 
 def credentials(layout: Layout) -> grpc.ChannelCredentials:
@@ -54,7 +56,7 @@ def open_aio_channel(layout: Layout, service: str, options: Sequence[tuple[str, 
 @contextmanager
 def connect(layout: Layout) -> Iterator[Clients]:
     """Channels that find a restarted service again within a second, closed at the end."""
-    names = ("user_embedding", "generation", "ranking", "feedback")
+    names = ("user_embedding", "generation", "ranking", "feedback", "items")
     options = [
         ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
         ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
@@ -67,6 +69,7 @@ def connect(layout: Layout) -> Iterator[Clients]:
             generation=GenerationServiceStub(channels["generation"]),
             ranking=RankingServiceStub(channels["ranking"]),
             feedback=FeedbackServiceStub(channels["feedback"]),
+            items=ItemsServiceStub(channels["items"]),
         )
     finally:
         for channel in channels.values():
