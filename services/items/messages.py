@@ -40,6 +40,7 @@ def presale_message(presale: Presale, counts: Mapping[OrderState, int] | None = 
         decide_by_time=_time(presale.decide_by_us) if presale.state is State.SETTLING else None,
         create_time=timestamp(presale.create_us),
         update_time=timestamp(presale.update_us),
+        open_time=_time(presale.open_us),
     )
     if counts is not None:
         message.settlement.CopyFrom(_settlement(counts, stuck))
