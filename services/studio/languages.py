@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import cache
 from pathlib import Path
+from typing import Literal
 
 from babel.core import UnknownLocaleError, negotiate_locale
 from babel.dates import format_datetime, format_timedelta
@@ -24,6 +25,9 @@ NAMES = {ENGLISH: "English", "zh": "中文"}
 TRANSLATIONS = Path(__file__).parent / "translations"
 _BETWEEN = {ENGLISH: ", "}
 _BETWEEN_ELSE = "、"
+_SPANS: tuple[tuple[Literal["day", "hour", "minute", "second"], int], ...] = (
+    ("day", 86_400), ("hour", 3600), ("minute", 60), ("second", 1),
+)  # fmt: skip
 
 
 def noted(text: str) -> str:
@@ -58,11 +62,12 @@ class Language:
 
     def span(self, seconds: float) -> str:
         """How long, in its two largest units: "2 days, 3 hours"; of less than a minute, seconds."""
-        left, found = max(0, round(seconds)), []
-        for unit, size in (("day", 86_400), ("hour", 3600), ("minute", 60), ("second", 1)):
-            if (count := left // size) and (unit != "second" or not found):
+        left = max(0, round(seconds))
+        found: list[str] = []
+        for unit, size in _SPANS:
+            count, left = divmod(left, size)
+            if count and (unit != "second" or not found):
                 found.append(format_timedelta(timedelta(seconds=count * size), unit, threshold=1e9, locale=self.tag))
-            left %= size
         return self.joined(found[:2]) or format_timedelta(timedelta(0), "second", locale=self.tag)
 
     def money(self, currency: str, minor_units: int) -> str:

@@ -1,4 +1,4 @@
-"""What the shop's viewers see and open, for the platform's figures: noted at once, sent a little later, never waited for.
+"""What the shop's viewers see and open, for the platform's figures: noted at once, sent a little later.
 
 A viewer counts once an hour for an item, a place and a kind: the event's id is made of them, and consumers drop ids
 that were there before. What cannot be sent is kept for a while, and then lost, and counted. It knows no HTTP.

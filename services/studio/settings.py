@@ -32,8 +32,8 @@ class Settings(ProcessSettings, DatabaseSettings):
     items_address: Address = Field(default="localhost:50055", description="Items service, host:port.")
     payment_methods: Line | None = Field(
         default=None,
-        description="What buyers choose from to pay: the payment provider's names of test methods, separated by commas; "
-        "None: the shop shows items and takes no orders.",
+        description="What buyers choose from to pay: the payment provider's names of its test methods, separated by "
+        "commas; None: the shop shows items and takes no orders.",
     )
     service_timeout_s: Seconds = Field(default=10.0, description="Longest call to another service, seconds.")
     round_timeout_s: Seconds = Field(

@@ -20,6 +20,7 @@ router = APIRouter()
 MOST_NAME_CHARS = 80
 MOST_SHIPPED = 500  # orders by one click
 _SHIPPED_FIELD = "tracking-"
+_DECISIONS = {"produce": pb.DECISION_PRODUCE, "refund": pb.DECISION_REFUND}
 
 
 @router.get("/items")
@@ -126,7 +127,7 @@ async def cancel(presale_id: UUID, sent: Form) -> Response:
 
 @router.post("/items/{presale_id}/decide")
 async def decide(presale_id: UUID, sent: Form) -> Response:
-    decision = {"produce": pb.DECISION_PRODUCE, "refund": pb.DECISION_REFUND}.get(sent.text("decision"))
+    decision = _DECISIONS.get(sent.text("decision"), pb.DECISION_UNSPECIFIED)
     request = api.DecidePresaleRequest(
         **_named(presale_id, sent), etag=sent.text("etag"), decision=decision, reason=_reason(sent)
     )
