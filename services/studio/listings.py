@@ -4,10 +4,11 @@ It knows the form and the API's terms. The services check what a field may be; h
 at all.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 
 from google.protobuf.timestamp_pb2 import Timestamp
 from perfusion.v1.presale_pb2 import Money, PresaleTerms
@@ -17,6 +18,7 @@ from services.runtime.fields import Fields
 from services.studio.languages import decimals
 
 CURRENCIES = ("CNY", "EUR", "GBP", "HKD", "JPY", "KRW", "SGD", "USD")
+_AMOUNT = re.compile(r"\d{1,12}(\.\d{1,4})?")
 _MOST = 2**31 - 1  # of the message's numbers
 _FIELDS = {"price.currency": "currency", "price.minor_units": "price"}  # of the terms, where the form has another name
 
@@ -101,18 +103,11 @@ def whole(problems: Fields, text: str, name: str) -> int:
 
 
 def _minor_units(problems: Fields, listing: Listing) -> int:
-    try:
-        digits = decimals(listing.currency)
-        amount = Decimal(listing.price).scaleb(digits)
-        if not amount.is_finite() or amount != amount.to_integral_value():
-            raise ValueError
-        found = int(amount)
-    except (InvalidOperation, ValueError, OverflowError):
-        problems.refuse("price", "must be an amount such as 19.99, as exact as the currency is")
-        return 0
-    fine = 0 < found < 2**62
-    problems.require(fine, "price", "must be more than nothing, and less than the most")
-    return found if fine else 0
+    digits = decimals(listing.currency)
+    example = "19.99" if digits else "1999"
+    is_amount = bool(_AMOUNT.fullmatch(listing.price)) and len(listing.price.partition(".")[2]) <= digits
+    problems.require(is_amount, "price", f"must be an amount such as {example}")
+    return int(Decimal(listing.price).scaleb(digits)) if is_amount else 0
 
 
 def as_typed(error: InvalidArgument) -> InvalidArgument:

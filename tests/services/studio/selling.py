@@ -1,6 +1,9 @@
 """The studio's pages over its own database and the items service's own logic, in one process."""
 
+import re
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from html import unescape
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -11,7 +14,6 @@ from perfusion.v1.events_pb2 import ShopEvent
 from perfusion.v1.group_pb2 import Candidate, Group
 from prometheus_client import CollectorRegistry
 
-from services.items.adapters.tables import SCHEMA as ITEMS
 from services.items.servicer import ItemsServicer
 from services.runtime import callers
 from services.runtime.access import check_request
@@ -93,9 +95,7 @@ class Street:
         self.items = GrpcItems(self.channel, Calls("items service", Token(token), timeout_s=5))  # type: ignore[arg-type]
         self.platform = LedPlatform()
         picture = Candidate(image_id=IMAGE_ID, png=PNG, rank=1)
-        self.platform.groups_kept[MERCHANT, GROUP_ID] = Group(
-            user_id=MERCHANT, group_id=GROUP_ID, candidates=[picture]
-        )
+        self.platform.groups_kept[MERCHANT, GROUP_ID] = Group(user_id=MERCHANT, group_id=GROUP_ID, candidates=[picture])
         self.registry = CollectorRegistry()
         metrics = StudioMetrics(self.registry)
         self.sightings = Sightings(self.items, now_us, metrics)
@@ -176,27 +176,33 @@ class At:
         assert (await self.post(f"{path}/open", etag="1")).headers["location"] == path
         return path
 
-    async def orders(self, item: str, **fields: str) -> httpx.Response:
-        """A buyer's form of an item's page (its path at the merchant's, or in the shop)."""
-        shown = f"/shop/items/{item.rpartition('/')[2]}"
-        page = (await self.get(shown)).text
-        found = dict(hidden(page))
+    async def orders(self, item: str, query: str = "", **fields: str) -> httpx.Response:
+        """A buyer's form of an item's page, which the merchant has at `item`."""
+        found = hidden((await self.get(sold(item) + query)).text)
         self.form_token = found["form_token"]
-        form = found | {"units": "1", "payment_method": METHODS[0]} | fields
-        return await self.post(f"{shown}/orders", form)
+        return await self.post(f"{sold(item)}/orders", found | {"units": "1", "payment_method": METHODS[0]} | fields)
+
+    async def ordered(self, item: str, **fields: str) -> str:
+        """An order that is taken; returns its path."""
+        answer = await self.orders(item, **fields)
+        assert answer.status_code == 303, answer.text
+        return str(answer.headers["location"])
 
 
-def hidden(page: str) -> list[tuple[str, str]]:
+def hidden(page: str) -> dict[str, str]:
     """The hidden fields of a page, by name."""
-    import re
+    return dict(re.findall(r'<input type="hidden" name="([a-z_]+)" value="([^"]*)">', page))
 
-    return re.findall(r'<input type="hidden" name="([a-z_]+)" value="([^"]*)">', page)
+
+def words(answer: httpx.Response) -> str:
+    """What a page says."""
+    return " ".join(unescape(re.sub("<[^>]+>", " ", answer.text)).split())
+
+
+def sold(item: str) -> str:
+    """Where buyers find an item, which its merchant has at `item`."""
+    return f"/shop{item}"
 
 
 def _local(microseconds: int) -> str:
-    from datetime import UTC, datetime
-
     return datetime.fromtimestamp(microseconds / 1e6, UTC).strftime("%Y-%m-%dT%H:%M:%S")
-
-
-__all__ = ["ITEMS", "METHODS", "PNG", "At", "Street", "hidden"]
