@@ -19,6 +19,7 @@ from deploy.local import kafka_broker, triton_server
 from deploy.local.authority import Authority
 from deploy.local.clients import open_channel
 from deploy.local.layout import ROOT, Layout, clean_environment, venv
+from deploy.local.payments.bank import METHODS
 from deploy.local.triton_server import DENOISER
 
 HEALTH_TIMEOUT_S = 2.0
@@ -228,6 +229,7 @@ def studio_environment(layout: Layout) -> dict[str, str]:
         "PERFUSION_CERTIFICATES": str(client),
         "PERFUSION_TOKEN": str(client / "token"),
         "PERFUSION_PUBLIC_URL": layout.studio_url,
+        "PERFUSION_PAYMENT_METHODS": ",".join(METHODS),
         "PERFUSION_OIDC_ISSUER": layout.issuer,
         "PERFUSION_OIDC_CLIENT_SECRET": str(authority.login_secret),
     }

@@ -1,6 +1,6 @@
 """From the service's own terms to messages, the API's and Kafka's. It decides nothing."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from google.protobuf.timestamp_pb2 import Timestamp
 from perfusion.v1 import events_pb2 as events
@@ -20,6 +20,7 @@ _DECISIONS = {
     Decision.PRODUCE: pb.DECISION_PRODUCE,
     Decision.REFUND: pb.DECISION_REFUND,
 }
+STATES = {pb.PresaleState.Value(f"PRESALE_STATE_{state.upper()}"): state for state in State}
 DECISIONS = {value: decision for decision, value in _DECISIONS.items() if decision}
 
 
@@ -39,6 +40,7 @@ def presale_message(presale: Presale, counts: Mapping[OrderState, int] | None = 
         decide_by_time=_time(presale.decide_by_us) if presale.state is State.SETTLING else None,
         create_time=timestamp(presale.create_us),
         update_time=timestamp(presale.update_us),
+        open_time=_time(presale.open_us),
     )
     if counts is not None:
         message.settlement.CopyFrom(_settlement(counts, stuck))
@@ -144,10 +146,10 @@ def order_event(
     )
 
 
-def presales_page(user_id: str, found: Listed[Presale]) -> api.ListPresalesResponse:
-    """A merchant's presales."""
+def presales_page(scope: tuple[str, ...], found: Listed[Presale]) -> api.ListPresalesResponse:
+    """A merchant's presales; `scope` is of `presales_scope`."""
     return api.ListPresalesResponse(
-        presales=map(presale_message, found.items), next_page_token=token_of(presales_scope(user_id), found.last)
+        presales=map(presale_message, found.items), next_page_token=token_of(scope, found.last)
     )
 
 
@@ -166,9 +168,9 @@ def changes_page(presale_id: str, found: Listed[Change]) -> api.ListChangesRespo
     )
 
 
-def presales_scope(user_id: str) -> tuple[str, ...]:
+def presales_scope(user_id: str, states: Collection[State]) -> tuple[str, ...]:
     """The name of a merchant's list, for its page tokens."""
-    return ("presales", user_id)
+    return ("presales", user_id, *sorted(states))
 
 
 def orders_scope(presale_id: str) -> tuple[str, ...]:

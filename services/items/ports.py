@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 from services.items.orders import Order
 from services.items.orders import State as OrderState
 from services.items.payments import Asked, Charge, Payment
-from services.items.presales import Presale, Terms
+from services.items.presales import Presale, State, Terms
 from services.runtime.pages import Page
 
 Item = TypeVar("Item")
@@ -261,8 +261,8 @@ class Books(ABC):
         """A presale's orders by state, and how many of them the provider keeps refusing to move money for."""
 
     @abstractmethod
-    async def presales(self, user_id: str, page: Page) -> Listed[Presale]:
-        """A merchant's presales, the last made first."""
+    async def presales(self, user_id: str, page: Page, states: Collection[State]) -> Listed[Presale]:
+        """A merchant's presales in these states, or all if there are none, the last made first."""
 
     @abstractmethod
     async def orders(self, presale_id: str, page: Page) -> Listed[Order]:

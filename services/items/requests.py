@@ -12,9 +12,9 @@ from perfusion.v1 import items_service_pb2 as api
 from perfusion.v1 import presale_pb2 as pb
 
 from services.items import shop
-from services.items.messages import DECISIONS
+from services.items.messages import DECISIONS, STATES
 from services.items.orders import Encounter
-from services.items.presales import Decision, Terms
+from services.items.presales import Decision, State, Terms
 from services.items.selling import Wanted
 from services.runtime.fields import Fields
 
@@ -159,6 +159,13 @@ def shipped(request: api.ShipOrderRequest) -> tuple[str, str, str]:
     tracking = fields.text(request.tracking, "tracking", 100)
     fields.done()
     return order_id, user_id, tracking
+
+
+def states_of(fields: Fields, request: api.ListPresalesRequest) -> frozenset[State]:
+    """The states that are listed, none for all; wrong ones are noted."""
+    for i, state in enumerate(request.states):
+        fields.require(state in STATES, f"states[{i}]", "must be a state of a presale")
+    return frozenset(STATES[state] for state in request.states if state in STATES)
 
 
 def presale_id_of(request: api.GetPresaleRequest) -> str:

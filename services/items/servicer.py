@@ -61,10 +61,11 @@ class ItemsServicer(api_grpc.ItemsServiceServicer):
 
     async def ListPresales(self, request: api.ListPresalesRequest, context: object) -> api.ListPresalesResponse:
         fields = Fields()
-        user_id = fields.user_id(request.user_id)
-        page = page_of(fields, request.page_size, request.page_token, messages.presales_scope(user_id))
+        user_id, states = fields.user_id(request.user_id), requests.states_of(fields, request)
+        scope = messages.presales_scope(user_id, states)
+        page = page_of(fields, request.page_size, request.page_token, scope)
         fields.done()
-        return messages.presales_page(user_id, await self.selling.books.presales(user_id, page))
+        return messages.presales_page(scope, await self.selling.books.presales(user_id, page, states))
 
     async def PlaceOrder(self, request: api.PlaceOrderRequest, context: object) -> api.PlaceOrderResponse:
         order = await self.selling.place(requests.wanted(request))

@@ -41,7 +41,7 @@ TABLE: Mapping[str, Rule] = {
         "UserEmbeddingService/GetUserEmbedding": Rule("user_id", _by("generation", "ranking")),
         "UserEmbeddingService/BatchGetUserEmbeddings": Rule("user_ids"),
         "GenerationService/Generate": Rule("user_id"),
-        "GenerationService/GetGroup": Rule(OWNER, _by("feedback")),
+        "GenerationService/GetGroup": Rule(OWNER, _by("feedback", "items")),
         "GenerationService/ListGroups": Rule("user_id"),
         "GenerationService/SuggestPhrases": Rule("user_id"),
         "GenerationService/GetReleaseInfo": Rule(NOBODY),

@@ -17,17 +17,21 @@ from services.runtime.database import Database
 from services.runtime.health import Dependency
 from services.runtime.identity import IdentityError, certificates_of, read_secret
 from services.runtime.workers import repeat
+from services.studio.adapters.calls import Calls, Token
 from services.studio.adapters.issuer import OidcIssuer
+from services.studio.adapters.items import GrpcItems
 from services.studio.adapters.keepsakes import SqlKeepsakes
-from services.studio.adapters.platform import GrpcPlatform, Token
+from services.studio.adapters.platform import GrpcPlatform
 from services.studio.adapters.rounds import SqlRounds
 from services.studio.adapters.sessions import SqlSessions
+from services.studio.adapters.shops import SqlShops
 from services.studio.adapters.tables import SCHEMA
 from services.studio.catalogue import Catalogue
 from services.studio.entering import Entering
 from services.studio.following import Following
 from services.studio.metrics import StudioMetrics
-from services.studio.ports import Issuer, Platform
+from services.studio.ports import Issuer, Items, Platform
+from services.studio.seeing import SEND_S, Sightings
 from services.studio.serving import WebServer
 from services.studio.settings import Settings
 from services.studio.showing import Pictures
@@ -37,7 +41,9 @@ from services.studio.web import application, static_path
 SWEEP_S = 600.0  # between two looks for sessions that have ended
 
 
-def build(settings: Settings, platform: Platform, issuer: Issuer, certificates: Certificates | None) -> WebServer:
+def build(
+    settings: Settings, platform: Platform, items: Items, issuer: Issuer, certificates: Certificates | None
+) -> WebServer:
     """The studio, not yet started."""
     registry = CollectorRegistry()
     database = Database(
@@ -55,6 +61,7 @@ def build(settings: Settings, platform: Platform, issuer: Issuer, certificates: 
     )
     metrics = StudioMetrics(registry)
     metrics.readers.set_function(lambda: following.readers)
+    sightings = Sightings(items, now_us, metrics)
     entering = Entering(SqlSessions(database), now_us, settings.session_idle_s, settings.session_age_s)
     studio = Studio(
         public_url=settings.public_url,
@@ -68,16 +75,28 @@ def build(settings: Settings, platform: Platform, issuer: Issuer, certificates: 
         issuer=issuer,
         metrics=metrics,
         max_readers=settings.max_readers,
+        items=items,
+        shops=SqlShops(database, now_us),
+        sightings=sightings,
+        payment_methods=tuple(filter(None, map(str.strip, (settings.payment_methods or "").split(",")))),
     )
     database_answers = Dependency("database", database.check)
     return WebServer(
         settings,
         application(studio),
-        {"Pages": [database_answers], "Rounds": [database_answers, Dependency("generation service", platform.check)]},
+        {
+            "Pages": [database_answers],
+            "Rounds": [database_answers, Dependency("generation service", platform.check)],
+            "Shop": [database_answers, Dependency("items service", items.check)],
+        },
         registry,
-        workers=[following.take_over, partial(repeat, entering.sweep, name="sweep of sessions", interval_s=SWEEP_S)],
+        workers=[
+            following.take_over,
+            partial(repeat, entering.sweep, name="sweep of sessions", interval_s=SWEEP_S),
+            partial(repeat, sightings.send, name="sending what the shop saw", interval_s=SEND_S),
+        ],
         on_stop=following.stop,
-        closers=[database.close],
+        closers=[sightings.send, database.close],
         certificates=certificates,
     )
 
@@ -103,16 +122,19 @@ async def _serve(settings: Settings) -> None:
         raise IdentityError("PERFUSION_PUBLIC_URL must have no path: the studio answers at the root of its host")
     issuer = _issuer(settings)
     async with AsyncExitStack() as stack:
-        users, generation, feedback = [
+        users, generation, feedback, items = [
             await stack.enter_async_context(
                 open_channel(address, max_message_bytes=settings.max_message_bytes, certificates=certificates)
             )
-            for address in (settings.user_embedding_address, settings.generation_address, settings.feedback_address)
+            for address in (
+                *(settings.user_embedding_address, settings.generation_address),
+                *(settings.feedback_address, settings.items_address),
+            )
         ]
-        platform = GrpcPlatform(
-            users, generation, feedback, Token(settings.token), timeout_s=settings.service_timeout_s
-        )
-        await build(settings, platform, issuer, certificates).run()
+        token, timeout_s = Token(settings.token), settings.service_timeout_s
+        platform = GrpcPlatform(users, generation, feedback, token, timeout_s=timeout_s)
+        sold = GrpcItems(items, Calls("items service", token, timeout_s=timeout_s))
+        await build(settings, platform, sold, issuer, certificates).run()
 
 
 if __name__ == "__main__":

@@ -23,6 +23,9 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 FORM_BYTES = 12 * 2**20  # a reference image of 10 MiB, and the form around it
+OPEN_BYTES = 2**16  # where nobody has to log in
+OPEN = ("/shop/", "/orders", "/payments")  # how these paths begin
+PAYMENTS = "/payments"  # what a program posts, no page: its signature says whose it is
 SAFE = ("GET", "HEAD")
 EVENTS = "text/event-stream"
 GONE, FAULT = 499, 500  # as the metrics have an answer that never began: its browser has gone, or a fault of ours
@@ -75,10 +78,11 @@ class Guard:
             await send(message)
 
         try:
-            if (problem := self._problem(scope["method"], headers)) is not None:
+            if (problem := self._problem(scope["method"], scope["path"], headers)) is not None:
                 await PlainTextResponse(problem, status_code=403)(scope, receive, answered)
                 return
-            await self._app(scope, _bounded(receive), answered)
+            most = OPEN_BYTES if scope["path"].startswith(OPEN) else FORM_BYTES
+            await self._app(scope, _bounded(receive, most), answered)
         except Exception:
             status = FAULT
             raise
@@ -90,11 +94,11 @@ class Guard:
             told = {"status": status, "latency_s": round(took_s, 4), "trace_id": tracing.trace_id()}
             _log.info("%s %s", scope["method"], route, extra=told)
 
-    def _problem(self, method: str, headers: Headers) -> str | None:
+    def _problem(self, method: str, path: str, headers: Headers) -> str | None:
         """Why a request is refused: it was made for another host, or another site's page makes it."""
         if headers.get("host", "") != self._host:
             return f"this is {self._origin}"
-        if method in SAFE:
+        if method in SAFE or path == PAYMENTS:
             return None
         site, origin = headers.get("sec-fetch-site"), headers.get("origin")
         if site not in (None, "same-origin") or origin not in (None, self._origin):
@@ -102,15 +106,15 @@ class Guard:
         return None if site or origin else "the browser does not say which page sent this form"
 
 
-def _bounded(receive: Receive) -> Receive:
+def _bounded(receive: Receive, most: int) -> Receive:
     read = 0
 
     async def bounded() -> Message:
         nonlocal read
         message = await receive()
         read += len(message.get("body", b""))
-        if read > FORM_BYTES:
-            raise HTTPException(413, f"the form is larger than {FORM_BYTES // 2**20} MiB")
+        if read > most:
+            raise HTTPException(413, f"the form is larger than {most // 2**10} KiB")
         return message
 
     return bounded

@@ -6,13 +6,16 @@ English is what the templates say; translations/LANGUAGE.po has the others. It k
 import string
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from functools import cache
 from pathlib import Path
+from typing import Literal
 
 from babel.core import UnknownLocaleError, negotiate_locale
-from babel.dates import format_datetime
+from babel.dates import format_datetime, format_timedelta
 from babel.messages.pofile import read_po
+from babel.numbers import format_currency, get_currency_precision
 from perfusion.v1.release_pb2 import ReleaseInfo
 
 from contract.prompts import folded, phrases_of
@@ -22,11 +25,19 @@ NAMES = {ENGLISH: "English", "zh": "中文"}
 TRANSLATIONS = Path(__file__).parent / "translations"
 _BETWEEN = {ENGLISH: ", "}
 _BETWEEN_ELSE = "、"
+_SPANS: tuple[tuple[Literal["day", "hour", "minute", "second"], int], ...] = (
+    ("day", 86_400), ("hour", 3600), ("minute", 60), ("second", 1),
+)  # fmt: skip
 
 
 def noted(text: str) -> str:
     """A text of the page that is said elsewhere: so translations find it."""
     return text
+
+
+def decimals(currency: str) -> int:
+    """How many digits of its smallest units a currency has behind the point."""
+    return get_currency_precision(currency)
 
 
 @dataclass(frozen=True)
@@ -48,6 +59,21 @@ class Language:
     def moment(self, seconds: float) -> str:
         """A time, in UTC."""
         return format_datetime(datetime.fromtimestamp(seconds, UTC), "medium", locale=self.tag)
+
+    def span(self, seconds: float) -> str:
+        """How long, in its two largest units: "2 days, 3 hours"; of less than a minute, seconds."""
+        left = max(0, round(seconds))
+        found: list[str] = []
+        for unit, size in _SPANS:
+            count, left = divmod(left, size)
+            if count and (unit != "second" or not found):
+                found.append(format_timedelta(timedelta(seconds=count * size), unit, threshold=1e9, locale=self.tag))
+        return self.joined(found[:2]) or format_timedelta(timedelta(0), "second", locale=self.tag)
+
+    def money(self, currency: str, minor_units: int) -> str:
+        """An amount, such as "€19.99"."""
+        amount = Decimal(minor_units).scaleb(-decimals(currency))
+        return format_currency(amount, currency, locale=self.tag)
 
 
 @cache

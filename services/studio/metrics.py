@@ -19,4 +19,9 @@ class StudioMetrics:
             buckets=LATENCY_BUCKETS_S,
             registry=registry,
         )
+        self.lost_sights = Counter(
+            "perfusion_studio_lost_sights_total",
+            "Impressions and clicks of the shop that could not be sent in time.",
+            registry=registry,
+        )
         self.readers = Gauge("perfusion_studio_readers", "Open pages that follow a round.", registry=registry)

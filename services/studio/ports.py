@@ -8,7 +8,16 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from perfusion.v1 import feedback_service_pb2, generation_service_pb2, group_pb2, release_pb2, user_pb2
+from perfusion.v1 import (
+    events_pb2,
+    feedback_service_pb2,
+    generation_service_pb2,
+    group_pb2,
+    presale_pb2,
+    release_pb2,
+    user_pb2,
+)
+from perfusion.v1 import items_service_pb2 as api
 
 from services.studio.following import Asked, Followed, Running, State
 
@@ -147,6 +156,146 @@ class Keepsakes(ABC):
     @abstractmethod
     async def by_token(self, token: str) -> Kept | None:
         """What a link shows; None when there is none."""
+
+
+class Items(ABC):
+    """The items service: presales and orders. Messages are its own, and so are the errors.
+
+    `user_id` is the merchant for whom the call is made. A buyer's order is the item's merchant's, too.
+    """
+
+    @abstractmethod
+    async def create(self, request: api.CreatePresaleRequest) -> presale_pb2.Presale:
+        """A draft."""
+
+    @abstractmethod
+    async def edit(self, request: api.UpdatePresaleRequest) -> presale_pb2.Presale:
+        """A draft with other terms."""
+
+    @abstractmethod
+    async def open(self, request: api.OpenPresaleRequest) -> presale_pb2.Presale:
+        """On sale."""
+
+    @abstractmethod
+    async def cancel(self, request: api.CancelPresaleRequest) -> presale_pb2.Presale:
+        """Taken back."""
+
+    @abstractmethod
+    async def decide(self, request: api.DecidePresaleRequest) -> presale_pb2.Presale:
+        """Made below its threshold, or refunded."""
+
+    @abstractmethod
+    async def delay(self, request: api.DelayPresaleRequest) -> int:
+        """Buyers are asked whether a later date suits them; how many were."""
+
+    @abstractmethod
+    async def give_up(self, request: api.FailProductionRequest) -> presale_pb2.Presale:
+        """What has not been shipped is refunded."""
+
+    @abstractmethod
+    async def presale(self, user_id: str, presale_id: str) -> presale_pb2.Presale:
+        """A presale of the merchant's; NotFound for any other."""
+
+    @abstractmethod
+    async def shown(self, presale_id: str) -> presale_pb2.Presale:
+        """A presale that was put on sale, for anybody; NotFound for any other."""
+
+    @abstractmethod
+    async def presales(
+        self, user_id: str, page_token: str, *states: presale_pb2.PresaleState.ValueType
+    ) -> api.ListPresalesResponse:
+        """A page of the merchant's presales in these states, or of all; the last made first."""
+
+    @abstractmethod
+    async def orders(self, user_id: str, presale_id: str, page_token: str) -> api.ListOrdersResponse:
+        """A page of a presale's orders, the last placed first."""
+
+    @abstractmethod
+    async def changes(self, user_id: str, presale_id: str, page_token: str) -> api.ListChangesResponse:
+        """A page of what happened to a presale, the last first."""
+
+    @abstractmethod
+    async def ship(self, request: api.ShipOrderRequest) -> presale_pb2.Order:
+        """An order is on its way."""
+
+    @abstractmethod
+    async def place(self, user_id: str, request: api.PlaceOrderRequest) -> presale_pb2.Order:
+        """A buyer's order of an item of the merchant's."""
+
+    @abstractmethod
+    async def order(self, placed: "Placed") -> presale_pb2.Order:
+        """A buyer's order."""
+
+    @abstractmethod
+    async def cancel_order(self, placed: "Placed") -> presale_pb2.Order:
+        """A buyer's order is cancelled, or given back."""
+
+    @abstractmethod
+    async def answer_delay(self, placed: "Placed", *, consents: bool) -> presale_pb2.Order:
+        """A buyer's answer."""
+
+    @abstractmethod
+    async def receive(self, payload: bytes, signature: str) -> None:
+        """What the provider of payments has posted."""
+
+    @abstractmethod
+    async def record(self, user_id: str, seen: Sequence[events_pb2.ShopEvent]) -> None:
+        """What viewers did with items of the merchant's."""
+
+    @abstractmethod
+    async def check(self) -> None:
+        """Returns when the items service takes orders."""
+
+
+@dataclass(frozen=True)
+class Shop:
+    """A merchant's shop: what its address has instead of the merchant, and what buyers read as its name."""
+
+    user_id: str
+    shop_id: str
+    name: str = ""
+
+
+@dataclass(frozen=True)
+class Placed:
+    """An order that a browser's buyer has placed, and whose item it is."""
+
+    order_id: str
+    buyer_id: str
+    user_id: str
+    presale_id: str
+
+
+class Shops(ABC):
+    """Merchants' shops, and which order is which buyer's."""
+
+    @abstractmethod
+    async def open(self, user_id: str) -> Shop:
+        """The merchant's shop; a new one, if there is none."""
+
+    @abstractmethod
+    async def of(self, user_id: str) -> Shop | None:
+        """The merchant's shop, if there is one."""
+
+    @abstractmethod
+    async def by_id(self, shop_id: str) -> Shop | None:
+        """The shop at an address."""
+
+    @abstractmethod
+    async def rename(self, user_id: str, name: str) -> None:
+        """The merchant's shop is called so from now on."""
+
+    @abstractmethod
+    async def note(self, placed: Placed) -> None:
+        """Remembers an order; one that is known stays as it is."""
+
+    @abstractmethod
+    async def placed(self, buyer_id: str, order_id: str) -> Placed | None:
+        """An order of the buyer's; None for any other."""
+
+    @abstractmethod
+    async def all_placed(self, buyer_id: str, most: int) -> Sequence[Placed]:
+        """The buyer's latest orders, the last first."""
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,12 @@ class Settings(ProcessSettings, DatabaseSettings):
     user_embedding_address: Address = Field(default="localhost:50051", description="User embedding service, host:port.")
     generation_address: Address = Field(default="localhost:50052", description="Generation service, host:port.")
     feedback_address: Address = Field(default="localhost:50054", description="Feedback service, host:port.")
+    items_address: Address = Field(default="localhost:50055", description="Items service, host:port.")
+    payment_methods: Line | None = Field(
+        default=None,
+        description="What buyers choose from to pay: the payment provider's names of its test methods, separated by "
+        "commas; None: the shop shows items and takes no orders.",
+    )
     service_timeout_s: Seconds = Field(default=10.0, description="Longest call to another service, seconds.")
     round_timeout_s: Seconds = Field(
         default=180.0, description="Longest that a round may take, tries after a failure included, seconds."

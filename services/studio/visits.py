@@ -24,7 +24,8 @@ from services.studio.entering import Entering
 from services.studio.following import Following
 from services.studio.languages import NAMES, Language, Words, language, preferred
 from services.studio.metrics import StudioMetrics
-from services.studio.ports import Issuer, Keepsakes, Platform, Session
+from services.studio.ports import Issuer, Items, Keepsakes, Platform, Session, Shops
+from services.studio.seeing import Sightings
 from services.studio.showing import Pictures
 
 HERE = Path(__file__).parent
@@ -48,6 +49,10 @@ class Studio:
     issuer: Issuer
     metrics: StudioMetrics
     max_readers: int
+    items: Items
+    shops: Shops
+    sightings: Sightings
+    payment_methods: tuple[str, ...]  # that a buyer chooses from; none: orders cannot be paid
     templates: Environment = field(
         default_factory=lambda: Environment(
             loader=FileSystemLoader(HERE / "templates"), autoescape=True, undefined=StrictUndefined
@@ -62,6 +67,11 @@ class Studio:
     def cookie(self) -> str:
         """The session's: no other host may set it, where the connection is encrypted."""
         return "__Host-session" if self.is_encrypted else "session"
+
+    @property
+    def buyer_cookie(self) -> str:
+        """A buyer's, in the same way."""
+        return "__Host-buyer" if self.is_encrypted else "buyer"
 
 
 class LogIn(Exception):
@@ -179,15 +189,18 @@ async def sent_by(visit: Visit, request: Request) -> Sent:
         InvalidArgument: it is not UTF-8.
     """
     assert visit.session is not None
+    return await form_of(visit, request, visit.session.form_token)
+
+
+async def form_of(visit: Visit, request: Request, form_token: str) -> Sent:
+    """The form of a request, whose page had the token; raises as `sent_by`."""
     charset = Message()
     charset["content-type"] = request.headers.get("content-type", "")
     if (charset.get_content_charset() or "utf-8") != "utf-8":
         raise InvalidArgument(("form", "must be UTF-8"))
     form = await request.form(max_files=1, max_fields=MOST_FIELDS)
     token = request.headers.get("form-token") or form.get("form_token")
-    if not isinstance(token, str) or not hmac.compare_digest(
-        token.encode("utf-8", "replace"), visit.session.form_token.encode()
-    ):
+    if not isinstance(token, str) or not hmac.compare_digest(token.encode("utf-8", "replace"), form_token.encode()):
         raise PermissionDenied(
             visit.language.say("This page is older than your login, or of another merchant: load it again."),
             field="form_token",
@@ -225,6 +238,11 @@ def own_path(path: str, otherwise: str = "/") -> str:
         return otherwise
     is_own = path.startswith("/") and not path.startswith(("//", "/\\")) and not parts.scheme and not parts.netloc
     return path if is_own and "\\" not in path and path.isprintable() else otherwise
+
+
+def set_cookie(answer: Response, studio: Studio, name: str, value: str, max_age: int | None = None) -> None:
+    """For the studio's pages alone, and not for scripts; without an age, until the browser is closed."""
+    answer.set_cookie(name, value, max_age=max_age, path="/", secure=studio.is_encrypted, httponly=True, samesite="lax")
 
 
 def login_path(back: str) -> str:

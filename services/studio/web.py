@@ -16,9 +16,9 @@ from starlette.requests import ClientDisconnect
 
 from services.runtime import tracing
 from services.runtime.errors import ServiceError
-from services.studio.guard import GONE, App, Guard
+from services.studio.guard import GONE, OPEN, App, Guard
 from services.studio.languages import noted
-from services.studio.pages import design, entry, groups, keepsakes, profile, rounds
+from services.studio.pages import design, entry, groups, items, keepsakes, orders, profile, rounds, shop
 from services.studio.visits import LogIn, Studio, anybody, path_of, to
 
 STATIC = Path(__file__).parent / "static"
@@ -71,7 +71,7 @@ def application(studio: Studio) -> App:
     """What a web server runs."""
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
     app.state.studio = studio
-    for pages in (entry, design, rounds, groups, keepsakes, profile):
+    for pages in (entry, design, rounds, groups, keepsakes, profile, items, shop, orders):
         app.include_router(pages.router)
     app.mount(studio.static_path, _Unchanging(directory=STATIC))
     app.add_exception_handler(LogIn, _log_in)
@@ -136,6 +136,14 @@ async def _problem(request: Request, status: HTTPStatus, problem: str) -> Respon
     if visit is None:
         return Response(_MESSAGES.get(status, _FAULT), status_code=status, media_type="text/plain")
     said = visit.language.say(_MESSAGES.get(status, _FAULT))
+    is_open = request.url.path.startswith(OPEN)  # nobody logs in there
     return visit.show(
-        "problem.html", status, code=status.value, said=said, problem=problem, trace_id=tracing.trace_id()
+        "problem.html",
+        status,
+        session=None if is_open else visit.session,
+        start="" if is_open else "/",
+        code=status.value,
+        said=said,
+        problem=problem,
+        trace_id=tracing.trace_id(),
     )

@@ -1,6 +1,6 @@
 """Presales, orders and money in SQL: reading, making, and claiming what is due. A sale is changed in sales.py."""
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -156,8 +156,10 @@ class SqlBooks(Books):
         async with self._database.transaction() as connection:
             return await counts_of(connection, presale_id), await stuck_in(connection, presale_id)
 
-    async def presales(self, user_id: str, page: Page) -> Listed[Presale]:
-        return await self._page(presales, presales.c.user_id == user_id, page, presale_of)
+    async def presales(self, user_id: str, page: Page, states: Collection[State]) -> Listed[Presale]:
+        theirs = presales.c.user_id == user_id
+        which = theirs & presales.c.state.in_(states) if states else theirs
+        return await self._page(presales, which, page, presale_of)
 
     async def orders(self, presale_id: str, page: Page) -> Listed[Order]:
         return await self._page(orders, orders.c.presale_id == presale_id, page, order_of)

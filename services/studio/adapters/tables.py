@@ -61,3 +61,24 @@ shares = Table(
     Column("create_time_us", BigInteger, nullable=False),
     Index("studio_shares_by_picture", "user_id", "image_id", unique=True),
 )
+
+shops = Table(
+    "studio_shops",
+    METADATA,
+    Column("user_id", String(128), primary_key=True),
+    Column("shop_id", String(64), nullable=False),
+    Column("name", Text, nullable=False),  # what buyers read; "" until the merchant says it
+    Column("create_time_us", BigInteger, nullable=False),
+    Index("studio_shops_by_id", "shop_id", unique=True),
+)
+
+placed_orders = Table(
+    "studio_orders",
+    METADATA,
+    Column("order_id", String(36), primary_key=True),
+    Column("buyer_id", String(64), nullable=False),  # a hash of what the browser has, buyers.py
+    Column("user_id", String(128), nullable=False),  # the item's merchant
+    Column("presale_id", String(36), nullable=False),
+    Column("create_time_us", BigInteger, nullable=False),
+    Index("studio_orders_by_buyer", "buyer_id", "create_time_us"),
+)

@@ -17,6 +17,7 @@ from services.studio.visits import (
     Studio,
     login_path,
     own_path,
+    set_cookie,
     to,
 )
 
@@ -85,17 +86,9 @@ async def act_for(sent: Form) -> Response:
 async def speak(tag: str, visit: Anybody, back: str = "/") -> Response:
     answer = to(own_path(back))
     if tag in NAMES:
-        answer.set_cookie(
-            LANGUAGE_COOKIE,
-            quote(tag),
-            max_age=YEAR_S,
-            path="/",
-            secure=visit.studio.is_encrypted,
-            httponly=True,
-            samesite="lax",
-        )
+        set_cookie(answer, visit.studio, LANGUAGE_COOKIE, quote(tag), YEAR_S)
     return answer
 
 
 def _remember(answer: Response, studio: Studio, secret: str) -> None:
-    answer.set_cookie(studio.cookie, secret, path="/", secure=studio.is_encrypted, httponly=True, samesite="lax")
+    set_cookie(answer, studio, studio.cookie, secret)

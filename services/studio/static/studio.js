@@ -4,12 +4,17 @@ import { round } from "./round.js";
 import { picks } from "./picks.js";
 import { reference } from "./reference.js";
 import { order } from "./order.js";
+import { live } from "./live.js";
+import { local, once } from "./once.js";
 
 const PARTS = [
   ["[data-phrases]", phrases],
   ["[data-pick]", picks],
   ["[data-reference]", reference],
   ["[data-order]", (form) => order(form, (body) => show(form.action, { method: "POST", body }, "pushState", () => form.submit()))],
+  ["[data-once]", once],
+  ["[data-local]", local],
+  ["[data-live]", (box) => live(box, (address) => show(address, {}, "replaceState", () => location.reload()))],
   ["[data-round]", (box) => round(box, (address) => show(address, {}, "replaceState", () => location.replace(address)))],
 ];
 

@@ -2,15 +2,19 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from unittest.mock import Mock
 from uuid import uuid4
 
 import pytest
 import pytest_asyncio
+from perfusion.v1 import items_service_pb2 as api
+from perfusion.v1 import presale_pb2 as pb
 
 from deploy.local.payments.bank import Fault
 from services.items.orders import Order
 from services.items.presales import DAY_US, HOUR_US, Decision, Mode, State
-from services.runtime.errors import AlreadyExists, FailedPrecondition, PermissionDenied
+from services.items.servicer import ItemsServicer
+from services.runtime.errors import AlreadyExists, FailedPrecondition, InvalidArgument, PermissionDenied
 from tests.services.items.market import BUYER, MERCHANT, MINUTE_US, PRICE, Market
 from tests.services.running import database_threads_ended
 
@@ -331,3 +335,25 @@ async def test_an_etag_of_before_changes_nothing(market: Market) -> None:
     with pytest.raises(FailedPrecondition, match="has changed since"):
         await market.selling.open(draft.presale_id, MERCHANT, str(draft.version))
     assert (await market.selling.open(draft.presale_id, MERCHANT, str(edited.version))).terms.title == "Silk dress"
+
+
+async def test_a_list_has_the_states_that_are_asked_for_and_its_pages_belong_to_them(market: Market) -> None:
+    ids = [(await market.on_sale()).presale_id for _ in range(3)]
+    draft = await market.selling.create(str(uuid4()), MERCHANT, market.terms())
+    await market.selling.cancel(ids[1], MERCHANT, "", "")
+    servicer = ItemsServicer(market.selling, market.settling, market.provider, Mock())
+
+    async def listed(page_token: str = "", *states: pb.PresaleState.ValueType) -> api.ListPresalesResponse:
+        asked = api.ListPresalesRequest(user_id=MERCHANT, page_size=1, page_token=page_token, states=states)
+        return await servicer.ListPresales(asked, None)
+
+    first = await listed("", pb.PRESALE_STATE_OPEN)
+    second = await listed(first.next_page_token, pb.PRESALE_STATE_OPEN)
+    assert [each.presale_id for page in (first, second) for each in page.presales] == [ids[2], ids[0]]
+    assert not second.next_page_token
+    assert [each.presale_id for each in (await listed()).presales] == [draft.presale_id]
+    for wrong in ([pb.PRESALE_STATE_DRAFT], [pb.PRESALE_STATE_OPEN, pb.PRESALE_STATE_DRAFT], []):
+        with pytest.raises(InvalidArgument, match="page_token"):
+            await listed(first.next_page_token, *wrong)
+    with pytest.raises(InvalidArgument, match=r"states\[1\]"):
+        await listed("", pb.PRESALE_STATE_OPEN, pb.PRESALE_STATE_UNSPECIFIED)

@@ -86,7 +86,7 @@ async def test_a_browser_that_has_gone_is_no_fault_and_a_fault_is_one(registry: 
         raise RuntimeError
 
     metrics = StudioMetrics(registry)
-    scope = {"type": "http", "method": "GET", "headers": [(b"host", b"studio.example")]}
+    scope = {"type": "http", "method": "GET", "path": "/", "headers": [(b"host", b"studio.example")]}
     nothing = AsyncMock()
     await Guard(gone, HOME, metrics)(scope, nothing, nothing)
     with pytest.raises(RuntimeError):

@@ -27,7 +27,7 @@ from perfusion.v1 import events_pb2 as perfusion_dot_v1_dot_events__pb2
 from perfusion.v1 import presale_pb2 as perfusion_dot_v1_dot_presale__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n perfusion/v1/items_service.proto\x12\x0cperfusion.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19perfusion/v1/events.proto\x1a\x1aperfusion/v1/presale.proto\"f\n\x14\x43reatePresaleRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12)\n\x05terms\x18\x03 \x01(\x0b\x32\x1a.perfusion.v1.PresaleTerms\"?\n\x15\x43reatePresaleResponse\x12&\n\x07presale\x18\x01 \x01(\x0b\x32\x15.perfusion.v1.Presale\"t\n\x14UpdatePresaleRequest\x12\x12\n\npresale_id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12\x0c\n\x04\x65tag\x18\x03 \x01(\t\x12)\n\x05terms\x18\x04 \x01(\x0b\x32\x1a.perfusion.v1.PresaleTerms\"?\n\x15UpdatePresaleResponse\x12&\n\x07presale\x18\x01 \x01(\x0b\x32\x15.perfusion.v1.Presale\"G\n\x12OpenPresaleRequest\x12\x12\n\npresale_id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12\x0c\n\x04\x65tag\x18\x03 \x01(\t\"=\n\x13OpenPresaleResponse\x12&\n\x07presale\x18\x01 \x01(\x0b\x32\x15.perfusion.v1.Presale\"Y\n\x14\x43\x61ncelPresaleRequest\x12\x12\n\npresale_id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12\x0c\n\x04\x65tag\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\"?\n\x15\x43\x61ncelPresaleResponse\x12&\n\x07presale\x18\x01 \x01(\x0b\x32\x15.perfusion.v1.Presale\"\x83\x01\n\x14\x44\x65\x63idePresaleRequest\x12\x12\n\npresale_id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12\x0c\n\x04\x65tag\x18\x03 \x01(\t\x12(\n\x08\x64\x65\x63ision\x18\x04 \x01(\x0e\x32\x16.perfusion.v1.Decision\x12\x0e\n\x06reason\x18\x05 \x01(\t\"?\n\x15\x44\x65\x63idePresaleResponse\x12&\n\x07presale\x18\x01 \x01(\x0b\x32\x15.perfusion.v1.Presale\"l\n\x13\x44\x65layPresaleRequest\x12\x12\n\npresale_id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12\x0c\n\x04\x64\x61ys\x18\x03 \x01(\x05\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x12\n\nrequest_id\x18\x05 \x01(\t\"T\n\x14\x44\x65layPresaleResponse\x12&\n\x07presale\x18\x01 \x01(\x0b\x32\x15.perfusion.v1.Presale\x12\x14\n\x0corders_asked\x18\x02 \x01(\x03\"L\n\x15\x46\x61ilProductionRequest\x12\x12\n\npresale_id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\"@\n\x16\x46\x61ilProductionResponse\x12&\n\x07presale\x18\x01 \x01(\x0b\x32\x15.perfusion.v1.Presale\"\'\n\x11GetPresaleRequest\x12\x12\n\npresale_id\x18\x01 \x01(\t\"<\n\x12GetPresaleResponse\x12&\n\x07presale\x18\x01 \x01(\x0b\x32\x15.perfusion.v1.Presale\"M\n\x13ListPresalesRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"X\n\x14ListPresalesResponse\x12\'\n\x08presales\x18\x01 \x03(\x0b\x32\x15.perfusion.v1.Presale\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xa0\x01\n\x11PlaceOrderRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x12\n\npresale_id\x18\x02 \x01(\t\x12\x10\n\x08\x62uyer_id\x18\x03 \x01(\t\x12\r\n\x05units\x18\x04 \x01(\x05\x12\x16\n\x0epayment_method\x18\x05 \x01(\t\x12*\n\tencounter\x18\x06 \x01(\x0b\x32\x17.perfusion.v1.Encounter\"P\n\tEncounter\x12\x0f\n\x07surface\x18\x01 \x01(\t\x12\x10\n\x08position\x18\x02 \x01(\x05\x12\x13\n\x0bviewer_hash\x18\x03 \x01(\t\x12\x0b\n\x03\x61rm\x18\x04 \x01(\t\"8\n\x12PlaceOrderResponse\x12\"\n\x05order\x18\x01 \x01(\x0b\x32\x13.perfusion.v1.Order\"5\n\x0fGetOrderRequest\x12\x10\n\x08order_id\x18\x01 \x01(\t\x12\x10\n\x08\x62uyer_id\x18\x02 \x01(\t\"6\n\x10GetOrderResponse\x12\"\n\x05order\x18\x01 \x01(\x0b\x32\x13.perfusion.v1.Order\"_\n\x11ListOrdersRequest\x12\x12\n\npresale_id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"R\n\x12ListOrdersResponse\x12#\n\x06orders\x18\x01 \x03(\x0b\x32\x13.perfusion.v1.Order\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"8\n\x12\x43\x61ncelOrderRequest\x12\x10\n\x08order_id\x18\x01 \x01(\t\x12\x10\n\x08\x62uyer_id\x18\x02 \x01(\t\"9\n\x13\x43\x61ncelOrderResponse\x12\"\n\x05order\x18\x01 \x01(\x0b\x32\x13.perfusion.v1.Order\"J\n\x12\x41nswerDelayRequest\x12\x10\n\x08order_id\x18\x01 \x01(\t\x12\x10\n\x08\x62uyer_id\x18\x02 \x01(\t\x12\x10\n\x08\x63onsents\x18\x03 \x01(\x08\"9\n\x13\x41nswerDelayResponse\x12\"\n\x05order\x18\x01 \x01(\x0b\x32\x13.perfusion.v1.Order\"G\n\x10ShipOrderRequest\x12\x10\n\x08order_id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12\x10\n\x08tracking\x18\x03 \x01(\t\"7\n\x11ShipOrderResponse\x12\"\n\x05order\x18\x01 \x01(\x0b\x32\x13.perfusion.v1.Order\"@\n\x1aReceivePaymentEventRequest\x12\x0f\n\x07payload\x18\x01 \x01(\x0c\x12\x11\n\tsignature\x18\x02 \x01(\t\"\x1d\n\x1bReceivePaymentEventResponse\"`\n\x12ListChangesRequest\x12\x12\n\npresale_id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"\x95\x01\n\x0bStateChange\x12\x10\n\x08order_id\x18\x01 \x01(\t\x12\r\n\x05\x61\x63tor\x18\x02 \x01(\t\x12\x12\n\nfrom_state\x18\x03 \x01(\t\x12\x10\n\x08to_state\x18\x04 \x01(\t\x12\x0e\n\x06reason\x18\x05 \x01(\t\x12/\n\x0b\x63hange_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"Z\n\x13ListChangesResponse\x12*\n\x07\x63hanges\x18\x01 \x03(\x0b\x32\x19.perfusion.v1.StateChange\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"B\n\x17RecordShopEventsRequest\x12\'\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x17.perfusion.v1.ShopEvent\"\x1a\n\x18RecordShopEventsResponse2\xac\x0c\n\x0cItemsService\x12X\n\rCreatePresale\x12\".perfusion.v1.CreatePresaleRequest\x1a#.perfusion.v1.CreatePresaleResponse\x12X\n\rUpdatePresale\x12\".perfusion.v1.UpdatePresaleRequest\x1a#.perfusion.v1.UpdatePresaleResponse\x12R\n\x0bOpenPresale\x12 .perfusion.v1.OpenPresaleRequest\x1a!.perfusion.v1.OpenPresaleResponse\x12X\n\rCancelPresale\x12\".perfusion.v1.CancelPresaleRequest\x1a#.perfusion.v1.CancelPresaleResponse\x12X\n\rDecidePresale\x12\".perfusion.v1.DecidePresaleRequest\x1a#.perfusion.v1.DecidePresaleResponse\x12U\n\x0c\x44\x65layPresale\x12!.perfusion.v1.DelayPresaleRequest\x1a\".perfusion.v1.DelayPresaleResponse\x12[\n\x0e\x46\x61ilProduction\x12#.perfusion.v1.FailProductionRequest\x1a$.perfusion.v1.FailProductionResponse\x12O\n\nGetPresale\x12\x1f.perfusion.v1.GetPresaleRequest\x1a .perfusion.v1.GetPresaleResponse\x12U\n\x0cListPresales\x12!.perfusion.v1.ListPresalesRequest\x1a\".perfusion.v1.ListPresalesResponse\x12O\n\nPlaceOrder\x12\x1f.perfusion.v1.PlaceOrderRequest\x1a .perfusion.v1.PlaceOrderResponse\x12I\n\x08GetOrder\x12\x1d.perfusion.v1.GetOrderRequest\x1a\x1e.perfusion.v1.GetOrderResponse\x12O\n\nListOrders\x12\x1f.perfusion.v1.ListOrdersRequest\x1a .perfusion.v1.ListOrdersResponse\x12R\n\x0b\x43\x61ncelOrder\x12 .perfusion.v1.CancelOrderRequest\x1a!.perfusion.v1.CancelOrderResponse\x12R\n\x0b\x41nswerDelay\x12 .perfusion.v1.AnswerDelayRequest\x1a!.perfusion.v1.AnswerDelayResponse\x12L\n\tShipOrder\x12\x1e.perfusion.v1.ShipOrderRequest\x1a\x1f.perfusion.v1.ShipOrderResponse\x12j\n\x13ReceivePaymentEvent\x12(.perfusion.v1.ReceivePaymentEventRequest\x1a).perfusion.v1.ReceivePaymentEventResponse\x12R\n\x0bListChanges\x12 .perfusion.v1.ListChangesRequest\x1a!.perfusion.v1.ListChangesResponse\x12\x61\n\x10RecordShopEvents\x12%.perfusion.v1.RecordShopEventsRequest\x1a&.perfusion.v1.RecordShopEventsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n perfusion/v1/items_service.proto\x12\x0cperfusion.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19perfusion/v1/events.proto\x1a\x1aperfusion/v1/presale.proto\"f\n\x14\x43reatePresaleRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12)\n\x05terms\x18\x03 \x01(\x0b\x32\x1a.perfusion.v1.PresaleTerms\"?\n\x15\x43reatePresaleResponse\x12&\n\x07presale\x18\x01 \x01(\x0b\x32\x15.perfusion.v1.Presale\"t\n\x14UpdatePresaleRequest\x12\x12\n\npresale_id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12\x0c\n\x04\x65tag\x18\x03 \x01(\t\x12)\n\x05terms\x18\x04 \x01(\x0b\x32\x1a.perfusion.v1.PresaleTerms\"?\n\x15UpdatePresaleResponse\x12&\n\x07presale\x18\x01 \x01(\x0b\x32\x15.perfusion.v1.Presale\"G\n\x12OpenPresaleRequest\x12\x12\n\npresale_id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12\x0c\n\x04\x65tag\x18\x03 \x01(\t\"=\n\x13OpenPresaleResponse\x12&\n\x07presale\x18\x01 \x01(\x0b\x32\x15.perfusion.v1.Presale\"Y\n\x14\x43\x61ncelPresaleRequest\x12\x12\n\npresale_id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12\x0c\n\x04\x65tag\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\"?\n\x15\x43\x61ncelPresaleResponse\x12&\n\x07presale\x18\x01 \x01(\x0b\x32\x15.perfusion.v1.Presale\"\x83\x01\n\x14\x44\x65\x63idePresaleRequest\x12\x12\n\npresale_id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12\x0c\n\x04\x65tag\x18\x03 \x01(\t\x12(\n\x08\x64\x65\x63ision\x18\x04 \x01(\x0e\x32\x16.perfusion.v1.Decision\x12\x0e\n\x06reason\x18\x05 \x01(\t\"?\n\x15\x44\x65\x63idePresaleResponse\x12&\n\x07presale\x18\x01 \x01(\x0b\x32\x15.perfusion.v1.Presale\"l\n\x13\x44\x65layPresaleRequest\x12\x12\n\npresale_id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12\x0c\n\x04\x64\x61ys\x18\x03 \x01(\x05\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x12\n\nrequest_id\x18\x05 \x01(\t\"T\n\x14\x44\x65layPresaleResponse\x12&\n\x07presale\x18\x01 \x01(\x0b\x32\x15.perfusion.v1.Presale\x12\x14\n\x0corders_asked\x18\x02 \x01(\x03\"L\n\x15\x46\x61ilProductionRequest\x12\x12\n\npresale_id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\"@\n\x16\x46\x61ilProductionResponse\x12&\n\x07presale\x18\x01 \x01(\x0b\x32\x15.perfusion.v1.Presale\"\'\n\x11GetPresaleRequest\x12\x12\n\npresale_id\x18\x01 \x01(\t\"<\n\x12GetPresaleResponse\x12&\n\x07presale\x18\x01 \x01(\x0b\x32\x15.perfusion.v1.Presale\"y\n\x13ListPresalesRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\x12*\n\x06states\x18\x04 \x03(\x0e\x32\x1a.perfusion.v1.PresaleState\"X\n\x14ListPresalesResponse\x12\'\n\x08presales\x18\x01 \x03(\x0b\x32\x15.perfusion.v1.Presale\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xa0\x01\n\x11PlaceOrderRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x12\n\npresale_id\x18\x02 \x01(\t\x12\x10\n\x08\x62uyer_id\x18\x03 \x01(\t\x12\r\n\x05units\x18\x04 \x01(\x05\x12\x16\n\x0epayment_method\x18\x05 \x01(\t\x12*\n\tencounter\x18\x06 \x01(\x0b\x32\x17.perfusion.v1.Encounter\"P\n\tEncounter\x12\x0f\n\x07surface\x18\x01 \x01(\t\x12\x10\n\x08position\x18\x02 \x01(\x05\x12\x13\n\x0bviewer_hash\x18\x03 \x01(\t\x12\x0b\n\x03\x61rm\x18\x04 \x01(\t\"8\n\x12PlaceOrderResponse\x12\"\n\x05order\x18\x01 \x01(\x0b\x32\x13.perfusion.v1.Order\"5\n\x0fGetOrderRequest\x12\x10\n\x08order_id\x18\x01 \x01(\t\x12\x10\n\x08\x62uyer_id\x18\x02 \x01(\t\"6\n\x10GetOrderResponse\x12\"\n\x05order\x18\x01 \x01(\x0b\x32\x13.perfusion.v1.Order\"_\n\x11ListOrdersRequest\x12\x12\n\npresale_id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"R\n\x12ListOrdersResponse\x12#\n\x06orders\x18\x01 \x03(\x0b\x32\x13.perfusion.v1.Order\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"8\n\x12\x43\x61ncelOrderRequest\x12\x10\n\x08order_id\x18\x01 \x01(\t\x12\x10\n\x08\x62uyer_id\x18\x02 \x01(\t\"9\n\x13\x43\x61ncelOrderResponse\x12\"\n\x05order\x18\x01 \x01(\x0b\x32\x13.perfusion.v1.Order\"J\n\x12\x41nswerDelayRequest\x12\x10\n\x08order_id\x18\x01 \x01(\t\x12\x10\n\x08\x62uyer_id\x18\x02 \x01(\t\x12\x10\n\x08\x63onsents\x18\x03 \x01(\x08\"9\n\x13\x41nswerDelayResponse\x12\"\n\x05order\x18\x01 \x01(\x0b\x32\x13.perfusion.v1.Order\"G\n\x10ShipOrderRequest\x12\x10\n\x08order_id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12\x10\n\x08tracking\x18\x03 \x01(\t\"7\n\x11ShipOrderResponse\x12\"\n\x05order\x18\x01 \x01(\x0b\x32\x13.perfusion.v1.Order\"@\n\x1aReceivePaymentEventRequest\x12\x0f\n\x07payload\x18\x01 \x01(\x0c\x12\x11\n\tsignature\x18\x02 \x01(\t\"\x1d\n\x1bReceivePaymentEventResponse\"`\n\x12ListChangesRequest\x12\x12\n\npresale_id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"\x95\x01\n\x0bStateChange\x12\x10\n\x08order_id\x18\x01 \x01(\t\x12\r\n\x05\x61\x63tor\x18\x02 \x01(\t\x12\x12\n\nfrom_state\x18\x03 \x01(\t\x12\x10\n\x08to_state\x18\x04 \x01(\t\x12\x0e\n\x06reason\x18\x05 \x01(\t\x12/\n\x0b\x63hange_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"Z\n\x13ListChangesResponse\x12*\n\x07\x63hanges\x18\x01 \x03(\x0b\x32\x19.perfusion.v1.StateChange\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"B\n\x17RecordShopEventsRequest\x12\'\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x17.perfusion.v1.ShopEvent\"\x1a\n\x18RecordShopEventsResponse2\xac\x0c\n\x0cItemsService\x12X\n\rCreatePresale\x12\".perfusion.v1.CreatePresaleRequest\x1a#.perfusion.v1.CreatePresaleResponse\x12X\n\rUpdatePresale\x12\".perfusion.v1.UpdatePresaleRequest\x1a#.perfusion.v1.UpdatePresaleResponse\x12R\n\x0bOpenPresale\x12 .perfusion.v1.OpenPresaleRequest\x1a!.perfusion.v1.OpenPresaleResponse\x12X\n\rCancelPresale\x12\".perfusion.v1.CancelPresaleRequest\x1a#.perfusion.v1.CancelPresaleResponse\x12X\n\rDecidePresale\x12\".perfusion.v1.DecidePresaleRequest\x1a#.perfusion.v1.DecidePresaleResponse\x12U\n\x0c\x44\x65layPresale\x12!.perfusion.v1.DelayPresaleRequest\x1a\".perfusion.v1.DelayPresaleResponse\x12[\n\x0e\x46\x61ilProduction\x12#.perfusion.v1.FailProductionRequest\x1a$.perfusion.v1.FailProductionResponse\x12O\n\nGetPresale\x12\x1f.perfusion.v1.GetPresaleRequest\x1a .perfusion.v1.GetPresaleResponse\x12U\n\x0cListPresales\x12!.perfusion.v1.ListPresalesRequest\x1a\".perfusion.v1.ListPresalesResponse\x12O\n\nPlaceOrder\x12\x1f.perfusion.v1.PlaceOrderRequest\x1a .perfusion.v1.PlaceOrderResponse\x12I\n\x08GetOrder\x12\x1d.perfusion.v1.GetOrderRequest\x1a\x1e.perfusion.v1.GetOrderResponse\x12O\n\nListOrders\x12\x1f.perfusion.v1.ListOrdersRequest\x1a .perfusion.v1.ListOrdersResponse\x12R\n\x0b\x43\x61ncelOrder\x12 .perfusion.v1.CancelOrderRequest\x1a!.perfusion.v1.CancelOrderResponse\x12R\n\x0b\x41nswerDelay\x12 .perfusion.v1.AnswerDelayRequest\x1a!.perfusion.v1.AnswerDelayResponse\x12L\n\tShipOrder\x12\x1e.perfusion.v1.ShipOrderRequest\x1a\x1f.perfusion.v1.ShipOrderResponse\x12j\n\x13ReceivePaymentEvent\x12(.perfusion.v1.ReceivePaymentEventRequest\x1a).perfusion.v1.ReceivePaymentEventResponse\x12R\n\x0bListChanges\x12 .perfusion.v1.ListChangesRequest\x1a!.perfusion.v1.ListChangesResponse\x12\x61\n\x10RecordShopEvents\x12%.perfusion.v1.RecordShopEventsRequest\x1a&.perfusion.v1.RecordShopEventsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -67,49 +67,49 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETPRESALERESPONSE']._serialized_start=1362
   _globals['_GETPRESALERESPONSE']._serialized_end=1422
   _globals['_LISTPRESALESREQUEST']._serialized_start=1424
-  _globals['_LISTPRESALESREQUEST']._serialized_end=1501
-  _globals['_LISTPRESALESRESPONSE']._serialized_start=1503
-  _globals['_LISTPRESALESRESPONSE']._serialized_end=1591
-  _globals['_PLACEORDERREQUEST']._serialized_start=1594
-  _globals['_PLACEORDERREQUEST']._serialized_end=1754
-  _globals['_ENCOUNTER']._serialized_start=1756
-  _globals['_ENCOUNTER']._serialized_end=1836
-  _globals['_PLACEORDERRESPONSE']._serialized_start=1838
-  _globals['_PLACEORDERRESPONSE']._serialized_end=1894
-  _globals['_GETORDERREQUEST']._serialized_start=1896
-  _globals['_GETORDERREQUEST']._serialized_end=1949
-  _globals['_GETORDERRESPONSE']._serialized_start=1951
-  _globals['_GETORDERRESPONSE']._serialized_end=2005
-  _globals['_LISTORDERSREQUEST']._serialized_start=2007
-  _globals['_LISTORDERSREQUEST']._serialized_end=2102
-  _globals['_LISTORDERSRESPONSE']._serialized_start=2104
-  _globals['_LISTORDERSRESPONSE']._serialized_end=2186
-  _globals['_CANCELORDERREQUEST']._serialized_start=2188
-  _globals['_CANCELORDERREQUEST']._serialized_end=2244
-  _globals['_CANCELORDERRESPONSE']._serialized_start=2246
-  _globals['_CANCELORDERRESPONSE']._serialized_end=2303
-  _globals['_ANSWERDELAYREQUEST']._serialized_start=2305
-  _globals['_ANSWERDELAYREQUEST']._serialized_end=2379
-  _globals['_ANSWERDELAYRESPONSE']._serialized_start=2381
-  _globals['_ANSWERDELAYRESPONSE']._serialized_end=2438
-  _globals['_SHIPORDERREQUEST']._serialized_start=2440
-  _globals['_SHIPORDERREQUEST']._serialized_end=2511
-  _globals['_SHIPORDERRESPONSE']._serialized_start=2513
-  _globals['_SHIPORDERRESPONSE']._serialized_end=2568
-  _globals['_RECEIVEPAYMENTEVENTREQUEST']._serialized_start=2570
-  _globals['_RECEIVEPAYMENTEVENTREQUEST']._serialized_end=2634
-  _globals['_RECEIVEPAYMENTEVENTRESPONSE']._serialized_start=2636
-  _globals['_RECEIVEPAYMENTEVENTRESPONSE']._serialized_end=2665
-  _globals['_LISTCHANGESREQUEST']._serialized_start=2667
-  _globals['_LISTCHANGESREQUEST']._serialized_end=2763
-  _globals['_STATECHANGE']._serialized_start=2766
-  _globals['_STATECHANGE']._serialized_end=2915
-  _globals['_LISTCHANGESRESPONSE']._serialized_start=2917
-  _globals['_LISTCHANGESRESPONSE']._serialized_end=3007
-  _globals['_RECORDSHOPEVENTSREQUEST']._serialized_start=3009
-  _globals['_RECORDSHOPEVENTSREQUEST']._serialized_end=3075
-  _globals['_RECORDSHOPEVENTSRESPONSE']._serialized_start=3077
-  _globals['_RECORDSHOPEVENTSRESPONSE']._serialized_end=3103
-  _globals['_ITEMSSERVICE']._serialized_start=3106
-  _globals['_ITEMSSERVICE']._serialized_end=4686
+  _globals['_LISTPRESALESREQUEST']._serialized_end=1545
+  _globals['_LISTPRESALESRESPONSE']._serialized_start=1547
+  _globals['_LISTPRESALESRESPONSE']._serialized_end=1635
+  _globals['_PLACEORDERREQUEST']._serialized_start=1638
+  _globals['_PLACEORDERREQUEST']._serialized_end=1798
+  _globals['_ENCOUNTER']._serialized_start=1800
+  _globals['_ENCOUNTER']._serialized_end=1880
+  _globals['_PLACEORDERRESPONSE']._serialized_start=1882
+  _globals['_PLACEORDERRESPONSE']._serialized_end=1938
+  _globals['_GETORDERREQUEST']._serialized_start=1940
+  _globals['_GETORDERREQUEST']._serialized_end=1993
+  _globals['_GETORDERRESPONSE']._serialized_start=1995
+  _globals['_GETORDERRESPONSE']._serialized_end=2049
+  _globals['_LISTORDERSREQUEST']._serialized_start=2051
+  _globals['_LISTORDERSREQUEST']._serialized_end=2146
+  _globals['_LISTORDERSRESPONSE']._serialized_start=2148
+  _globals['_LISTORDERSRESPONSE']._serialized_end=2230
+  _globals['_CANCELORDERREQUEST']._serialized_start=2232
+  _globals['_CANCELORDERREQUEST']._serialized_end=2288
+  _globals['_CANCELORDERRESPONSE']._serialized_start=2290
+  _globals['_CANCELORDERRESPONSE']._serialized_end=2347
+  _globals['_ANSWERDELAYREQUEST']._serialized_start=2349
+  _globals['_ANSWERDELAYREQUEST']._serialized_end=2423
+  _globals['_ANSWERDELAYRESPONSE']._serialized_start=2425
+  _globals['_ANSWERDELAYRESPONSE']._serialized_end=2482
+  _globals['_SHIPORDERREQUEST']._serialized_start=2484
+  _globals['_SHIPORDERREQUEST']._serialized_end=2555
+  _globals['_SHIPORDERRESPONSE']._serialized_start=2557
+  _globals['_SHIPORDERRESPONSE']._serialized_end=2612
+  _globals['_RECEIVEPAYMENTEVENTREQUEST']._serialized_start=2614
+  _globals['_RECEIVEPAYMENTEVENTREQUEST']._serialized_end=2678
+  _globals['_RECEIVEPAYMENTEVENTRESPONSE']._serialized_start=2680
+  _globals['_RECEIVEPAYMENTEVENTRESPONSE']._serialized_end=2709
+  _globals['_LISTCHANGESREQUEST']._serialized_start=2711
+  _globals['_LISTCHANGESREQUEST']._serialized_end=2807
+  _globals['_STATECHANGE']._serialized_start=2810
+  _globals['_STATECHANGE']._serialized_end=2959
+  _globals['_LISTCHANGESRESPONSE']._serialized_start=2961
+  _globals['_LISTCHANGESRESPONSE']._serialized_end=3051
+  _globals['_RECORDSHOPEVENTSREQUEST']._serialized_start=3053
+  _globals['_RECORDSHOPEVENTSREQUEST']._serialized_end=3119
+  _globals['_RECORDSHOPEVENTSRESPONSE']._serialized_start=3121
+  _globals['_RECORDSHOPEVENTSRESPONSE']._serialized_end=3147
+  _globals['_ITEMSSERVICE']._serialized_start=3150
+  _globals['_ITEMSSERVICE']._serialized_end=4730
 # @@protoc_insertion_point(module_scope)

@@ -278,6 +278,7 @@ class Presale(_message.Message):
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
     SETTLEMENT_FIELD_NUMBER: _builtins.int
+    OPEN_TIME_FIELD_NUMBER: _builtins.int
     presale_id: _builtins.str
     """UUID."""
     user_id: _builtins.str
@@ -316,6 +317,10 @@ class Presale(_message.Message):
     def settlement(self) -> Global___Settlement:
         """How far production and refunds have come."""
 
+    @_builtins.property
+    def open_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was put on sale, UTC; unset for a draft."""
+
     def __init__(
         self,
         *,
@@ -333,10 +338,11 @@ class Presale(_message.Message):
         create_time: _timestamp_pb2.Timestamp | None = ...,
         update_time: _timestamp_pb2.Timestamp | None = ...,
         settlement: Global___Settlement | None = ...,
+        open_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "decide_by_time", b"decide_by_time", "settlement", b"settlement", "terms", b"terms", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "decide_by_time", b"decide_by_time", "open_time", b"open_time", "settlement", b"settlement", "terms", b"terms", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "decide_by_time", b"decide_by_time", "decided_by", b"decided_by", "decision", b"decision", "etag", b"etag", "payment_mode", b"payment_mode", "pending_units", b"pending_units", "presale_id", b"presale_id", "secured_units", b"secured_units", "settlement", b"settlement", "state", b"state", "terms", b"terms", "update_time", b"update_time", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "decide_by_time", b"decide_by_time", "decided_by", b"decided_by", "decision", b"decision", "etag", b"etag", "open_time", b"open_time", "payment_mode", b"payment_mode", "pending_units", b"pending_units", "presale_id", b"presale_id", "secured_units", b"secured_units", "settlement", b"settlement", "state", b"state", "terms", b"terms", "update_time", b"update_time", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,0 +1,119 @@
+"""What a presale and an order come to, in words: for their merchant, and for a buyer. It knows no HTTP."""
+
+from dataclasses import dataclass
+
+from perfusion.v1 import presale_pb2 as pb
+
+from services.studio.languages import Language, noted
+
+BAR = 1000  # the width of a bar, in its own units
+ON_SALE = (pb.PRESALE_STATE_OPEN,)
+RUNNING = (*ON_SALE, pb.PRESALE_STATE_CLOSING, pb.PRESALE_STATE_SETTLING, pb.PRESALE_STATE_PRODUCING)
+OVER = (pb.PRESALE_STATE_SHIPPED, pb.PRESALE_STATE_REFUNDED, pb.PRESALE_STATE_CANCELLED)
+CANCELLABLE = (pb.PRESALE_STATE_OPEN, pb.PRESALE_STATE_CLOSING, pb.PRESALE_STATE_SETTLING)
+ENDED = (pb.ORDER_STATE_EXPIRED, pb.ORDER_STATE_RELEASED, pb.ORDER_STATE_REFUNDED)
+UNSHIPPED = (pb.ORDER_STATE_PENDING_PAYMENT, pb.ORDER_STATE_SECURED, pb.ORDER_STATE_COMMITTED)
+
+_PRESALES = {
+    pb.PRESALE_STATE_DRAFT: noted("A draft"),
+    pb.PRESALE_STATE_OPEN: noted("On sale"),
+    pb.PRESALE_STATE_CLOSING: noted("Closing: payments under way are waited for"),
+    pb.PRESALE_STATE_SETTLING: noted("Closed below what is needed: you decide"),
+    pb.PRESALE_STATE_PRODUCING: noted("In production"),
+    pb.PRESALE_STATE_SHIPPED: noted("Shipped"),
+    pb.PRESALE_STATE_REFUNDING: noted("Buyers get their money back"),
+    pb.PRESALE_STATE_REFUNDED: noted("Every buyer has their money back"),
+    pb.PRESALE_STATE_CANCELLED: noted("Taken back"),
+}
+_ORDERS = {
+    pb.ORDER_STATE_PENDING_PAYMENT: noted("The payment is under way"),
+    pb.ORDER_STATE_SECURED: noted("Ordered"),
+    pb.ORDER_STATE_COMMITTED: noted("Is being made"),
+    pb.ORDER_STATE_SHIPPED: noted("On its way"),
+    pb.ORDER_STATE_EXPIRED: noted("Not paid"),
+    pb.ORDER_STATE_CANCELLING: noted("The money is on its way back"),
+    pb.ORDER_STATE_RELEASED: noted("Ended: no money was taken"),
+    pb.ORDER_STATE_REFUNDED: noted("Ended: the money is back"),
+}
+_CAUSES = {
+    "buyer": noted("You cancelled the order."),
+    "merchant": noted("The shop ended the sale."),
+    "threshold": noted("Too few were ordered, so the item is not made."),
+    "payment": noted("It was not paid in time, or the payment was declined."),
+    "capture": noted("The money that was held could not be charged."),
+    "delay": noted("The later date was not accepted."),
+    "production": noted("The shop could not make it."),
+    "return": noted("You gave it back."),
+}
+_METHODS = {
+    "pm_card_visa": noted("Test card: pays"),
+    "pm_card_visa_chargeDeclined": noted("Test card: is declined"),
+    "pm_card_visa_chargeDeclinedInsufficientFunds": noted("Test card: has too little money"),
+    "pm_card_authenticationRequired": noted("Test card: you approve at the bank"),
+    "pm_card_delayed": noted("Test card: pays after a while"),
+    "pm_card_delayedDeclined": noted("Test card: is declined after a while"),
+}
+_ACTORS = {
+    "merchant": noted("the shop"),
+    "buyer": noted("the buyer"),
+    "provider": noted("the payment provider"),
+    "clock": noted("the clock"),
+}
+
+
+def presale_state(presale: pb.Presale, language: Language) -> str:
+    """Where it stands."""
+    return language.say(_PRESALES[presale.state])
+
+
+def order_state(order: pb.Order, language: Language) -> str:
+    """Where it stands."""
+    return language.say(_ORDERS[order.state])
+
+
+def order_cause(order: pb.Order, language: Language) -> str:
+    """Why it ended or is ending; "" of one that does not."""
+    return language.say(_CAUSES[order.cause]) if order.cause in _CAUSES else ""
+
+
+def method_name(method: str, language: Language) -> str:
+    """What pays; the provider's own name of one that we do not know."""
+    return language.say(_METHODS[method]) if method in _METHODS else method
+
+
+def changed(name: str, language: Language) -> str:
+    """A state of the record of changes, by its name in the API, such as "OPEN" or "SECURED"."""
+    for texts, states in ((_PRESALES, pb.PresaleState), (_ORDERS, pb.OrderState)):
+        for state, text in texts.items():
+            if states.Name(state).endswith(f"_STATE_{name}"):  # type: ignore[arg-type]
+                return language.say(text)
+    return name
+
+
+def actor(name: str, language: Language) -> str:
+    """Who changed it."""
+    return language.say(_ACTORS[name]) if name in _ACTORS else name
+
+
+@dataclass(frozen=True)
+class Bar:
+    """Units against the threshold, in parts of BAR."""
+
+    secured: int
+    pending: int
+    least: int
+
+
+def bar_of(presale: pb.Presale) -> Bar:
+    """Of what can be ordered at most."""
+    most = max(1, presale.terms.max_units)
+    return Bar(
+        secured=BAR * presale.secured_units // most,
+        pending=BAR * presale.pending_units // most,
+        least=BAR * presale.terms.min_units // most,
+    )
+
+
+def units_left(presale: pb.Presale) -> int:
+    """That can still be ordered."""
+    return max(0, presale.terms.max_units - int(presale.secured_units) - int(presale.pending_units))
