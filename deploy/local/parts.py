@@ -19,7 +19,7 @@ from deploy.local import kafka_broker, triton_server
 from deploy.local.authority import Authority
 from deploy.local.clients import open_channel
 from deploy.local.layout import ROOT, Layout, clean_environment, venv
-from deploy.local.payments.bank import METHODS
+from deploy.local.payments.books import METHODS
 from deploy.local.triton_server import DENOISER
 
 HEALTH_TIMEOUT_S = 2.0
