@@ -8,7 +8,7 @@ to the design by its SHA-256. docs/measuring.md has both formats, field by field
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -89,26 +89,36 @@ def write_design(
     if reference not in plan.matched.methods:
         raise MeasurementError(f"the reference {reference!r} is none of {', '.join(plan.matched.methods)}")
     (out / PICTURES).mkdir(parents=True, exist_ok=True)
-    sizes = {
-        name: normalise(item.picture, out / PICTURES / f"{name}.png", protocol.size_px)
-        for name, item in plan.pictures.items()
-    }
+    files = {name: out / PICTURES / f"{name}.png" for name in plan.pictures}
+    sizes = {name: normalise(plan.pictures[name].picture, file, protocol.size_px) for name, file in files.items()}
+    digests = {name: _digest(file.read_bytes()) for name, file in files.items()}
+    design, key = documents(plan, protocol, reference, seed, now, sizes, digests)
+    write_report(out / KEY, key)  # first: a design without its key would be of no use
+    write_report(out / DESIGN, design)
+    return key
+
+
+def documents(
+    plan: Planned, protocol: Protocol, reference: str, seed: int, now: datetime,
+    sizes: Mapping[str, tuple[int, int]], digests: Mapping[str, str],
+) -> tuple[dict[str, Any], dict[str, Any]]:  # fmt: skip
+    """What design.json and key.json hold.
+
+    Args:
+        sizes, digests: width and height of every picture's source, and the SHA-256 of its normalised file.
+    """
     design = {
         "format": DESIGN_FORMAT,
         "design_id": _digest(as_json([seed, plan.raters]).encode())[:16],
         "created": now.isoformat(timespec="seconds"),
         "protocol": protocol.to_json(),
         "pictures": {
-            name: {"file": f"{PICTURES}/{name}.png", "sha256": _digest((out / PICTURES / f"{name}.png").read_bytes())}
-            for name in sorted(plan.pictures)
+            name: {"file": f"{PICTURES}/{name}.png", "sha256": digests[name]} for name in sorted(plan.pictures)
         },
         "raters": plan.raters,
         "balance": plan.balance,
     }
-    key = _key(design, plan, sizes, reference, seed)
-    write_report(out / KEY, key)  # first: a design without its key would be of no use
-    write_report(out / DESIGN, design)
-    return key
+    return design, _key(design, plan, sizes, reference, seed)
 
 
 def design_digest(design: dict[str, Any]) -> str:
@@ -173,7 +183,7 @@ def _rater(
 
 
 def _key(
-    design: dict[str, Any], plan: Planned, sizes: dict[str, tuple[int, int]], reference: str, seed: int
+    design: dict[str, Any], plan: Planned, sizes: Mapping[str, tuple[int, int]], reference: str, seed: int
 ) -> dict[str, Any]:
     return {
         "format": KEY_FORMAT,
