@@ -5,7 +5,7 @@ expected score over all pictures and raters that the simulation could draw, by q
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -38,7 +38,7 @@ class Panel:
 
 
 def ratings(
-    rated: Rated, panel: Panel, quality: dict[str, Sequence[float]], rng: np.random.Generator, answered: float = 1.0
+    rated: Rated, panel: Panel, quality: Mapping[str, Sequence[float]], rng: np.random.Generator, answered: float = 1.0
 ) -> list[dict[str, Any]]:
     """Lines of ratings.jsonl; a task is answered with the chance `answered`.
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from training.measurement.errors import MeasurementError
+from training.measurement.lift.counts import StoreCounts
 from training.measurement.lift.events import KINDS, Events
 from training.measurement.lift.measuring import lift_of
 from training.measurement.lift.metrics import Metric, age_bins, counted, expected_exposure, metrics_of
@@ -45,6 +46,7 @@ def analysed(events: Events, plan: Plan, splits: int = 0) -> Report:
         "metrics": {metric.name: _metric(events, metric, plan) for metric in metrics_of(plan.surfaces)},
         "adjusted": _adjusted(events, click_through, plan),
         "by_age": _by_age(events, click_through, plan),
+        "by_size": _by_size(events, click_through, plan),
         "placebo": None,
     }
     if plan.treated_share is not None:
@@ -108,6 +110,22 @@ def _by_age(events: Events, metric: Metric, plan: Plan) -> list[Report]:
         {"from_days": edges[n], "to_days": edges[n + 1]} | _metric(events, metric, plan, bins == n)
         for n in range(len(plan.age_days) + 1)
     ]
+
+
+def _by_size(events: Events, metric: Metric, plan: Plan) -> Report | None:
+    """The metric among the compared stores of less and of more exposure than the median one."""
+    counts, least = counted(events, metric), plan.least[metric.family]
+    stores = StoreCounts.of(counts)
+    compared = stores.only(stores.exposed(least))
+    if len(compared.store) < 4:
+        return None
+    shown = compared.exposure.sum(1)
+    large = compared.store[shown > np.median(shown)]
+    small = np.setdiff1d(compared.store, large)
+    return {
+        name: _named(lift_of(counts.only(np.isin(counts.store, of)), least, draws=plan.draws), events)
+        for name, of in (("smaller", small), ("larger", large))
+    }
 
 
 def _named(found: Report, events: Events) -> Report:

@@ -80,7 +80,20 @@ def _against(report: Report) -> str:
         for of in report["by_age"]
     ]  # fmt: skip
     told = "A lift that is large among young items and gone among old ones is novelty."
-    return heading("Click-through by the item's age") + table(["age", "stores", *ESTIMATORS], rows) + paragraph(told)
+    ages = heading("Click-through by the item's age") + table(["age", "stores", *ESTIMATORS], rows) + paragraph(told)
+    if report["by_size"] is None:
+        return ages
+    sizes = [
+        [name, of["stores"], *(_lift(of[estimator]) for estimator in ESTIMATORS)]
+        for name, of in report["by_size"].items()
+    ]
+    told = "Where these differ, the lift goes with a store's size, and every estimator weighs sizes in its own way."
+    return (
+        ages
+        + heading("Click-through by the store's size")
+        + table(["", "stores", *ESTIMATORS], sizes)
+        + paragraph(told)
+    )
 
 
 def _data(report: Report) -> str:

@@ -12,7 +12,7 @@ equal times the later line. Raters may leave tasks out. Knows formats; no statis
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -68,9 +68,14 @@ def read_answers(path: Path, rated: Rated) -> list[Answer]:
     Raises:
         MeasurementError: names the line that fits no task of the design, or answers what was not asked.
     """
+    return answers_of(_lines(path), rated, path)
+
+
+def answers_of(lines: Iterable[tuple[int, Any]], rated: Rated, path: Path) -> list[Answer]:
+    """The same from numbered lines that are read already; `path` is said where one is refused."""
     tasks = {(r["rater_id"], t["task_id"]): t for r in rated.design["raters"] for t in r["tasks"]}
     last: dict[tuple[str, str], tuple[datetime, Answer]] = {}
-    for number, line in _lines(path):
+    for number, line in lines:
         try:
             time, answer = _answer(line, rated, tasks)
         except (ValueError, TypeError, KeyError, AttributeError) as error:
