@@ -118,7 +118,7 @@ def _scores(answers: dict[str, Any]) -> np.ndarray:
     for aspect, score in answers.items():
         if score is not None and (type(score) is not int or score not in SCALE):
             raise ValueError(f"{aspect} must be 0, 1, 2 or null, got {score!r}")
-    return np.array([np.nan if answers.get(name) is None else answers[name] for name in NAMES])
+    return np.array([np.nan if answers.get(name) is None else answers[name] for name in NAMES], float)
 
 
 def _lines(path: Path) -> Iterator[tuple[int, Any]]:

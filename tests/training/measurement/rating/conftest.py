@@ -12,6 +12,7 @@ from training.measurement.rating.items import Item
 from training.measurement.rating.protocol import Protocol
 
 RATERS = tuple("abcdefgh")
+GOLD = {"model_realism": [0], "craft_design": [0], "design_aesthetics": [0]}
 
 
 def items_of(per_category: int, methods: Sequence[str] = ("human", "perfusion"), gold: int = 2) -> list[Item]:
@@ -22,7 +23,7 @@ def items_of(per_category: int, methods: Sequence[str] = ("human", "perfusion"),
         for method in methods
         for n in range(per_category)
     ]
-    return items + [Item(f"gold-{n}", "coat", "human", Path("gold.png"), {"model_realism": [0]}) for n in range(gold)]
+    return items + [Item(f"gold-{n}", "coat", "human", Path("gold.png"), GOLD) for n in range(gold)]
 
 
 def rated_of(items: Sequence[Item], protocol: Protocol, seed: int = 0, raters: Sequence[str] = RATERS) -> Rated:
@@ -33,4 +34,4 @@ def rated_of(items: Sequence[Item], protocol: Protocol, seed: int = 0, raters: S
 
 @pytest.fixture(scope="session")
 def rated() -> Rated:
-    return rated_of(items_of(10), Protocol(draws=400))
+    return rated_of(items_of(10), Protocol(draws=200))
