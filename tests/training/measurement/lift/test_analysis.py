@@ -14,9 +14,8 @@ from training.measurement.lift.plan import LEAST, Plan
 
 BEFORE = "2026-01-01T00:00:00+00:00"
 SHOP = Visits(stores=40, items=16, impressions=4_000, lift=0.25, order_lift=0.4)
-PLAN = Plan(
-    BEFORE, {**LEAST, "conversion": 30, "return_rate": 5, "orders_per_impression": 1_000}, treated_share=0.4, draws=300
-)
+LESS = {**LEAST, "conversion": 30, "return_rate": 5, "orders_per_impression": 1_000}
+PLAN = Plan(BEFORE, LESS, treated_share=0.4, draws=300)
 
 
 @pytest.fixture(scope="module")
