@@ -98,8 +98,8 @@ def nothing_at_all(clicks: float, runs: int, stores: int = 200, seed: int = 0) -
     return {"clicks": clicks, "runs": runs} | dict(zip(ESTIMATORS, np.mean(found, 0).tolist(), strict=True))
 
 
-def confounded(visits: Visits, runs: int, seed: int = 0) -> Found:
-    """The same for a shop event by event, as counted and adjusted for position and age."""
+def event_by_event(visits: Visits, runs: int, seed: int = 0) -> Found:
+    """The same for a shop of single events, as counted and adjusted for position and age."""
     rng = np.random.default_rng(seed)
     metric, plan = metrics_of(())[0], Plan("2026-01-01T00:00:00+00:00")
     plain, adjusted = [], []

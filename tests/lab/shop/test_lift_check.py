@@ -18,8 +18,10 @@ def _small(monkeypatch: pytest.MonkeyPatch) -> None:
     kinds = {"gated": Scenario(Shop(stores=30), "small", gated=True), "beside": Scenario(Shop(stores=30), "also small")}
     monkeypatch.setattr(trials, "SCENARIOS", kinds)
     monkeypatch.setattr(trials, "CLICKS", (10,))
-    true = trials.confounded
-    monkeypatch.setattr(trials, "confounded", lambda visits, runs, seed: true(replace(visits, stores=8), runs, seed))
+    true = trials.event_by_event
+    monkeypatch.setattr(
+        trials, "event_by_event", lambda visits, runs, seed: true(replace(visits, stores=8), runs, seed)
+    )
 
 
 def call(monkeypatch: pytest.MonkeyPatch, out: Path) -> int:
