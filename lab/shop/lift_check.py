@@ -95,13 +95,16 @@ def draw(found: dict[str, Any], nothing: list[dict[str, Any]], picture: Path) ->
         bias.errorbar([100 * one["bias"] for one in of], places, xerr=errors, fmt="o", markersize=4, label=estimator)
         cover.plot([100 * one["coverage"] for one in of], places, "o", markersize=4)
         points = [(one["clicks"], 100 * one[estimator]) for one in nothing]
-        by_clicks.plot(*zip(*points, strict=True), "o-", label=estimator)
+        by_clicks.plot(*zip(*points, strict=True), ("o-", "x--", "s-")[n], label=estimator)
     cover.axvspan(93, 97, color="grey", alpha=0.2)
-    names = [f"{name.replace('_', ' ')}{' *' if of['gated'] else ''}" for name, of in found.items()]
+    names = [
+        f"{name.replace('a_a', 'A/A').replace('_', ' ')}{' *' if of['gated'] else ''}" for name, of in found.items()
+    ]
     bias.set(title="bias, in percent points (* gated)", yticks=range(len(names)), yticklabels=names)
     cover.set(title="95 % intervals that hold the truth, %", yticks=range(len(names)), yticklabels=[])
     by_clicks.set(title="lift found where there is none, %", xlabel="clicks of an arm in a store", xscale="log")
     by_clicks.set_xticks([one["clicks"] for one in nothing], [str(one["clicks"]) for one in nothing])
+    by_clicks.minorticks_off()
     for axis in (bias, cover):
         axis.invert_yaxis()
     for axis in (bias, cover, by_clicks):

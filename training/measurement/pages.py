@@ -5,8 +5,9 @@ import html
 from collections.abc import Sequence
 from pathlib import Path
 
-_STYLE = """body{font:15px/1.5 system-ui,sans-serif;max-width:64rem;margin:2rem auto;padding:0 1rem;color:#1d1d1f}
-table{border-collapse:collapse;margin:1rem 0}th,td{padding:.25rem .7rem;border-bottom:1px solid #ddd;text-align:right}
+_STYLE = """body{font:15px/1.5 system-ui,sans-serif;max-width:80rem;margin:2rem auto;padding:0 1rem;color:#1d1d1f}
+table{border-collapse:collapse;margin:1rem 0}th,td{padding:.25rem .7rem;border-bottom:1px solid #ddd;text-align:right;
+white-space:nowrap}
 th:first-child,td:first-child{text-align:left}img{max-width:100%}.warning{background:#fef3c7;padding:.6rem 1rem}"""
 
 

@@ -96,11 +96,15 @@ def _against(report: Report) -> str:
     )
 
 
+def _number(value: float | None) -> str:
+    if value is None:
+        return ""
+    return f"{value:,}" if isinstance(value, int) else f"{value:,.1f}"
+
+
 def _data(report: Report) -> str:
     arms = report["events"]["arms"]
-    rows = [
-        [name, *("" if of[name] is None else f"{of[name]:,.6g}" for of in arms.values())] for name in arms["control"]
-    ]
+    rows = [[name.replace("_", " "), *(_number(of[name]) for of in arms.values())] for name in arms["control"]]
     ratio, placebo, dropped = report["sample_ratio"], report["placebo"], report["events"]["dropped"]
     told = [
         f"Dropped: {dropped['same_event_id']} events with an event_id that was there, {dropped['within_window']} "
