@@ -107,7 +107,7 @@ def event_by_event(visits: Visits, runs: int, seed: int = 0) -> Found:
         events = events_of(table(visits, rng), plan.window_s)
         items, least = counted(events, metric), plan.least[metric.family]
         plain.append(lift_of(items, least, draws=400, seed=number))
-        expected = expected_exposure(events, metric, plan.age_days)
+        expected = expected_exposure(events, metric)
         adjusted.append(lift_of(items, least, draws=400, seed=number, expected=expected))
     truth = np.full(runs, visits.lift)
     return {"runs": runs, "plain": _summary(plain, truth), "adjusted": _summary(adjusted, truth)}

@@ -92,7 +92,7 @@ def _metric(events: Events, metric: Metric, plan: Plan, where: np.ndarray | None
 
 def _adjusted(events: Events, metric: Metric, plan: Plan) -> Report:
     """The metric with exposures adjusted for surface, position and age."""
-    expected = expected_exposure(events, metric, plan.age_days)
+    expected = expected_exposure(events, metric)
     return _named(
         lift_of(
             counted(events, metric), plan.least[metric.family], draws=plan.draws, confidence=plan.confidence,

@@ -59,14 +59,14 @@ def age_bins(events: Events, bounds: Sequence[int]) -> np.ndarray:
     return np.searchsorted(bounds, events.age_days, side="right")
 
 
-def expected_exposure(events: Events, metric: Metric, bounds: Sequence[int]) -> np.ndarray:
+def expected_exposure(events: Events, metric: Metric) -> np.ndarray:
     """Each item's exposure adjusted for surface, position and age, float (I,).
 
-    Positions are taken in octaves: 0, 1 to 2, 3 to 6, and so on.
+    Positions and days are taken in octaves: 0, 1 to 2, 3 to 6, and so on.
     """
     there = _on_surface(events, metric) & np.isin(events.kind, (metric.counted, metric.by))
-    octave = np.floor(np.log2(np.maximum(events.position, -0.5) + 1)).astype(int)
-    cells = np.stack([events.surface, octave, age_bins(events, bounds)])[:, there]
+    octaves = [np.floor(np.log2(np.maximum(of, -0.5) + 1)).astype(int) for of in (events.position, events.age_days)]
+    cells = np.stack([events.surface, *octaves])[:, there]
     _, cell = np.unique(cells, axis=1, return_inverse=True)
     _, of_item = np.unique(2 * events.store_of + events.treated_of, return_inverse=True)
     item, counts = events.item[there], events.kind[there] == metric.counted
