@@ -71,7 +71,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def _design(arguments: argparse.Namespace) -> None:
-    from training.measurement.rating.designing import small_pictures, write_design
+    from training.measurement.rating.designing import KEY, small_pictures, write_design
     from training.measurement.rating.items import read_items, read_raters
 
     protocol = Protocol(**{name: getattr(arguments, name) for name in _OPTIONS})
@@ -81,6 +81,7 @@ def _design(arguments: argparse.Namespace) -> None:
     )  # fmt: skip
     print(f"design {key['design_id']} in {arguments.out}; publish its SHA-256 before the first rating:")
     print(key["design_sha256"])
+    print(f"keep {arguments.out / KEY} away from the page and from raters: it says how each picture was made")
     if key["left_out"]:
         print(f"{len(key['left_out'])} items found no partner in their category and are left out")
     if not any(told["gold"] for told in key["pictures"].values()):
