@@ -2,7 +2,7 @@
 
 Services and training read pictures by this alone. What a browser shows is what a model gets: colours in sRGB by the
 file's own profile, turned as its EXIF says, transparency on white, the first frame. The middle square is cut out, as
-CLIP's own preprocessing crops.
+CLIP's own preprocessing crops; people who rate pictures get the whole of them.
 
 A large picture is shrunk while it is converted, band by band, so that beside its decoded pixels no second copy of its
 full size exists. Knows pictures; neither requests nor models, which normalise inside their own graphs.
@@ -11,6 +11,7 @@ full size exists. Knows pictures; neither requests nor models, which normalise i
 import io
 import struct
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -70,6 +71,29 @@ def square(file: PictureFile, size_px: int) -> NDArray[np.uint8]:
     Raises:
         PictureRefused: its pixels cannot be decoded.
     """
+
+    def middle(shown: _Shown) -> Image.Image:
+        return _fitted(shown.shrunk(size_px) if file.pixels >= LARGE_PIXELS else shown.full(), size_px)
+
+    return _decoded(file, size_px, middle)
+
+
+def whole(file: PictureFile, size_px: int) -> NDArray[np.uint8]:
+    """The whole picture, as large as it fits into size_px × size_px, in the middle of white  # (H, W, 3)
+
+    Beside its decoded pixels a second copy of its full size exists.
+
+    Raises:
+        PictureRefused: its pixels cannot be decoded.
+    """
+
+    def padded(shown: _Shown) -> Image.Image:
+        return ImageOps.pad(shown.full(), (size_px, size_px), Image.Resampling.BICUBIC, color=_BACKGROUND)
+
+    return _decoded(file, size_px, padded)
+
+
+def _decoded(file: PictureFile, size_px: int, fitted: Callable[["_Shown"], Image.Image]) -> NDArray[np.uint8]:
     try:
         with Image.open(io.BytesIO(file.data), formats=("PNG", "JPEG")) as image:
             if image.size != (file.width, file.height):  # a second header says otherwise
@@ -77,8 +101,7 @@ def square(file: PictureFile, size_px: int) -> NDArray[np.uint8]:
             if file.pixels >= LARGE_PIXELS:
                 image.draft(None, (_GAP * size_px, _GAP * size_px))  # a JPEG is decoded smaller
             image.load()
-            whole = _Shown(image, file)
-            shown = _fitted(whole.shrunk(size_px) if file.pixels >= LARGE_PIXELS else whole.full(), size_px)
+            shown = fitted(_Shown(image, file))
         turn = _UPRIGHT.get(file.orientation)
         return np.asarray(shown if turn is None else shown.transpose(turn), np.uint8)
     except PictureRefused:

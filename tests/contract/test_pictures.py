@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageCms, ImageOps
 
 from contract.picture_files import PictureRefused
-from contract.pictures import LARGE_PIXELS, PictureLimits, opened, square
+from contract.pictures import LARGE_PIXELS, PictureLimits, opened, square, whole
 from tests.contract.picture_makers import (
     GREY,
     GREY_ALPHA,
@@ -253,6 +253,18 @@ def smooth() -> Image.Image:
     y, x = np.mgrid[0:1800, 0:2400].astype(np.float32) / 2000
     waves = [128 + 100 * np.sin(5 * x + k) * np.cos(4 * y - k) for k in range(3)]
     return Image.fromarray(np.stack(waves, axis=-1).astype(np.uint8))
+
+
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_the_whole_picture_is_shown_upright_in_the_middle_of_white(orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    wide = encoded(Image.new("RGB", (64, 32), (10, 20, 30)), exif=exif)
+    found = whole(opened(wide, LIMITS), 16)
+    upright = found if orientation == 1 else found.transpose(1, 0, 2)
+    assert (upright[4:12] == (10, 20, 30)).all()
+    assert (upright[:4] == WHITE).all()
+    assert (upright[12:] == WHITE).all()
 
 
 @pytest.mark.parametrize("mode", ["L", "P", "RGB", "RGBA", "CMYK"])

@@ -31,15 +31,19 @@ Interval = Mapping[str, float]  # mean, low, high
 def plot_intervals(
     panels: Mapping[str, Mapping[str, Interval]], marks: Mapping[str, Mapping[str, float]], picture: Path
 ) -> None:
-    """A panel for each set: its rows as points with whiskers, its `marks` as vertical lines with their names."""
+    """A panel for each set: its rows as points with intervals, its `marks` as vertical lines with their names.
+
+    An interval need not hold its point, and may be NaN.
+    """
     rows = max(len(panel) for panel in panels.values())
     figure, axes = plt.subplots(
         1, len(panels), figsize=(4 * len(panels), max(3.0, 1.2 + 0.3 * rows)), squeeze=False, layout="constrained"
     )
     for axis, (title, panel) in zip(axes[0], panels.items(), strict=True):
         for place, found in enumerate(panel.values()):
-            whiskers = [[found["mean"] - found["low"]], [found["high"] - found["mean"]]]
-            axis.errorbar(found["mean"], place, xerr=whiskers, fmt="o", markersize=4, capsize=3)
+            (point,) = axis.plot(found["mean"], place, "o", markersize=4)
+            middle, half = (found["low"] + found["high"]) / 2, abs(found["high"] - found["low"]) / 2
+            axis.errorbar(middle, place, xerr=half, fmt="none", capsize=3, color=point.get_color())
         for name, value in marks.get(title, {}).items():
             axis.axvline(value, color="grey", linewidth=1, linestyle=":")
             inside = {"transform": axis.get_xaxis_transform(), "ha": "right", "va": "bottom", "in_layout": False}

@@ -24,6 +24,12 @@ def test_a_log_has_a_panel_for_each_value_of_its_last_row(tmp_path: Path) -> Non
     assert size_of(tmp_path / "log.png") == (800, 300)
 
 
+def test_an_interval_beside_its_point_or_without_bounds_is_drawn(tmp_path: Path) -> None:
+    rows = {"beside": {"mean": 0.1, "low": 0.4, "high": 0.7}, "none": {"mean": 0.1, "low": np.nan, "high": np.nan}}
+    plot_intervals({"one": rows}, {}, tmp_path / "intervals.png")
+    assert min(size_of(tmp_path / "intervals.png")) > 100
+
+
 def test_intervals_lines_and_grids_become_pictures(tmp_path: Path) -> None:
     plot_intervals({"one": {"a": INTERVAL, "b": INTERVAL}}, {"one": {"ceiling": 0.6}}, tmp_path / "intervals.png")
     plot_lines({"a": [(1.0, INTERVAL), (10.0, INTERVAL)]}, "groups", "GAUC", tmp_path / "lines.png")

@@ -1,0 +1,1 @@
+"""Online lift: what items of one arm get beyond those of the other, store by store."""

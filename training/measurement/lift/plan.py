@@ -1,0 +1,81 @@
+"""What is fixed before the data are looked at: exposure rules, windows, ages, whether items are randomised.
+
+A plan is a JSON file with the time at which it was made; a report says its SHA-256, and how many of the events are
+older than it. Knows numbers; no events.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from contract.errors import reading
+from training.common.reports import write_report
+from training.measurement.errors import MeasurementError
+
+FORMAT = "perfusion-lift-plan/1"
+LEAST = {  # impressions, clicks, impressions, orders: about twenty events where rates are usual ones
+    "click_through": 500,
+    "conversion": 200,
+    "orders_per_impression": 10_000,
+    "return_rate": 50,
+}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The rules of one comparison."""
+
+    created: str  # RFC 3339
+    least: Mapping[str, int] = field(
+        default_factory=lambda: dict(LEAST)
+    )  # metric → exposure a store needs in both arms
+    window_s: int = 1_800  # a viewer's next impression or click of an item counts after that time
+    age_days: tuple[int, ...] = (7, 28, 90)  # bounds of items' ages in the table against novelty
+    surfaces: tuple[str, ...] = ("search", "recommendation")  # each has a click-through rate of its own
+    treated_share: float | None = None  # of items, where chance assigns them; None: the comparison is observational
+    draws: int = 2_000  # of stores
+    confidence: float = 0.95
+    sha256: str = field(default="", compare=False)  # of the file; not part of it
+
+    def __post_init__(self) -> None:
+        if self.least.keys() != LEAST.keys() or min(*self.least.values(), self.draws) < 1 or self.window_s < 0:
+            raise MeasurementError(
+                f"least must give {', '.join(LEAST)} 1 or more each, draws be 1 or more, window_s 0 or more"
+            )
+        if sorted(set(self.age_days)) != list(self.age_days) or min(self.age_days, default=1) < 1:
+            raise MeasurementError(f"age_days must ascend from 1 or more, got {list(self.age_days)}")
+        if self.treated_share is not None and not 0 < self.treated_share < 1:
+            raise MeasurementError(f"treated_share must lie between 0 and 1, got {self.treated_share}")
+        if datetime.fromisoformat(self.created).tzinfo is None:
+            raise MeasurementError(f"the plan's time {self.created!r} lacks its time zone")
+
+    def write(self, path: Path) -> None:
+        """Writes the plan, once.
+
+        Raises:
+            MeasurementError: there is one already.
+        """
+        if path.exists():
+            raise MeasurementError(f"{path} exists: a plan is not changed once it is fixed")
+        write_report(path, {"format": FORMAT} | {name: of for name, of in asdict(self).items() if name != "sha256"})
+
+    @classmethod
+    def read(cls, path: Path) -> "Plan":
+        """A plan's file.
+
+        Raises:
+            MeasurementError: it cannot be used; says why.
+        """
+        with reading(path, MeasurementError):
+            data = path.read_bytes()
+            found: dict[str, Any] = json.loads(data)
+            if found.pop("format") != FORMAT:
+                raise MeasurementError(f"is no {FORMAT}")
+            if odd := found.keys() - (cls.__dataclass_fields__.keys() - {"sha256"}):
+                raise MeasurementError(f"there is no setting {min(odd)!r}")
+            found |= {name: tuple(found[name]) for name in ("age_days", "surfaces") if name in found}
+            return cls(**found, sha256=hashlib.sha256(data).hexdigest())

@@ -1,0 +1,1 @@
+"""Blind rating by experts: the design that is fixed before, and the analysis after."""
