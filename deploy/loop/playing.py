@@ -40,7 +40,7 @@ TINY = ROOT / "training" / "weights" / "tiny"
 FOUNDERS, JOINING = 100, 25  # merchants of the first table, and new ones of every turn
 EXPLORATION, HOLDBACK = 0.08, 0.04
 PATIENCE_S = 300.0  # without a round that ends
-HOLD_OUT = 400  # newest picked groups that are the gate's, which trains a judge of its own on half of them
+HOLD_OUT = 400  # newest picked groups, which are the gate's
 MOST_MIXED = 1_000  # mixed groups of a trial; at traffic's pace a quarter of an hour
 
 
@@ -78,6 +78,10 @@ def _play(
 ) -> int:
     held_out = min(HOLD_OUT, scale.groups // 3)
     steps = ("--reward-steps", str(scale.reward_steps), "--hold-out", str(held_out))
+    # The project's own reward model, which other merchants' picks taught: it has seen nothing of the loop, nor the loop of
+    # it. One that is trained on half of the held-out groups hardly knows the served groups' picks, since all candidates
+    # of such a group show what the merchant likes.
+    offline_gate = ("--judge", str(TINY), *offline_gate)
     plan = Plan(layout, work / "lake", work / "original", work / "base", retrain=steps,
                 offline_gate=offline_gate, traffic_gate=("--most-groups", str(MOST_MIXED), *traffic_gate))  # fmt: skip
     first = _first_family(plan, work, scale)

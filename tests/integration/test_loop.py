@@ -10,14 +10,14 @@ import pytest
 
 from contract.release import read_manifest
 from contract.repository import Repository
-from deploy.local.layout import ROOT, Layout
+from deploy.local.layout import Layout
 from deploy.loop.playing import Scale, play
 from deploy.loop.records import FAILED, ROUNDS, lines_of
 from tests.ports import free_offset
 
 SCALE = Scale(turns=1, groups=40, original_groups=100, workers=2, poison=0, reward_steps=2, kills=0)
 OPEN_OFFLINE = (
-    "--judge", str(ROOT / "training/weights/tiny"), "--least-groups", "1", "--least-merchants", "1",
+    "--least-groups", "1", "--least-merchants", "1",
     "--held-out", "12", "--drawn", "4",
     "--checked", "0", "--least-judge-gauc", "0", "--most-merchant-share", "1", "--reward-gauc", "1",
     "--reward-map", "1", "--favours", "100", "--prompt-accuracy", "1", "--diversity", "1", "--judge-score", "100",

@@ -121,7 +121,8 @@ def decide(
     if judge_gauc is not None and not judge_gauc >= margins.least_judge_gauc:
         least = margins.least_judge_gauc
         reasons.append(
-            f"the judge ranks held-out picks with a GAUC of {judge_gauc:.3f}; below {least:g} it is no judge"
+            f"the judge ranks held-out picks with a GAUC of {judge_gauc:.3f}; below {least:g} it is no judge: hold out "
+            "more groups, or give a reward model of other merchants' picks by --judge"
         )
     for name in FIGURES:
         if name in figures:
