@@ -78,9 +78,9 @@ def _play(
 ) -> int:
     held_out = min(HOLD_OUT, scale.groups // 3)
     steps = ("--reward-steps", str(scale.reward_steps), "--hold-out", str(held_out))
-    # The project's own reward model, of other merchants' picks: it has seen nothing of the loop, nor the loop of it. One
-    # that is trained on half of the held-out groups hardly knows the served groups' picks, since all candidates of such a
-    # group show what the merchant likes.
+    # The project's own reward model, of other merchants' picks: it has seen nothing of the loop, nor the loop of it.
+    # One that is trained on half of the held-out groups hardly knows the served groups' picks, since all candidates of
+    # such a group show what the merchant likes.
     offline_gate = ("--judge", str(TINY), *offline_gate)
     plan = Plan(layout, work / "lake", work / "original", work / "base", retrain=steps,
                 offline_gate=offline_gate, traffic_gate=("--most-groups", str(MOST_MIXED), *traffic_gate))  # fmt: skip

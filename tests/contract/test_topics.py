@@ -2,7 +2,17 @@
 
 from datetime import UTC, datetime
 
-from contract.topics import DEAD_LETTERS, FEEDBACK, GROUPS, RELEASES, TOPICS, headers
+from contract.topics import (
+    DEAD_LETTERS,
+    FEEDBACK,
+    GROUPS,
+    ORDERS,
+    PRESALES,
+    RELEASES,
+    SHOP,
+    TOPICS,
+    headers,
+)
 
 TIME = datetime(2026, 1, 2, 3, 4, 5, 678_901, tzinfo=UTC)
 
@@ -25,7 +35,7 @@ def test_without_a_trace_there_is_no_empty_header() -> None:
 
 
 def test_only_the_latest_release_of_each_name_is_kept_and_every_group_and_pick() -> None:
-    assert set(TOPICS) == {GROUPS, FEEDBACK, RELEASES, DEAD_LETTERS}
+    assert set(TOPICS) == {GROUPS, FEEDBACK, PRESALES, ORDERS, SHOP, RELEASES, DEAD_LETTERS}
     compacted = {topic for topic, settings in TOPICS.items() if settings.get("cleanup.policy") == "compact"}
     assert compacted == {RELEASES}
     assert all(topic.endswith(".v1") for topic in TOPICS)

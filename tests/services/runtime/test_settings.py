@@ -183,7 +183,7 @@ FORMS = {
     "outbox_interval_s": SECONDS,
     "pay_within_s": SECONDS,
     "payment_key": FILE,
-    "payment_methods": (["pm_card_visa", "a, b"], NOTHING),
+    "payment_methods": LINE,
     "payment_return_url": WEB_URL,
     "payment_timeout_s": SECONDS,
     "payment_url": WEB_URL,

@@ -1,0 +1,1 @@
+"""Tests of services/studio/pages, over the items service's own logic."""
