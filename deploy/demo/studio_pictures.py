@@ -1,12 +1,14 @@
 """`python -m deploy.demo.studio_pictures`: the merchant's page on the running platform, as the docs show it.
 
-`make studio-pictures` runs it after `make studio`. A person designs, picks and compares; what they see is written to
-docs/pictures/studio-*.png.
+`make studio-pictures` runs it after `make studio`. A person designs, picks, compares and sells; what they see is
+written to docs/pictures/studio-*.png.
 """
 
 import argparse
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from playwright.sync_api import Browser, expect
 
@@ -64,7 +66,20 @@ def take(browser: Browser, home: str, out: Path) -> list[str]:
     lin.draws("连衣裙，长袖", seed="7")
     lin.waits_for_group()
     shot(lin, "phone")
+    shot_shop(chen, shot)
     return written
+
+
+def shot_shop(chen: Person, shot: Callable[[Person, str], None]) -> None:
+    """The item that the demonstration has put on sale, as its merchant sees it, and as a buyer does."""
+    chen.goes_to("/items")
+    chen.page.locator("main a[href^='/items/']:not([href$='new'])").first.click()
+    chen.page.wait_for_load_state("networkidle")
+    item = urlsplit(chen.page.url).path
+    shot(chen, "item")
+    chen.goes_to(f"/shop{item}")
+    chen.page.wait_for_load_state("networkidle")
+    shot(chen, "shop")
 
 
 if __name__ == "__main__":
