@@ -6,9 +6,14 @@ from concurrent.futures import ThreadPoolExecutor
 
 import grpc
 import pytest
+from google.protobuf.timestamp_pb2 import Timestamp
 from perfusion.client import NotFound, PerFusion, PermissionDenied, Unauthenticated, Unavailable
 from perfusion.v1 import feedback_service_pb2 as feedback_pb
+from perfusion.v1 import items_service_pb2 as items_pb
+from perfusion.v1 import presale_pb2 as presale_pb
+from perfusion.v1.events_pb2 import ShopEvent
 from perfusion.v1.group_pb2 import Group
+from perfusion.v1.items_service_pb2_grpc import ItemsServiceStub
 from perfusion.v1.user_embedding_service_pb2 import BatchGetUserEmbeddingsRequest, GetUserEmbeddingRequest
 from perfusion.v1.user_embedding_service_pb2_grpc import UserEmbeddingServiceStub
 
@@ -46,7 +51,7 @@ def client(cluster: Cluster, mine: str) -> Iterator[PerFusion]:
     """Acts for `mine` alone."""
     layout = cluster.layout
     token = Authority(layout.home).token([mine], 1)
-    addresses = {name: layout.address(name) for name in SERVICES}
+    addresses = {name: layout.address(name) for name in SERVICES if name != "items"}  # which has its stub alone
     with PerFusion(**addresses, credentials=credentials(layout, token), timeout_s=CALL_TIMEOUT_S) as connected:
         yield connected
 
@@ -95,6 +100,50 @@ def test_another_merchant_is_refused_by_every_method_and_counted(
     own = client.generate(mine, PROMPT, num_candidates=1, num_steps=2).group()
     assert client.get_group(own.group_id).user_id == mine
     client.submit_feedback(own, [own.candidates[0].image_id])
+
+
+def test_another_merchants_items_are_refused_by_every_method(
+    cluster: Cluster, clients: Clients, mine: str, theirs: Group
+) -> None:
+    other = theirs.user_id
+    terms = presale_pb.PresaleTerms(
+        group_id=theirs.group_id, image_id=theirs.candidates[0].image_id, title="Theirs",
+        price=presale_pb.Money(currency="EUR", minor_units=100), min_units=1, max_units=2, ships_within_days=1,
+        close_time=Timestamp(seconds=int(time.time()) + 3600),
+    )  # fmt: skip
+    made = items_pb.CreatePresaleRequest(request_id=new_id(), user_id=other, terms=terms)
+    sale = clients.items.CreatePresale(made, timeout=CALL_TIMEOUT_S).presale
+    clients.items.OpenPresale(
+        items_pb.OpenPresaleRequest(presale_id=sale.presale_id, user_id=other), timeout=CALL_TIMEOUT_S
+    )
+    wanted = items_pb.PlaceOrderRequest(
+        request_id=new_id(), presale_id=sale.presale_id, buyer_id="buyer", units=1, payment_method="pm_card_visa"
+    )
+    order = clients.items.PlaceOrder(wanted, timeout=CALL_TIMEOUT_S).order
+    of_order = {"order_id": order.order_id, "buyer_id": "buyer"}
+    by_name = {
+        "PlaceOrder": items_pb.PlaceOrderRequest(
+            request_id=new_id(), presale_id=sale.presale_id, buyer_id="me", units=1, payment_method="pm_card_visa"
+        ),
+        "GetOrder": items_pb.GetOrderRequest(**of_order),
+        "CancelOrder": items_pb.CancelOrderRequest(**of_order),
+        "AnswerDelay": items_pb.AnswerDelayRequest(**of_order),
+        "RecordShopEvents": items_pb.RecordShopEventsRequest(events=[ShopEvent(user_id=other)]),
+        "ReceivePaymentEvent": items_pb.ReceivePaymentEventRequest(payload=b"{}", signature="t=1,v1=0"),
+    }
+    methods = items_pb.DESCRIPTOR.services_by_name["ItemsService"].methods
+    token = credentials(cluster.layout, Authority(cluster.layout.home).token([mine], 1))
+    with grpc.secure_channel(cluster.layout.address("items"), token) as channel:
+        stub = ItemsServiceStub(channel)
+        for method in methods:
+            if method.name == "GetPresale":  # which everybody may read, once it is open
+                continue
+            asked = by_name.get(method.name) or getattr(items_pb, method.input_type.name)(user_id=other)
+            with pytest.raises(grpc.RpcError) as failure:
+                getattr(stub, method.name)(asked, timeout=CALL_TIMEOUT_S)
+            assert failure.value.code() == grpc.StatusCode.PERMISSION_DENIED, method.name
+    found = clients.items.GetOrder(items_pb.GetOrderRequest(**of_order), timeout=CALL_TIMEOUT_S).order
+    assert found.state == presale_pb.ORDER_STATE_SECURED
 
 
 def test_who_cannot_say_who_calls_is_not_let_in(cluster: Cluster, mine: str) -> None:
