@@ -172,7 +172,7 @@ protos: setup ## regenerate protos/gen from protos/perfusion
 	.venv/bin/python protos/generate.py
 
 items-histories: setup ## HISTORIES=10000 of presales that nobody thought of, with crashes, on PostgreSQL; hours
-	@ITEMS_HISTORIES=$(or $(HISTORIES),10000) .venv/bin/python -m pytest tests/services/items/test_settling_histories.py -k postgresql
+	@ITEMS_HISTORIES=$(or $(HISTORIES),10000) .venv/bin/python -m pytest -s tests/services/items/test_settling_histories.py -k postgresql
 
 client-wheel: setup ## the wheel of stubs and client, for other teams, into build/dist
 	.venv/bin/python protos/wheel.py build/dist
