@@ -1,7 +1,7 @@
 """The online lift of one arm's items over the other's, store by store, as the paper's Table 4.
 
     python -m training.measurement.lift plan --out build/lift/plan.json --treated-share 0.5
-    python -m training.measurement.lift analyse --events LAKE/shop_events --plan build/lift/plan.json --out build/lift
+    python -m training.measurement.lift analyse --events LAKE/shop --plan build/lift/plan.json --out build/lift
 
 `plan` fixes the rules before the data are looked at: how much exposure a store needs in both arms, the window within
 which a viewer's repeated impression counts once, the ages of the table against novelty, and, where chance assigns items
