@@ -377,16 +377,6 @@ def test_what_happened_in_the_shop_is_there_once_with_its_picture(of: Collecting
     assert of.open().joined.waiting_groups == 0
 
 
-def test_what_the_shop_does_not_say_is_null(of: Collecting) -> None:
-    silent = shop("a", "click")
-    for name in ("surface", "position", "viewer_hash", "arm"):
-        silent.ClearField(name)
-    of.log.put(silent)
-    of.collect()
-    [row] = of.shop()
-    assert [row[name] for name in ("surface", "position", "viewer_hash", "arm", "units")] == [None] * 5
-
-
 def test_lift_reads_the_table(of: Collecting) -> None:
     of.log.put(*SOLD)
     of.collect()
