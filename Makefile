@@ -199,7 +199,7 @@ eval-lift: setup ## the lift's A/A gate and a rating's intervals, where the trut
 	.venv/bin/python -m lab.shop.lift_check
 	.venv/bin/python -m lab.shop.rating_check
 
-eval-orders: setup ## what it does that orders count beside picks, in simulated shops, into build/eval/order_weight.json; ten minutes on one core
+eval-orders: setup ## what it does that orders count beside picks, in simulated shops, into build/eval/order_weight.json; six minutes on one core
 	.venv/bin/python -m lab.shop.order_weight
 
 bench-health: $(EXPORT) ## every part fails in turn: was health true? 15 minutes, root; docs/pictures/health.png
