@@ -36,7 +36,7 @@ STAGED := $(EXPORT)
 endif
 
 .PHONY: help items-histories bench-orders demo studio test test-platform test-others test-slow chromium studio-pictures bench-studio up down restart token renew status logs release-status release-load release-trial release-end-trial release-promote release-rollback release-history loop setup export lint licences payments-check k8s-check k8s-e2e tensorrt-check tensorrt-plans protos client-wheel train-tiny eval-reward eval-generation \
-    eval-samplers eval-suggestions eval-lift bench-reward bench-reward-full bench-generator bench-generator-full bench-picks bench-capacity bench-serving race bench-health soak clean prerequisites
+    eval-samplers eval-suggestions eval-lift eval-orders bench-reward bench-reward-full bench-generator bench-generator-full bench-picks bench-capacity bench-serving race bench-health soak clean prerequisites
 
 help: ## this list
 	@echo "PerFusion: personalised fashion pictures, end to end on one machine"
@@ -198,6 +198,9 @@ eval-suggestions: $(EXPORT) ## SuggestPhrases against the truth, on services of 
 eval-lift: setup ## the lift's A/A gate and a rating's intervals, where the truth is known, into build/eval; minutes on one core
 	.venv/bin/python -m lab.shop.lift_check
 	.venv/bin/python -m lab.shop.rating_check
+
+eval-orders: setup ## what it does that orders count beside picks, in simulated shops, into build/eval/order_weight.json; six minutes on one core
+	.venv/bin/python -m lab.shop.order_weight
 
 bench-health: $(EXPORT) ## every part fails in turn: was health true? 15 minutes, root; docs/pictures/health.png
 	.venv/bin/python -m deploy.benchmarks.health_run

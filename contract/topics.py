@@ -14,7 +14,7 @@ RELEASES = "perfusion.releases.v1"  # ReleaseChanged, keyed by name: only the la
 PRESALES = "perfusion.presales.v1"  # PresaleChanged, keyed by user_id
 ORDERS = "perfusion.orders.v1"  # OrderChanged, keyed by user_id
 SHOP = "perfusion.shop.v1"  # ShopEvent, keyed by user_id
-DEAD_LETTERS = "perfusion.dead-letters.v1"  # records of GROUPS and FEEDBACK that are no events, as they came
+DEAD_LETTERS = "perfusion.dead-letters.v1"  # records of GROUPS, FEEDBACK and SHOP that are no events, as they came
 
 RETENTION_DAYS = 14  # how long a record with a merchant's data may be read; a file of records closes after a day more
 _KEPT = {"retention.ms": f"{RETENTION_DAYS * 86_400_000}", "segment.ms": f"{86_400_000}"}

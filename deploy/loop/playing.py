@@ -269,7 +269,7 @@ def _erase(plan: Plan, traffic: Traffic) -> dict[str, int]:
     for user in users:
         _run("erase", "training.retraining.erase", "--lake", plan.lake, "--user", user)
     left = 0
-    for name in ("events", "groups"):
+    for name in ("events", "groups", "shop"):
         found = DeltaTable(str(plan.lake / name)).to_pyarrow_table(columns=["user_id"])["user_id"].to_pylist()
         left += sum(user in users for user in found)
     return {"merchants": len(users), "rows_left": left}

@@ -197,9 +197,9 @@ def shop_events_of(request: api.RecordShopEventsRequest) -> Sequence[events.Shop
         fields.user_id(event.user_id, f"{at}user_id")
         fields.require(event.kind in shop.KINDS, f"{at}kind", "must be IMPRESSION or CLICK")
         fields.require(event.units == 0, f"{at}units", "must be 0")
-        fields.require(event.HasField("event_time"), f"{at}event_time", "must be set")
-        _microseconds(fields, event.event_time, f"{at}event_time")
-        _microseconds(fields, event.item_create_time, f"{at}item_create_time")
+        for name in ("event_time", "item_create_time"):
+            fields.require(event.HasField(name), at + name, "must be set")
+            _microseconds(fields, getattr(event, name), at + name)
         _check_encounter(fields, event.surface, event.position, event.viewer_hash, event.arm, at)
     fields.done()
     return request.events

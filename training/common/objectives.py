@@ -63,13 +63,14 @@ def step_preference(winner: Tensor, loser: Tensor, beta: float, clip: float) -> 
 def reward_cross_entropy(scores: Tensor, selected: Tensor, valid: Tensor | None = None) -> Tensor:
     """Eq. 7–9: cross-entropy of p̂ = softmax_k(scores) with p*_k = l_k / Σ_j l_j. (B, K) → (B,)
 
-    `scores` are exp(logit_scale)·r; `valid` marks the real images of padded groups.
+    `scores` are exp(logit_scale)·r; `valid` marks the real images of padded groups. `selected` may say how much each
+    selected image counts, as numbers from 1 on: l_k.
     """
-    valid = torch.ones_like(selected) if valid is None else valid
-    selected = selected & valid
+    valid = torch.ones_like(selected, dtype=torch.bool) if valid is None else valid
+    chosen = selected * valid
     log_p_hat = _masked(scores.float(), valid).log_softmax(-1)  # (B, K)
-    p_star = selected / selected.sum(-1, keepdim=True).clamp(min=1)  # (B, K)
-    return -(p_star * torch.where(selected, log_p_hat, 0.0)).sum(-1)
+    p_star = chosen / chosen.sum(-1, keepdim=True).clamp(min=1)  # (B, K)
+    return -(p_star * torch.where(chosen > 0, log_p_hat, 0.0)).sum(-1)
 
 
 def pairwise_cross_entropy(

@@ -10,6 +10,7 @@ model. Knows nothing about where groups come from.
     latents.npy     float16 (N, K, C, S, S)    at the U-Net's scale; optional
     images.npy      uint8   (N, K, H, W, 3)    optional
     present.npy     bool    (N, K)             optional: which candidates exist, where groups differ in size
+    counts.npy      float32 (N, K)             optional: how much a selected candidate counts, against others' 1
     weights.npy     float32 (N,)               optional: how often a training sees a group, against others' 1
     group_ids.npy, user_ids.npy, prompts.npy  str (N,)  optional
     feature_schema.json
@@ -26,7 +27,10 @@ from contract.feature_schema import FeatureSchema
 from training.common.errors import ModelError, reading
 
 REQUIRED = {"features": ("int64", 2), "selected": ("bool", 2), "input_ids": ("int64", 3)}
-OPTIONAL = {"latents": ("float16", 5), "images": ("uint8", 5), "present": ("bool", 2), "weights": ("float32", 1)}
+OPTIONAL = {
+    "latents": ("float16", 5), "images": ("uint8", 5), "present": ("bool", 2), "counts": ("float32", 2),
+    "weights": ("float32", 1),
+}  # fmt: skip
 NAMES = ("group_ids", "user_ids", "prompts")
 MOST_EPOCHS = 1_000  # in one batch; more is a mistake
 
@@ -46,6 +50,7 @@ class GroupTensors:
     latents: np.ndarray | None = None
     images: np.ndarray | None = None
     present: np.ndarray | None = None
+    counts: np.ndarray | None = None
     weights: np.ndarray | None = None
     group_ids: np.ndarray | None = None
     user_ids: np.ndarray | None = None
@@ -65,6 +70,8 @@ class GroupTensors:
             raise GroupError("selected names candidates that are not present")
         if not (np.isfinite(self.weight) & (self.weight > 0)).all():
             raise GroupError("weights are positive numbers")
+        if self.counts is not None and not (np.isfinite(self.counts) & (self.counts >= 1)).all():
+            raise GroupError("counts are numbers from 1 on")
         self._check_features()
 
     @property
@@ -76,6 +83,11 @@ class GroupTensors:
     def weight(self) -> np.ndarray:
         """How often a training sees each group, against others' 1; float32 (N,)."""
         return np.ones(len(self.selected), np.float32) if self.weights is None else self.weights
+
+    def chosen_of(self, rows: np.ndarray) -> np.ndarray:
+        """The picks of these rows as a target: bool (R, K), or, with counts, how much each counts, float32 (R, K)."""
+        selected = self.selected[rows]
+        return selected if self.counts is None else np.where(selected, self.counts[rows], np.float32(0))
 
     def weights_of(self, rows: np.ndarray) -> np.ndarray | None:
         """The weights of these rows; None: all groups count alike."""
@@ -97,8 +109,9 @@ class GroupTensors:
         digest = hashlib.sha256(json.dumps(self.schema.to_json(), sort_keys=True).encode())
         for array in (self.features, self.selected, self.there, self.input_ids):
             digest.update(np.ascontiguousarray(array).data)
-        if self.weights is not None:
-            digest.update(np.ascontiguousarray(self.weights).data)
+        for optional in (self.counts, self.weights):
+            if optional is not None:
+                digest.update(np.ascontiguousarray(optional).data)
         if self.latents is not None:
             update_with(digest, self.latents)
         return digest.hexdigest()[:16]

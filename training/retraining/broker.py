@@ -14,11 +14,11 @@ from kafka.errors import AuthorizationError, KafkaError, TopicAuthorizationFaile
 from kafka.net.compat import KafkaNetClient
 
 from contract.kafka_access import KafkaAccess
-from contract.topics import DEAD_LETTERS, FEEDBACK, GROUPS, HEADER_REASON, HEADERS_ORIGIN, Partition
+from contract.topics import DEAD_LETTERS, FEEDBACK, GROUPS, HEADER_REASON, HEADERS_ORIGIN, SHOP, Partition
 from training.common.errors import ModelError
 from training.retraining.incoming import Origin, Record
 
-TOPICS = (GROUPS, FEEDBACK)
+TOPICS = (GROUPS, FEEDBACK, SHOP)
 PATIENCE_S = 30.0  # for an answer of the brokers
 _MOST_BYTES = 32 * 2**20  # of one record, as the services allow
 _POLL_MS = 200

@@ -1,4 +1,4 @@
-"""Collects what merchants picked: Kafka's groups and picks into tables that trainings read.
+"""Collects what merchants picked and the shop saw: Kafka's groups, picks and events of the shop into tables.
 
     python -m training.retraining.collect --kafka HOST:9092 --lake LAKE --feature-schema FAMILY/feature_schema.json
     python -m training.retraining.collect --kafka HOST:9092 --lake s3://bucket/lake --once
@@ -6,10 +6,12 @@
 
 Kafka tells by a certificate who reads: --kafka-certificates FOLDER. Without one, in clear text, it is on this machine.
 
-LAKE/events has every event once, LAKE/groups every group with its counting pick (training.retraining.joining says which
-columns it has beside those of every table). It runs until it is stopped, by SIGTERM or Ctrl-C, between two batches;
-with `--once` it ends where Kafka's topics ended when it began. It may be killed at any moment, started again anywhere,
-and run twice by mistake: the tables hold the offsets, and each event lands once. One line is printed for each batch.
+LAKE/events has every group's and pick's event once, LAKE/groups every group with its counting pick
+(training.retraining.joining says which columns it has beside those of every table), LAKE/shop every impression, click,
+order and return once, as training.measurement.lift reads them. It runs until it is stopped, by SIGTERM or Ctrl-C,
+between two batches; with `--once` it ends where Kafka's topics ended when it began. It may be killed at any moment,
+started again anywhere, and run twice by mistake: the tables hold the offsets, and each event lands once. One line is
+printed for each batch.
 
 Records that are no events, and picks that do not fit their group, go to Kafka's topic of dead letters, each with its
 origin and the reason. `--replay` takes these again, after the code that could not read them was mended.

@@ -1,7 +1,8 @@
 """From Kafka to the tables, exactly once: a batch of records becomes events, then groups.
 
 The order of a batch: what is no event goes to the dead letters; events go into LAKE/events with the offsets behind
-them, in one commit; groups and picks that found each other go into LAKE/groups. A process may end between any two of
+them, in one commit; what happened in the shop goes into LAKE/shop, with the offsets of that topic; groups and picks
+that found each other go into LAKE/groups. A process may end between any two of
 these: whoever opens the tables next finds in them how far each step came, and does the rest first. Two writers cannot
 both win, since a commit on a snapshot whose offsets another has moved fails; the loser forgets everything and begins
 anew. Knows the order of the steps; what they do is in the modules beside it.
@@ -15,15 +16,17 @@ from itertools import islice
 
 from deltalake import DeltaTable
 
-from contract.topics import Partition
-from training.retraining import offsets, raw
+from contract.topics import SHOP, Partition
+from training.retraining import offsets, raw, shop_events
 from training.retraining.broker import Bounds, partition_of
 from training.retraining.erasures import TRANSACTION, erased
 from training.retraining.groups import Groups
+from training.retraining.incoming import SHOP as OF_SHOP
 from training.retraining.incoming import Event, Poison, Record, event_of
 from training.retraining.joining import GROUPS_SCHEMA
 from training.retraining.lake import EVENTS_SCHEMA, Lake, append, put, reading_files
 from training.retraining.seen import Seen
+from training.retraining.shop_events import SHOP_SCHEMA
 
 VERSION = "groups"  # carried by LAKE/groups: the version of LAKE/events that it follows from
 REPLAYED = "replayed"  # carried by both: how often dead letters became events, and how many of these are derived
@@ -40,6 +43,7 @@ class Counts:
     events: int = 0  # into LAKE/events
     repeated: int = 0  # were there already, by their event_id
     groups: int = 0  # rows into LAKE/groups, corrections too
+    shop: int = 0  # rows into LAKE/shop
     dead: Counter[str] = field(default_factory=Counter)  # dead letters, by topic
     erased: int = 0  # of erased merchants, dropped
 
@@ -54,9 +58,11 @@ class Collector:
         self._bury_all, self.counts = bury, counts
         self.groups = lake.open("groups")
         self.events = lake.open("events")  # after the groups, which then follow from events that are in it
-        self._erased = erased(lake)  # after both: it knows every erasure that they have seen
+        self.shop = lake.open("shop")
+        self._erased = erased(lake)  # after all: it knows every erasure that they have seen
         with reading_files():
             self._known = Seen(raw.column(self.events, "event_id"))
+            self._known_of_shop = Seen(raw.column(self.shop, "event_id"))
             ends = {p: min(end, _at(self.events, p)) for p, end in raw.ends(self.events).items()}
             derived = {p: min(_at(self.groups, p), end) for p, end in ends.items()}
             behind = {p: at for p, at in derived.items() if at < ends[p]}
@@ -72,15 +78,22 @@ class Collector:
         Raises:
             OffsetsLost: Kafka no longer has what comes next.
         """
-        return offsets.starts(self.events.transaction_version, bounds, accepted)
+        of_shop = {p: held for p, held in bounds.items() if p.topic == SHOP}
+        others = {p: held for p, held in bounds.items() if p.topic != SHOP}
+        found = offsets.starts(self.events.transaction_version, others, accepted)
+        return found | offsets.starts(self.shop.transaction_version, of_shop, accepted)
 
     def add(self, records: Sequence[Record], reached: Mapping[Partition, int]) -> None:
         """Takes the records that lie before the offsets `reached`, and after those that were taken last."""
-        events, letters, dropped = self._events(records)
+        events, of_shop, letters, dropped = self._events(records)
         self._bury(letters)
-        moved = offsets.moved(reached)
+        moved = offsets.moved({p: at for p, at in reached.items() if p.topic != SHOP})
+        moved_of_shop = offsets.moved({p: at for p, at in reached.items() if p.topic == SHOP})
         with reading_files():
-            self._append(events, moved)
+            if events or _moves(self.events, moved):
+                self._append(events, moved)
+            if of_shop or _moves(self.shop, moved_of_shop):
+                self._append_of_shop(of_shop, moved_of_shop)
             self._count(records, letters, dropped)
             self._derive(events, moved)
 
@@ -89,9 +102,11 @@ class Collector:
 
         No partition's offset moves. What is an event already and fits its group now is derived again.
         """
-        events, letters, _ = self._events(records)
+        events, of_shop, letters, _ = self._events(records)
         still = Counter(why for _, why in letters)
         with reading_files():
+            if of_shop:
+                self._append_of_shop(of_shop, {})
             if events:
                 self._append(events, {REPLAYED: _at(self.events, REPLAYED) + 1})
             touched = set(_groups_of(records))
@@ -103,8 +118,9 @@ class Collector:
 
     # ---- steps -------------------------------------------------------------------------------
 
-    def _events(self, records: Iterable[Record]) -> tuple[list[Event], list[Letter], Counter[str]]:
-        """The events that are new, what is none, and how many records are neither: erased merchants', or repeated."""
+    def _events(self, records: Iterable[Record]) -> tuple[list[Event], list[Event], list[Letter], Counter[str]]:
+        """The events that are new, those of the shop apart, what is none, and how many records are neither: erased
+        merchants', or repeated."""
         events, letters, dropped = dict[str, Event](), list[Letter](), Counter[str]()
         for record in records:
             if record.key is not None and record.key.decode(errors="replace") in self._erased:
@@ -117,12 +133,14 @@ class Collector:
                 continue
             dropped["repeated"] += event.event_id in events
             events.setdefault(event.event_id, event)
-        if maybe := [event_id for event_id in events if event_id in self._known]:
-            with reading_files():
-                for event_id in raw.held(self.events, maybe):
-                    dropped["repeated"] += 1
-                    del events[event_id]
-        return list(events.values()), letters, dropped
+        for table, known in ((self.events, self._known), (self.shop, self._known_of_shop)):
+            if maybe := [event_id for event_id in events if event_id in known]:
+                with reading_files():
+                    for event_id in raw.held(table, maybe):
+                        dropped["repeated"] += 1
+                        del events[event_id]
+        of_shop = [event for event in events.values() if event.event_type == OF_SHOP]
+        return [event for event in events.values() if event.event_type != OF_SHOP], of_shop, letters, dropped
 
     def _bury(self, letters: Sequence[Letter]) -> None:
         if letters:
@@ -140,6 +158,12 @@ class Collector:
         append(self.events, [raw.row_of(event) for event in events], EVENTS_SCHEMA, carried)
         self._known.add(event.event_id for event in events)
         self.counts.events += len(events)
+
+    def _append_of_shop(self, events: Sequence[Event], moved: Mapping[str, int]) -> None:
+        carried = {**moved, TRANSACTION: self._erased.version}
+        append(self.shop, [shop_events.row_of(event.of_shop) for event in events], SHOP_SCHEMA, carried)
+        self._known_of_shop.add(event.event_id for event in events)
+        self.counts.shop += len(events)
 
     def _derive(
         self, events: Sequence[Event], moved: Mapping[str, int], buries: Callable[[Record], bool] = lambda _: True
@@ -181,11 +205,17 @@ def _at(table: DeltaTable, what: Partition | str) -> int:
     return table.transaction_version(what if isinstance(what, str) else offsets.name_of(what)) or 0
 
 
+def _moves(table: DeltaTable, moved: Mapping[str, int]) -> bool:
+    """Whether these application transactions are others than the table carries."""
+    return any(table.transaction_version(name) != at for name, at in moved.items())
+
+
 def _groups_of(records: Iterable[Record]) -> Iterator[str]:
-    """The groups that records are about, as far as they are events."""
+    """The groups that records are about, as far as they are groups and picks."""
     for record in records:
         with suppress(Poison):
-            yield event_of(record).group_id
+            if (event := event_of(record)).event_type != OF_SHOP:
+                yield event.group_id
 
 
 def _chunks(events: Iterable[Event]) -> Iterator[list[Event]]:

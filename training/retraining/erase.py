@@ -2,10 +2,10 @@
 
     python -m training.retraining.erase --lake LAKE --user ID
 
-Rows in LAKE/events and LAKE/groups go, and the files of older versions that hold any; what Kafka still has of the
-merchant is dropped when it is collected. LAKE/erasures keeps who was erased, as a salted hash, when, and what was
-removed. A collecting process may run on. Versions of LAKE/groups from before the merchant's first pick stay readable;
-a later one is gone, and a training that reads it stops. Prepared tables with the merchant (`--prepared`) are removed.
+Rows in LAKE/events, LAKE/groups and LAKE/shop go, and the files of older versions that hold any; what Kafka still has
+of the merchant is dropped when it is collected. LAKE/erasures keeps who was erased, as a salted hash, when, and what
+was removed. A collecting process may run on. Versions of a table from before the merchant's first row stay readable; a
+later one is gone, and a training that reads it stops. Prepared tables with the merchant (`--prepared`) are removed.
 
 The services' databases and pictures are erased by `python -m services.erasure`; Kafka's topics forget with time
 (contract.topics). A model that was trained with the merchant's picks keeps what it learnt until the next retraining.
@@ -37,8 +37,9 @@ def run(arguments: argparse.Namespace) -> None:
     for user_id in arguments.user:
         done = erase(Lake(arguments.lake), user_id, arguments.prepared)
         print(
-            "{events} events and {groups} groups erased, {files} files of older versions removed, ".format_map(done)
-            + "{prepared} prepared tables; {rows_left} rows are left".format_map(done)
+            "{events} events, {groups} groups and {shop} events of the shop erased, ".format_map(done)
+            + "{files} files of older versions removed, {prepared} prepared tables; ".format_map(done)
+            + "{rows_left} rows are left".format_map(done)
         )
 
 

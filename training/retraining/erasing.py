@@ -24,10 +24,10 @@ from deltalake.exceptions import CommitFailedError, DeltaError
 
 from training.data.delta import file_system, one_line
 from training.retraining.erasures import TRANSACTION, Erased, erased
-from training.retraining.joining import GROUPS_SCHEMA
 from training.retraining.lake import (
     ERASURES_SCHEMA,
-    EVENTS_SCHEMA,
+    OF_MERCHANTS,
+    SCHEMAS,
     Lake,
     LakeError,
     Raced,
@@ -35,7 +35,6 @@ from training.retraining.lake import (
     carrying,
 )
 
-_SCHEMAS = {"events": EVENTS_SCHEMA, "groups": GROUPS_SCHEMA}
 _ATTEMPTS = 30  # at a commit that others are faster than
 _PAUSE_S = 0.2
 
@@ -56,10 +55,10 @@ def erase(lake: Lake, user_id: str, prepared: Path | None = None) -> dict[str, i
     """
     _write_down(lake, user_id, {"state": "begun"})
     known = erased(lake)
-    done = {name: _delete(lake, name, user_id, known) for name in ("events", "groups")}
-    done["files"] = sum(_remove_files(lake.open(name), user_id) for name in ("events", "groups"))
+    done = {name: _delete(lake, name, user_id, known) for name in OF_MERCHANTS}
+    done["files"] = sum(_remove_files(lake.open(name), user_id) for name in OF_MERCHANTS)
     done["prepared"] = _remove_prepared(prepared, user_id) if prepared else 0
-    done["rows_left"] = sum(_rows_left(lake.open(name), user_id) for name in ("events", "groups"))
+    done["rows_left"] = sum(_rows_left(lake.open(name), user_id) for name in OF_MERCHANTS)
     _write_down(lake, user_id, {"state": "done" if not done["rows_left"] else "failed", **done})
     if done["rows_left"]:
         raise LakeError(f"{done['rows_left']} rows are left in {lake.uri}: another process wrote them; run it again")
@@ -89,7 +88,7 @@ def _delete(lake: Lake, name: str, user_id: str, known: Erased) -> int:
                     continue
                 raise LakeError(f"{table.table_uri} cannot be changed: {one_line(error)}") from error
             if not deleted["num_deleted_rows"]:  # then there was no commit
-                append(table, [], _SCHEMAS[name], {TRANSACTION: known.version})
+                append(table, [], SCHEMAS[name], {TRANSACTION: known.version})
             return int(deleted["num_deleted_rows"])
     raise LakeError(f"{lake.location(name)} could not be changed: others are always faster; run it again")
 

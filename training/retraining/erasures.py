@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from training.retraining.lake import Lake
 
-TRANSACTION = "erasures"  # carried by every commit to events and groups: the version of erasures that it knew
+TRANSACTION = "erasures"  # carried by every commit to events, groups and the shop: the version of erasures that it knew
 
 
 @dataclass(frozen=True)

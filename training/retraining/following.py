@@ -70,7 +70,7 @@ def follow(
                 failures += 1
                 say(f"{why}; asking again in {pause_s:.0f} s")
                 stopped.wait(pause_s)
-    say(f"ended: {counts.records} records, {counts.events} events, {counts.groups} groups")
+    say(f"ended: {counts.records} records, {counts.events} events, {counts.groups} groups, {counts.shop} of the shop")
     return counts
 
 
@@ -158,6 +158,7 @@ def _line(records: int, took_s: float, lag: dict[Partition, int], collector: Col
     behind = " ".join(f"{p.topic.split('.')[1]}/{p.number}:{n}" for p, n in lag.items() if n) or "none"
     return (
         f"{records} records in {took_s:.2f} s, lag {behind}; in all {counts.events} events, {counts.groups} groups, "
+        f"{counts.shop} of the shop, "
         f"{counts.repeated} repeated, {sum(counts.dead.values())} dead, {counts.erased} of erased merchants; "
         f"{joined.waiting_picks} picks wait for their group{age}, {joined.waiting_groups} groups for a pick"
     )

@@ -8,16 +8,27 @@ from datetime import UTC, datetime
 from uuid import UUID
 
 from google.protobuf.message import DecodeError
-from perfusion.v1.events_pb2 import FeedbackGiven, GroupGenerated
+from perfusion.v1.events_pb2 import (
+    SHOP_EVENT_KIND_ORDER,
+    SHOP_EVENT_KIND_RETURN,
+    SHOP_EVENT_KIND_UNSPECIFIED,
+    FeedbackGiven,
+    GroupGenerated,
+    ShopEvent,
+    ShopEventKind,
+)
 
 from contract import topics
 
-KINDS: dict[str, type[GroupGenerated] | type[FeedbackGiven]] = {
+Message = GroupGenerated | FeedbackGiven | ShopEvent
+KINDS: dict[str, type[GroupGenerated] | type[FeedbackGiven] | type[ShopEvent]] = {
     topics.GROUPS: GroupGenerated,
     topics.FEEDBACK: FeedbackGiven,
+    topics.SHOP: ShopEvent,
 }
 TYPES = {topic: kind.DESCRIPTOR.full_name for topic, kind in KINDS.items()}
-GROUP, PICK = TYPES[topics.GROUPS], TYPES[topics.FEEDBACK]
+GROUP, PICK, SHOP = TYPES[topics.GROUPS], TYPES[topics.FEEDBACK], TYPES[topics.SHOP]
+_WITH_UNITS = (SHOP_EVENT_KIND_ORDER, SHOP_EVENT_KIND_RETURN)
 
 
 class Poison(Exception):
@@ -53,7 +64,7 @@ class Event:
     event_id: str
     event_type: str
     event_time: datetime  # of sending, UTC
-    message: GroupGenerated | FeedbackGiven
+    message: Message
 
     @property
     def group(self) -> GroupGenerated:
@@ -65,6 +76,12 @@ class Event:
     def pick(self) -> FeedbackGiven:
         """The message of a pick's event."""
         assert isinstance(self.message, FeedbackGiven)
+        return self.message
+
+    @property
+    def of_shop(self) -> ShopEvent:
+        """The message of an event of the shop."""
+        assert isinstance(self.message, ShopEvent)
         return self.message
 
     @property
@@ -95,6 +112,8 @@ def event_of(record: Record) -> Event:
     message = _decoded(record)
     if record.key is None or record.key != message.user_id.encode():
         raise Poison("the key is not the message's user_id")
+    if isinstance(message, ShopEvent) and message.event_id != event_id:
+        raise Poison("the event-id is not the message's event_id")
     return Event(record, event_id, TYPES[record.origin.topic], _time(time), message)
 
 
@@ -123,7 +142,7 @@ def _time(text: str) -> datetime:
     return time.astimezone(UTC)
 
 
-def _decoded(record: Record) -> GroupGenerated | FeedbackGiven:
+def _decoded(record: Record) -> Message:
     if not record.value:
         raise Poison("the value is empty")
     try:
@@ -135,8 +154,10 @@ def _decoded(record: Record) -> GroupGenerated | FeedbackGiven:
             raise Poison(f"{name} is empty")
     if isinstance(message, GroupGenerated):
         _check_group(message)
-    else:
+    elif isinstance(message, FeedbackGiven):
         _check_pick(message)
+    else:
+        _check_of_shop(message)
     return message
 
 
@@ -160,7 +181,19 @@ def _check_pick(pick: FeedbackGiven) -> None:
     _check_timestamp(pick, "feedback_time")
 
 
-def _check_timestamp(message: GroupGenerated | FeedbackGiven, name: str) -> None:
+def _check_of_shop(event: ShopEvent) -> None:
+    if event.kind == SHOP_EVENT_KIND_UNSPECIFIED or event.kind not in ShopEventKind.values():
+        raise Poison(f"kind is {event.kind}")
+    for name in ("presale_id", "image_id"):
+        if not getattr(event, name):
+            raise Poison(f"{name} is empty")
+    if event.kind in _WITH_UNITS and event.units < 1:
+        raise Poison(f"an order or a return of {event.units} units")
+    _check_timestamp(event, "event_time")
+    _check_timestamp(event, "item_create_time")
+
+
+def _check_timestamp(message: Message, name: str) -> None:
     if not message.HasField(name):  # type: ignore[arg-type]
         raise Poison(f"{name} is missing")
     try:

@@ -2,6 +2,7 @@
 
     LAKE/events     one row an event, as it came; Kafka's offsets as the application transactions of its commits
     LAKE/groups     one row a group with its counting pick; made from the events (training.retraining.joining)
+    LAKE/shop       one row an event of the shop (training.retraining.shop_events), with the offsets of its own topic
     LAKE/erasures   who was erased, by a salted hash (training.retraining.erasures)
 
 A commit carries every offset that its rows move, so a table and its offsets are never apart. `append` writes through
@@ -27,6 +28,7 @@ from contract.repository import write_durably
 from training.common.errors import ModelError
 from training.data.delta import SCHEMA_FILE, file_system, one_line, storage_options
 from training.retraining.joining import GROUPS_SCHEMA
+from training.retraining.shop_events import SHOP_SCHEMA
 
 EVENTS_SCHEMA = pa.schema([
     ("cluster_id", pa.string()), ("topic", pa.string()), ("topic_id", pa.string()), ("partition", pa.int32()),
@@ -37,9 +39,13 @@ ERASURES_SCHEMA = pa.schema([
     ("user_hash", pa.string()), ("erasure_time", pa.timestamp("us", tz="UTC")), ("report", pa.string()),
 ])  # fmt: skip
 ZSTD = WriterProperties(compression="ZSTD")
-KEPT_DAYS = 30  # how long a version of the groups stays readable, unless a merchant of it is erased
-_STATISTICS = {"events": "topic,partition,offset,event_time", "groups": "create_time,release", "erasures": ""}
-_SCHEMAS = {"events": EVENTS_SCHEMA, "groups": GROUPS_SCHEMA, "erasures": ERASURES_SCHEMA}
+KEPT_DAYS = 30  # how long a version of the groups and the shop stays readable, unless a merchant of it is erased
+_STATISTICS = {
+    "events": "topic,partition,offset,event_time", "groups": "create_time,release", "shop": "create_time",
+    "erasures": "erasure_time",
+}  # fmt: skip
+SCHEMAS = {"events": EVENTS_SCHEMA, "groups": GROUPS_SCHEMA, "shop": SHOP_SCHEMA, "erasures": ERASURES_SCHEMA}
+OF_MERCHANTS = ("events", "groups", "shop")  # tables that grow while a process collects, and have merchants' rows
 
 
 class LakeError(ModelError):
@@ -98,7 +104,7 @@ class Lake:
             raise LakeError(f"{location} cannot be read: {one_line(error)}") from error
         try:
             DeltaTable.create(
-                location, schema=_SCHEMAS[name], mode="ignore", description=description,
+                location, schema=SCHEMAS[name], mode="ignore", description=description,
                 configuration=_settings(name), storage_options=options,
             )  # fmt: skip
             return DeltaTable(location, storage_options=options)
@@ -109,7 +115,7 @@ class Lake:
 def _settings(name: str) -> dict[str, str | None]:
     kept = "interval 1 days" if name == "events" else f"interval {KEPT_DAYS} days"
     return {
-        "delta.dataSkippingStatsColumns": _STATISTICS[name] or "erasure_time",
+        "delta.dataSkippingStatsColumns": _STATISTICS[name],
         "delta.deletedFileRetentionDuration": kept,
         "delta.logRetentionDuration": kept,
         "delta.checkpointInterval": "50",

@@ -4,7 +4,7 @@ Knows tables, the cache of their pictures and tensors; nothing about what trains
 """
 
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,9 +14,10 @@ from numpy.lib.format import open_memmap
 from training.common.runs import held
 from training.data.groups import GroupError, GroupTensors
 from training.data.prepare import stack, tokenise
-from training.data.table import name_of
+from training.data.table import Group, name_of
 from training.models.family import FamilyPaths
 from training.retraining.mixture import Mixture, informative, mix
+from training.retraining.orders import Orders
 from training.retraining.sources import UNREACHABLE, PictureCache, Source
 from training.wishes.tagging import ABSENT, Tagger
 from training.wishes.training import check_enough
@@ -38,7 +39,8 @@ class Material:
         """For a person."""
         of = self.mixture
         return (
-            f"{of.new} new groups of weight 1 and {of.original} original ones of weight {of.original_weight:.3g}: "
+            f"{of.new} new groups of weight {of.new_weights.mean():.3g} and "
+            f"{of.original} original ones of weight {of.original_weight:.3g}: "
             f"{of.original_share:.0%} original data, worth {of.effective_groups:.0f} groups of equal weight"
         )
 
@@ -52,11 +54,14 @@ class Table:
     cache: Path
 
 
-def gather(original: Table, new: Table, family: FamilyPaths, share: float, pixels: Path | None) -> Material:
+def gather(
+    original: Table, new: Table, family: FamilyPaths, share: float, pixels: Path | None, orders: Orders | None = None
+) -> Material:
     """The groups of both tables, mixed by `share`.
 
     Args:
         pixels: where the pictures are put together, for trainings that read them; None: tags are enough.
+        orders: of the new groups, to count beside their picks.
 
     Raises:
         GroupError: there is too little to learn from.
@@ -71,9 +76,11 @@ def gather(original: Table, new: Table, family: FamilyPaths, share: float, pixel
     groups = [group for _, source in read for group in source.groups]
     check_enough(sum(map(informative, groups)), f"{original.path} and {new.path}")
     read[1][0].forget_others(read[1][1])
-    mixture = mix(read[0][1].groups, read[1][1].groups, share)
+    mixture = mix(read[0][1].groups, read[1][1].groups, share, orders.worth if orders else None)
     ids = tokenise([group.prompt for group in groups], family.reward_tokenizer(), 0)
     tensors = replace(stack(groups, ids, family.schema()).rows(mixture.order), weights=mixture.weights)
+    if orders:
+        tensors = replace(tensors, counts=_counts(orders, groups, tensors.selected.shape, mixture))
     (n, k), places = tensors.selected.shape, np.argsort(mixture.order)  # places: of each group in the mixture
     rows = np.split(places, [len(read[0][1].groups)])
     tags = np.full((n, k, len(tagger.vocabulary.kinds)), ABSENT, np.int64)
@@ -88,6 +95,15 @@ def gather(original: Table, new: Table, family: FamilyPaths, share: float, pixel
     left_out = sum((source.left_out for _, source in read), Counter[str]())
     trained = frozenset(group.group_id for group in read[1][1].groups)
     return Material(tensors, tags, mixture, left_out, trained)
+
+
+def _counts(orders: Orders, groups: Sequence[Group], shape: tuple[int, ...], mixture: Mixture) -> np.ndarray:
+    """How much each candidate counts, float32 (N, K), in the order of the mixture."""
+    counts = np.ones(shape, np.float32)
+    for row, place in enumerate(mixture.order):
+        of = orders.counts(groups[place])
+        counts[row, : len(of)] = of
+    return counts
 
 
 def _check_reachable(source: Source, table: Table) -> None:

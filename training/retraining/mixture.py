@@ -4,12 +4,13 @@ Original data keep a retraining from running after its own pictures, so they hav
 newest groups are held out for the gate. One merchant counts with no more than a share of the groups of any time, so
 that nobody floods the models. Every arm counts alike: trainings compare the candidates of a group with each other,
 whichever release drew them, and what was shown needs no correction by its propensity. No objective learns from a group
-without a pick; such groups are counted. Knows groups; no pictures, no models.
+without a pick; such groups are counted. New groups whose pictures sold may weigh more (training.retraining.orders).
+Knows groups; no pictures, no models.
 """
 
 import hashlib
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -91,37 +92,44 @@ class Mixture:
     order: np.ndarray  # (N,) places among original + new groups, mixed
     weights: np.ndarray  # float32 (N,) in that order
     original: int  # informative groups
-    new: int
+    original_weight: float  # of one original group
+    new_weights: np.ndarray  # float (new informative groups,), each 1 but for what sold
 
     @property
-    def original_weight(self) -> float:
-        """Of one original group; one new group has 1."""
-        return float(self.weights.max())
+    def new(self) -> int:
+        """Informative new groups."""
+        return len(self.new_weights)
 
     @property
     def original_share(self) -> float:
         """Of all informative groups' weight."""
         whole = self.original * self.original_weight
-        return whole / (whole + self.new)
+        return float(whole / (whole + self.new_weights.sum()))
 
     @property
     def effective_groups(self) -> float:
         """How many groups of equal weight say as much: the fewer originals are repeated often, the fewer."""
-        whole = self.original * self.original_weight + self.new
-        return whole**2 / (self.original * self.original_weight**2 + self.new)
+        whole = self.original * self.original_weight + self.new_weights.sum()
+        return float(whole**2 / (self.original * self.original_weight**2 + (self.new_weights**2).sum()))
 
     def to_json(self) -> dict[str, Any]:
         """What the record says of it."""
         return {
             "original_groups": self.original, "new_groups": self.new, "original_weight": self.original_weight,
-            "new_weight": 1.0, "original_share": self.original_share, "effective_groups": self.effective_groups,
+            "new_weight": float(self.new_weights.mean()), "original_share": self.original_share,
+            "effective_groups": self.effective_groups,
         }  # fmt: skip
 
 
-def mix(original: Sequence[Group], new: Sequence[Group], share: float) -> Mixture:
+def mix(
+    original: Sequence[Group], new: Sequence[Group], share: float, worth: Callable[[Group], float] | None = None
+) -> Mixture:
     """Mixes both in an order that only the groups' ids decide, so that the last groups are a sample of all.
 
     Only groups with a pick and something passed over are counted; original ones weigh more where they are too few.
+
+    Args:
+        worth: the weight of a new group; None: 1 of each.
 
     Raises:
         GroupError: one of both has nothing to learn from.
@@ -130,12 +138,14 @@ def mix(original: Sequence[Group], new: Sequence[Group], share: float) -> Mixtur
     for count, name in ((n_original, "original"), (n_new, "new")):
         if not count:
             raise GroupError(f"no {name} group has both a pick and what was passed over")
-    weight = max(1.0, share / (1 - share) * n_new / n_original)
+    each = np.array([worth(group) if worth else 1.0 for group in new])
+    new_weights = each[[informative(group) for group in new]]
+    weight = max(1.0, float(share / (1 - share) * new_weights.sum() / n_original))
     groups = [*original, *new]
     places = [hashlib.sha256(group.group_id.encode()).digest() for group in groups]
     order = np.array(sorted(range(len(groups)), key=places.__getitem__))
-    weights = np.where(order < len(original), weight, 1.0).astype(np.float32)
-    return Mixture(order, weights, n_original, n_new)
+    weights = np.concatenate([np.full(len(original), weight), each])[order].astype(np.float32)
+    return Mixture(order, weights, n_original, float(np.float32(weight)), new_weights)
 
 
 def informative(group: Group) -> bool:

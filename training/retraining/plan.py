@@ -46,7 +46,8 @@ class Plan:
     """Tables, the base family, and what of it is trained.
 
     Raises:
-        ModelError: the adapter is to be trained, and no repository says which releases draw as the base family does.
+        ModelError: the adapter is to be trained, and no repository says which releases draw as the base family does;
+            orders are to count, and no table has them.
     """
 
     groups: Path  # table of collected groups, with or without a version
@@ -59,6 +60,8 @@ class Plan:
     adapter: Mapping[Stage, GeneratorRecipe] = field(default_factory=dict)  # by STAGES
     repository: Path | None = None  # of the releases that drew the groups
     student: DistilRecipe = field(default_factory=tiny_student)
+    order_weight: float = 0.0  # W of training.retraining.orders; 0: picks alone
+    shop: Path | None = None  # LAKE/shop, with or without a version; read where orders count
 
     def __post_init__(self) -> None:
         if unknown := [part for part in self.parts if part not in PARTS]:
@@ -67,6 +70,10 @@ class Plan:
             raise ModelError(f"no part is to be trained; parts are {', '.join(PARTS)}")
         if "adapter" in self.parts and self.repository is None:
             raise ModelError("the adapter trains on what the base family's own generator drew: give --repository")
+        if not 0 <= self.order_weight < float("inf"):
+            raise ModelError(f"the weight of orders is {self.order_weight:g}, not 0 or more")
+        if self.order_weight and self.shop is None:
+            raise ModelError("orders are to count: give --shop LAKE/shop")
 
     @property
     def reads_pixels(self) -> bool:

@@ -4,10 +4,11 @@
 
 `--groups` is the table of collected groups (training.retraining.collect), at a version, LAKE/groups@12, or at the
 newest one; all of its groups train but the newest, which are held out for the gate. `--original` is what the base
-family was trained on: it keeps at least `--original-share` of all weight. `--distil` also distils the new family's
-generator, at the end, into a student of four steps (training.generator.distil), which then draws. RUN/family is the new
-family, complete, for training.retraining.gate and training.exporting.export; RUN/retraining.json says what went in, how
-far it is, and what it measured, for failures too. The same command again goes on where it stopped.
+family was trained on: it keeps at least `--original-share` of all weight. With `--order-weight W --shop LAKE/shop` what
+buyers ordered counts beside the picks (training.retraining.orders). `--distil` also distils the new family's generator,
+at the end, into a student of four steps (training.generator.distil), which then draws. RUN/family is the new family,
+complete, for training.retraining.gate and training.exporting.export; RUN/retraining.json says what went in, how far it
+is, and what it measured, for failures too. The same command again goes on where it stopped.
 
 With `--min-new N` or `--every HOURS`, and `--last RUN` of the retraining before, nothing happens before it is due: the
 exit status is then 3. `--check` only says whether it is due. So a scheduler can call this as often as it likes.
@@ -61,6 +62,9 @@ def parse_arguments() -> argparse.Namespace:
         "--flood", choices=["cap", "refuse"], default=rules.flood,
         help="when a merchant has more: leave the surplus out, or refuse (default: %(default)s)",
     )  # fmt: skip
+    weight = "W: a pick of which u units sold counts 1 + W·log(1 + u) times; 0: picks alone (default: %(default)g)"
+    parser.add_argument("--order-weight", type=float, default=0.0, metavar="W", help=weight)
+    parser.add_argument("--shop", type=Path, help="where orders count: table of the shop's events, or PATH@VERSION")
     parser.add_argument("--min-new", type=int, help="due from so many groups on that --last did not have")
     parser.add_argument("--every", type=float, metavar="HOURS", help="due so long after --last began")
     parser.add_argument("--last", type=Path, metavar="RUN", help="the retraining before; none: there was none")
@@ -90,7 +94,7 @@ def plan_of(given: argparse.Namespace) -> Plan:
         parts=tuple(sorted(asked, key=lambda part: (PARTS.index(part) if part in PARTS else -1, part))), rules=rules,
         reward=replace(reward("perfusion_rm"), **steps),
         adapter={stage: replace(of_stage(stage), **of_adapter) for stage in STAGES}, repository=given.repository,
-        student=replace(student(), **of_student),
+        student=replace(student(), **of_student), order_weight=given.order_weight, shop=given.shop,
     )  # fmt: skip
 
 

@@ -26,13 +26,14 @@ from training.common.errors import ModelError, reading
 from training.common.places import CACHE
 from training.common.reports import as_json, write_report
 from training.common.runs import held
-from training.data.delta import DeltaName, delta_name
+from training.data.delta import DeltaName, delta_name, open_delta
 from training.data.table import check_data, check_schema, hash_table, name_of, read_table
 from training.exporting.release import fingerprint
 from training.models.family import FamilyPaths
 from training.retraining.family import assemble
 from training.retraining.material import Table, gather
 from training.retraining.mixture import Chosen, arms_of, choose, flood_text
+from training.retraining.orders import read_orders
 from training.retraining.parts import TRAIN
 from training.retraining.plan import PARTS, Plan
 from training.retraining.traffic_gate import hashed
@@ -108,7 +109,8 @@ def _retrain(plan: Plan, record: Record, cache: Path) -> FamilyPaths:
     original = check_data(plan.original)
     for data in (table, original):
         check_schema(data, family.schema(), str(family.feature_schema))
-    inputs = _inputs(plan, family, table, original)
+    shop = _pinned_shop(plan, record)
+    inputs = _inputs(plan, family, table, original, shop)
     if record.data.get("inputs", inputs) != inputs and any((plan.out / part).exists() for part in PARTS):
         raise AnotherRun(
             f"{plan.out} holds another retraining ({_difference(record.data['inputs'], inputs)}): choose another folder"
@@ -124,6 +126,9 @@ def _retrain(plan: Plan, record: Record, cache: Path) -> FamilyPaths:
     record.update(**_of_chosen(chosen, table))
     if chosen.surplus:
         print(f"left out: {flood_text(chosen.surplus)}")
+    orders = read_orders(shop, plan.order_weight, {group.group_id for group in chosen.training}) if shop else None
+    if orders:
+        record.update(orders=orders.to_json(chosen.training))
     with record.part("reading"):
         collected_ids = {group.group_id for group in collected}
         others = [group for group in read_table(original, images=False) if group.group_id not in collected_ids]
@@ -133,6 +138,7 @@ def _retrain(plan: Plan, record: Record, cache: Path) -> FamilyPaths:
             family,
             plan.rules.original_share,
             plan.out / "work" / "pixels.npy" if plan.reads_pixels else None,
+            orders,
         )
     trains = [group for group in chosen.training if group.group_id in material.trained]
     learnt = TrainedOn.of(trains, others, salt=hashlib.sha256(as_json(inputs).encode()).hexdigest()[:32])
@@ -164,18 +170,33 @@ def _pinned(groups: Path, record: Record) -> Path:
     return check_data(groups)
 
 
-def _inputs(plan: Plan, family: FamilyPaths, table: Path, original: Path) -> dict[str, Any]:
+def _pinned_shop(plan: Plan, record: Record) -> Path | None:
+    """The table of orders at its version: the one that the run began with, if none is asked for. None: they count
+    nothing."""
+    if not plan.order_weight or plan.shop is None:
+        return None
+    begun = record.data.get("inputs", {}).get("orders", {}).get("table", "").rpartition("@")
+    name = delta_name(plan.shop)
+    if name and name.version is None and begun[0] == _place(plan.shop):
+        return Path(str(DeltaName(name.location, int(begun[2]))))
+    if name and name.version is None:
+        return Path(str(DeltaName(name.location, open_delta(name).version())))
+    return plan.shop
+
+
+def _inputs(plan: Plan, family: FamilyPaths, table: Path, original: Path, shop: Path | None) -> dict[str, Any]:
     """Everything that decides what comes out."""
+    orders = {"orders": {"table": _version_of(shop), "weight": plan.order_weight}} if shop else {}
     return {
         "table": _version_of(table), "original": _version_of(original),
         "family": fingerprint([path for path in vars(family).values() if path.exists()])[:16],
         "parts": list(plan.parts), "rules": asdict(plan.rules),
-        "recipes": plan.recipes(),
+        "recipes": plan.recipes(), **orders,
     }  # fmt: skip
 
 
 def _difference(was: Any, now: Any) -> str:
-    return ", ".join(f"its {name} is not this one" for name in now if was.get(name) != now[name])
+    return ", ".join(f"its {name} is not this one" for name in was | now if was.get(name) != now.get(name))
 
 
 def _version_of(table: Path) -> str:

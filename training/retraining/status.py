@@ -3,19 +3,18 @@
 Knows how to read them; changes nothing.
 """
 
-from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
 from deltalake import DeltaTable
 
 from contract.kafka_access import KafkaAccess
-from contract.topics import DEAD_LETTERS
+from contract.topics import DEAD_LETTERS, SHOP, Partition
 from training.common.reports import as_json
 from training.retraining import offsets, raw
 from training.retraining.broker import Broker
 from training.retraining.groups import Groups
-from training.retraining.lake import Lake
+from training.retraining.lake import SCHEMAS, Lake
 
 
 def state(lake: Lake, kafka: KafkaAccess) -> dict[str, Any]:
@@ -29,14 +28,19 @@ def state(lake: Lake, kafka: KafkaAccess) -> dict[str, Any]:
         broker.close()
     found: dict[str, Any] = {"lake": lake.uri, "cluster_id": partitions[0].cluster_id}
     events = lake.open("events") if lake.exists("events") else None
-    read: Callable[[str], int | None] = events.transaction_version if events else lambda _: None
+    shop = lake.open("shop") if lake.exists("shop") else None
+
+    def next_of(p: Partition) -> int:
+        table = shop if p.topic == SHOP else events
+        return (table.transaction_version(offsets.name_of(p)) if table else None) or 0
+
     found["partitions"] = [
-        {"topic": p.topic, "partition": p.number, "offset": (at := read(offsets.name_of(p)) or 0), "end": bounds[p].end}
+        {"topic": p.topic, "partition": p.number, "offset": (at := next_of(p)), "end": bounds[p].end}
         | {"lag": bounds[p].end - max(at, bounds[p].begin)}
         for p in partitions
     ]
     found["dead_letters"] = sum(held.end - held.begin for held in letters.values())
-    found["tables"] = {name: _table(lake, name) for name in ("events", "groups", "erasures")}
+    found["tables"] = {name: _table(lake, name) for name in SCHEMAS}
     return found | {"waiting": _waiting(lake, events) if events else None}
 
 

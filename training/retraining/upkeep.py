@@ -2,10 +2,10 @@
 
 Every commit adds a file. From FEWEST small ones on they are put together, which changes no row and no offset. The files
 before stay for the versions that name them, and are removed when these have been kept long enough: versions of
-LAKE/groups, which releases name, for `lake.KEPT_DAYS`, those of LAKE/events, which nobody names, for a day. What a
-killed process left without a commit goes after a day, too. All of it is done on handles of its own: these commits carry
-no offsets, and to refresh a collector's snapshot would let it write over what another process has written since. Knows
-files; nothing about rows.
+LAKE/groups and LAKE/shop, which releases name, for `lake.KEPT_DAYS`, those of LAKE/events, which nobody names, for a
+day. What a killed process left without a commit goes after a day, too. All of it is done on handles of its own: these
+commits carry no offsets, and to refresh a collector's snapshot would let it write over what another process has written
+since. Knows files; nothing about rows.
 """
 
 import time
@@ -17,9 +17,8 @@ from deltalake import DeltaTable
 from deltalake.exceptions import CommitFailedError, DeltaError
 
 from training.data.delta import file_system, one_line
-from training.retraining.lake import Lake, LakeError
+from training.retraining.lake import OF_MERCHANTS, Lake, LakeError
 
-TABLES = ("events", "groups")
 FEWEST = 32  # small files that are put together
 TARGET_BYTES = 128 * 2**20
 ORPHANED = timedelta(days=1)
@@ -35,7 +34,7 @@ class Upkeep:
 
     def after_batch(self) -> None:
         """Puts files together where they are many; removes what is too old once an hour."""
-        for name in TABLES:
+        for name in OF_MERCHANTS:
             compact(self._lake.open(name))
         if time.monotonic() - self._removed > _REMOVE_EVERY_S:
             self.at_end()
@@ -43,7 +42,7 @@ class Upkeep:
     def at_end(self) -> None:
         """Removes what is too old."""
         self._removed = time.monotonic()
-        for name in TABLES:
+        for name in OF_MERCHANTS:
             remove_old(self._lake.open(name))
 
 

@@ -17,6 +17,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from training.common.loop import Stateful, fit, warmup_cosine, warmup_only
 from training.common.metrics import Ranking, rank_metrics
+from training.common.objectives import reward_cross_entropy
 from training.common.reports import write_report
 from training.common.workers import Workers
 from training.data.groups import EpochSampler, GroupError, GroupTensors
@@ -96,6 +97,8 @@ class RewardTraining:
         torch.manual_seed(recipe.seed)
         model = build(recipe, starts, groups.schema).to(workers.device)
         self.objective = OBJECTIVES[recipe.model]
+        if groups.counts is not None and self.objective is not reward_cross_entropy:
+            raise GroupError(f"the objective of {recipe.model} has no place for how much a pick counts")
         self.exact: dict[str, Tensor] = {}  # the backbone's weights, while it is held in bfloat16
         bf16 = workers.computes_bfloat16 if recipe.bf16 is None else recipe.bf16
         if bf16 and isinstance(model, PerFusionRM):
@@ -172,7 +175,8 @@ class RewardTraining:
         scores = self.scorer.batch(self.training, rows, wordings, features)  # (B, K)
         selected = torch.from_numpy(self.training.selected[rows]).to(scores.device)
         present = torch.from_numpy(self.training.there[rows]).to(scores.device)
-        loss = (self.objective(scores, selected, present) * weights.to(scores.device)).sum()
+        chosen = torch.from_numpy(self.training.chosen_of(rows)).to(scores.device)
+        loss = (self.objective(scores, chosen, present) * weights.to(scores.device)).sum()
         (loss / whole).backward()
         best = scores.detach().masked_fill(~present, -torch.inf).argmax(1, keepdim=True)
         return torch.stack([loss.detach(), selected.gather(1, best).float().sum()])  # the best-scored one was selected
@@ -192,8 +196,8 @@ class RewardTraining:
         groups, scores = self.held_out, self.scorer.all(self.held_out)
         ranking = rank_metrics(scores, np.asarray(groups.selected), groups.there)
         rows = self._usable(groups)
-        selected, present = torch.tensor(groups.selected[rows]), torch.tensor(groups.there[rows])
-        return self.objective(torch.tensor(scores[rows]), selected, present).mean().item(), ranking
+        chosen, present = torch.tensor(groups.chosen_of(rows)), torch.tensor(groups.there[rows])
+        return self.objective(torch.tensor(scores[rows]), chosen, present).mean().item(), ranking
 
     def measure(self, n: int) -> Mapping[str, float]:
         """Measures the held-out groups every 100 steps and keeps the best parameters."""

@@ -96,7 +96,7 @@ class _Choices:
 
     places: Tensor  # (N, K, kinds) of what is shown in the flat favours of all profiles (U, V + 1); last: kind absent
     entries: Tensor  # (U, E) of the distinct profiles
-    selected: Tensor  # (N, K)
+    selected: Tensor  # (N, K), or how much each picked candidate counts
     there: Tensor  # (N, K)
     weights: Tensor  # (N,)
     shape: tuple[int, int]  # (P, V) of the weights
@@ -158,7 +158,7 @@ def _choices(tags: np.ndarray, groups: GroupTensors, vocabulary: Vocabulary) -> 
     return _Choices(
         torch.from_numpy(phrases + (n_phrases + 1) * whose.reshape(-1, 1, 1)),
         entries_of(torch.from_numpy(profiles), n_rows),
-        torch.tensor(groups.selected[rows]),
+        torch.tensor(groups.chosen_of(rows)),
         torch.tensor(groups.there[rows]),
         torch.tensor(groups.weight[rows]),
         (n_entries(n_rows), n_phrases),

@@ -52,7 +52,7 @@ class Job:
             "WORK": str(self.work), "NOTES": str(self.folder / "notes"),
             "FAILS": fails, "STATUS": str(status), "VERDICT": verdict, "LIVE": live,
             "LAKE": "s3://bucket/lake", "ORIGINAL": "s3://bucket/original", "FAMILY": "tiny", "PARTS": "wishes",
-            "MIN_NEW": "500", "EVERY_HOURS": "24", "PERFUSION_RELEASES_URL": "s3://bucket/releases",
+            "MIN_NEW": "500", "EVERY_HOURS": "24", "ORDER_WEIGHT": "0", "PERFUSION_RELEASES_URL": "s3://bucket/releases",
         }  # fmt: skip
         return subprocess.run(["sh", SCRIPT], cwd=self.folder, env=told, check=False).returncode
 

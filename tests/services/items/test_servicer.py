@@ -231,6 +231,7 @@ def shop_event(**changes: Any) -> ShopEvent:
         "position": 3,
         "viewer_hash": VIEWER,
         "event_time": timestamp(now_us()),
+        "item_create_time": timestamp(now_us()),
     }
     return ShopEvent(**good | changes)
 
@@ -296,6 +297,7 @@ async def test_a_wrong_order_is_named(desk: Desk, field: str, changes: dict[str,
         ("events[1].kind", {"kind": 3}),
         ("events[1].units", {"units": 1}),
         ("events[1].event_time", {"event_time": None}),
+        ("events[1].item_create_time", {"item_create_time": None}),
         ("events[1].user_id", {"user_id": ""}),
     ],
     ids=lambda value: value if isinstance(value, str) else "",

@@ -118,3 +118,16 @@ def test_weights_stay_with_their_groups(tmp_path: Path, schema: FeatureSchema) -
     assert plain.weight.tolist() == [1, 1, 1] and plain.fingerprint() != groups.fingerprint()
     with pytest.raises(GroupError, match="weights are positive"):
         replace(groups, weights=np.array([1, 0, 1], np.float32))
+
+
+def test_how_much_a_pick_counts_stays_with_it(tmp_path: Path, schema: FeatureSchema) -> None:
+    features, ids = np.ones((2, schema.n_slots), np.int64), np.zeros((2, 1, 77), np.int64)
+    selected, counts = np.array([[True, False], [True, True]]), np.array([[3, 9], [1, 2]], np.float32)
+    groups = GroupTensors(schema, features, selected, ids, counts=counts)
+    assert groups.chosen_of(np.array([1, 0])).tolist() == [[1, 2], [3, 0]]
+    groups.save(tmp_path)
+    assert GroupTensors.load(tmp_path).chosen_of(np.array([0])).tolist() == [[3, 0]]
+    plain = replace(groups, counts=None)
+    assert plain.chosen_of(np.arange(2)).dtype == bool and plain.fingerprint() != groups.fingerprint()
+    with pytest.raises(GroupError, match="counts are numbers from 1 on"):
+        replace(groups, counts=np.zeros((2, 2), np.float32))

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid5
 
-from perfusion.v1.events_pb2 import FeedbackGiven, GroupGenerated
+from perfusion.v1.events_pb2 import FeedbackGiven, GroupGenerated, ShopEvent, ShopEventKind
 
 from contract import topics
 from contract.topics import Partition
@@ -12,9 +12,10 @@ from training.retraining.incoming import Origin, Record
 
 BEGIN = datetime(2026, 5, 1, tzinfo=UTC)
 CLUSTER = "cluster-a"
-TOPIC_IDS = {topics.GROUPS: "topic-groups", topics.FEEDBACK: "topic-feedback"}
+TOPIC_IDS = {topics.GROUPS: "topic-groups", topics.FEEDBACK: "topic-feedback", topics.SHOP: "topic-shop"}
+TOPIC_OF = {GroupGenerated: topics.GROUPS, FeedbackGiven: topics.FEEDBACK, ShopEvent: topics.SHOP}
 _SPACE = UUID("5c3b2f0e-6f0c-4c3e-9a43-2b5f5a1d6c11")
-Message = GroupGenerated | FeedbackGiven
+Message = GroupGenerated | FeedbackGiven | ShopEvent
 
 
 def uuid(name: str) -> str:
@@ -49,15 +50,29 @@ def pick(name: str, *selected: int, sequence: int = 1, user_id: str = "store-1",
     return given
 
 
+def shop(name: str, kind: str, event: int = 0, units: int = 0, place: int = 0, user_id: str = "store-1") -> ShopEvent:
+    """What the `event`-th viewer did with the item that shows the picture `<name>-<place>`."""
+    seen = ShopEvent(
+        event_id=uuid(f"{name} {kind} {event}"), kind=ShopEventKind.Value(f"SHOP_EVENT_KIND_{kind.upper()}"),
+        presale_id=uuid(f"item {name}-{place}"), user_id=user_id, group_id=uuid(name), image_id=uuid(f"{name}-{place}"),
+        surface="search", position=event + 1, viewer_hash=f"viewer-{event:016d}", units=units, arm="treatment",
+    )  # fmt: skip
+    seen.event_time.FromDatetime(BEGIN + timedelta(hours=2, seconds=event))
+    seen.item_create_time.FromDatetime(BEGIN + timedelta(hours=1))
+    return seen
+
+
 def headers_of(message: Message, event_id: str | None = None) -> list[tuple[str, bytes]]:
-    """The envelope; the event's id follows from its content, unless it is given."""
+    """The envelope; the event's id is its own or follows from its content, unless it is given."""
+    if event_id is None and isinstance(message, ShopEvent):
+        event_id = message.event_id
     event_id = event_id or uuid(message.SerializeToString(deterministic=True).hex())
     return topics.headers(event_id, message.DESCRIPTOR.full_name, BEGIN, None)
 
 
 @dataclass
 class Log:
-    """Two topics of one partition each, as Kafka would give them."""
+    """The topics, of one partition each, as Kafka would give them."""
 
     cluster: str = CLUSTER
     records: list[Record] = field(default_factory=list)
@@ -65,7 +80,7 @@ class Log:
     def put(self, *messages: Message, event_id: str | None = None) -> list[Record]:
         """Appends these; returns their records."""
         for message in messages:
-            topic = topics.GROUPS if isinstance(message, GroupGenerated) else topics.FEEDBACK
+            topic = TOPIC_OF[type(message)]
             self.put_raw(topic, message.user_id.encode(), message.SerializeToString(), headers_of(message, event_id))
         return self.records[len(self.records) - len(messages) :]
 

@@ -34,4 +34,4 @@ def test_an_erasure_says_what_is_gone(
         sys, "argv", ["erase", "--lake", str(tmp_path), "--user", "store-1", "--prepared", str(tmp_path)]
     )
     assert erase.main() == 0
-    assert "0 events and 0 groups erased" in capsys.readouterr().out
+    assert "0 events, 0 groups and 0 events of the shop erased" in capsys.readouterr().out

@@ -1,5 +1,6 @@
 """From records to tables, exactly once: through repeats, corrections, poison, ends at any step, and second writers."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -7,9 +8,12 @@ from typing import Any
 import pytest
 
 from contract import topics
+from contract.topics import Partition
 from tests.s3 import S3
-from tests.training.retraining.events import Log, group, headers_of, pick, uuid
+from tests.training.retraining.events import CLUSTER, Log, group, headers_of, pick, shop, uuid
+from training.measurement.lift.events import read_events
 from training.retraining import collecting, offsets
+from training.retraining.broker import Bounds
 from training.retraining.collecting import Collector, Counts, Letter
 from training.retraining.erasing import erase
 from training.retraining.incoming import Record
@@ -34,8 +38,8 @@ class Collecting:
         return collector
 
     def rest(self, collector: Collector) -> list[Record]:
-        read = collector.events.transaction_version
-        at = {p.topic: read(offsets.name_of(p)) or 0 for p in self.log.ends()}
+        starts = collector.starts({p: Bounds(0, end) for p, end in self.log.ends().items()})
+        at = {p.topic: offset for p, offset in starts.items()}
         return [record for record in self.log.records if record.origin.offset >= at[record.origin.topic]]
 
     def events(self) -> list[str]:
@@ -45,6 +49,9 @@ class Collecting:
         rows = self.lake.open("groups").to_pyarrow_table().to_pylist()
         assert len({row["group_id"] for row in rows}) == len(rows)
         return {row["group_id"]: row for row in rows}
+
+    def shop(self) -> list[dict[str, Any]]:
+        return self.lake.open("shop").to_pyarrow_table().sort_by("create_time").to_pylist()
 
     def selected(self, name: str) -> list[int]:
         """The places of the selected pictures."""
@@ -346,7 +353,120 @@ def test_what_comes_of_an_erased_merchant_is_dropped_and_whoever_did_not_know_fa
 def test_offsets_never_move_backwards(of: Collecting) -> None:
     seen = []
     for n in range(6):
-        of.log.put(group(f"g{n}"), pick(f"g{n}", 0))
+        of.log.put(group(f"g{n}"), pick(f"g{n}", 0), shop(f"g{n}", "click"))
         collector = of.collect()
-        seen.append([collector.events.transaction_version(offsets.name_of(p)) for p in of.log.ends()])
-    assert seen == sorted(seen) and seen[-1] == [6, 6]
+        at = collector.starts({p: Bounds(0, end) for p, end in of.log.ends().items()})
+        seen.append([at[p] for p in of.log.ends()])
+    assert seen == sorted(seen) and seen[-1] == [6, 6, 6]
+
+
+SOLD = [shop("a", "impression"), shop("a", "click"), shop("a", "order", units=2), shop("a", "return", 1, units=1)]
+
+
+@everywhere
+def test_what_happened_in_the_shop_is_there_once_with_its_picture(of: Collecting) -> None:
+    of.log.put(group("a"), pick("a", 0), *SOLD, SOLD[2])
+    of.collect()
+    of.log.put(SOLD[0], shop("b", "click", 5))
+    of.collect()
+    rows = of.shop()
+    assert len(rows) == 5 and of.counts.shop == 5 and of.counts.repeated == 2 and len(of.events()) == 2
+    [order] = [row for row in rows if row["kind"] == "order"]
+    assert (order["units"], order["item_id"], order["surface"], order["position"]) == (2, uuid("item a-0"), "search", 1)
+    assert (order["group_id"], order["image_id"], order["arm"]) == (uuid("a"), uuid("a-0"), "treatment")
+    assert of.open().joined.waiting_groups == 0
+
+
+def test_lift_reads_the_table(of: Collecting) -> None:
+    of.log.put(*SOLD)
+    of.collect()
+    events = read_events(Path(of.lake.location("shop")), 1800)
+    assert sorted(events.kind.tolist()) == [0, 1, 2, 3] and sorted(events.units.tolist()) == [1, 1, 1, 2]
+    assert (events.items, events.stores, events.treated_of.tolist()) == ([uuid("item a-0")], ["store-1"], [True])
+
+
+def test_a_lake_from_before_the_shop_goes_on_and_begins_where_kafka_does(of: Collecting, tmp_path: Path) -> None:
+    of.log.put(group("a"), pick("a", 0))
+    of.collect()
+    shutil.rmtree(tmp_path / "lake" / "shop")
+    partition = of.log.partition(topics.SHOP)
+    assert of.open().starts({partition: Bounds(7, 9)}) == {partition: 7}  # records from before 7 have ended
+    of.log.put(*SOLD)
+    of.collect()
+    assert len(of.shop()) == 4 and of.selected("a") == [0]
+
+
+def test_the_shops_topic_made_anew_is_refused_until_the_loss_is_accepted(of: Collecting) -> None:
+    of.log.put(group("a"), *SOLD)
+    of.collect()
+    anew = {Partition(CLUSTER, topics.SHOP, "another", 0): Bounds(0, 3)}
+    with pytest.raises(offsets.OffsetsLost, match="perfusion.shop.v1 was made anew") as refused:
+        of.open().starts(anew)
+    assert of.open().starts(anew, [str(refused.value).split()[-1]]) == dict.fromkeys(anew, 0)
+
+
+@pytest.mark.parametrize("call", [0, 1])
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_an_end_between_the_tables_loses_and_doubles_nothing(
+    of: Collecting, monkeypatch: pytest.MonkeyPatch, call: int, moment: str
+) -> None:
+    of.log.put(group("a"), SOLD[0])
+    of.collect()
+    of.log.put(pick("a", 1), *SOLD[1:])
+    calls, whole = list[int](), collecting.append
+
+    def append(*given: Any) -> None:
+        calls.append(1)
+        if len(calls) > call and moment == "before":
+            raise Killed
+        whole(*given)
+        if len(calls) > call:
+            raise Killed
+
+    monkeypatch.setattr(collecting, "append", append)
+    with pytest.raises(Killed):
+        of.collect()
+    monkeypatch.undo()
+    of.collect()
+    assert len(of.shop()) == 4 and len(of.events()) == 2 and of.selected("a") == [1]
+
+
+def test_of_two_writers_to_the_shop_one_wins(of: Collecting) -> None:
+    first, second = of.open(), of.open()
+    of.log.put(*SOLD)
+    of.collect(first)
+    version = of.lake.open("events").version()
+    with pytest.raises(Raced):
+        second.add(of.log.records, of.log.ends())
+    of.collect()
+    assert len(of.shop()) == 4 and of.lake.open("events").version() == version
+
+
+def test_the_shop_alone_makes_no_commit_to_the_events(of: Collecting) -> None:
+    of.log.put(group("a"), SOLD[0])
+    collector = of.collect()
+    before = of.lake.open("events").version(), of.lake.open("shop").version()
+    of.log.put(*SOLD[1:])
+    of.collect(collector)
+    assert (of.lake.open("events").version(), of.lake.open("shop").version()) == (before[0], before[1] + 1)
+
+
+def test_a_dead_letter_of_the_shop_is_replayed_into_its_table(of: Collecting) -> None:
+    [bad] = of.log.put_raw(topics.SHOP, b"store-1", b"\xff", headers_of(SOLD[2]))
+    of.log.put(SOLD[0])
+    of.collect()
+    assert of.counts.dead[topics.SHOP] == 1
+    mended = Record(bad.origin, b"store-1", SOLD[2].SerializeToString(), bad.headers)
+    assert not of.open().replay([mended]) and not of.open().replay([mended])
+    assert {row["kind"] for row in of.shop()} == {"impression", "order"} and len(of.shop()) == 2
+
+
+def test_of_an_erased_merchant_nothing_of_the_shop_comes(of: Collecting) -> None:
+    of.log.put(*SOLD)
+    before = of.collect()
+    erase(of.lake, "store-1")
+    of.log.put(shop("b", "click"), shop("c", "click", user_id="store-2"))
+    with pytest.raises(Raced):
+        of.collect(before)
+    of.collect()
+    assert [row["user_id"] for row in of.shop()] == ["store-2"] and of.counts.erased == 1

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.s3 import S3
-from tests.training.retraining.events import group, pick, uuid
+from tests.training.retraining.events import group, pick, shop, uuid
 from tests.training.retraining.test_collecting import Collecting
 from training.data.table import TableError, read_table
 from training.retraining import erasing
@@ -31,10 +31,12 @@ def three_merchants(folder: Path | str) -> Collecting:
     found.lake.set_feature_schema(SCHEMA)
     for n, user_id in enumerate(("first", "gone", "third")):
         found.log.put(group(user_id, user_id), pick(user_id, n, user_id=user_id))
+        found.log.put(shop(user_id, "order", n, 1, user_id=user_id))
         found.collect()
     found.log.put(pick("third", 0, sequence=2, user_id="third"))
     found.collect()
-    compact(found.lake.open("events"), fewest=2)
+    for name in ("events", "shop"):
+        compact(found.lake.open(name), fewest=2)
     return found
 
 
@@ -45,7 +47,7 @@ def groups_of(of: Collecting, version: int) -> set[str]:
 def test_no_readable_version_and_no_file_has_the_merchant(of: Collecting) -> None:
     versions = {v: groups_of(of, v) for v in range(of.lake.open("groups").version() + 1)}
     done = erase(of.lake, "gone")
-    assert (done["events"], done["groups"], done["rows_left"]) == (2, 1, 0) and done["files"] >= 3
+    assert (done["events"], done["groups"], done["shop"], done["rows_left"]) == (2, 1, 1, 0) and done["files"] >= 3
     for version, users in versions.items():
         if "gone" in users:
             with pytest.raises(TableError, match="is gone"):
@@ -74,7 +76,7 @@ def test_nothing_in_a_bucket_has_the_merchant(s3: S3) -> None:
     of = three_merchants(f"{bucket}/lake")
     before = groups_of(of, 0), of.lake.open("groups").version()
     done = erase(of.lake, "gone")
-    assert (done["events"], done["groups"], done["rows_left"]) == (2, 1, 0) and done["files"] >= 3
+    assert (done["events"], done["groups"], done["shop"], done["rows_left"]) == (2, 1, 1, 0) and done["files"] >= 3
     for key, content in s3.objects(bucket).items():
         rows = pq.read_table(pa.BufferReader(content)).to_pylist() if key.endswith(".parquet") else content
         assert "gone" not in str(rows), key

@@ -17,15 +17,16 @@ from kafka.admin import NewTopic
 
 from contract import topics
 from contract.kafka_access import KafkaAccess
-from contract.topics import DEAD_LETTERS, FEEDBACK, GROUPS, HEADER_REASON, HEADERS_ORIGIN, Partition
+from contract.topics import DEAD_LETTERS, FEEDBACK, HEADER_REASON, HEADERS_ORIGIN, Partition
 from deploy.local.kafka_broker import COLLECTOR, NAME, access
 from deploy.local.layout import ROOT, Layout
 from tests.integration.client import wait_until
-from tests.training.retraining.events import Log, Message, group, headers_of, pick, uuid
+from tests.training.retraining.events import TOPIC_OF, Log, Message, group, headers_of, pick, shop, uuid
 from tests.training.retraining.killing import campaign
 from training.data.table import check_data, read_table
+from training.measurement.lift.events import read_events
 from training.retraining import following, incoming
-from training.retraining.broker import Bounds, Broker, KafkaRefused, TopicMissing, dead_letter
+from training.retraining.broker import TOPICS, Bounds, Broker, KafkaRefused, TopicMissing, dead_letter
 from training.retraining.following import Limits, follow, replay
 from training.retraining.lake import Lake
 from training.retraining.offsets import OffsetsLost
@@ -44,8 +45,9 @@ class Publish:
 
     def __call__(self, *messages: Message) -> None:
         for message in messages:
-            topic = GROUPS if isinstance(message, incoming.GroupGenerated) else FEEDBACK
-            self.raw(topic, message.user_id.encode(), message.SerializeToString(), headers_of(message))
+            self.raw(
+                TOPIC_OF[type(message)], message.user_id.encode(), message.SerializeToString(), headers_of(message)
+            )
 
     def raw(self, topic: str, key: bytes, value: bytes | None, headers: list[tuple[str, bytes]]) -> None:
         self._producer.send(topic, value, key=key, headers=headers).get(timeout=60)
@@ -83,7 +85,15 @@ def test_what_is_published_is_a_table_that_trainings_read(kafka: Layout, publish
     assert follow(lake, collector, ONCE).events == 2 and counts.events >= 4
     assert uuid("r3") not in {row.group_id for row in read_table(first)}
     assert uuid("r3") in {row.group_id for row in read_table(Path(lake.location("groups")))}
+    publish(
+        *(shop("r1", kind, units=int(kind == "order"), user_id=user_id) for kind in ("impression", "click", "order"))
+    )
+    publish(shop("r1", "click", user_id=user_id))
+    assert follow(lake, collector, ONCE).shop == 3
+    events = read_events(Path(lake.location("shop")), 1800)
+    assert sorted(events.kind.tolist()) == [0, 1, 2] and events.stores == [user_id]
     found = state(lake, collector)
+    assert found["tables"]["shop"]["rows"] == 3
     assert all(p["lag"] == 0 for p in found["partitions"]) and found["tables"]["groups"]["rows"] >= 3
     assert "perfusion.feedback.v1" in status(lake, collector) and json.loads(status(lake, collector, json=True))
 
@@ -187,7 +197,7 @@ class Unsteady:
         self.sessions += 1
         return self
 
-    def partitions(self, names: Sequence[str] = (GROUPS, FEEDBACK)) -> list[Partition]:
+    def partitions(self, names: Sequence[str] = TOPICS) -> list[Partition]:
         for name in names:
             if name in self.missing:
                 raise TopicMissing(f"no topic {name}")

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from contract import topics
-from tests.training.retraining.events import BEGIN, Log, group, headers_of, pick
+from tests.training.retraining.events import BEGIN, Log, group, headers_of, pick, shop
 from training.retraining.incoming import Poison, Record, event_of
 
 
@@ -32,6 +32,13 @@ MESSAGES = {
     "named twice": changed(pick("a", 0), lambda p: p.unselected_image_ids.append(p.selected_image_ids[0])),
     "feedback_time is missing": changed(pick("a"), lambda p: p.ClearField("feedback_time")),
     "sequence is -1": pick("a", sequence=-1),
+    "kind is 0": changed(shop("a", "click"), lambda s: s.ClearField("kind")),
+    "kind is 9": changed(shop("a", "click"), lambda s: setattr(s, "kind", 9)),
+    "presale_id is empty": changed(shop("a", "click"), lambda s: s.ClearField("presale_id")),
+    "image_id is empty": changed(shop("a", "click"), lambda s: s.ClearField("image_id")),
+    "a return of 0 units": shop("a", "order"),
+    "event_time is missing": changed(shop("a", "click"), lambda s: s.ClearField("event_time")),
+    "item_create_time is missing": changed(shop("a", "click"), lambda s: s.ClearField("item_create_time")),
 }
 
 
@@ -39,6 +46,15 @@ MESSAGES = {
 def test_a_message_that_contradicts_itself_is_poison(why: str) -> None:
     (record,) = Log().put(MESSAGES[why])
     with pytest.raises(Poison, match=why):
+        event_of(record)
+
+
+def test_an_event_of_the_shop_has_one_id() -> None:
+    seen = shop("a", "click")
+    (good,) = Log().put(seen)
+    assert event_of(good).of_shop == seen
+    (record,) = Log().put(seen, event_id=shop("a", "order").event_id)
+    with pytest.raises(Poison, match="not the message's event_id"):
         event_of(record)
 
 

@@ -16,6 +16,7 @@ from deltalake import write_deltalake
 from contract.feature_schema import FeatureSchema
 from contract.wishes import wishes
 from tests.training.retraining.shops import STYLES, shown, table
+from training.common.errors import ModelError
 from training.common.runs import LOCK, BusyError
 from training.data.groups import GroupError
 from training.data.prepare import decode
@@ -73,6 +74,17 @@ def home(tmp_path_factory: pytest.TempPathFactory, schema: FeatureSchema, root: 
 def plan(home: Path, root: Path, **changes: Any) -> Plan:
     whole = Plan(home / "groups", home / "original", root, home / "run", ("wishes",), Rules(hold_out=8))
     return replace(whole, **changes)
+
+
+def sold(folder: Path, units: dict[str, int]) -> Path:
+    """LAKE/shop with an order of the picked picture of these groups."""
+    picked = {g.group_id: next(c.image_id for c in g.candidates if c.selected) for g in shown(NEW, "g")}
+    rows = [
+        {"event_id": name, "kind": "order", "group_id": name, "image_id": picked[name], "units": n}
+        for name, n in units.items()
+    ]
+    write_deltalake(str(folder), pa.Table.from_pylist(rows), mode="append")
+    return folder
 
 
 @pytest.fixture
@@ -212,3 +224,32 @@ def test_never_two_at_once_on_one_table(home: Path, root: Path) -> None:
             retrain(plan(home, root, out=home / "second"))
         other.kill()
     assert not (home / "second" / "retraining.json").exists()
+
+
+def test_orders_count_by_their_weight_at_one_version_and_without_a_weight_nothing_changes(
+    home: Path, root: Path, tmp_path: Path
+) -> None:
+    shop = sold(tmp_path / "shop", {"g1": 30, "g2": 4, f"g{NEW - 1}": 50})  # the last one is held out
+    first = home / "groups@0"
+    without = retrain(plan(home, root, groups=first, out=tmp_path / "without", shop=shop))
+    weights = "preferences.safetensors"
+    base = (home / "run" / "family" / "preferences" / weights).read_bytes()
+    assert (without.preferences / weights).read_bytes() == base
+    assert (without.pipeline.parent / FILE).read_bytes() == (home / "run" / "family" / FILE).read_bytes()
+    asked = plan(home, root, groups=first, out=tmp_path / "with", shop=shop, order_weight=1.0)
+    made = retrain(asked)
+    found = json.loads((tmp_path / "with" / "retraining.json").read_text())
+    assert (made.preferences / weights).read_bytes() != base
+    assert found["orders"] == {"weight": 1.0, "pictures_sold": 2, "units": 34}
+    assert found["inputs"]["orders"] == {"table": f"{shop}@0", "weight": 1.0} and found["mixture"]["new_weight"] > 1
+    sold(shop, {"g3": 7})
+    assert retrain(asked) == made  # at the version that it began with
+    with pytest.raises(AnotherRun, match="its orders is not this one"):
+        retrain(replace(asked, order_weight=0.0))
+
+
+def test_orders_that_are_to_count_need_a_table(home: Path, root: Path) -> None:
+    with pytest.raises(ModelError, match="give --shop"):
+        plan(home, root, order_weight=1.0)
+    with pytest.raises(ModelError, match="weight of orders is -1"):
+        plan(home, root, order_weight=-1.0, shop=home)

@@ -13,12 +13,12 @@ from training.retraining.status import state, status
 def test_lag_falls_to_nothing_and_nothing_is_made_by_looking(kafka: Layout, tmp_path: Path) -> None:
     lake, collector = Lake(str(tmp_path / "lake")), access(kafka, COLLECTOR)
     before = state(lake, collector)
-    assert before["tables"] == {"events": None, "groups": None, "erasures": None} and before["waiting"] is None
+    assert before["tables"] == dict.fromkeys(("events", "groups", "shop", "erasures")) and before["waiting"] is None
     assert not (tmp_path / "lake").exists() and "not made yet" in status(lake, collector)
     follow(lake, collector, Limits(once=True), say=lambda _: None)
     after = json.loads(status(lake, collector, json=True))
     assert {(p["topic"], p["partition"]) for p in after["partitions"]} == {
-        (topic, n) for topic in ("perfusion.groups.v1", "perfusion.feedback.v1") for n in range(3)
+        (topic, n) for topic in ("perfusion.groups.v1", "perfusion.feedback.v1", "perfusion.shop.v1") for n in range(3)
     }
     assert all(p["lag"] == 0 and p["offset"] == p["end"] for p in after["partitions"])
     assert after["waiting"]["picks"]["count"] >= 0 and "lag" in status(lake, collector)

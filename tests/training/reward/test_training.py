@@ -117,6 +117,25 @@ def test_pickscore_counts_a_prompt_once_however_often_it_was_asked(family: Famil
 
 
 @pytest.mark.slow
+def test_a_pick_counts_as_often_as_the_groups_say(family: FamilyPaths, groups: GroupTensors) -> None:
+    """Both pictures of each group are picked, and the second counts more: the target leans to it."""
+    both = replace(groups, images=np.repeat(groups.images, 2, 1)[:, :3])
+    both = replace(both, selected=np.tile([True, True, False], (len(both), 1)))
+    counts = np.tile(np.array([1, 5, 1], np.float32), (len(both), 1))
+    recipe, losses = replace(RECIPE, feature_dropout=0.0), dict[str, float]()
+    for name, of in {"alike": both, "ones": replace(both, counts=np.ones_like(counts))}.items():
+        losses[name] = training(recipe, of, family).step(0)["loss"]
+    assert losses["alike"] == losses["ones"]
+    counted = training(recipe, replace(both, counts=counts), family)
+    rows = np.arange(4)
+    np.testing.assert_array_equal(counted.training.chosen_of(rows), np.tile([1, 5, 0], (4, 1)))
+    before, _ = counted.evaluate()
+    scores = torch.tensor(counted.scorer.all(counted.held_out)).log_softmax(1)
+    assert before == pytest.approx(-(scores[:, 0] + 5 * scores[:, 1]).mean().item() / 6, rel=1e-4)
+    with pytest.raises(GroupError, match="pickscore has no place"):
+        training(replace(recipe, model="pickscore"), replace(both, counts=counts), family)
+
+
 def test_two_processes_give_what_one_gives(family: FamilyPaths, groups: GroupTensors, tmp_path: Path) -> None:
     groups.save(tmp_path / "groups")
     options = ["--steps", "3", "--groups-per-batch", "8", "--held-out", "16", "--lr", "1e-3"]

@@ -1,7 +1,7 @@
 """The online lift of one arm's items over the other's, store by store, as the paper's Table 4.
 
     python -m training.measurement.lift plan --out build/lift/plan.json --treated-share 0.5
-    python -m training.measurement.lift analyse --events LAKE/shop_events --plan build/lift/plan.json --out build/lift
+    python -m training.measurement.lift analyse --events LAKE/shop --plan build/lift/plan.json --out build/lift
 
 `plan` fixes the rules before the data are looked at: how much exposure a store needs in both arms, the window within
 which a viewer's repeated impression counts once, the ages of the table against novelty, and, where chance assigns items
@@ -12,7 +12,8 @@ to arms, the share that is treated. Without --treated-share the comparison is ob
     event_id, kind (impression, click, order, return), item_id, user_id (the merchant), arm (treatment, control),
     surface, position, create_time, item_create_time, viewer_hash, units
 
---arms FILE maps items to arms in the place of the column, as JSON or Parquet. It writes report.json, lift.png and
+--arms FILE maps items to arms in the place of the column, as JSON or Parquet. Where a shop sells more than what is
+compared, --leave-out-others takes items without an arm out. It writes report.json, lift.png and
 report.html: click-through in all and by surface, conversion, orders by impressions and the return rate, each by three
 labelled estimators with intervals over stores; stores that were dropped; click-through adjusted for position and age,
 and by age; the sample-ratio check; with --placebo N, how often N splits of the control items by chance find a lift.
@@ -49,6 +50,8 @@ def parse_arguments(given: list[str] | None = None) -> argparse.Namespace:
     analyse.add_argument("--events", type=Path, required=True, help="Delta table or Parquet")
     analyse.add_argument("--plan", type=Path, required=True)
     analyse.add_argument("--arms", type=Path, help="items to arms")
+    others = "leave out items that are in no arm, and count them; without it they are refused"
+    analyse.add_argument("--leave-out-others", action="store_true", help=others)
     analyse.add_argument("--gate", type=Path, default=GATE, help="the A/A gate's report (default: %(default)s)")
     analyse.add_argument("--ungated", action="store_true", help="measure without the gate, and say so")
     analyse.add_argument("--placebo", type=int, default=0, metavar="N", help="splits of the control items")
@@ -81,7 +84,8 @@ def _analyse(arguments: argparse.Namespace) -> None:
     gate = None if arguments.ungated else {"file": str(arguments.gate), "says": check_gate(arguments.gate)["says"]}
     plan = Plan.read(arguments.plan)
     arms = read_arms(arguments.arms) if arguments.arms else None
-    report = analysed(read_events(arguments.events, plan.window_s, arms), plan, arguments.placebo) | {"gate": gate}
+    events = read_events(arguments.events, plan.window_s, arms, others=not arguments.leave_out_others)
+    report = analysed(events, plan, arguments.placebo) | {"gate": gate}
     write_report(arguments.out / "report.json", report)
     write_figures(report, arguments.out)
     print(as_text(report))

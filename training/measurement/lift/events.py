@@ -84,8 +84,8 @@ def read_arms(path: Path) -> dict[str, str]:
     return arms
 
 
-def read_events(path: Path, window_s: int, arms: dict[str, str] | None = None) -> Events:
-    """All events of a table.
+def read_events(path: Path, window_s: int, arms: dict[str, str] | None = None, *, others: bool = True) -> Events:
+    """All events of a table; without `others`, those of items that are in no arm are left out and counted.
 
     Raises:
         MeasurementError: a column is missing, or a value that has to be there; an item has two stores or arms.
@@ -101,14 +101,19 @@ def read_events(path: Path, window_s: int, arms: dict[str, str] | None = None) -
     if missing := [column for column in wanted if column not in found.column_names]:
         remedy = "; give --arms FILE, which maps items to arms" if missing == ["arm"] else ""
         raise MeasurementError(f"{path} lacks the column {', '.join(missing)}{remedy}")
-    return events_of(found.select(wanted), window_s, arms)
+    return events_of(found.select(wanted), window_s, arms, others=others)
 
 
-def events_of(table: pa.Table, window_s: int, arms: dict[str, str] | None = None) -> Events:
+def events_of(table: pa.Table, window_s: int, arms: dict[str, str] | None = None, *, others: bool = True) -> Events:
     """The events of a table in memory, as `read_events`."""
     for column in ("event_id", "kind", "item_id", "user_id", "create_time", "item_create_time"):
         if table.column(column).null_count:
             raise MeasurementError(f"{column} is null in {table.column(column).null_count} events")
+    everything = len(table)
+    if not others:
+        known = list(arms) if arms is not None else table.filter(pc.is_valid(table["arm"]))["item_id"].unique()
+        table = table.filter(pc.is_in(table["item_id"], pa.array(known, pa.string())))
+    without_arm = everything - len(table)
     table = table.take(pc.sort_indices(table, sort_keys=[("create_time", "ascending"), ("event_id", "ascending")]))
     event, _ = _coded(table, "event_id")
     first = np.zeros(len(event), bool)
@@ -125,7 +130,7 @@ def events_of(table: pa.Table, window_s: int, arms: dict[str, str] | None = None
     age_days = (time - _micros(table, "item_create_time")) / _DAY_US
     columns = (kind, item, surface, _integers(table, "position", -1), age_days, time, _integers(table, "units", 1))
     kept = tuple(column[counts] for column in columns)
-    dropped = {"same_event_id": again, "within_window": int((~counts).sum())}
+    dropped = {"same_event_id": again, "within_window": int((~counts).sum()), "without_arm": without_arm}
     return Events(*kept, items, stores, surfaces, store_of, treated_of, dropped)  # type: ignore[call-arg]
 
 

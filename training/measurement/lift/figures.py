@@ -108,7 +108,7 @@ def _data(report: Report) -> str:
     ratio, placebo, dropped = report["sample_ratio"], report["placebo"], report["events"]["dropped"]
     told = [
         f"Dropped: {dropped['same_event_id']} events with an event_id that was there, {dropped['within_window']} "
-        f"impressions and clicks within the window.",
+        f"impressions and clicks within the window, {dropped['without_arm']} events of items in no arm.",
         f"The plan is of {report['plan']['created']}, SHA-256 {report['plan']['sha256']}.",
     ]
     if ratio:

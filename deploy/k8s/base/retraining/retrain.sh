@@ -31,7 +31,8 @@ ends() { # the turn, with this outcome
 
 status=0
 python -m training.retraining.retrain --groups "$LAKE/groups" --original "$ORIGINAL" --weights "$FAMILY" \
-    --out "$turn/run" --parts "$PARTS" --min-new "$MIN_NEW" --every "$EVERY_HOURS" --last "$last" || status=$?
+    --out "$turn/run" --parts "$PARTS" --min-new "$MIN_NEW" --every "$EVERY_HOURS" --last "$last" \
+    --order-weight "$ORDER_WEIGHT" --shop "$LAKE/shop" || status=$?
 [ "$status" -ne 3 ] || exit 0 # not due yet
 [ "$status" -eq 0 ] || exit "$status"
 

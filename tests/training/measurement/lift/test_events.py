@@ -26,7 +26,7 @@ def times(table: pa.Table, window_s: int = WINDOW) -> list[int]:
 def test_of_equal_event_ids_the_first_counts() -> None:
     found = events_of(events({"at": 9_000}, {"event_id": "e0", "at": 0, "kind": "order"}, {"event_id": "e0"}), WINDOW)
     assert found.kind.tolist() == [ORDER]
-    assert found.dropped == {"same_event_id": 2, "within_window": 0}
+    assert found.dropped == {"same_event_id": 2, "within_window": 0, "without_arm": 0}
 
 
 def test_a_repeated_impression_counts_when_the_last_that_counted_is_old_enough() -> None:
@@ -90,6 +90,16 @@ def test_columns_become_arrays() -> None:
 def test_what_cannot_be_measured_is_refused_by_name(rows: list[dict[str, Any]], says: str) -> None:
     with pytest.raises(MeasurementError, match=says):
         events_of(events(*rows), WINDOW)
+
+
+def test_items_that_are_in_no_arm_may_be_left_out_and_are_counted() -> None:
+    table = events({}, {"event_id": "2", "item_id": "j", "arm": None}, {"event_id": "3", "item_id": "j", "arm": None})
+    found = events_of(table, WINDOW, others=False)
+    assert found.items == ["i"] and found.dropped["without_arm"] == 2
+    found = events_of(table, WINDOW, {"j": "control"}, others=False)
+    assert found.items == ["j"] and found.dropped["without_arm"] == 1
+    with pytest.raises(MeasurementError, match="more than one arm"):
+        events_of(events({}, {"event_id": "2", "arm": None}), WINDOW, others=False)
 
 
 @pytest.mark.parametrize("kind", ["file", "folder", "delta", "version"])
