@@ -161,7 +161,7 @@ class Sale(ABC):
 
     @abstractmethod
     async def note_delay(self, request_id: str, days: int, reason: str, orders_asked: int) -> None:
-        """Remembers a delay."""
+        """Remembers a delay, for the record, too."""
 
     @abstractmethod
     def work_begins(self) -> None:

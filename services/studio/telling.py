@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from perfusion.v1 import presale_pb2 as pb
+from perfusion.v1.items_service_pb2 import StateChange
 
 from services.studio.languages import Language, noted
 
@@ -18,7 +19,7 @@ _PRESALES = {
     pb.PRESALE_STATE_DRAFT: noted("A draft"),
     pb.PRESALE_STATE_OPEN: noted("On sale"),
     pb.PRESALE_STATE_CLOSING: noted("Closing: payments under way are waited for"),
-    pb.PRESALE_STATE_SETTLING: noted("Closed below what is needed: you decide"),
+    pb.PRESALE_STATE_SETTLING: noted("Closed: what was ordered is counted"),
     pb.PRESALE_STATE_PRODUCING: noted("In production"),
     pb.PRESALE_STATE_SHIPPED: noted("Shipped"),
     pb.PRESALE_STATE_REFUNDING: noted("Buyers get their money back"),
@@ -45,6 +46,16 @@ _CAUSES = {
     "production": noted("The shop could not make it."),
     "return": noted("You gave it back."),
 }
+_REASONS = {  # of the record, where it has a cause instead of somebody's words
+    "buyer": noted("cancelled by its buyer"),
+    "merchant": noted("the sale was cancelled"),
+    "threshold": noted("too few were ordered"),
+    "payment": noted("not paid in time, or declined"),
+    "capture": noted("what was held could not be charged"),
+    "delay": noted("the later date was not accepted"),
+    "production": noted("the production was given up"),
+    "return": noted("given back by its buyer"),
+}
 _METHODS = {
     "pm_card_visa": noted("Test card: pays"),
     "pm_card_visa_chargeDeclined": noted("Test card: is declined"),
@@ -63,6 +74,9 @@ _ACTORS = {
 
 def presale_state(presale: pb.Presale, language: Language) -> str:
     """Where it stands."""
+    is_short = int(presale.secured_units) < presale.terms.min_units
+    if presale.state == pb.PRESALE_STATE_SETTLING and is_short:
+        return language.say("Closed below what is needed: you decide")
     return language.say(_PRESALES[presale.state])
 
 
@@ -81,18 +95,17 @@ def method_name(method: str, language: Language) -> str:
     return language.say(_METHODS[method]) if method in _METHODS else method
 
 
-def changed(name: str, language: Language) -> str:
-    """A state of the record of changes, by its name in the API, such as "OPEN" or "SECURED"."""
-    for texts, states in ((_PRESALES, pb.PresaleState), (_ORDERS, pb.OrderState)):
-        for state, text in texts.items():
-            if states.Name(state).endswith(f"_STATE_{name}"):  # type: ignore[arg-type]
-                return language.say(text)
-    return name
-
-
-def actor(name: str, language: Language) -> str:
-    """Who changed it."""
-    return language.say(_ACTORS[name]) if name in _ACTORS else name
+def changed(change: StateChange, language: Language) -> str:
+    """What a line of the record says: to what the presale, or an order, has come, who did it, and why."""
+    if change.from_state == change.to_state:
+        what = language.say("It comes later")
+    elif change.order_id:
+        what = language.say(_ORDERS[pb.OrderState.Value(f"ORDER_STATE_{change.to_state}")])
+    else:
+        what = language.say(_PRESALES[pb.PresaleState.Value(f"PRESALE_STATE_{change.to_state}")])
+    who = language.say(_ACTORS[change.actor]) if change.actor in _ACTORS else change.actor
+    why = language.say(_REASONS[change.reason]) if change.reason in _REASONS else change.reason
+    return f"{what} ({who})" + (f" — {why}" if why else "")
 
 
 @dataclass(frozen=True)

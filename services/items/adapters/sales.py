@@ -213,6 +213,7 @@ class SqlSale(Sale):
             "orders_asked": orders_asked,
         }
         await self._connection.execute(insert(delays).values(values))
+        await self.note("", "merchant", self.presale.state, self.presale.state, reason)
 
     def work_begins(self) -> None:
         self._due_us = None

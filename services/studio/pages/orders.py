@@ -12,7 +12,6 @@ from perfusion.v1 import presale_pb2 as pb
 from services.runtime.errors import FailedPrecondition, NotFound
 from services.studio import telling
 from services.studio.buying import Browsing, Buying, BuyingForm
-from services.studio.guard import PAYMENTS
 from services.studio.ports import Placed
 from services.studio.visits import Anybody, to
 
@@ -71,7 +70,7 @@ async def answer(order_id: UUID, form: BuyingForm) -> Response:
     return await _changed(form, placed, form.browsing.visit.studio.items.answer_delay(placed, consents=consents))
 
 
-@router.post(PAYMENTS)
+@router.post("/payments")
 async def receive(request: Request, visit: Anybody) -> Response:
     """What the provider of payments posts; 2xx only when it was taken, so that it posts anything else again."""
     payload, signature = await request.body(), request.headers.get(SIGNATURE, "")

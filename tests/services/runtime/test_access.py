@@ -11,6 +11,7 @@ from google.protobuf.message import Message
 from perfusion.v1 import (  # noqa: F401 - so that the pool knows the services
     feedback_service_pb2,
     generation_service_pb2,
+    items_service_pb2,
     ranking_service_pb2,
     user_embedding_service_pb2,
 )
@@ -21,7 +22,8 @@ from services.runtime.access import NOBODY, OWNER, TABLE, check_caller, check_re
 from services.runtime.callers import Caller
 from services.runtime.errors import PermissionDenied
 
-SERVICES = ("UserEmbeddingService", "GenerationService", "RankingService", "FeedbackService")
+SERVICES = ("UserEmbeddingService", "GenerationService", "RankingService", "FeedbackService", "ItemsService")
+OWNED = {"group_id", "presale_id", "order_id"}  # what its service alone knows whose it is
 MERCHANT = ("user_id", "user_ids")  # how the API's requests name one
 CHECKED = ("UserEmbedding",)  # whose user must be the request's: tests/services/ranking/test_servicer.py
 MINE = Caller("client/shop", frozenset({"mine", "ours"}))
@@ -61,7 +63,7 @@ def test_every_method_has_its_row_with_the_merchant_that_it_names() -> None:
     for name, method in methods().items():
         named = list(merchant_fields(method.input_type))
         assert named == ([] if TABLE[name].merchant in (NOBODY, OWNER) else [TABLE[name].merchant]), name
-        by_id = {field.name for field in method.input_type.fields} & {"group_id"}
+        by_id = {field.name for field in method.input_type.fields} & OWNED
         assert named or (TABLE[name].merchant == OWNER) == bool(by_id), name
 
 
@@ -81,7 +83,9 @@ def test_another_merchant_is_refused_by_field_in_every_method(name: str) -> None
     check_request(name, Caller("service/generation", None), about(method, merchant, "theirs"))
     with pytest.raises(PermissionDenied) as refused:
         check_request(name, MINE, about(method, merchant, "theirs"))
-    assert refused.value.metadata["field"] == (merchant if merchant == "user_id" else f"{merchant}[1]")
+    field, _, of_entry = merchant.partition(".")
+    named = field if field == "user_id" else f"{field}[0].{of_entry}" if of_entry else f"{field}[1]"
+    assert refused.value.metadata["field"] == named
     empty: Message = about(method, merchant, "")
     check_request(name, MINE, empty)  # which the service refuses as empty
 
@@ -101,7 +105,7 @@ def test_of_a_stream_each_entry_is_refused_by_itself(name: str) -> None:
 @pytest.mark.parametrize("name", TABLE)
 def test_parts_call_what_their_work_needs_and_clients_everything(name: str) -> None:
     check_caller(name, MINE)
-    for service in ("user_embedding", "generation", "ranking", "feedback", "triton", "elsewhere"):
+    for service in ("user_embedding", "generation", "ranking", "feedback", "items", "triton", "elsewhere"):
         if service in TABLE[name].services:
             check_caller(name, Caller(f"service/{service}", None))
         else:

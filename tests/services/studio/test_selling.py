@@ -99,7 +99,8 @@ async def test_what_enough_ordered_is_made_delayed_and_shipped(street: Street) -
     for _ in range(2):  # the form sent twice asks once
         asked = await merchant.post(f"{item}/delay", days="7", reason="the mill is late", request_id=request_id)
         assert asked.status_code == 303
-    assert "asked whether" in words(await merchant.get(item))
+    page = words(await merchant.get(item))
+    assert "asked whether" in page and page.count("It comes later (the shop) — the mill is late") == 1
     later = await buyers[0].get(orders[0])
     assert "the mill is late" in words(later)
     for buyer, order, consents in zip(buyers, orders, "10", strict=True):
@@ -112,6 +113,9 @@ async def test_what_enough_ordered_is_made_delayed_and_shipped(street: Street) -
     assert "On its way" in shown and "RR 1" in shown and "Give it back" in shown
     await street.market.settle()
     assert await state(merchant, item) == "Shipped"
+    assert "Ended: the money is back (the payment provider) — the later date was not accepted" in words(
+        await merchant.get(item)
+    )
     assert (await street.browser().get(f"{sold(item)}/picture.png")).status_code == 404
 
 

@@ -1007,7 +1007,7 @@ class StateChange(_message.Message):
     actor: _builtins.str
     """Who: "merchant", "buyer", "provider" or "clock"."""
     from_state: _builtins.str
-    """The state before; empty for what was made."""
+    """The state before; empty for what was made, and the same as to_state for a production that was delayed."""
     to_state: _builtins.str
     """The state from then on."""
     reason: _builtins.str
