@@ -46,8 +46,8 @@ class SqlStudies(Studies):
             "close_time_us": 0,
         }
         async with self._database.writing() as connection:
-            stored = await connection.execute(insert_into(connection, studies).values(row).on_conflict_do_nothing())
-            if not stored.rowcount:
+            query = insert_into(connection, studies).values(row).on_conflict_do_nothing()
+            if (await connection.execute(query.returning(studies.c.study_id))).one_or_none() is None:
                 raise AlreadyExists(f"the study {design.design_id} is loaded: a rater's lost link can be renewed")
             of: dict[str, Any] = {"study_id": design.design_id}
             for name, png in loaded.pictures.items():

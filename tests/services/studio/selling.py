@@ -86,7 +86,9 @@ class RecordedEvents:
 class Street:
     """The studio with a merchant's items, and browsers before it."""
 
-    def __init__(self, market: Market, database: Database, token: Path, methods: tuple[str, ...] = METHODS, clock: Clock = now_us) -> None:
+    def __init__(
+        self, market: Market, database: Database, token: Path, methods: tuple[str, ...] = METHODS, clock: Clock = now_us
+    ) -> None:
         token.write_text("token")
         self.market = market
         self.events = RecordedEvents()
