@@ -4,14 +4,18 @@ A sale that stays below its minimum gives the money back; another one, in which 
 """
 
 import re
+import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from perfusion.client import PerFusion
+from perfusion.v1 import events_pb2 as pb
 from playwright.sync_api import Browser, expect
 
+from contract import topics
 from deploy.demo.browsing import PHONE, Person, chromium
+from deploy.local.clients import read_events
 from deploy.local.cluster import Cluster
 from deploy.local.parts import IDENTITY_PROVIDER, STUDIO
 from lab.market.merchants import case_study
@@ -112,6 +116,22 @@ def becomes(person: Person, state: str) -> None:
     expect(person.page.locator("[data-state]")).to_have_text(state, timeout=MONEY_MS)
 
 
+def met(cluster: Cluster, item: str) -> set[tuple[int, str, int, int]]:
+    """What Kafka has of the viewer who gave the item back: (kind, surface, position, units)."""
+    presale_id = item.rpartition("/")[2]
+
+    def seen() -> list[pb.ShopEvent]:
+        events = read_events(cluster.layout, topics.SHOP, pb.ShopEvent, "minimalist-store")
+        return [event.message for event in events if event.message.presale_id == presale_id]
+
+    returned = pb.SHOP_EVENT_KIND_RETURN
+    ends = time.monotonic() + MONEY_MS / 1000
+    while not (viewers := {event.viewer_hash for event in seen() if event.kind == returned}):
+        assert time.monotonic() < ends, "Kafka has no return of this item"
+        time.sleep(0.5)
+    return {(e.kind, e.surface, e.position, e.units) for e in seen() if e.viewer_hash in viewers}
+
+
 def test_too_few_order_and_the_money_comes_back_by_itself(visit: Visit, group: str) -> None:
     lin, buyer, stranger = visit("lin"), visit(), visit()
     item = sells(lin, group, closes_in_s=SALE_S, min_units="3")
@@ -134,10 +154,10 @@ def test_too_few_order_and_the_money_comes_back_by_itself(visit: Visit, group: s
     assert stranger.status_of(f"/shop{item}/picture.png") == 404
 
 
-def test_enough_order_and_it_is_made_and_shipped(visit: Visit, group: str) -> None:
+def test_enough_order_and_it_is_made_and_shipped(visit: Visit, group: str, cluster: Cluster) -> None:
     lin, buyer, careful, poor = visit("lin"), visit(), visit(), visit()
     item = sells(lin, group, closes_in_s=SALE_S)
-    orders(buyer, item)
+    orders(buyer, f"{item}?at=shop&place=1")  # as the shop's own page leads there
     becomes(buyer, "Ordered")
     orders(careful, item, "pm_card_authenticationRequired")
     careful.page.get_by_role("link", name="Approve the payment at your bank").click()
@@ -176,6 +196,12 @@ def test_enough_order_and_it_is_made_and_shipped(visit: Visit, group: str) -> No
     record = lin.goes_to(item).locator(".record")
     for said in ("On sale", "In production", "the mill is late", "Shipped"):
         expect(record).to_contain_text(said)
+    assert met(cluster, item) == {
+        (pb.SHOP_EVENT_KIND_CLICK, "shop", 1, 0),
+        (pb.SHOP_EVENT_KIND_IMPRESSION, "item", 0, 0),
+        (pb.SHOP_EVENT_KIND_ORDER, "shop", 1, 1),
+        (pb.SHOP_EVENT_KIND_RETURN, "shop", 1, 1),
+    }
 
 
 def test_a_merchant_decides_below_the_minimum_though_another_tab_is_open(visit: Visit, group: str) -> None:

@@ -85,3 +85,26 @@ def test_words_of_a_release_in_english() -> None:
     words = Words(RELEASE, "en")
     assert words.phrases("连衣裙") == ["dress"]
     assert words.name("price_level") == "price level"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [
+        (-1, "0 seconds"),
+        (0.4, "0 seconds"),
+        (59, "59 seconds"),
+        (61, "1 minute"),
+        (3_660, "1 hour, 1 minute"),
+        (90_061, "1 day, 1 hour"),
+        (86_400 * 60 + 59, "60 days"),
+    ],
+)
+def test_a_span_has_its_two_largest_units(seconds: float, said: str) -> None:
+    assert language("en").span(seconds) == said
+
+
+def test_money_is_written_as_its_currency_is() -> None:
+    assert language("en").money("EUR", 1999) == "€19.99"
+    assert language("en").money("JPY", 1999) == "¥1,999"
+    assert language("zh").money("CNY", 5) == "¥0.05"
+    assert language("zh").span(90_000) == "1天、1小时"
