@@ -74,7 +74,10 @@ export function rating(form) {
   picture.addEventListener("load", () => { look(); tell(); });
   document.addEventListener("visibilitychange", () => (document.hidden ? report() : look()));
   window.addEventListener("pagehide", report);
-  window.addEventListener("pageshow", (event) => { if (event.persisted) location.reload(); }); // a new look at it
+  window.addEventListener("pageshow", (event) => { // once.js has just enabled the button
+    if (event.persisted) location.reload(); // a new look at it
+    else tell();
+  });
   look();
   tell();
 }
