@@ -25,6 +25,7 @@ from services.studio.adapters.platform import GrpcPlatform
 from services.studio.adapters.rounds import SqlRounds
 from services.studio.adapters.sessions import SqlSessions
 from services.studio.adapters.shops import SqlShops
+from services.studio.adapters.studies import SqlStudies
 from services.studio.adapters.tables import SCHEMA
 from services.studio.catalogue import Catalogue
 from services.studio.entering import Entering
@@ -77,6 +78,7 @@ def build(
         max_readers=settings.max_readers,
         items=items,
         shops=SqlShops(database, now_us),
+        studies=SqlStudies(database, now_us),
         sightings=sightings,
         payment_methods=tuple(filter(None, map(str.strip, (settings.payment_methods or "").split(",")))),
     )

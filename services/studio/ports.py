@@ -6,6 +6,7 @@ What the platform says is told in its own messages: the studio has no domain of 
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any
 
 from perfusion.v1 import (
@@ -20,6 +21,7 @@ from perfusion.v1 import (
 from perfusion.v1 import items_service_pb2 as api
 
 from services.studio.following import Asked, Followed, Running, State
+from services.studio.studies import Loaded, Rater, Task
 
 
 class Platform(ABC):
@@ -364,3 +366,75 @@ class Issuer(ABC):
     @abstractmethod
     async def person(self, login: dict[str, Any], back_at: str) -> Person:
         """Who came back from there; Unauthenticated if nothing believable says so."""
+
+
+class Taking(Enum):
+    """What became of an answer."""
+
+    TAKEN = "taken"
+    TOO_SOON = "too soon"  # the picture was on the screen for less than the protocol asks
+    UNSEEN = "unseen"  # the form is of no page of this task's, or its picture was never fetched
+    LOCKED = "locked"  # it is not the task's turn, or not any more
+    CLOSED = "closed"
+
+
+class Studies(ABC):
+    """Studies in which experts rate pictures. A rater is known by the hash of their token; answers are only added."""
+
+    @abstractmethod
+    async def load(self, loaded: Loaded, keys: Mapping[str, str]) -> None:
+        """Stores a design with each rater's hash; AlreadyExists if it is there."""
+
+    @abstractmethod
+    async def renew(self, study_id: str, rater_id: str, key: str) -> None:
+        """A rater has another link from now on; NotFound for nobody known."""
+
+    @abstractmethod
+    async def close(self, study_id: str) -> None:
+        """Takes no answers from now on; NotFound for none known."""
+
+    @abstractmethod
+    async def delete(self, study_id: str) -> Mapping[str, int]:
+        """Deletes all of a study; returns how many rows of each table. NotFound for none known."""
+
+    @abstractmethod
+    async def progress(self, study_id: str) -> Mapping[str, tuple[int, int]]:
+        """By rater, how many tasks are answered, of how many; NotFound for none known."""
+
+    @abstractmethod
+    async def lines(self, study_id: str) -> Sequence[Mapping[str, Any]]:
+        """Every answer as ratings.jsonl has it, the first one first; NotFound for none known."""
+
+    @abstractmethod
+    async def rater(self, key: str) -> Rater | None:
+        """Whose link has this hash."""
+
+    @abstractmethod
+    async def begin(self, rater: Rater) -> None:
+        """The rater has read the protocol."""
+
+    @abstractmethod
+    async def tasks(self, rater: Rater) -> Sequence[Task]:
+        """The rater's tasks, in their order."""
+
+    @abstractmethod
+    async def view(self, rater: Rater, number: int) -> str | None:
+        """A page of a task is about to be shown; returns the id of this view. None if it is not the task's turn."""
+
+    @abstractmethod
+    async def picture(self, rater: Rater, number: int, view_id: str) -> bytes | None:
+        """The picture of a view, as PNG, and its time begins; None for any that is not the rater's."""
+
+    @abstractmethod
+    async def seen(self, rater: Rater, number: int, view_id: str, dwell_ms: int) -> None:
+        """A view's picture was on the screen for so long as its browser says; no more than is possible."""
+
+    @abstractmethod
+    async def answer(
+        self, rater: Rater, number: int, view_id: str, answers: Mapping[str, int | str | None], dwell_ms: int | None
+    ) -> Taking:
+        """Adds an answer, once for a form that is sent twice.
+
+        Args:
+            dwell_ms: how long this view's picture was on the screen by the browser's word; None: since it was fetched.
+        """

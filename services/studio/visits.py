@@ -24,7 +24,7 @@ from services.studio.entering import Entering
 from services.studio.following import Following
 from services.studio.languages import NAMES, Language, Words, language, preferred
 from services.studio.metrics import StudioMetrics
-from services.studio.ports import Issuer, Items, Keepsakes, Platform, Session, Shops
+from services.studio.ports import Issuer, Items, Keepsakes, Platform, Session, Shops, Studies
 from services.studio.seeing import Sightings
 from services.studio.showing import Pictures
 
@@ -51,6 +51,7 @@ class Studio:
     max_readers: int
     items: Items
     shops: Shops
+    studies: Studies
     sightings: Sightings
     payment_methods: tuple[str, ...]  # that a buyer chooses from; none: orders cannot be paid
     templates: Environment = field(

@@ -18,7 +18,7 @@ from services.runtime import tracing
 from services.runtime.errors import ServiceError
 from services.studio.guard import GONE, OPEN, App, Guard
 from services.studio.languages import noted
-from services.studio.pages import design, entry, groups, items, keepsakes, orders, profile, rounds, shop
+from services.studio.pages import design, entry, groups, items, keepsakes, orders, profile, rating, rounds, shop
 from services.studio.visits import LogIn, Studio, anybody, path_of, to
 
 STATIC = Path(__file__).parent / "static"
@@ -71,7 +71,7 @@ def application(studio: Studio) -> App:
     """What a web server runs."""
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
     app.state.studio = studio
-    for pages in (entry, design, rounds, groups, keepsakes, profile, items, shop, orders):
+    for pages in (entry, design, rounds, groups, keepsakes, profile, items, shop, orders, rating):
         app.include_router(pages.router)
     app.mount(studio.static_path, _Unchanging(directory=STATIC))
     app.add_exception_handler(LogIn, _log_in)

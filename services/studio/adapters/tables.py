@@ -2,7 +2,19 @@
 
 from pathlib import Path
 
-from sqlalchemy import JSON, BigInteger, Boolean, Column, Index, LargeBinary, MetaData, String, Table, Text
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+)
 
 from services.runtime.migrations import Schema
 
@@ -81,4 +93,68 @@ placed_orders = Table(
     Column("presale_id", String(36), nullable=False),
     Column("create_time_us", BigInteger, nullable=False),
     Index("studio_orders_by_buyer", "buyer_id", "create_time_us"),
+)
+
+studies = Table(
+    "studio_studies",
+    METADATA,
+    Column("study_id", String(64), primary_key=True),  # the design_id
+    Column("design_sha256", String(64), nullable=False),
+    Column("protocol", JSON, nullable=False),
+    Column("create_time_us", BigInteger, nullable=False),
+    Column("close_time_us", BigInteger, nullable=False),  # 0: it is open
+)
+
+study_pictures = Table(
+    "studio_study_pictures",
+    METADATA,
+    Column("study_id", String(64), primary_key=True),
+    Column("picture", String(64), primary_key=True),
+    Column("png", LargeBinary, nullable=False),
+)
+
+study_raters = Table(
+    "studio_study_raters",
+    METADATA,
+    Column("study_id", String(64), primary_key=True),
+    Column("rater_id", String(128), primary_key=True),
+    Column("key", String(64), nullable=False),  # SHA-256 of what their link ends in
+    Column("begin_time_us", BigInteger, nullable=False),  # 0: they have not read the protocol
+    Index("studio_study_raters_by_key", "key", unique=True),
+)
+
+study_tasks = Table(
+    "studio_study_tasks",
+    METADATA,
+    Column("study_id", String(64), primary_key=True),
+    Column("rater_id", String(128), primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),  # in the rater's order, from 1
+    Column("task_id", String(64), nullable=False),
+    Column("kind", String(16), nullable=False),
+    Column("picture", String(64), nullable=False),
+)
+
+study_views = Table(  # of a task's page, each time that it is shown
+    "studio_study_views",
+    METADATA,
+    Column("view_id", String(36), primary_key=True),
+    Column("study_id", String(64), nullable=False),
+    Column("rater_id", String(128), nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("show_time_us", BigInteger, nullable=False),  # when the picture was fetched; 0: not yet
+    Column("dwell_ms", BigInteger, nullable=False),
+    Index("studio_study_views_by_task", "study_id", "rater_id", "number"),
+)
+
+study_answers = Table(  # only ever added to; the last one of a task counts
+    "studio_study_answers",
+    METADATA,
+    Column("study_id", String(64), primary_key=True),
+    Column("rater_id", String(128), primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),  # the task's
+    Column("place", Integer, primary_key=True, autoincrement=False),  # among the task's answers, from 1
+    Column("view_id", String(36), nullable=False),
+    Column("answers", JSON, nullable=False),
+    Column("dwell_ms", BigInteger, nullable=False),
+    Column("create_time_us", BigInteger, nullable=False),
 )

@@ -6,6 +6,7 @@ import { reference } from "./reference.js";
 import { order } from "./order.js";
 import { live } from "./live.js";
 import { local, once } from "./once.js";
+import { rating } from "./rating.js";
 
 const PARTS = [
   ["[data-phrases]", phrases],
@@ -13,6 +14,7 @@ const PARTS = [
   ["[data-reference]", reference],
   ["[data-order]", (form) => order(form, (body) => show(form.action, { method: "POST", body }, "pushState", () => form.submit()))],
   ["[data-once]", once],
+  ["[data-rating]", rating],
   ["[data-local]", local],
   ["[data-live]", (box) => live(box, (address) => show(address, {}, "replaceState", () => location.reload()))],
   ["[data-round]", (box) => round(box, (address) => show(address, {}, "replaceState", () => location.replace(address)))],

@@ -18,7 +18,7 @@ from services.items.servicer import ItemsServicer
 from services.runtime import callers
 from services.runtime.access import check_request
 from services.runtime.callers import ACTING_FOR, Caller
-from services.runtime.clock import now_us
+from services.runtime.clock import Clock, now_us
 from services.runtime.database import Database
 from services.runtime.errors import ServiceError
 from services.studio.adapters.calls import Calls, Token
@@ -27,6 +27,7 @@ from services.studio.adapters.keepsakes import SqlKeepsakes
 from services.studio.adapters.rounds import SqlRounds
 from services.studio.adapters.sessions import SqlSessions
 from services.studio.adapters.shops import SqlShops
+from services.studio.adapters.studies import SqlStudies
 from services.studio.catalogue import Catalogue
 from services.studio.entering import Entering
 from services.studio.following import Following
@@ -85,7 +86,9 @@ class RecordedEvents:
 class Street:
     """The studio with a merchant's items, and browsers before it."""
 
-    def __init__(self, market: Market, database: Database, token: Path, methods: tuple[str, ...] = METHODS) -> None:
+    def __init__(
+        self, market: Market, database: Database, token: Path, methods: tuple[str, ...] = METHODS, clock: Clock = now_us
+    ) -> None:
         token.write_text("token")
         self.market = market
         self.events = RecordedEvents()
@@ -113,6 +116,7 @@ class Street:
             max_readers=1,
             items=self.items,
             shops=SqlShops(database, now_us),
+            studies=SqlStudies(database, clock),
             sightings=self.sightings,
             payment_methods=methods,
         )
