@@ -36,6 +36,7 @@ from services.runtime.outbox import Outbox
 
 _HEAD_START_US = {Operation.START: 5_000_000}  # of the call that places an order, before the background asks
 _LOOK_US = 2_000_000  # until the provider is first asked how a payment that it had not decided on stands
+_LATEST_LOOK_US = 3_600_000_000  # between two such looks
 
 
 class SqlSale(Sale):
@@ -170,7 +171,11 @@ class SqlSale(Sale):
             await self._connection.execute(insert(operations).values(values))
         if order.state in ACTIVE and order.payment_state == PaymentState.PENDING:
             waited_us = self.now_us - order.create_us
-            await self.look(order.order_id, max(_LOOK_US, waited_us // 4))
+            await self.look(order.order_id, min(max(_LOOK_US, waited_us // 4), _LATEST_LOOK_US))
+        elif order.state not in ACTIVE:  # nobody need look later; a look that is due now has been asked for
+            later = (operations.c.kind == Operation.LOOK) & (operations.c.due_us > self.now_us)
+            here = operations.c.order_id == order.order_id
+            await self._connection.execute(update(operations).where(here, later).values(state="done", due_us=None))
 
     async def look(self, order_id: str, after_us: int) -> None:
         row = {

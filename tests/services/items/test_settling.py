@@ -310,6 +310,14 @@ async def test_a_money_back_that_is_refused_is_tried_again_later_with_another_ke
     assert (await market.books.counts(presale.presale_id))[1] == 0
 
 
+async def test_nobody_looks_after_a_payment_that_has_ended(market: Market) -> None:
+    presale = await market.on_sale(close_us=market.now_us() + 30 * DAY_US)
+    await market.order(presale, 1, "pm_card_authenticationRequired")
+    market.pass_time(29 * DAY_US)  # the look and the release are due at the same moment
+    await market.close(presale)
+    await market.check_ended(presale.presale_id)
+
+
 @pytest.mark.parametrize("what", ["open", "cancel", "decide", "fail", "edit", "ship"])
 async def test_another_merchant_changes_nothing(market: Market, what: str) -> None:
     presale = await market.on_sale()
