@@ -30,6 +30,11 @@ class ItemsMetrics:
             "Orders whose money the provider keeps refusing to move: a person has to look.",
             registry=registry,
         )
+        self.faults = Counter(
+            "perfusion_settling_faults_total",
+            "Presales, orders and operations with which the background failed; the log says why.",
+            registry=registry,
+        )
         self.unbalanced = Gauge(
             "perfusion_ledger_unbalanced",
             "Currencies in which the ledger's entries do not sum to zero: never anything but 0.",

@@ -6,8 +6,11 @@ is an answer. It knows the order of these steps; presales.py and orders.py know 
 provider's API.
 """
 
+import asyncio
 import logging
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from services.items import orders, presales
 from services.items.metrics import ItemsMetrics
@@ -15,15 +18,17 @@ from services.items.orders import Cause, Order
 from services.items.payments import Asked, Charge, Operation, Payment, PaymentState
 from services.items.ports import Books, Provider, Refused, Sale
 from services.items.presales import DAY_US, HOUR_US, Decision, Mode, Presale, State
-from services.runtime.errors import NotFound, RetryableError
+from services.runtime.errors import RetryableError, Unavailable
 from services.runtime.workers import repeat
 
 SECOND_US = 1_000_000
 LEASE_US = 60 * SECOND_US  # longer than the provider takes to answer, or not to
 KEY_LASTS_US = 23 * HOUR_US  # the provider forgets a key after a day: what it began is then looked for, not begun anew
-BATCH = 200  # orders in one transaction, operations at once
+BATCH = 200  # orders in one transaction, operations in one turn
 GRACE_US = 7 * DAY_US  # for a charge of held money that the provider refuses
 _SHORTEST_US, _LONGEST_US = SECOND_US, 60 * SECOND_US  # between two calls of an operation without an answer
+
+T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
 
@@ -35,6 +40,7 @@ class Settling:
     books: Books
     provider: Provider
     metrics: ItemsMetrics
+    at_once: int = 8  # calls of the provider
 
     async def run(self, interval_s: float) -> None:
         """The background, until it is cancelled: what is due is done at once, then it pauses."""
@@ -54,16 +60,29 @@ class Settling:
         self.metrics.unbalanced.set(backlog.unbalanced)
 
     async def turn(self) -> int:
-        """Does what is due now; returns how much there was."""
+        """Does what is due now; returns how much was done."""
         sales, late = await self.books.due(BATCH)
-        for presale_id in sales:
-            await self.advance(presale_id)
-        for order_id in late:
-            await self._expire(order_id)
-        asked = await self.books.claim(BATCH, LEASE_US)
-        for each in asked:
-            await self._perform(each)
-        return len(sales) + len(late) + len(asked)
+        done = await self._each(self.advance, sales) + await self._each(self._expire, late)
+        return done + await self._each(self._perform, await self.books.claim(BATCH, LEASE_US))
+
+    async def _each(self, work: Callable[[T], Awaitable[None]], on: Sequence[T]) -> int:
+        """Some at once; a fault with one holds up no other. Returns how many were done."""
+
+        async def done(one: T) -> bool:
+            try:
+                await work(one)
+                return True
+            except RetryableError:
+                raise  # the database is away: so it is for the others
+            except Exception:
+                self.metrics.faults.inc()
+                _log.exception("settling of %s failed", one)
+                return False
+
+        count = 0
+        for begin in range(0, len(on), self.at_once):
+            count += sum(await asyncio.gather(*map(done, on[begin : begin + self.at_once])))
+        return count
 
     async def begin(self, order_id: str) -> None:
         """Has the provider asked what is due for one order now; without an answer, the background goes on."""
@@ -167,8 +186,10 @@ class Settling:
     async def _find(self, order: Order) -> Payment:
         try:
             return await self.provider.find(order.payment_id)
-        except Refused as refused:  # it does not know its own payment
-            raise NotFound(f"the provider does not know payment {order.payment_id}: {refused}") from refused
+        except Refused as refused:
+            raise Unavailable(
+                "payment provider", f"does not know its payment {order.payment_id}: {refused}"
+            ) from refused
 
 
 def _pause_us(asked: Asked, failure: str | None) -> int:

@@ -99,7 +99,7 @@ class Market:
         self.bank = Bank(self.now_us, faults=self.faults, **more)
         self.provider = FakeProvider(self.bank, pause=self._pause)
         self.books = SqlBooks(self.database, Outbox(self.database, OUTBOX, now_us, Watch(10.0)), self.clock)
-        self.settling = Settling(self.books, self.provider, ItemsMetrics(CollectorRegistry()))
+        self.settling = Settling(self.books, self.provider, ItemsMetrics(CollectorRegistry()), at_once=1)
         self.selling = Selling(
             self.books, OneGroup(), lambda: str(uuid4()), self.settling.begin, hold_days * DAY_US, 15 * MINUTE_US
         )

@@ -12,6 +12,7 @@ from perfusion.v1 import presale_pb2 as pb
 
 from deploy.local.payments.bank import Fault
 from services.items.orders import Order
+from services.items.payments import Payment
 from services.items.presales import DAY_US, HOUR_US, Decision, Mode, State
 from services.items.servicer import ItemsServicer
 from services.runtime.errors import AlreadyExists, FailedPrecondition, InvalidArgument, PermissionDenied
@@ -308,6 +309,27 @@ async def test_a_money_back_that_is_refused_is_tried_again_later_with_another_ke
     order = await market.books.read_order(order.order_id)
     assert order.state == "released" and order.held == 0
     assert (await market.books.counts(presale.presale_id))[1] == 0
+
+
+async def test_a_fault_with_one_order_holds_up_no_other(market: Market, monkeypatch: pytest.MonkeyPatch) -> None:
+    presale = await market.on_sale(close_us=market.now_us() + 30 * DAY_US)
+    broken, *_ = [await market.order(presale) for _ in range(3)]
+    refund = market.provider.refund
+
+    async def refuses(key: str, payment_id: str, amount: int) -> Payment:
+        if payment_id == broken.payment_id:
+            raise ZeroDivisionError
+        return await refund(key, payment_id, amount)
+
+    monkeypatch.setattr(market.provider, "refund", refuses)
+    await market.selling.cancel(presale.presale_id, MERCHANT, "", "")
+    await market.settle()
+    assert await states(market, presale.presale_id) == ["cancelling", "refunded", "refunded"]
+    assert market.settling.metrics.faults._value.get() >= 1
+    monkeypatch.undo()
+    market.pass_time(2 * MINUTE_US)
+    await market.settle()
+    assert (await market.books.read(presale.presale_id)).state is State.REFUNDED
 
 
 async def test_nobody_looks_after_a_payment_that_has_ended(market: Market) -> None:
