@@ -16,13 +16,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import matplotlib
-
 from training.common.commands import attempt, parser_of
 from training.measurement.errors import MeasurementError
 from training.measurement.lift.gate import GATE, write_gate
-
-matplotlib.use("Agg")
 
 
 def parse_arguments(given: list[str] | None = None) -> argparse.Namespace:
@@ -85,6 +81,9 @@ def line(name: str, of: dict[str, Any]) -> str:
 
 def draw(found: dict[str, Any], nothing: list[dict[str, Any]], picture: Path) -> None:
     """Bias and coverage by scenario, and the bias by clicks a store."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
     from matplotlib import pyplot as plt
 
     figure, (bias, cover, by_clicks) = plt.subplots(1, 3, figsize=(13, 4), layout="constrained")

@@ -9,10 +9,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
-from scipy.stats import norm
 
 from training.measurement.rating.answers import Rated
 from training.measurement.rating.protocol import NAMES
@@ -34,7 +34,7 @@ class Panel:
     def expected(self, mean: float) -> float:
         """The expected score of a method whose pictures have this mean quality."""
         spread = float(np.sqrt(self.picture**2 + self.rater**2 + self.taste**2 + self.noise**2))
-        return float(sum(norm.sf(threshold, mean, spread) for threshold in THRESHOLDS))
+        return float(sum(1 - NormalDist(mean, spread).cdf(threshold) for threshold in THRESHOLDS))
 
 
 def ratings(

@@ -16,7 +16,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 import numpy as np
 from tqdm import tqdm
 
@@ -30,7 +29,6 @@ from training.measurement.rating.designing import documents, planned
 from training.measurement.rating.items import Item
 from training.measurement.rating.protocol import NAMES, Protocol
 
-matplotlib.use("Agg")
 HUMAN = (0.7, 1.2, 1.0, 1.1, 1.2, 1.0)  # mean latent quality by aspect
 PLANTED = (0.5, 0.8, 0.3, 0.8, 1.1, 1.0)  # of the other method: ratios from .78 to 1
 OUT = Path("build/eval/rating.json")
@@ -100,6 +98,9 @@ def run(arguments: argparse.Namespace) -> None:
 
 def draw(planted: dict[str, Any], picture: Path) -> None:
     """Truth and mean by aspect, and the coverage."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
     from matplotlib import pyplot as plt
 
     figure, (ratio, cover) = plt.subplots(1, 2, figsize=(9, 3.5), layout="constrained")

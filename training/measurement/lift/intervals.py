@@ -1,7 +1,6 @@
 """Intervals of lifts: store bootstraps, and two that need no draws to check them by. Knows numbers only."""
 
 import numpy as np
-from scipy import stats
 
 from training.measurement.lift.counts import CONTROL, TREATMENT, StoreCounts
 from training.measurement.lift.estimators import LogRatios
@@ -30,7 +29,7 @@ def student(ratios: LogRatios, confidence: float) -> Bounds:
     mean, error = (of[0] for of in ratios.mean(np.ones((1, len(ratios.y)))))
     if len(ratios.y) < 2:
         return float("nan"), float("nan")
-    t = stats.t.ppf((1 + confidence) / 2, len(ratios.y) - 1)
+    t = _t((1 + confidence) / 2, len(ratios.y) - 1)
     return float(np.expm1(mean - t * error)), float(np.expm1(mean + t * error))
 
 
@@ -45,7 +44,7 @@ def fieller(stores: StoreCounts, confidence: float) -> Bounds:
         return float("nan"), float("nan")
     apart = (stores.events - rate * stores.exposure) / stores.exposure.sum(0)  # (S, 2), each store's share of the error
     covariance = n / (n - 1) * apart.T @ apart
-    t2 = stats.t.ppf((1 + confidence) / 2, n - 1) ** 2
+    t2 = _t((1 + confidence) / 2, n - 1) ** 2
     a = rate[CONTROL] ** 2 - t2 * covariance[CONTROL, CONTROL]
     b = rate[TREATMENT] * rate[CONTROL] - t2 * covariance[TREATMENT, CONTROL]
     c = rate[TREATMENT] ** 2 - t2 * covariance[TREATMENT, TREATMENT]
@@ -53,3 +52,10 @@ def fieller(stores: StoreCounts, confidence: float) -> Bounds:
         return float("nan"), float("nan")
     root = np.sqrt(b * b - a * c)
     return float((b - root) / a - 1), float((b + root) / a - 1)
+
+
+def _t(share: float, freedom: int) -> float:
+    """The quantile of Student's t."""
+    from scipy import stats  # a second to load
+
+    return float(stats.t.ppf(share, freedom))

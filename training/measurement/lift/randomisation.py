@@ -7,7 +7,6 @@ than the treatment. Nothing of an analysis stands where this check fails.
 from typing import Any
 
 import numpy as np
-from scipy import stats
 
 ALARM = 0.001  # p below which the ratio is called wrong
 
@@ -20,6 +19,8 @@ def sample_ratio(store: np.ndarray, treated: np.ndarray, share: float) -> dict[s
         treated: bool (I,)
         share: of treated items, as planned.
     """
+    from scipy import stats  # a second to load
+
     n, k = len(treated), int(treated.sum())
     _, row = np.unique(store, return_inverse=True)
     items, hits = np.bincount(row), np.bincount(row, treated)
