@@ -242,6 +242,8 @@ def test_going_back_finds_the_form_and_the_buttons_as_they_were_left(visit: Visi
     for number in (0, 1):
         page.locator("label.picture").nth(number).click()
     page.get_by_role("button", name="Compare two").click()
+    page.locator("figure img").nth(1).wait_for()  # else it goes back from a page that is not there yet
+    page.wait_for_load_state()
     assert "form_token" not in page.url
     page.go_back()
     expect(page.get_by_role("button", name="Store my pick")).to_be_enabled()
