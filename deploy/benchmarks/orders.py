@@ -29,7 +29,7 @@ from tqdm import tqdm
 
 from deploy.benchmarks.cpu import process_s
 from deploy.local.authority import Authority
-from deploy.local.clients import Clients, connect
+from deploy.local.clients import Clients, connect, put_on_sale
 from deploy.local.cluster import Cluster, ClusterError
 from deploy.local.layout import ROOT, Layout
 
@@ -83,10 +83,7 @@ def _on_sale(clients: Clients, picture: tuple[str, str], units: int) -> pb.Presa
         close_time=Timestamp(seconds=int(time.time()) + DAY_S),
         ships_within_days=30,
     )
-    request = api.CreatePresaleRequest(request_id=str(uuid4()), user_id=MERCHANT, terms=terms)
-    draft = clients.items.CreatePresale(request, timeout=30).presale
-    opening = api.OpenPresaleRequest(presale_id=draft.presale_id, user_id=MERCHANT, etag=draft.etag)
-    return clients.items.OpenPresale(opening, timeout=30).presale
+    return put_on_sale(clients.items, MERCHANT, terms)
 
 
 def _measure(cluster: Cluster, clients: Clients, presale: pb.Presale, options: argparse.Namespace) -> dict[str, Any]:

@@ -19,13 +19,12 @@ from perfusion.v1.group_pb2 import Group
 from perfusion.v1.items_service_pb2_grpc import ItemsServiceStub
 from tqdm import tqdm
 
-from deploy.local.clients import connect
+from deploy.local.clients import CALL_S, connect, put_on_sale
 from deploy.local.cluster import Cluster, ClusterError
 from deploy.local.layout import Layout
 from deploy.local.parts import IDENTITY_PROVIDER, PERSONS, STUDIO
 from lab.market.merchants import Merchant, case_study
 
-CALL_S = 30.0
 DAYS_ON_SALE = 14
 PROMPTS = ("dress,v-neck,slim-fit,long sleeves", "t-shirt,crew neck", "skirt")
 
@@ -44,7 +43,7 @@ def main() -> None:
             for merchant in case_study():
                 if next(client.list_groups(merchant.user_id, page_size=1), None) is None:
                     give_history(client, merchant)
-                put_on_sale(clients.items, next(client.list_groups(merchant.user_id, page_size=1)))
+                sell(clients.items, next(client.list_groups(merchant.user_id, page_size=1)))
     except (ClusterError, PerFusionError, grpc.RpcError, RuntimeError) as error:
         sys.exit(f"error: {error}")
     print(f"\nThe studio: http://localhost:{layout.port('studio')}")
@@ -59,7 +58,7 @@ def give_history(client: PerFusion, merchant: Merchant) -> None:
         client.submit_feedback(group, [candidate.image_id for candidate in group.candidates[:2]])
 
 
-def put_on_sale(items: ItemsServiceStub, group: Group) -> None:
+def sell(items: ItemsServiceStub, group: Group) -> None:
     """An item of the group's best picture, and two orders, unless its merchant has sold something before."""
     merchant = group.user_id
     if items.ListPresales(api.ListPresalesRequest(user_id=merchant, page_size=1), timeout=CALL_S).presales:
@@ -76,10 +75,7 @@ def put_on_sale(items: ItemsServiceStub, group: Group) -> None:
         ships_within_days=45,
         decide_within_hours=48,
     )
-    made = api.CreatePresaleRequest(request_id=str(uuid4()), user_id=merchant, terms=terms)
-    presale = items.CreatePresale(made, timeout=CALL_S).presale
-    opening = api.OpenPresaleRequest(presale_id=presale.presale_id, user_id=merchant, etag=presale.etag)
-    items.OpenPresale(opening, timeout=CALL_S)
+    presale = put_on_sale(items, merchant, terms)
     for buyer, units in (("demo-1", 2), ("demo-2", 1)):
         order = api.PlaceOrderRequest(
             request_id=str(uuid4()),

@@ -8,11 +8,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
+from uuid import uuid4
 
 import grpc
 from google.protobuf.message import Message
 from kafka import KafkaConsumer, TopicPartition
 from perfusion.client import Identity
+from perfusion.v1 import items_service_pb2 as api
+from perfusion.v1 import presale_pb2 as pb
 from perfusion.v1.feedback_service_pb2_grpc import FeedbackServiceStub
 from perfusion.v1.generation_service_pb2_grpc import GenerationServiceStub
 from perfusion.v1.items_service_pb2_grpc import ItemsServiceStub
@@ -24,6 +27,7 @@ from deploy.local.layout import Layout
 
 MAX_MESSAGE_BYTES = 32 * 2**20
 READ_LIMIT_MS = 10_000
+CALL_S = 30.0  # the longest call of what has no limit of its own
 M = TypeVar("M", bound=Message)
 
 
@@ -74,6 +78,14 @@ def connect(layout: Layout) -> Iterator[Clients]:
     finally:
         for channel in channels.values():
             channel.close()
+
+
+def put_on_sale(items: ItemsServiceStub, user_id: str, terms: pb.PresaleTerms) -> pb.Presale:
+    """A merchant's item, made and opened."""
+    made = api.CreatePresaleRequest(request_id=str(uuid4()), user_id=user_id, terms=terms)
+    draft = items.CreatePresale(made, timeout=CALL_S).presale
+    opening = api.OpenPresaleRequest(presale_id=draft.presale_id, user_id=user_id, etag=draft.etag)
+    return items.OpenPresale(opening, timeout=CALL_S).presale
 
 
 @dataclass(frozen=True)

@@ -21,8 +21,8 @@ OWNER = "the owner"  # of what the request names by an id of its own: the servic
 class Rule:
     """Who may call a method; `merchant` is the request's field that names whose it is about.
 
-    A field of each entry of a stream ("requests.user_id") is looked at by the service, callers.require: one entry's
-    refusal is that entry's answer.
+    "events.user_id" is the field of each entry of a list. Of a stream ("requests.user_id") the service itself looks at
+    it, callers.require: one entry's refusal is that entry's answer.
     """
 
     merchant: str

@@ -18,7 +18,7 @@ from perfusion.v1.user_embedding_service_pb2 import BatchGetUserEmbeddingsReques
 from perfusion.v1.user_embedding_service_pb2_grpc import UserEmbeddingServiceStub
 
 from deploy.local.authority import Authority
-from deploy.local.clients import Clients
+from deploy.local.clients import Clients, put_on_sale
 from deploy.local.cluster import Cluster
 from deploy.local.layout import Layout
 from deploy.local.parts import SERVICES, metrics
@@ -111,11 +111,7 @@ def test_another_merchants_items_are_refused_by_every_method(
         price=presale_pb.Money(currency="EUR", minor_units=100), min_units=1, max_units=2, ships_within_days=1,
         close_time=Timestamp(seconds=int(time.time()) + 3600),
     )  # fmt: skip
-    made = items_pb.CreatePresaleRequest(request_id=new_id(), user_id=other, terms=terms)
-    sale = clients.items.CreatePresale(made, timeout=CALL_TIMEOUT_S).presale
-    clients.items.OpenPresale(
-        items_pb.OpenPresaleRequest(presale_id=sale.presale_id, user_id=other), timeout=CALL_TIMEOUT_S
-    )
+    sale = put_on_sale(clients.items, other, terms)
     wanted = items_pb.PlaceOrderRequest(
         request_id=new_id(), presale_id=sale.presale_id, buyer_id="buyer", units=1, payment_method="pm_card_visa"
     )
