@@ -5,63 +5,22 @@ A sale that stays below its minimum gives the money back; another one, in which 
 
 import re
 import time
-from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from perfusion.client import PerFusion
 from perfusion.v1 import events_pb2 as pb
 from playwright.sync_api import Browser, expect
 
 from contract import topics
-from deploy.demo.browsing import PHONE, Person, chromium
+from deploy.demo.browsing import PHONE, Person
 from deploy.local.clients import read_events
 from deploy.local.cluster import Cluster
-from deploy.local.parts import IDENTITY_PROVIDER, STUDIO
-from lab.market.merchants import case_study
+from tests.integration.conftest import Visit
 
 pytestmark = pytest.mark.cluster
 
-Visit = Callable[..., Person]
 SALE_S = 30.0  # until a sale of these tests closes
 MONEY_MS = 60_000  # until what follows has followed, on a loaded machine
-
-
-@pytest.fixture(scope="module")
-def home(cluster: Cluster) -> Iterator[str]:
-    """The page's address; the two stores have a profile."""
-    layout = cluster.layout
-    cluster.up([IDENTITY_PROVIDER.name, STUDIO.name])
-    with PerFusion(layout.address("user_embedding"), identity=layout.client) as client:
-        for merchant in case_study():
-            client.put_profile(merchant.user_id, merchant.features)
-    yield layout.studio_url
-    for name in (STUDIO.name, IDENTITY_PROVIDER.name):
-        cluster.stop(name)
-
-
-@pytest.fixture(scope="module")
-def browser(home: str) -> Iterator[Browser]:
-    try:
-        with chromium() as started:
-            yield started
-    except FileNotFoundError as missing:
-        pytest.skip(str(missing))
-
-
-@pytest.fixture
-def visit(browser: Browser, home: str) -> Iterator[Visit]:
-    """People, whose pages complain of nothing."""
-    people: list[Person] = []
-
-    def come(subject: str = "", **options: object) -> Person:
-        people.append(Person(browser, home, **options))
-        return people[-1].log_in(subject) if subject else people[-1]
-
-    yield come
-    for person in people:
-        assert person.faults == []
-        person.context.close()
 
 
 @pytest.fixture(scope="module")

@@ -6,59 +6,18 @@ Designing, picking and refining; a round that outlives its page; two merchants; 
 import io
 import re
 import time
-from collections.abc import Callable, Iterator
 
 import pytest
-from perfusion.client import PerFusion
 from PIL import Image
 from playwright.sync_api import Browser, expect
 
-from deploy.demo.browsing import PHONE, ROUND_MS, Person, chromium
+from deploy.demo.browsing import PHONE, ROUND_MS
 from deploy.local.cluster import Cluster
-from deploy.local.parts import IDENTITY_PROVIDER, STUDIO
-from lab.market.merchants import case_study
+from tests.integration.conftest import Visit
 
 pytestmark = pytest.mark.cluster
 
-Visit = Callable[..., Person]
 LONG = {"num_candidates": "12", "num_steps": "40"}  # a round of some seconds
-
-
-@pytest.fixture(scope="module")
-def home(cluster: Cluster) -> Iterator[str]:
-    """The page's address; the two stores have a profile."""
-    layout = cluster.layout
-    cluster.up([IDENTITY_PROVIDER.name, STUDIO.name])
-    with PerFusion(layout.address("user_embedding"), identity=layout.client) as client:
-        for merchant in case_study():
-            client.put_profile(merchant.user_id, merchant.features)
-    yield f"http://localhost:{layout.port('studio')}"
-    for name in (STUDIO.name, IDENTITY_PROVIDER.name):
-        cluster.stop(name)
-
-
-@pytest.fixture(scope="module")
-def browser(home: str) -> Iterator[Browser]:
-    try:
-        with chromium() as started:
-            yield started
-    except FileNotFoundError as missing:
-        pytest.skip(str(missing))
-
-
-@pytest.fixture
-def visit(browser: Browser, home: str) -> Iterator[Visit]:
-    """People, whose pages complain of nothing."""
-    people: list[Person] = []
-
-    def come(subject: str, **options: object) -> Person:
-        people.append(Person(browser, home, **options))
-        return people[-1].log_in(subject) if subject else people[-1]
-
-    yield come
-    for person in people:
-        assert person.faults == []
-        person.context.close()
 
 
 def test_a_person_designs_picks_and_refines(visit: Visit) -> None:
