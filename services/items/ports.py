@@ -198,6 +198,12 @@ class Backlog:
 
     waiting: int  # operations without an answer
     oldest_us: int  # for how long the one has been due that was due first; 0 where none is
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What the books as a whole show."""
+
     stuck: int  # orders whose money it keeps refusing to move
     unbalanced: int  # currencies in which the ledger does not sum to zero
 
@@ -255,6 +261,10 @@ class Books(ABC):
     @abstractmethod
     async def backlog(self) -> Backlog:
         """What waits for the provider."""
+
+    @abstractmethod
+    async def audit(self) -> Audit:
+        """What all orders and the whole ledger show; it takes the longer the more there are."""
 
     @abstractmethod
     async def counts(self, presale_id: str) -> tuple[Mapping[OrderState, int], int]:

@@ -24,6 +24,7 @@ from services.runtime.workers import repeat
 SECOND_US = 1_000_000
 LEASE_US = 60 * SECOND_US  # longer than the provider takes to answer, or not to
 KEY_LASTS_US = 23 * HOUR_US  # the provider forgets a key after a day: what it began is then looked for, not begun anew
+AUDIT_S = 300.0
 BATCH = 200  # orders in one transaction, operations in one turn
 GRACE_US = 7 * DAY_US  # for a charge of held money that the provider refuses
 _SHORTEST_US, _LONGEST_US = SECOND_US, 60 * SECOND_US  # between two calls of an operation without an answer
@@ -50,14 +51,21 @@ class Settling:
                 pass
             await self._measure()
 
-        await repeat(until_nothing_is_due, name="settling", interval_s=interval_s)
+        await asyncio.gather(
+            repeat(until_nothing_is_due, name="settling", interval_s=interval_s),
+            repeat(self.audit, name="audit of the books", interval_s=AUDIT_S),
+        )
 
     async def _measure(self) -> None:
         backlog = await self.books.backlog()
         self.metrics.waiting.set(backlog.waiting)
         self.metrics.oldest_s.set(backlog.oldest_us / SECOND_US)
-        self.metrics.stuck.set(backlog.stuck)
-        self.metrics.unbalanced.set(backlog.unbalanced)
+
+    async def audit(self) -> None:
+        """Looks through all orders and entries, so not at every turn."""
+        audit = await self.books.audit()
+        self.metrics.stuck.set(audit.stuck)
+        self.metrics.unbalanced.set(audit.unbalanced)
 
     async def turn(self) -> int:
         """Does what is due now; returns how much was done."""

@@ -17,7 +17,7 @@ from services.items.adapters.tables import changes, ledger, operations, orders, 
 from services.items.orders import ACTIVE, Order
 from services.items.orders import State as OrderState
 from services.items.payments import Asked, Operation
-from services.items.ports import Backlog, Books, Change, Item, Listed, Sale
+from services.items.ports import Audit, Backlog, Books, Change, Item, Listed, Sale
 from services.items.presales import Presale, State, Terms
 from services.runtime.database import Database
 from services.runtime.errors import AlreadyExists, NotFound
@@ -142,15 +142,18 @@ class SqlBooks(Books):
             )
 
     async def backlog(self) -> Backlog:
-        o, entries = operations.c, ledger.c
-        asked = select(func.count(), func.min(o.due_us)).where(o.state == "intended")
-        sums = select(entries.currency).group_by(entries.currency).having(func.sum(entries.amount) != 0)
+        due = operations.c.due_us
         async with self._database.transaction() as connection:
             now_us = await self._clock.now_us(connection)
+            asked = select(func.count(), func.min(due)).where(due.is_not(None))  # those without an answer, by the index
             waiting, due_us = (await connection.execute(asked)).one()
-            stuck = await stuck_in(connection)
-            unbalanced = len((await connection.execute(sums)).all())
-        return Backlog(waiting, max(0, now_us - due_us) if due_us else 0, stuck, unbalanced)
+        return Backlog(waiting, max(0, now_us - due_us) if due_us else 0)
+
+    async def audit(self) -> Audit:
+        entries = ledger.c
+        sums = select(entries.currency).group_by(entries.currency).having(func.sum(entries.amount) != 0)
+        async with self._database.transaction() as connection:
+            return Audit(await stuck_in(connection), len((await connection.execute(sums)).all()))
 
     async def counts(self, presale_id: str) -> tuple[Mapping[OrderState, int], int]:
         async with self._database.transaction() as connection:

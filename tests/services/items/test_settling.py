@@ -13,6 +13,7 @@ from perfusion.v1 import presale_pb2 as pb
 from deploy.local.payments.bank import Fault
 from services.items.orders import Order
 from services.items.payments import Payment
+from services.items.ports import Audit
 from services.items.presales import DAY_US, HOUR_US, Decision, Mode, State
 from services.items.servicer import ItemsServicer
 from services.runtime.errors import AlreadyExists, FailedPrecondition, InvalidArgument, PermissionDenied
@@ -305,7 +306,8 @@ async def test_a_money_back_that_is_refused_is_tried_again_later_with_another_ke
     await market.selling.cancel_order(order.order_id, BUYER)  # what is being processed cannot be cancelled
     await market.settle()
     _, stuck = await market.books.counts(presale.presale_id)
-    assert stuck == 1
+    assert stuck == 1 and (await market.books.audit()) == Audit(stuck=1, unbalanced=0)
+    assert (await market.books.backlog()).waiting >= 1
     market.pass_time(2 * HOUR_US)
     for _ in range(3):
         await market.settle()
