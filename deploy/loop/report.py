@@ -23,16 +23,24 @@ MEASURES: dict[str, Value] = {
     "prompt_accuracy": lambda shown: float(np.mean(shown.prompt_accuracy)),
     "diversity": lambda shown: shown.diversity,
 }
+WHOSE = {"seen": "seen merchants", "new": "new merchants", "first_round": "before a merchant's first pick"}
 FEWEST = 10  # rounds below which a mean says nothing
 FIRST_COLOUR, SECOND_COLOUR, GREY = "#1f6f8b", "#c8553d", "#666666"
 
 
-def of_release(rounds: Iterable[Shown], release: int, seen: set[str]) -> dict[str, Any]:
+def of_release(rounds: Sequence[Shown], release: int, seen: set[str]) -> dict[str, Any]:
     """What a release was worth while it served: whole groups by it alone, without exploration.
 
+    A merchant's own picks move the favours of whatever release serves, so releases that served at different times do
+    not compare by true_utility alone: `first_round` is that of rounds before which the merchant had picked nothing.
+
     Args:
+        rounds: all rounds, of all releases.
         seen: merchants whose picks it was trained on.
     """
+    first = dict[str, Shown]()
+    for shown in rounds:
+        first.setdefault(shown.user_id, shown)
     whole = [shown for shown in rounds if shown.arm == "live" and shown.release == release]
     old = [shown for shown in whole if shown.user_id in seen]
     new = [shown for shown in whole if shown.user_id not in seen]
@@ -41,8 +49,23 @@ def of_release(rounds: Iterable[Shown], release: int, seen: set[str]) -> dict[st
     found["true_utility"] = {
         "seen": mean_of(old, MEASURES["true_utility"]),
         "new": mean_of(new, MEASURES["true_utility"]),
+        "first_round": mean_of([shown for shown in whole if shown is first[shown.user_id]], MEASURES["true_utility"]),
     }
     return found
+
+
+def true_difference(rounds: Iterable[Shown], live: int, trial: int) -> dict[str, float] | None:
+    """By how much the trial's pictures are worth more than the live release's in groups that both drew."""
+    mixed = [shown for shown in rounds if set(shown.drawn_by) == {live, trial}]
+
+    def difference(shown: Shown) -> float:
+        by = {
+            release: [worth for worth, drawn in zip(shown.utilities, shown.drawn_by, strict=True) if drawn == release]
+            for release in (live, trial)
+        }
+        return float(np.mean(by[trial]) - np.mean(by[live]))
+
+    return mean_of(mixed, difference)
 
 
 def mean_of(rounds: Sequence[Shown], value: Value) -> dict[str, float] | None:
@@ -54,8 +77,8 @@ def mean_of(rounds: Sequence[Shown], value: Value) -> dict[str, float] | None:
     return {name: round(number, 4) for name, number in interval(*Resampler(users, 2_000).mean(values)).items()}
 
 
-def of_gate(turn: Turn) -> dict[str, Any]:
-    """The last verdict of a turn; of a candidate that was refused before it was exported, no number."""
+def of_gate(turn: Turn, rounds: Iterable[Shown] = ()) -> dict[str, Any]:
+    """The last verdict of a turn, and the truth beside it; of a candidate that was never exported, no number."""
     last = turn.verdicts.get("traffic") or turn.verdicts.get("offline") or {}
     return {
         "candidate": turn.candidate,
@@ -64,18 +87,24 @@ def of_gate(turn: Turn) -> dict[str, Any]:
         "reasons": list(last.get("reasons", ())),
         "e_value": last.get("e_value"),
         "groups": last.get("groups"),
+        "true_difference": true_difference(rounds, turn.live, turn.candidate) if turn.candidate else None,
     }
 
 
 def table(report: dict[str, Any]) -> str:
     """For a reader."""
     lines = [
-        f"{'release':>7}  {'rounds':>6}  {'true utility, seen':<22}{'new':<22}{'prompt accuracy':<22}{'diversity':<22}"
+        f"{'release':>7}  {'rounds':>6}  {'true utility, seen':<22}{'new':<22}{'first round':<22}"
+        f"{'prompt accuracy':<22}{'diversity':<22}"
     ]
     for row in report["releases"]:
-        of = (row["true_utility"]["seen"], row["true_utility"]["new"], row["prompt_accuracy"], row["diversity"])
+        of = (*(row["true_utility"][name] for name in WHOSE), row["prompt_accuracy"], row["diversity"])
         lines.append(f"{row['release']:>7}  {row['rounds']:>6}  " + "".join(f"{_said(value):<22}" for value in of))
-    lines += [f"turn {gate['turn']}: {gate['verdict']}: {'; '.join(gate['reasons'])}" for gate in report["gate"]]
+    lines += [
+        f"turn {gate['turn']}: {gate['verdict']}: {'; '.join(gate['reasons'])}; "
+        f"true difference in mixed groups: {_said(gate['true_difference'])}"
+        for gate in report["gate"]
+    ]
     lines.append(
         f"requests: {report['requests']}, failed: {report['failed_requests']}; rollback: {report['rollback_s']} s"
     )
@@ -90,8 +119,8 @@ def draw(report: dict[str, Any], turns: Sequence[Turn], path: Path) -> None:
     """True utility and diversity by release, and each trial's e-value over its mixed groups."""
     figure, (utility, e_value, diversity) = plt.subplots(1, 3, figsize=(13, 4), constrained_layout=True)
     releases = [row["release"] for row in report["releases"]]
-    for name, colour in (("seen", FIRST_COLOUR), ("new", SECOND_COLOUR)):
-        _bars(utility, releases, [row["true_utility"][name] for row in report["releases"]], colour, f"{name} merchants")
+    for (name, said), colour in zip(WHOSE.items(), (FIRST_COLOUR, SECOND_COLOUR, GREY), strict=True):
+        _bars(utility, releases, [row["true_utility"][name] for row in report["releases"]], colour, said)
     utility.set(title="True utility of whole groups", xlabel="release", xticks=releases)
     utility.legend(frameon=False)
     _bars(diversity, releases, [row["diversity"] for row in report["releases"]], GREY, "")

@@ -1,7 +1,7 @@
 """The loop's merchants, measures and turns; tests/integration plays it whole."""
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from unittest.mock import MagicMock
 
@@ -57,7 +57,24 @@ def test_a_release_is_measured_by_its_own_whole_groups_and_new_merchants_apart()
 
 
 def test_too_few_rounds_have_no_mean():
-    assert report.of_release([_shown(1, "s", 1.0)], 2, set())["true_utility"] == {"seen": None, "new": None}
+    assert report.of_release([_shown(1, "s", 1.0)], 2, set())["true_utility"] == dict.fromkeys(report.WHOSE)
+
+
+def test_a_first_round_is_the_merchants_first_of_any_release_and_only_whole_groups_count():
+    before = [_shown(n, f"old{n}", 50.0, release=1) for n in range(15)]
+    again = [_shown(n, f"old{n}", 20.0) for n in range(15)]
+    fresh = [_shown(n, f"new{n}", 7.0) for n in range(15)]
+    later = [_shown(n, f"new{n}", 30.0) for n in range(15)]
+    mixed = [_shown(n, f"mixed{n}", 99.0, arm="mixed") for n in range(15)]
+    found = report.of_release([*before, *again, *fresh, *later, *mixed], 2, set())
+    assert found["true_utility"]["first_round"]["mean"] == 7.0
+
+
+def test_the_true_difference_is_within_groups_that_both_releases_drew():
+    mixed = [replace(_shown(n, f"s{n}", 10.0 * n, arm="mixed"), drawn_by=[3, 2]) for n in range(20)]
+    others = [_shown(n, "s1", 99.0) for n in range(20)] + [replace(_shown(1, "s2", 9.0), drawn_by=[4, 2])] * 20
+    assert report.true_difference([*mixed, *others], 2, 3) == {"mean": -2.0, "low": -2.0, "high": -2.0}
+    assert report.true_difference(others, 2, 3) is None
 
 
 def test_a_turn_is_read_as_it_was_written_and_pictures_are_drawn(tmp_path: Path):
