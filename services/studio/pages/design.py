@@ -12,6 +12,7 @@ from services.runtime.errors import InvalidArgument, NotFound, ResourceExhausted
 from services.runtime.fields import Fields
 from services.studio import drafts
 from services.studio.drafts import Draft
+from services.studio.problems import by_field
 from services.studio.visits import Acting, Form, Visit, to
 
 router = APIRouter()
@@ -55,9 +56,6 @@ async def form_page(visit: Visit, draft: Draft, error: InvalidArgument | None = 
 async def form_content(visit: Visit, draft: Draft, error: InvalidArgument | None = None) -> dict[str, Any]:
     """What the form's template needs."""
     words = await visit.words()
-    problems: dict[str, list[str]] = {}
-    for name, problem in error.violations if error else ():
-        problems.setdefault(name.partition("[")[0], []).append(problem)
     return {
         "draft": draft,
         "request_id": str(uuid4()),
@@ -65,7 +63,7 @@ async def form_content(visit: Visit, draft: Draft, error: InvalidArgument | None
         "limits": words.release.limits,
         "defaults": words.release.defaults,
         "unknown": words.unknown(draft.prompt),
-        "problems": problems,
+        "problems": by_field(error, visit.language, lambda path: path.partition("[")[0]),
         "most_phrase_chars": limits.MAX_PHRASE_CHARS,
     }
 

@@ -14,6 +14,7 @@ from services.runtime.errors import FailedPrecondition, InvalidArgument, NotFoun
 from services.runtime.fields import Fields
 from services.studio import listings, telling
 from services.studio.listings import CURRENCIES, Listing
+from services.studio.problems import by_field
 from services.studio.visits import Acting, Form, Sent, Visit, to
 
 router = APIRouter()
@@ -202,7 +203,7 @@ async def _refused(visit: Visit, presale_id: str, error: FailedPrecondition | In
     """The item as it is now, and why what was asked for did not happen."""
     presale = await visit.studio.items.presale(visit.user_id, presale_id)
     if isinstance(error, InvalidArgument):
-        return await _page(visit, presale, problems=_by_field(error), status=400)
+        return await _page(visit, presale, problems=by_field(error, visit.language), status=400)
     field = error.metadata.get("field", "")
     if field == "etag":
         said = visit.language.say("It was changed in another tab meanwhile: look at it, and try again.")
@@ -211,13 +212,6 @@ async def _refused(visit: Visit, presale_id: str, error: FailedPrecondition | In
     else:
         said = visit.language.say("This cannot be done any more: look where it stands now.")
     return await _page(visit, presale, problem=said, status=409)
-
-
-def _by_field(error: InvalidArgument) -> dict[str, list[str]]:
-    problems: dict[str, list[str]] = {}
-    for name, problem in error.violations:
-        problems.setdefault(name, []).append(problem)
-    return problems
 
 
 def _form(
@@ -240,7 +234,7 @@ def _form(
         presale_id=presale_id,
         etag=etag,
         currencies=CURRENCIES if known else (*CURRENCIES, listing.currency),
-        problems=_by_field(error) if error else {},
+        problems=by_field(error, visit.language),
     )
 
 

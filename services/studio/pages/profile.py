@@ -9,6 +9,7 @@ from perfusion.v1 import release_pb2
 from perfusion.v1.user_pb2 import FeatureValue, StringList
 
 from services.runtime.errors import InvalidArgument
+from services.studio.problems import by_field
 from services.studio.visits import Acting, Form, Visit, to
 
 router = APIRouter()
@@ -52,21 +53,22 @@ async def _page(
     status: int = 200,
 ) -> Response:
     words = await visit.words()
-    problems: dict[str, list[str]] = {}
-    for field, problem in error.violations if error else ():
-        name = field.removeprefix("profile.").removeprefix("features[").partition("]")[0].strip("'\"")
-        problems.setdefault(name, []).append(problem)
     content: dict[str, Any] = {
         "features": words.release.features,
         "values": values,
         "words": words,
         "first": first,
         "saved": saved,
-        "problems": problems,
+        "problems": by_field(error, visit.language, _feature),
         "multi": _MULTI,
         "numeric": _NUMERIC,
     }
     return visit.show("profile.html", status, **content)
+
+
+def _feature(path: str) -> str:
+    """The feature's name, from its path in the request."""
+    return path.removeprefix("profile.").removeprefix("features[").partition("]")[0].strip("'\"")
 
 
 def plain(value: FeatureValue) -> Sequence[str]:

@@ -10,7 +10,7 @@ from fastapi.responses import Response
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from services.runtime.errors import NotFound, ResourceExhausted
-from services.studio import following
+from services.studio import following, problems
 from services.studio.following import DONE, State
 from services.studio.languages import Language
 from services.studio.visits import Acting, Form, Visit, anybody, to
@@ -37,9 +37,15 @@ async def look(request_id: UUID, visit: Acting) -> Response:
     asked, state = found.asked, found.state
     if state.stage == DONE:
         return to(f"/groups/{state.group_id}")
-    shown = told(asked.request_id, state, visit.language)
+    wrong = [(problems.field(visit.language, name), problems.said(visit.language, why)) for name, why in state.problems]
     return visit.show(
-        "round.html", asked=asked, state=state, shown=shown, words=await visit.words(), request_id=asked.request_id
+        "round.html",
+        asked=asked,
+        state=state,
+        wrong=wrong,
+        shown=told(asked.request_id, state, visit.language),
+        words=await visit.words(),
+        request_id=asked.request_id,
     )
 
 

@@ -15,6 +15,7 @@ from services.runtime.fields import Fields
 from services.studio import listings, telling
 from services.studio.buying import Browsing, Buying, BuyingForm
 from services.studio.ports import Placed
+from services.studio.problems import by_field
 from services.studio.seeing import Sight
 from services.studio.visits import Anybody, to
 
@@ -106,8 +107,8 @@ async def order(presale_id: UUID, form: BuyingForm) -> Response:
             ),
         )
     except InvalidArgument as error:
-        problems = {name: [problem] for name, problem in error.violations}
-        return await _item(browsing, presale, problems=problems, status=400, **kept)
+        found = by_field(error, browsing.visit.language)
+        return await _item(browsing, presale, problems=found, status=400, **kept)
     except FailedPrecondition as error:
         now = await studio.items.shown(str(presale_id))
         return await _item(browsing, now, problems=_refusal(browsing, error), status=409, **kept)
