@@ -23,7 +23,9 @@ class Catalogue:
         self._looking = asyncio.Lock()
 
     async def release(self) -> ReleaseInfo:
-        """The release in service, as of a few seconds ago."""
+        """The release in service, as of a few seconds ago; only who looks it up waits for the platform."""
+        if self._release is not None and self._looking.locked():
+            return self._release
         async with self._looking:
             if self._release is None or time.monotonic() - self._looked > AGAIN_S:
                 try:

@@ -3,6 +3,7 @@
 It knows HTTP and browsers' rules. It does not know what a page does.
 """
 
+import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
@@ -24,6 +25,7 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 FORM_BYTES = 12 * 2**20  # a reference image of 10 MiB, and the form around it
 OPEN_BYTES = 2**16  # where nobody has to log in
+FORM_S = 60.0  # from a form's first byte to its last; a reference image of 10 MiB at 1.4 Mbit/s
 OPEN = ("/shop/", "/orders", "/payments", "/rate/")  # how these paths begin
 PAYMENTS = "/payments"  # what a program posts, no page: its signature says whose it is
 SAFE = ("GET", "HEAD")
@@ -82,7 +84,7 @@ class Guard:
                 await PlainTextResponse(problem, status_code=403)(scope, receive, answered)
                 return
             most = OPEN_BYTES if scope["path"].startswith(OPEN) else FORM_BYTES
-            await self._app(scope, _bounded(receive, most), answered)
+            await self._app(scope, _bounded(receive, most, FORM_S), answered)
         except Exception:
             status = FAULT
             raise
@@ -106,15 +108,21 @@ class Guard:
         return None if site or origin else "the browser does not say which page sent this form"
 
 
-def _bounded(receive: Receive, most: int) -> Receive:
-    read = 0
+def _bounded(receive: Receive, most: int, within_s: float) -> Receive:
+    """What comes may have so many bytes and take so long; whether the browser goes is then waited for without end."""
+    read, is_whole, until = 0, False, time.monotonic() + within_s
 
     async def bounded() -> Message:
-        nonlocal read
-        message = await receive()
+        nonlocal read, is_whole
+        try:
+            async with asyncio.timeout(None if is_whole else max(0.0, until - time.monotonic())):
+                message = await receive()
+        except TimeoutError:
+            raise HTTPException(408, f"the form took longer than {within_s:g} s") from None
         read += len(message.get("body", b""))
         if read > most:
             raise HTTPException(413, f"the form is larger than {most // 2**10} KiB")
+        is_whole = not message.get("more_body", False)
         return message
 
     return bounded

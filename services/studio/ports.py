@@ -132,6 +132,14 @@ class Kept:
     token: str = ""
 
 
+@dataclass(frozen=True)
+class KeptPage:
+    """A part of a list, the last first; `next_page` names the part after it, "" is the end."""
+
+    kept: Sequence[Kept]
+    next_page: str
+
+
 class Keepsakes(ABC):
     """Starred and shared pictures."""
 
@@ -140,8 +148,8 @@ class Keepsakes(ABC):
         """Keeps or drops a star."""
 
     @abstractmethod
-    async def starred(self, user_id: str) -> Sequence[Kept]:
-        """All of the merchant's, the last first."""
+    async def starred(self, user_id: str, page: str = "") -> KeptPage:
+        """The merchant's stars; the first page for "" and for what names none."""
 
     @abstractmethod
     async def share(self, kept: Kept) -> Kept:
@@ -152,8 +160,12 @@ class Keepsakes(ABC):
         """Takes the link back: from now on nobody sees the picture by it."""
 
     @abstractmethod
-    async def shared(self, user_id: str) -> Sequence[Kept]:
-        """All of the merchant's links."""
+    async def shared(self, user_id: str, page: str = "") -> KeptPage:
+        """The merchant's links; the first page for "" and for what names none."""
+
+    @abstractmethod
+    async def of_group(self, user_id: str, group_id: str) -> tuple[set[str], dict[str, str]]:
+        """Of a group's pictures: the ids of the starred ones, and the links' tokens by id."""
 
     @abstractmethod
     async def by_token(self, token: str) -> Kept | None:

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 import uvicorn
 from prometheus_client import CollectorRegistry
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from services.runtime.addresses import listening
 from services.runtime.certificates import Certificates
@@ -18,6 +19,7 @@ from services.studio.settings import Settings
 
 SERVICE = "perfusion.Studio"  # to health and metrics
 KEEP_ALIVE_S = 30
+HEAD_S = 20.0  # for the head of a request, which a browser sends at once
 MOST_CONNECTIONS = 4096
 
 _log = logging.getLogger(__name__)
@@ -30,6 +32,35 @@ class _Uvicorn(uvicorn.Server):
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
+
+
+class Http(H11Protocol):
+    """HTTP/1.1 that ends a connection on which no whole head of a request comes in time: uvicorn waits for ever."""
+
+    _ends: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._await_head()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self.cycle is not None and not self.cycle.response_complete:
+            self._await_nothing()
+        elif self._ends is None:
+            self._await_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._await_nothing()
+        super().connection_lost(exc)
+
+    def _await_head(self) -> None:
+        self._ends = self.loop.call_later(HEAD_S, self.transport.abort)
+
+    def _await_nothing(self) -> None:
+        if self._ends is not None:
+            self._ends.cancel()
+            self._ends = None
 
 
 class WebServer:
@@ -64,6 +95,7 @@ class WebServer:
                 timeout_graceful_shutdown=max(1, round(settings.drain_s)),
                 limit_concurrency=MOST_CONNECTIONS,
                 ws="none",
+                http=Http,
             )
         )
         self._serving: asyncio.Task[None] | None = None

@@ -28,17 +28,15 @@ async def look(group_id: UUID, visit: Acting) -> Response:
 
 async def _content(visit: Visit, group: Group, problem: str = "") -> dict[str, Any]:
     studio, user_id = visit.studio, visit.user_id
-    found = await asyncio.gather(
-        _picked(visit, group.group_id), studio.keepsakes.starred(user_id), studio.keepsakes.shared(user_id)
-    )
-    (picked, has_picks), starred, shared = found
+    found = await asyncio.gather(_picked(visit, group.group_id), studio.keepsakes.of_group(user_id, group.group_id))
+    (picked, has_picks), (starred, shared) = found
     return {
         "group": group,
         "picked": None if picked is None else set(picked.selected_image_ids),
         "has_picks": has_picks,
         "pick_id": str(uuid4()),
-        "starred": {kept.image_id for kept in starred},
-        "shared": {kept.image_id: kept.token for kept in shared},
+        "starred": starred,
+        "shared": shared,
         "share_url": f"{studio.public_url}/shared/",
         "problem": problem,
         **await form_content(visit, drafts.of_group(group)),

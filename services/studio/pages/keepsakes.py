@@ -8,19 +8,21 @@ from fastapi.responses import Response
 from services.runtime.errors import NotFound
 from services.runtime.fields import Fields
 from services.studio.ports import Kept
-from services.studio.visits import Acting, Anybody, Form, Sent, own_path, to
+from services.studio.visits import Acting, Anybody, Form, Sent, own_path, path_of, to
 
 router = APIRouter()
 Link = Annotated[str, Path(pattern="^[A-Za-z0-9_-]{1,64}$")]
 
 
 @router.get("/kept")
-async def kept(visit: Acting) -> Response:
+async def kept(visit: Acting, stars: str = "", shares: str = "") -> Response:
+    """Page by page, stars and links each by their own."""
     keepsakes = visit.studio.keepsakes
     return visit.show(
         "kept.html",
-        stars=await keepsakes.starred(visit.user_id),
-        shares=await keepsakes.shared(visit.user_id),
+        stars=await keepsakes.starred(visit.user_id, stars),
+        shares=await keepsakes.shared(visit.user_id, shares),
+        back=path_of(visit.request),
         share_url=f"{visit.studio.public_url}/shared/",
     )
 

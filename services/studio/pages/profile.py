@@ -59,14 +59,14 @@ async def _page(
         "words": words,
         "first": first,
         "saved": saved,
-        "problems": by_field(error, visit.language, _feature),
+        "problems": by_field(error, visit.language, _name_in),
         "multi": _MULTI,
         "numeric": _NUMERIC,
     }
     return visit.show("profile.html", status, **content)
 
 
-def _feature(path: str) -> str:
+def _name_in(path: str) -> str:
     """The feature's name, from its path in the request."""
     return path.removeprefix("profile.").removeprefix("features[").partition("]")[0].strip("'\"")
 

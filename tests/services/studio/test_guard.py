@@ -1,14 +1,18 @@
 """What every request passes: where it may come from, how large it may be, and the answer's headers."""
 
+import asyncio
 import re
 from unittest.mock import AsyncMock
 
 import pytest
 from fastapi import FastAPI, Request
 from prometheus_client import CollectorRegistry
+from starlette.exceptions import HTTPException
+from starlette.responses import PlainTextResponse
 from starlette.testclient import TestClient
 
-from services.studio.guard import FORM_BYTES, Guard
+from services.studio import guard
+from services.studio.guard import FORM_BYTES, Guard, Receive, Send
 from services.studio.metrics import StudioMetrics
 
 HOME = "https://studio.example"
@@ -107,3 +111,58 @@ def test_requests_are_counted_by_route_never_by_what_a_browser_writes(
 
     assert count("/things/{name}", "200") == 2
     assert count("unknown", "404") == 2
+
+
+def form_in(pieces: list[tuple[float, dict[str, object]]]) -> tuple[list[dict[str, object]], list[bytes]]:
+    """What is answered to a form whose pieces come so many seconds after another, and what the page read of it."""
+    sent: list[dict[str, object]] = []
+    read: list[bytes] = []
+
+    async def page(scope: dict[str, object], receive: Receive, send: Send) -> None:
+        request = Request(scope, receive)  # type: ignore[arg-type]
+        try:
+            read.append(await request.body())
+        except HTTPException as error:
+            await PlainTextResponse(error.detail, error.status_code)(scope, receive, send)  # type: ignore[arg-type]
+            return
+        assert await request.is_disconnected() is False
+        await asyncio.sleep(0.3)  # longer than the form may take: it has come
+        await PlainTextResponse("read")(scope, receive, send)  # type: ignore[arg-type]
+
+    async def play() -> None:
+        left = list(pieces)
+
+        async def receive() -> dict[str, object]:
+            if not left:
+                await asyncio.sleep(3600)
+            wait_s, message = left.pop(0)
+            await asyncio.sleep(wait_s)
+            return message
+
+        async def send(message: dict[str, object]) -> None:
+            sent.append(message)
+
+        headers = [(b"host", b"studio.example"), (b"origin", HOME.encode())]
+        scope = {"type": "http", "method": "POST", "path": "/rounds", "headers": headers, "query_string": b""}
+        await Guard(page, HOME, StudioMetrics(CollectorRegistry()))(scope, receive, send)  # type: ignore[arg-type]
+
+    asyncio.run(play())
+    return sent, read
+
+
+def piece(body: bytes, *, more: bool) -> dict[str, object]:
+    return {"type": "http.request", "body": body, "more_body": more}
+
+
+def test_a_form_that_trickles_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guard, "FORM_S", 0.2)
+    sent, read = form_in([(0.05, piece(b"a", more=True))] * 1000)
+    assert sent[0]["status"] == 408
+    assert not read
+
+
+def test_a_form_that_has_come_may_be_worked_on_for_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guard, "FORM_S", 0.2)
+    sent, read = form_in([(0.01, piece(b"a", more=True)), (0.01, piece(b"b", more=False))])
+    assert sent[0]["status"] == 200
+    assert read == [b"ab"]
