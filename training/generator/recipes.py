@@ -10,7 +10,7 @@ the adapter to use the profile (Eq. 1 on picked images); from a zero start witho
 
 `reward` is ours: it trains the adapter by PerFusionRM's gradient (training.generator.reward_gradient), and
 needs the family's trained reward model; `wished` of its prompts are read with the merchant's wishes, as they are
-served, so that the adapter adds what words do not say. What it is worth has not been measured yet.
+served, so that the adapter adds what words do not say. docs/runs.md has what leash and contrast are worth.
 """
 
 from dataclasses import dataclass, replace
@@ -93,11 +93,12 @@ def tiny(stage: Stage) -> GeneratorRecipe:
         "group": GeneratorRecipe("group", steps=2_400, lr=7e-5, gate_lr_factor=4.0),
         "reward": GeneratorRecipe(
             "reward",
-            steps=600,
+            steps=850,
             lr=3e-4,
             user_lr_factor=10.0,
             gate_lr_factor=10.0,
-            groups_per_batch=12,
+            groups_per_batch=48,
+            leash=100.0,
             warmup_steps=30,
             levels="coarse",
             ema=0.0,
