@@ -11,12 +11,14 @@ from tqdm import tqdm
 
 from lab.shop.events import Visits, table
 from lab.shop.stores import Shop, counts, equal_arms
+from lab.shop.viewers import Crowd, viewer_counts
 from training.measurement.lift.counts import StoreCounts, item_variance
 from training.measurement.lift.estimators import paper, pooled, primary
 from training.measurement.lift.events import events_of
 from training.measurement.lift.measuring import lift_of
 from training.measurement.lift.metrics import counted, expected_exposure, metrics_of
 from training.measurement.lift.plan import LEAST, Plan
+from training.measurement.lift.viewers import viewer_lift
 
 Found = dict[str, Any]
 ESTIMATORS = ("primary", "pooled", "paper")
@@ -45,6 +47,14 @@ SCENARIOS = {
     "twelve_stores": Scenario(Shop(stores=22), "about 12 stores compared"),
     "larger_better": Scenario(Shop(lift=0.13, lift_by_size=0.1), "larger stores have larger lifts"),
     "by_rate": Scenario(Shop(treated_by_rate=1.0), "stores with high rates treat more of their items"),
+}
+
+CROWDS = {
+    "viewers_a_a": (Crowd(), "no lift, 2,000 viewers in each arm", True),
+    "viewers_planted": (Crowd(lift=0.13), "+13 %, 2,000 viewers in each arm", True),
+    "few_viewers": (Crowd(viewers=800), "no lift, 400 viewers in each arm", False),
+    "very_few_viewers": (Crowd(viewers=200), "no lift, 100 viewers in each arm", False),
+    "heavy_viewers": (Crowd(looks_spread=1.6), "no lift, and a few viewers make most impressions", False),
 }
 
 
@@ -78,6 +88,25 @@ def _summary(reports: list[Found], truth: np.ndarray) -> Found:
     low, high = np.array([(of["pooled"]["fieller"]["low"], of["pooled"]["fieller"]["high"]) for of in reports]).T
     found["pooled"]["coverage_fieller"] = float(((low <= truth) & (truth <= high)).mean())
     return found
+
+
+def viewer_trial(crowd: Crowd, says: str, gated: bool, runs: int, seed: int = 0) -> Found:
+    """Bias and coverage over so many crowds, of the estimator by viewers and of one that forgets them."""
+    rng = np.random.default_rng(seed)
+    found = [viewer_lift(viewer_counts(crowd, rng), LEAST["click_through"])["lift"] for _ in range(runs)]
+    value, low, high = (np.array([of[part] for of in found]) for part in ("value", "low", "high"))
+    middle, effect = np.log1p(value), np.array([of["design_effect"] for of in found])
+    short = (np.log1p(high) - middle) / effect**0.5
+    return {
+        "says": says, "gated": gated, "runs": runs, "truth": crowd.lift, "design_effect": float(effect.mean()),
+        "primary": {
+            "mean": float(value.mean()),
+            "bias": float((value - crowd.lift).mean()),
+            "bias_error": float(value.std(ddof=1) / runs**0.5),
+            "coverage": float(((low <= crowd.lift) & (crowd.lift <= high)).mean()),
+        },
+        "every_event_by_itself": {"coverage": float((abs(middle - np.log1p(crowd.lift)) <= short).mean())},
+    }  # fmt: skip
 
 
 def passes(found: Found) -> bool:

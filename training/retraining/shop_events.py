@@ -5,7 +5,7 @@
     item_id            string     the presale
     user_id            string     its merchant
     group_id, image_id string     the picture that was listed, and its group
-    arm                string     the experiment's; null outside of one
+    arm                string     the experiment's in which the viewer was, no item's; null outside of one
     surface, position             where it was shown; null where nothing is said
     viewer_hash        string     a pseudonym; null where nobody is known
     units              int32      of an order or a return, else null

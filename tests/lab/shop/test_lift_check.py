@@ -10,6 +10,7 @@ import pytest
 from lab.shop import lift_check, trials
 from lab.shop.stores import Shop
 from lab.shop.trials import Scenario
+from lab.shop.viewers import Crowd
 from training.measurement.lift.gate import check_gate
 
 
@@ -18,6 +19,7 @@ def _small(monkeypatch: pytest.MonkeyPatch) -> None:
     kinds = {"gated": Scenario(Shop(stores=30), "small", gated=True), "beside": Scenario(Shop(stores=30), "also small")}
     monkeypatch.setattr(trials, "SCENARIOS", kinds)
     monkeypatch.setattr(trials, "CLICKS", (10,))
+    monkeypatch.setattr(trials, "CROWDS", {"crowd": (Crowd(viewers=200), "a small crowd", True)})
     true = trials.event_by_event
     monkeypatch.setattr(
         trials, "event_by_event", lambda visits, runs, seed: true(replace(visits, stores=8), runs, seed)
@@ -35,6 +37,7 @@ def test_a_gate_that_passes_opens_and_is_drawn(tmp_path: Path, monkeypatch: pyte
     found = check_gate(tmp_path / "gate.json")
     assert "small: bias" in found["says"]
     assert "also small" not in found["says"]
+    assert "a small crowd: bias" in check_gate(tmp_path / "gate.json", "viewer")["says"]
     assert (tmp_path / "gate.png").stat().st_size > 5_000
 
 

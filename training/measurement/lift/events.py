@@ -4,7 +4,7 @@
     kind              "impression", "click", "order" or "return"
     item_id           text; an item has one store and one arm
     user_id           text, the merchant whose store it is
-    arm               "treatment" or "control"; left out where a file maps items to arms
+    arm               "treatment" or "control": the item's; left out where a file maps items to arms
     surface           text, "search" say; null where there is none
     position          int, on the page, from the top; null where there is none
     create_time       timestamp, UTC
@@ -14,10 +14,12 @@
 
 An impression or click that the same viewer made of the same item on the same surface counts only if the last one that
 counted is `window_s` or more older: a page that is loaded again is no new impression. Without a viewer_hash every event
-counts. Orders and returns are told apart by event_id alone. Knows tables; no estimators.
+counts. Orders and returns are told apart by event_id alone. Here an item has an arm; where viewers have one,
+viewer_events.py reads the same tables. Knows tables; no estimators.
 """
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -68,8 +70,48 @@ class Events:
     dropped: dict[str, int]
 
 
-def read_arms(path: Path) -> dict[str, str]:
-    """Item → arm, from JSON ({item_id: arm}) or Parquet (item_id, arm).
+@dataclass(frozen=True, eq=False)
+class Once:
+    """A table's events, each event_id once, in the order of time; `counts` leaves repeated looks out.
+
+    kind, item, surface, viewer   int (N,), surface and viewer −1 where there is none
+    time_us                       int (N,), since 1970
+    counts                        bool (N,)
+    items, surfaces, viewers      names by number
+    again                         how many had an event_id that was there
+    """
+
+    table: pa.Table
+    kind: np.ndarray
+    item: np.ndarray
+    surface: np.ndarray
+    viewer: np.ndarray
+    time_us: np.ndarray
+    counts: np.ndarray
+    items: list[str]
+    surfaces: list[str]
+    viewers: list[str]
+    again: int
+
+    @classmethod
+    def of(cls, table: pa.Table, window_s: int) -> "Once":
+        """Of a table with the columns event_id, kind, item_id, surface, viewer_hash and create_time."""
+        table = table.take(pc.sort_indices(table, sort_keys=[("create_time", "ascending"), ("event_id", "ascending")]))
+        event, _ = coded(table, "event_id")
+        first = np.zeros(len(event), bool)
+        first[np.unique(event, return_index=True)[1]] = True
+        table = table.filter(pa.array(first))
+        kind, time_us = _kinds(table), _micros(table, "create_time")
+        item, items = coded(table, "item_id")
+        surface, surfaces = coded(table, "surface")
+        viewer, viewers = coded(table, "viewer_hash")
+        counts = _counting(np.stack([kind, viewer, item, surface]), time_us, window_s)
+        again = int(len(event) - first.sum())
+        return cls(table, kind, item, surface, viewer, time_us, counts, items, surfaces, viewers, again)
+
+
+def read_arms(path: Path, of: str = "item_id") -> dict[str, str]:
+    """Item → arm, from JSON ({item_id: arm}) or Parquet (item_id, arm); or `of` another column, viewer_hash.
 
     Raises:
         MeasurementError: it cannot be read, or names another arm.
@@ -78,10 +120,29 @@ def read_arms(path: Path) -> dict[str, str]:
         if path.suffix == ".json":
             arms = dict(json.loads(path.read_text("utf-8")))
         else:
-            arms = {row["item_id"]: row["arm"] for row in pq.read_table(path, columns=["item_id", "arm"]).to_pylist()}
+            arms = {row[of]: row["arm"] for row in pq.read_table(path, columns=[of, "arm"]).to_pylist()}
         if odd := set(arms.values()) - set(ARMS):
             raise MeasurementError(f"an arm is {' or '.join(ARMS)}, got {min(map(str, odd))!r}")
     return arms
+
+
+def read_table(path: Path, wanted: Sequence[str], of: str = "items") -> pa.Table:
+    """Columns of a Delta table or of Parquet files; `of` says what has an arm.
+
+    Raises:
+        MeasurementError: it cannot be read, or lacks a column.
+    """
+    name = delta_name(path)
+    with reading(path, MeasurementError):
+        if name is not None:
+            dataset = open_delta(name).to_pyarrow_dataset()
+            found = dataset.to_table(columns=[n for n in wanted if n in dataset.schema.names])
+        else:
+            found = pq.read_table(path)
+    if missing := [column for column in wanted if column not in found.column_names]:
+        remedy = f"; give --arms FILE, which maps {of} to arms" if missing == ["arm"] else ""
+        raise MeasurementError(f"{path} lacks the column {', '.join(missing)}{remedy}")
+    return found.select(wanted)
 
 
 def read_events(path: Path, window_s: int, arms: dict[str, str] | None = None, *, others: bool = True) -> Events:
@@ -90,48 +151,35 @@ def read_events(path: Path, window_s: int, arms: dict[str, str] | None = None, *
     Raises:
         MeasurementError: a column is missing, or a value that has to be there; an item has two stores or arms.
     """
-    name = delta_name(path)
-    wanted = [*COLUMNS, *([] if arms else ["arm"])]
-    with reading(path, MeasurementError):
-        if name is not None:
-            dataset = open_delta(name).to_pyarrow_dataset()
-            found = dataset.to_table(columns=[n for n in wanted if n in dataset.schema.names])
-        else:
-            found = pq.read_table(path)
-    if missing := [column for column in wanted if column not in found.column_names]:
-        remedy = "; give --arms FILE, which maps items to arms" if missing == ["arm"] else ""
-        raise MeasurementError(f"{path} lacks the column {', '.join(missing)}{remedy}")
-    return events_of(found.select(wanted), window_s, arms, others=others)
+    return events_of(read_table(path, [*COLUMNS, *([] if arms else ["arm"])]), window_s, arms, others=others)
 
 
 def events_of(table: pa.Table, window_s: int, arms: dict[str, str] | None = None, *, others: bool = True) -> Events:
     """The events of a table in memory, as `read_events`."""
-    for column in ("event_id", "kind", "item_id", "user_id", "create_time", "item_create_time"):
-        if table.column(column).null_count:
-            raise MeasurementError(f"{column} is null in {table.column(column).null_count} events")
+    check_present(table, ("event_id", "kind", "item_id", "user_id", "create_time", "item_create_time"))
     everything = len(table)
     if not others:
         known = list(arms) if arms is not None else table.filter(pc.is_valid(table["arm"]))["item_id"].unique()
         table = table.filter(pc.is_in(table["item_id"], pa.array(known, pa.string())))
     without_arm = everything - len(table)
-    table = table.take(pc.sort_indices(table, sort_keys=[("create_time", "ascending"), ("event_id", "ascending")]))
-    event, _ = _coded(table, "event_id")
-    first = np.zeros(len(event), bool)
-    first[np.unique(event, return_index=True)[1]] = True
-    again = int(len(event) - first.sum())
-    table = table.filter(pa.array(first))
-    kind, time = _kinds(table), _micros(table, "create_time")
-    item, items = _coded(table, "item_id")
-    surface, surfaces = _coded(table, "surface")
-    viewer, _ = _coded(table, "viewer_hash")
-    counts = _counting(np.stack([kind, viewer, item, surface]), time, window_s)
-    store_of, stores = _of_items(table, "user_id", item, items)
-    treated_of = _arms(table, item, items, arms)
-    age_days = (time - _micros(table, "item_create_time")) / _DAY_US
-    columns = (kind, item, surface, _integers(table, "position", -1), age_days, time, _integers(table, "units", 1))
-    kept = tuple(column[counts] for column in columns)
-    dropped = {"same_event_id": again, "within_window": int((~counts).sum()), "without_arm": without_arm}
-    return Events(*kept, items, stores, surfaces, store_of, treated_of, dropped)  # type: ignore[call-arg]
+    once = Once.of(table, window_s)
+    store_of, stores = _of_items(once.table, "user_id", once.item, once.items)
+    treated_of = _arms(once.table, once.item, once.items, arms)
+    age_days = (once.time_us - _micros(once.table, "item_create_time")) / _DAY_US
+    position, units = (_integers(once.table, name, without) for name, without in (("position", -1), ("units", 1)))
+    columns = (once.kind, once.item, once.surface, position, age_days, once.time_us, units)
+    kept = tuple(column[once.counts] for column in columns)
+    dropped = {
+        "same_event_id": once.again, "within_window": int((~once.counts).sum()), "without_arm": without_arm
+    }  # fmt: skip
+    return Events(*kept, once.items, stores, once.surfaces, store_of, treated_of, dropped)  # type: ignore[call-arg]
+
+
+def check_present(table: pa.Table, columns: Sequence[str]) -> None:
+    """Raises MeasurementError where a value that has to be there is null."""
+    for column in columns:
+        if table.column(column).null_count:
+            raise MeasurementError(f"{column} is null in {table.column(column).null_count} events")
 
 
 def _counting(keys: np.ndarray, time: np.ndarray, window_s: int) -> np.ndarray:
@@ -153,7 +201,7 @@ def _counting(keys: np.ndarray, time: np.ndarray, window_s: int) -> np.ndarray:
 
 def _of_items(table: pa.Table, column: str, item: np.ndarray, items: list[str]) -> tuple[np.ndarray, list[str]]:
     """Each item's one value of a column, as a number, and the names."""
-    value, names = _coded(table, column)
+    value, names = coded(table, column)
     of = np.full(len(items), -1)
     of[item] = value
     if (odd := np.flatnonzero(of[item] != value)).size:
@@ -174,13 +222,13 @@ def _arms(table: pa.Table, item: np.ndarray, items: list[str], arms: dict[str, s
 
 
 def _kinds(table: pa.Table) -> np.ndarray:
-    value, names = _coded(table, "kind")
+    value, names = coded(table, "kind")
     if odd := set(names) - set(KINDS):
         raise MeasurementError(f"kind must be one of {', '.join(KINDS)}, got {min(odd)!r}")
     return np.asarray(np.array([KINDS.index(name) for name in names], int)[value])
 
 
-def _coded(table: pa.Table, column: str) -> tuple[np.ndarray, list[str]]:
+def coded(table: pa.Table, column: str) -> tuple[np.ndarray, list[str]]:
     """A column of texts as numbers, −1 for null, and the texts."""
     coded: Any = table.column(column).cast(pa.string()).combine_chunks().dictionary_encode()
     coded = coded.combine_chunks() if isinstance(coded, pa.ChunkedArray) else coded

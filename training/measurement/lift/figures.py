@@ -22,7 +22,10 @@ def write_figures(report: Report, out: Path) -> None:
         estimator: {name: of[estimator] | {"mean": of[estimator]["value"]} for name, of in measured.items()}
         for estimator in ESTIMATORS
     }
-    parts = [paragraph(warning, warning=True) for warning in report["warnings"]] + [_gate(report), _metrics(report)]
+    parts = [paragraph(warning, warning=True) for warning in report["warnings"]] + [
+        gate_paragraph(report),
+        _metrics(report),
+    ]
     if measured:
         plot_intervals(panels, {name: {"no lift": 0.0} for name in panels}, out / "lift.png")
         parts.append(picture(out / "lift.png", "Lifts by metric and estimator, with intervals"))
@@ -35,7 +38,7 @@ def as_text(report: Report) -> str:
     lines.append(f"{'':<32}{'stores':>7}" + "".join(f"{name:>28}" for name in ESTIMATORS))
     for name, of in _rows(report).items():
         lines.append(
-            f"{name:<32}{of['stores']:>7}" + "".join(f"{_lift(of[estimator]):>28}" for estimator in ESTIMATORS)
+            f"{name:<32}{of['stores']:>7}" + "".join(f"{lift_text(of[estimator]):>28}" for estimator in ESTIMATORS)
         )
     return "\n".join(lines)
 
@@ -44,11 +47,13 @@ def _rows(report: Report) -> dict[str, Report]:
     return {**report["metrics"], "click_through, adjusted": report["adjusted"]}
 
 
-def _lift(found: Mapping[str, float] | None) -> str:
-    return "too few stores" if found is None else f"{found['value']:+.1%} [{found['low']:+.1%}, {found['high']:+.1%}]"
+def lift_text(found: Mapping[str, float] | None, without: str = "too few stores") -> str:
+    """A lift with its interval; `without` one."""
+    return without if found is None else f"{found['value']:+.1%} [{found['low']:+.1%}, {found['high']:+.1%}]"
 
 
-def _gate(report: Report) -> str:
+def gate_paragraph(report: Report) -> str:
+    """Whether the estimators were tested."""
     gate = report["gate"]
     if gate is None:
         return paragraph(
@@ -59,8 +64,8 @@ def _gate(report: Report) -> str:
 
 def _metrics(report: Report) -> str:
     rows = [
-        [name, of["stores"], len(of["dropped_stores"]), *(_lift(of[estimator]) for estimator in ESTIMATORS),
-         _bounds(of["primary"] and of["primary"]["student"]), _bounds(of["pooled"] and of["pooled"]["fieller"])]
+        [name, of["stores"], len(of["dropped_stores"]), *(lift_text(of[estimator]) for estimator in ESTIMATORS),
+         bounds_text(of["primary"] and of["primary"]["student"]), bounds_text(of["pooled"] and of["pooled"]["fieller"])]
         for name, of in _rows(report).items()
     ]  # fmt: skip
     head = ["", "stores", "dropped", *ESTIMATORS, "primary by Student's t", "pooled by Fieller"]
@@ -69,14 +74,15 @@ def _metrics(report: Report) -> str:
     return heading("Lift") + table(head, rows) + paragraph(f"{told}. {adjusted}")
 
 
-def _bounds(found: Mapping[str, float] | None) -> str:
+def bounds_text(found: Mapping[str, float] | None) -> str:
+    """An interval alone."""
     return "" if found is None else f"[{found['low']:+.1%}, {found['high']:+.1%}]"
 
 
 def _against(report: Report) -> str:
     rows = [
         [f"{of['from_days']} to {of['to_days']} days" if of["to_days"] else f"{of['from_days']} days and more",
-         of["stores"], *(_lift(of[estimator]) for estimator in ESTIMATORS)]
+         of["stores"], *(lift_text(of[estimator]) for estimator in ESTIMATORS)]
         for of in report["by_age"]
     ]  # fmt: skip
     told = "A lift that is large among young items and gone among old ones is novelty."
@@ -84,7 +90,7 @@ def _against(report: Report) -> str:
     if report["by_size"] is None:
         return ages
     sizes = [
-        [name, of["stores"], *(_lift(of[estimator]) for estimator in ESTIMATORS)]
+        [name, of["stores"], *(lift_text(of[estimator]) for estimator in ESTIMATORS)]
         for name, of in report["by_size"].items()
     ]
     told = "Where these differ, the lift goes with a store's size, and every estimator weighs sizes in its own way."

@@ -1,4 +1,4 @@
-"""What is fixed before the data are looked at: exposure rules, windows, ages, whether items are randomised.
+"""What is fixed before the data are looked at: what has an arm, exposure rules, windows, ages, whether chance assigns.
 
 A plan is a JSON file with the time at which it was made; a report says its SHA-256, and how many of the events are
 older than it. Knows numbers; no events.
@@ -17,6 +17,7 @@ from training.common.reports import write_report
 from training.measurement.errors import MeasurementError
 
 FORMAT = "perfusion-lift-plan/1"
+UNITS = ("item", "viewer")  # what has an arm
 LEAST = {  # impressions, clicks, impressions, orders: about twenty events where rates are usual ones
     "click_through": 500,
     "conversion": 200,
@@ -32,16 +33,19 @@ class Plan:
     created: str  # RFC 3339
     least: Mapping[str, int] = field(
         default_factory=lambda: dict(LEAST)
-    )  # metric → exposure a store needs in both arms
+    )  # metric → exposure a store needs in both arms; by viewer, the arms themselves
     window_s: int = 1_800  # a viewer's next impression or click of an item counts after that time
     age_days: tuple[int, ...] = (7, 28, 90)  # bounds of items' ages in the table against novelty
     surfaces: tuple[str, ...] = ("search", "recommendation")  # each has a click-through rate of its own
-    treated_share: float | None = None  # of items, where chance assigns them; None: the comparison is observational
+    treated_share: float | None = None  # of items or viewers, where chance assigns them; None: it is observational
     draws: int = 2_000  # of stores
     confidence: float = 0.95
+    unit: str = "item"  # what is in an arm: items, compared within stores, or viewers
     sha256: str = field(default="", compare=False)  # of the file; not part of it
 
     def __post_init__(self) -> None:
+        if self.unit not in UNITS:
+            raise MeasurementError(f"unit must be {' or '.join(UNITS)}, got {self.unit!r}")
         if self.least.keys() != LEAST.keys() or min(*self.least.values(), self.draws) < 1 or self.window_s < 0:
             raise MeasurementError(
                 f"least must give {', '.join(LEAST)} 1 or more each, draws be 1 or more, window_s 0 or more"

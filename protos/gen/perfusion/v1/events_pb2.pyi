@@ -471,7 +471,9 @@ class ShopEvent(_message.Message):
     units: _builtins.int
     """Units of an order or a return; 0 otherwise."""
     arm: _builtins.str
-    """The experiment's arm in which the viewer was, where there is an experiment; up to 40 characters."""
+    """The experiment's arm in which the viewer was, where there is an experiment; up to 40 characters. It is no arm of the
+    item's: a viewer has the same in all events of an experiment. A lift by viewers reads "treatment" and "control".
+    """
     @_builtins.property
     def event_time(self) -> _timestamp_pb2.Timestamp:
         """When it happened, UTC."""

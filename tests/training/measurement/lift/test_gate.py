@@ -32,3 +32,13 @@ def test_one_of_other_estimators_stays_closed(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(gate, "probe", lambda: changed)
     with pytest.raises(MeasurementError, match="other estimators"):
         check_gate(tmp_path / "gate.json")
+
+
+def test_the_estimator_by_viewers_has_a_verdict_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "gate.json"
+    write_gate(path, False, {"says": "biased"}, {"passed": True, "says": "all well"})
+    assert check_gate(path, "viewer")["says"] == "all well"
+    changed = [1.001 * of for of in gate.viewer_probe()]
+    monkeypatch.setattr(gate, "viewer_probe", lambda: changed)
+    with pytest.raises(MeasurementError, match="other estimators"):
+        check_gate(path, "viewer")
