@@ -2,6 +2,7 @@
 
 python -m deploy.loop play                    make loop: a platform of its own, three turns under traffic, a report
 python -m deploy.loop turn --original TABLE   one turn on the running platform, with the picks that Kafka has
+python -m deploy.loop turn --original TABLE --order-weight 0.5   in which what buyers ordered counts, too
 """
 
 import argparse
@@ -52,7 +53,15 @@ def _play(options: argparse.Namespace) -> int:
 def _turn(options: argparse.Namespace) -> int:
     layout = Layout(options.name, options.port_offset, options.model_repository.resolve())
     plan = Plan(
-        layout, options.lake, options.original, options.family, options.parts, options.trial_share, collects=True
+        layout,
+        options.lake,
+        options.original,
+        options.family,
+        options.parts,
+        options.trial_share,
+        collects=True,
+        order_weight=options.order_weight,
+        shop=options.shop,
     )
     live = plan.repository.live()
     if live is None:
@@ -68,6 +77,17 @@ def _turn(options: argparse.Namespace) -> int:
     return 0
 
 
+_TURN = """\
+One turn on the running platform: collect, retrain, offline gate, export, load, trial in mixed groups, traffic gate,
+promote or end the trial. Each step's command writes a log of its own into WORK/turn-N; docs/loop.md says what each
+does. Interrupted, the same command goes on where it was; when a turn is over, it begins the next one.
+
+python -m deploy.loop turn --original TABLE                      TABLE: what the first release was trained on
+python -m deploy.loop turn --original TABLE --order-weight 0.5   what buyers ordered counts beside picks
+
+Orders are off by default: docs/measuring.md has what a weight costs merchants and gains in orders. Give the same
+options to go on with a turn.
+"""
 _COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {"play": _play, "turn": _turn}
 
 
@@ -90,7 +110,12 @@ def _parse() -> argparse.Namespace:
     )
     play.add_argument("--reward-steps", type=int, default=200, help="of each reward model (default: %(default)s)")
     play.add_argument("--kills", type=int, default=20, help="of each part, at the end; 0: none (default: %(default)s)")
-    turn = commands.add_parser("turn", help="one turn on the running platform; run again, it goes on")
+    turn = commands.add_parser(
+        "turn",
+        help="one turn on the running platform; run again, it goes on",
+        description=_TURN,
+        formatter_class=shown,
+    )
     turn.add_argument("--name", default="local", help="the running platform (default: %(default)s)")
     turn.add_argument("--port-offset", type=int, default=0, help="of its ports (default: %(default)s)")
     turn.add_argument("--model-repository", type=Path, default=ROOT / "model_repository", help="where releases lie")
@@ -103,7 +128,20 @@ def _parse() -> argparse.Namespace:
     turn.add_argument("--live-family", type=Path, help="what the live release was exported from (default: the base)")
     turn.add_argument("--parts", default="wishes,reward", help="what is trained (default: %(default)s)")
     turn.add_argument("--trial-share", type=float, default=0.5, help="of requests (default: %(default)s)")
-    return parser.parse_args()
+    weight = "how much orders count beside picks, as of retrain; 0: the shop's table is not read (default: %(default)g)"
+    turn.add_argument("--order-weight", type=_weight, default=0.0, metavar="W", help=weight)
+    turn.add_argument("--shop", type=Path, help="where orders count: table of the shop's events (default: LAKE/shop)")
+    options = parser.parse_args()
+    if options.command == "turn" and options.shop and not options.order_weight:
+        parser.error("--shop is read where orders count: give --order-weight, too")
+    return options
+
+
+def _weight(text: str) -> float:
+    weight = float(text)
+    if not 0 <= weight < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is not 0 or more")
+    return weight
 
 
 if __name__ == "__main__":

@@ -46,6 +46,8 @@ class Plan:
     parts: str = "wishes,reward"
     trial_share: float = 0.5  # of requests, that get mixed groups
     collects: bool = False  # whether a turn collects first; where `collect` runs beside it, it need not
+    order_weight: float = 0.0  # W: orders count beside picks, from the shop's table; 0: picks alone
+    shop: Path | None = None  # where orders count: the shop's table; None: LAKE/shop
     retrain: tuple[str, ...] = ()  # further options of the commands
     offline_gate: tuple[str, ...] = ()
     traffic_gate: tuple[str, ...] = ()
@@ -53,6 +55,13 @@ class Plan:
     @property
     def repository(self) -> Repository:
         return Repository(self.layout.model_repository)
+
+    @property
+    def orders(self) -> list[object]:
+        """The options of a retraining in which orders count; none where they do not."""
+        if not self.order_weight:
+            return []
+        return ["--order-weight", f"{self.order_weight:g}", "--shop", self.shop or self.lake / "shop"]
 
     @property
     def collecting(self) -> list[object]:
@@ -133,7 +142,8 @@ class Turning:
         if plan.collects:
             self.command("collect", "training.retraining.collect", *plan.collecting, "--once")
         given = ["--groups", plan.lake / "groups", "--original", plan.original, "--weights", plan.family, "--out", run]
-        self.command("retrain", "training.retraining.retrain", *given, "--parts", plan.parts, *plan.retrain)
+        given += ["--parts", plan.parts, *plan.orders]
+        self.command("retrain", "training.retraining.retrain", *given, *plan.retrain)
         self.turn.table_version = int(json.loads((run / "retraining.json").read_text())["table_version"])
 
     def _judge_offline(self) -> None:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -29,6 +30,7 @@ class Platform:
 
     root: Path
     ran: list[str] = field(default_factory=list)
+    retrained: list[str] = field(default_factory=list)  # with which options
     verdicts: list[str] = field(default_factory=lambda: ["promote"])  # of the traffic gate, one after the other
     fails: str = ""
     silent: str = ""  # a gate that writes nothing
@@ -62,6 +64,7 @@ class Platform:
         words = [str(word) for word in arguments]
         match step:
             case "retrain":
+                self.retrained = words
                 run = Path(words[words.index("--out") + 1])
                 (run / "family").mkdir(parents=True, exist_ok=True)
                 record = json.dumps({"table": "lake/groups", "table_version": 12})
@@ -100,10 +103,10 @@ def platform(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Platform:
     return found
 
 
-def run(platform: Platform, number: int = 1) -> Turn:
+def run(platform: Platform, number: int = 1, **options: Any) -> Turn:
     """A turn that begins, or goes on where its folder says."""
-    folder = platform.root / "work" / f"turn-{number}"
-    plan = Plan(Layout("none", 0, platform.repository.root), platform.root / "lake", platform.root, platform.root)
+    folder, root = platform.root / "work" / f"turn-{number}", platform.root
+    plan = Plan(Layout("none", 0, platform.repository.root), root / "lake", root, root, **options)
     return Turning(plan, folder, Turn.read(folder) or Turn(number, 7, "first"), lambda line: None).run()
 
 
@@ -115,6 +118,48 @@ def test_a_turn_takes_its_steps_in_their_order_and_asks_the_traffic_until_it_kno
     assert turn.e_values == [(9, 2.0)]  # what does not change is not noted again
     kept = platform.repository.root / "releases" / "verdicts"
     assert {path.name for path in kept.iterdir()} == {"8-offline.json", "8-traffic.json"}
+
+
+def test_orders_count_where_a_weight_says_so_and_nothing_else_changes(platform: Platform) -> None:
+    platform.verdicts = ["promote"] * 3
+    run(platform)
+    root, alone = platform.root, platform.retrained
+    run_at = str(root / "work" / "turn-1" / "run")
+    assert alone == [
+        *("--groups", str(root / "lake" / "groups"), "--original", str(root), "--weights", str(root), "--out", run_at),
+        *("--parts", "wishes,reward"),
+    ]
+    for number, shop in ((2, root / "lake" / "shop"), (3, Path("elsewhere@4"))):
+        platform.serve(7, None)
+        run(platform, number, order_weight=0.5, shop=None if number == 2 else shop)
+        told = [word.replace(f"turn-{number}", "turn-1") for word in platform.retrained]
+        assert told == [*alone, "--order-weight", "0.5", "--shop", str(shop)]
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        (["--shop", "lake/shop"], "give --order-weight, too"),
+        (["--order-weight", "-1"], "-1 is not 0 or more"),
+        (["--order-weight", "nan"], "nan is not 0 or more"),
+    ],
+)
+def test_what_says_nothing_of_orders_is_refused(
+    given: list[str], says: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["loop", "turn", "--original", "table", *given])
+    with pytest.raises(SystemExit, match="2"):
+        command_line.main()
+    assert says in capsys.readouterr().err
+
+
+def test_help_of_a_turn_teaches(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr("sys.argv", ["loop", "turn", "--help"])
+    with pytest.raises(SystemExit, match="0"):
+        command_line.main()
+    told = capsys.readouterr().out
+    for word in ("offline gate, export, load", "--order-weight 0.5", "LAKE/shop", "docs/measuring.md", "goes on where"):
+        assert word in told
 
 
 def test_a_trial_that_is_worse_ends(platform: Platform) -> None:
