@@ -59,6 +59,7 @@ def _terms_message(terms: Terms) -> pb.PresaleTerms:
         close_time=timestamp(terms.close_us),
         ships_within_days=terms.ships_within_days,
         decide_within_hours=terms.decide_within_hours,
+        max_units_per_buyer=terms.max_units_per_buyer,
     )
 
 

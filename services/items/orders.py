@@ -49,6 +49,7 @@ class Cause(StrEnum):
 
 PAID = (State.SECURED, State.COMMITTED)  # and not yet shipped
 ACTIVE = (State.PENDING, *PAID, State.CANCELLING)  # has not ended
+COUNTING = (State.PENDING, *PAID, State.SHIPPED)  # whose units are somebody's
 OVER = (State.EXPIRED, State.RELEASED, State.REFUNDED)
 _RANK = {PaymentState.PENDING: 1, PaymentState.HELD: 2}  # the others are last
 

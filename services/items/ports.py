@@ -124,6 +124,10 @@ class Sale(ABC):
         """The order that a request placed, of whichever presale."""
 
     @abstractmethod
+    async def bought(self, buyer_id: str) -> int:
+        """Units of this presale in a buyer's orders that are paid or being paid."""
+
+    @abstractmethod
     async def order(self, order_id: str) -> Order:
         """An order of this presale; raises NotFound."""
 

@@ -69,6 +69,7 @@ class Terms:
     close_us: int
     ships_within_days: int
     decide_within_hours: int
+    max_units_per_buyer: int = 0  # 0: no limit
 
 
 @dataclass(frozen=True)
@@ -168,13 +169,23 @@ def advanced(presale: Presale, now_us: int, *, shipped: int, active: int) -> Pre
     return presale
 
 
-def check_sells(presale: Presale, units: int, now_us: int) -> None:
-    """Raises FailedPrecondition where the sale does not take an order of so many units."""
+def check_sells(presale: Presale, units: int, bought: int, now_us: int) -> None:
+    """Raises FailedPrecondition where the sale does not take an order of so many units.
+
+    Args:
+        bought: units that this buyer has ordered before.
+    """
     if presale.state is not State.OPEN or now_us >= presale.terms.close_us:
         raise FailedPrecondition("presale_id: the sale takes no orders (any more)", field="presale_id")
     if units > presale.units_left:
         error = FailedPrecondition(f"units: {presale.units_left} are left", field="units")
         error.metadata["units_left"] = str(presale.units_left)
+        raise error
+    most = presale.terms.max_units_per_buyer
+    if most and units > most - bought:
+        left = max(0, most - bought)
+        error = FailedPrecondition(f"units: one buyer may order {most}, this one {left} more", field="units")
+        error.metadata["buyer_units_left"] = str(left)
         raise error
 
 

@@ -39,6 +39,8 @@ def terms_of(fields: Fields, terms: pb.PresaleTerms) -> Terms:
     fields.require(1 <= price.minor_units <= MOST_PRICE, f"{at}price.minor_units", f"must be 1 to {MOST_PRICE}")
     fields.require(1 <= least <= MOST_UNITS, f"{at}min_units", f"must be 1 to {MOST_UNITS}")
     fields.require(least <= most <= MOST_UNITS, f"{at}max_units", f"must be min_units to {MOST_UNITS}")
+    each = terms.max_units_per_buyer
+    fields.require(0 <= each <= MOST_UNITS, f"{at}max_units_per_buyer", f"must be 0 to {MOST_UNITS}")
     days, hours = terms.ships_within_days, terms.decide_within_hours
     fields.require(1 <= days <= MOST_DAYS, f"{at}ships_within_days", f"must be 1 to {MOST_DAYS}")
     fields.require(0 <= hours <= MOST_DECIDE_HOURS, f"{at}decide_within_hours", f"must be 0 to {MOST_DECIDE_HOURS}")
@@ -55,6 +57,7 @@ def terms_of(fields: Fields, terms: pb.PresaleTerms) -> Terms:
         close_us=_microseconds(fields, terms.close_time, f"{at}close_time"),
         ships_within_days=days,
         decide_within_hours=hours,
+        max_units_per_buyer=each,
     )
 
 

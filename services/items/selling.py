@@ -138,7 +138,8 @@ class Selling:
             if (placed := await sale.placed(wanted.request_id)) is not None:  # meanwhile
                 return placed
             callers.require(sale.presale.user_id, "presale_id")
-            presales.check_sells(sale.presale, wanted.units, sale.now_us)
+            bought = await sale.bought(wanted.buyer_id) if sale.presale.terms.max_units_per_buyer else 0
+            presales.check_sells(sale.presale, wanted.units, bought, sale.now_us)
             return await sale.place(wanted.request_id, self._order(sale, wanted))
 
     def _order(self, sale: Sale, wanted: Wanted) -> Order:

@@ -38,6 +38,7 @@ class Listing:
     close_time: str = ""
     ships_within_days: str = "30"
     decide_within_hours: str = "48"
+    max_units_per_buyer: str = "0"
 
 
 def of_terms(terms: PresaleTerms) -> Listing:
@@ -55,6 +56,7 @@ def of_terms(terms: PresaleTerms) -> Listing:
         close_time=local_time(terms.close_time),
         ships_within_days=str(terms.ships_within_days),
         decide_within_hours=str(terms.decide_within_hours),
+        max_units_per_buyer=str(terms.max_units_per_buyer),
     )
 
 
@@ -85,7 +87,7 @@ def terms_of(listing: Listing) -> PresaleTerms:
         description=listing.description,
         price=Money(currency=listing.currency, minor_units=_minor_units(problems, listing)),
     )
-    for name in ("min_units", "max_units", "ships_within_days", "decide_within_hours"):
+    for name in ("min_units", "max_units", "max_units_per_buyer", "ships_within_days", "decide_within_hours"):
         setattr(terms, name, whole(problems, getattr(listing, name), name))
     try:
         terms.close_time.FromDatetime(datetime.fromisoformat(listing.close_time).replace(tzinfo=UTC))

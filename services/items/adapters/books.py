@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
@@ -11,7 +10,7 @@ from sqlalchemy import Select, Table, exists, func, insert, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.items import messages
-from services.items.adapters.rows import asked_of, change_of, order_of, presale_of, presale_values
+from services.items.adapters.rows import asked_of, change_of, order_of, presale_of, presale_values, terms_value
 from services.items.adapters.sales import SqlSale, counts_of, here_of, no_order
 from services.items.adapters.tables import changes, ledger, operations, orders, presales
 from services.items.orders import ACTIVE, Order
@@ -50,11 +49,11 @@ class SqlBooks(Books):
             now_us = await self._clock.now_us(connection)
             row = (await connection.execute(select(presales).where(presales.c.request_id == request_id))).one_or_none()
             if row is not None:
-                if row.user_id != user_id or row.asked != asdict(terms):
+                if row.user_id != user_id or row.asked != terms_value(terms):
                     raise AlreadyExists("request_id: was used before for another presale")
                 return presale_of(row)
             presale = Presale(presale_id, user_id, terms, now_us, now_us, number)
-            values = presale_values(presale) | {"request_id": request_id, "asked": asdict(terms), "due_us": None}
+            values = presale_values(presale) | {"request_id": request_id, "asked": terms_value(terms), "due_us": None}
             await connection.execute(insert(presales).values(values))
             sale = SqlSale(connection, self._outbox, presale, now_us)
             await sale.note("", "merchant", "", State.DRAFT, "")

@@ -32,7 +32,12 @@ def presale_of(row: Any) -> Presale:
 
 def presale_values(presale: Presale) -> dict[str, Any]:
     """A presale's columns, but for those that only the database has."""
-    return {name: getattr(presale, name) for name in _PRESALE} | {"terms": asdict(presale.terms)}
+    return {name: getattr(presale, name) for name in _PRESALE} | {"terms": terms_value(presale.terms)}
+
+
+def terms_value(terms: Terms) -> dict[str, Any]:
+    """Terms as the database has them; what says nothing is left out, as it was before there was such a term."""
+    return {name: value for name, value in asdict(terms).items() if name != "max_units_per_buyer" or value}
 
 
 def order_of(row: Any) -> Order:

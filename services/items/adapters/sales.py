@@ -18,6 +18,7 @@ from services.items.adapters.tables import changes, delays, ledger, operations, 
 from services.items.ledger import entries_of
 from services.items.orders import (
     ACTIVE,
+    COUNTING,
     PAID,
     Order,
     ended,
@@ -72,6 +73,11 @@ class SqlSale(Sale):
         found = select(orders).where(orders.c.request_id == request_id)
         row = (await self._connection.execute(found)).one_or_none()
         return None if row is None else order_of(row)
+
+    async def bought(self, buyer_id: str) -> int:
+        theirs = (orders.c.presale_id == self.presale.presale_id) & (orders.c.buyer_id == buyer_id)
+        query = select(func.sum(orders.c.units)).where(theirs, orders.c.state.in_(COUNTING))
+        return int(await self._connection.scalar(query) or 0)
 
     async def order(self, order_id: str) -> Order:
         here = (orders.c.order_id == order_id) & (orders.c.presale_id == self.presale.presale_id)

@@ -87,6 +87,7 @@ orders = Table(
     Column("update_us", BigInteger, nullable=False),
     Column("due_us", BigInteger),  # when the clock may change it; NULL: never
     Index("orders_by_presale", "presale_id", "number", unique=True),
+    Index("orders_by_buyer", "presale_id", "buyer_id"),
     Index("orders_by_state", "presale_id", "state", "number"),
     Index("orders_by_payment", "payment_id"),
     Index("orders_by_due", "due_us"),

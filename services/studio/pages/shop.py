@@ -119,6 +119,10 @@ async def order(presale_id: UUID, form: BuyingForm) -> Response:
 def _refusal(browsing: Browsing, error: FailedPrecondition) -> dict[str, list[str]]:
     """Why the sale does not take an order, by the form's field."""
     say = browsing.visit.language.say
+    own = error.metadata.get("buyer_units_left")
+    if own is not None:
+        more = say("You may order {count} more of it.", count=own)
+        return {"units": [more if own != "0" else say("You have ordered as many as one buyer may.")]}
     left = error.metadata.get("units_left")
     if left is None:
         return {"": [say("The sale takes no orders any more.")]}

@@ -17,7 +17,7 @@ from services.items.adapters.books import DatabaseClock, SqlBooks
 from services.items.adapters.rows import order_of
 from services.items.adapters.tables import OUTBOX, SCHEMA, ledger, operations, orders
 from services.items.metrics import ItemsMetrics
-from services.items.orders import Order
+from services.items.orders import COUNTING, Order
 from services.items.ports import Groups
 from services.items.presales import DAY_US, Presale, State, Terms
 from services.items.selling import Selling, Wanted
@@ -173,6 +173,9 @@ class Market:
                 assert order.kept == order.amount, order
         assert (presale.pending_units, presale.secured_units) == (by["pending"], by["secured"])
         assert presale.pending_units + presale.secured_units <= presale.terms.max_units
+        for buyer_id in {order.buyer_id for order in found} if presale.terms.max_units_per_buyer else ():
+            theirs = [order for order in found if order.buyer_id == buyer_id and order.state in COUNTING]
+            assert sum(order.units for order in theirs) <= presale.terms.max_units_per_buyer
         await self._check_ledger(found)
 
     async def _check_ledger(self, found: Sequence[Order]) -> None:

@@ -202,6 +202,38 @@ async def test_accepted_is_counted_when_many_race_the_close(market: Market) -> N
     await market.check(presale.presale_id)
 
 
+async def test_one_buyer_s_racing_orders_stay_within_their_limit_and_others_are_not_held_up(market: Market) -> None:
+    presale = await market.on_sale(max_units=100, max_units_per_buyer=3)
+
+    async def ordering(number: int) -> Order | FailedPrecondition:
+        try:
+            return await market.order(presale, units=1 + number % 2, buyer_id=f"buyer-{number % 2}")
+        except FailedPrecondition as error:
+            return error
+
+    said = await asyncio.gather(*(ordering(number) for number in range(16)))
+    refused = [error for error in said if isinstance(error, FailedPrecondition)]
+    placed = [order for order in said if isinstance(order, Order)]
+    by_buyer = {f"buyer-{n}": sum(order.units for order in placed if order.buyer_id == f"buyer-{n}") for n in (0, 1)}
+    assert by_buyer == {"buyer-0": 3, "buyer-1": 2}  # of two units each, the second order would be one too many
+    assert {error.metadata["buyer_units_left"] for error in refused} == {"0", "1"}
+    assert {error.metadata["field"] for error in refused} == {"units"}
+    await market.check(presale.presale_id)
+
+
+async def test_what_a_buyer_cancels_or_did_not_pay_counts_no_more_against_their_limit(market: Market) -> None:
+    presale = await market.on_sale(max_units=100, max_units_per_buyer=1)
+    assert (await market.order(presale, method="pm_card_visa_chargeDeclined")).state == "expired"
+    order = await market.order(presale)
+    request_id = str(uuid4())
+    with pytest.raises(FailedPrecondition, match="one buyer may order 1, this one 0 more"):
+        await market.order(presale, request_id=request_id)
+    await market.selling.cancel_order(order.order_id, BUYER)
+    again = await market.order(presale, request_id=request_id)
+    assert again.state == "secured" and await market.order(presale, request_id=request_id) == again
+    await market.check(presale.presale_id)
+
+
 async def test_a_cancel_that_races_the_decision_has_one_outcome(market: Market) -> None:
     presale = await market.on_sale(min_units=1)
     await market.order(presale)

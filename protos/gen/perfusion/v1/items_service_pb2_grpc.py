@@ -223,7 +223,7 @@ class ItemsServiceServicer:
 
     def PlaceOrder(self, request, context):
         """Orders units of a sale and begins the payment. FAILED_PRECONDITION when the sale does not take orders (any more), or not
-        so many units: metadata "units_left" says how many. The answer may still be PENDING_PAYMENT: payment.action_url, where
+        so many units: metadata "units_left" says how many are left, or "buyer_units_left" how many more this buyer may. The answer may still be PENDING_PAYMENT: payment.action_url, where
         there is one, is where the buyer goes on; else the provider has not decided.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

@@ -72,7 +72,7 @@ class ItemsServiceStub:
     """Lists a merchant's presales, the last made first."""
     PlaceOrder: _grpc.UnaryUnaryMultiCallable[_items_service_pb2.PlaceOrderRequest, _items_service_pb2.PlaceOrderResponse]
     """Orders units of a sale and begins the payment. FAILED_PRECONDITION when the sale does not take orders (any more), or not
-    so many units: metadata "units_left" says how many. The answer may still be PENDING_PAYMENT: payment.action_url, where
+    so many units: metadata "units_left" says how many are left, or "buyer_units_left" how many more this buyer may. The answer may still be PENDING_PAYMENT: payment.action_url, where
     there is one, is where the buyer goes on; else the provider has not decided.
     """
     GetOrder: _grpc.UnaryUnaryMultiCallable[_items_service_pb2.GetOrderRequest, _items_service_pb2.GetOrderResponse]
@@ -142,7 +142,7 @@ class ItemsServiceAsyncStub(ItemsServiceStub):
     """Lists a merchant's presales, the last made first."""
     PlaceOrder: _aio.UnaryUnaryMultiCallable[_items_service_pb2.PlaceOrderRequest, _items_service_pb2.PlaceOrderResponse]  # type: ignore[assignment]
     """Orders units of a sale and begins the payment. FAILED_PRECONDITION when the sale does not take orders (any more), or not
-    so many units: metadata "units_left" says how many. The answer may still be PENDING_PAYMENT: payment.action_url, where
+    so many units: metadata "units_left" says how many are left, or "buyer_units_left" how many more this buyer may. The answer may still be PENDING_PAYMENT: payment.action_url, where
     there is one, is where the buyer goes on; else the provider has not decided.
     """
     GetOrder: _aio.UnaryUnaryMultiCallable[_items_service_pb2.GetOrderRequest, _items_service_pb2.GetOrderResponse]  # type: ignore[assignment]
@@ -269,7 +269,7 @@ class ItemsServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_items_service_pb2.PlaceOrderResponse, _abc.Awaitable[_items_service_pb2.PlaceOrderResponse]]:
         """Orders units of a sale and begins the payment. FAILED_PRECONDITION when the sale does not take orders (any more), or not
-        so many units: metadata "units_left" says how many. The answer may still be PENDING_PAYMENT: payment.action_url, where
+        so many units: metadata "units_left" says how many are left, or "buyer_units_left" how many more this buyer may. The answer may still be PENDING_PAYMENT: payment.action_url, where
         there is one, is where the buyer goes on; else the provider has not decided.
         """
 

@@ -212,6 +212,7 @@ class PresaleTerms(_message.Message):
     CLOSE_TIME_FIELD_NUMBER: _builtins.int
     SHIPS_WITHIN_DAYS_FIELD_NUMBER: _builtins.int
     DECIDE_WITHIN_HOURS_FIELD_NUMBER: _builtins.int
+    MAX_UNITS_PER_BUYER_FIELD_NUMBER: _builtins.int
     group_id: _builtins.str
     """The group of the picture (UUID)."""
     image_id: _builtins.str
@@ -228,6 +229,8 @@ class PresaleTerms(_message.Message):
     """Within how many days after the order the item is shipped, 1 to 365."""
     decide_within_hours: _builtins.int
     """How long the merchant may decide, below min_units, 0 to 30 days in hours; 0 refunds at once."""
+    max_units_per_buyer: _builtins.int
+    """Units that one buyer can order at most, in orders that are paid or being paid, 0 to 1 million; 0 is no limit."""
     @_builtins.property
     def price(self) -> Global___Money:
         """A unit's price, 1 to 100 million minor units."""
@@ -249,10 +252,11 @@ class PresaleTerms(_message.Message):
         close_time: _timestamp_pb2.Timestamp | None = ...,
         ships_within_days: _builtins.int = ...,
         decide_within_hours: _builtins.int = ...,
+        max_units_per_buyer: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["close_time", b"close_time", "price", b"price"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["close_time", b"close_time", "decide_within_hours", b"decide_within_hours", "description", b"description", "group_id", b"group_id", "image_id", b"image_id", "max_units", b"max_units", "min_units", b"min_units", "price", b"price", "ships_within_days", b"ships_within_days", "title", b"title"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["close_time", b"close_time", "decide_within_hours", b"decide_within_hours", "description", b"description", "group_id", b"group_id", "image_id", b"image_id", "max_units", b"max_units", "max_units_per_buyer", b"max_units_per_buyer", "min_units", b"min_units", "price", b"price", "ships_within_days", b"ships_within_days", "title", b"title"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -50,6 +50,8 @@ async def test_a_picture_becomes_a_draft_that_nobody_sees_and_then_a_sale(street
         ("min_units", "", "whole number"),
         ("min_units", "99999999999", "whole number"),
         ("max_units", "1", "min_units to"),
+        ("max_units_per_buyer", "-1", "whole number"),
+        ("max_units_per_buyer", "1000001", "0 to 1000000"),
         ("close_time", "soon", "2030-01-31"),
         ("ships_within_days", "0", "1 to 365"),
         ("decide_within_hours", "721", "0 to 720"),

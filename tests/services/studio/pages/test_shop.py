@@ -129,6 +129,20 @@ async def test_too_many_units_and_a_closed_sale_are_told(street: Street) -> None
     assert refused.status_code == 409 and "takes no orders any more" in words(refused)
 
 
+async def test_more_than_one_buyer_may_order_is_told_at_its_field_and_another_buyer_may(street: Street) -> None:
+    merchant, buyer, other = await street.merchant(), street.browser(), street.browser()
+    item = await merchant.sells(max_units="30", max_units_per_buyer="2")
+    page = await buyer.get(sold(item))
+    assert "At most 2 for one buyer." in words(page) and 'max="2"' in page.text
+    await buyer.ordered(item)
+    refused = await buyer.orders(item, units="2")
+    told = refused.text.partition('id="units-problem"')[2].partition("</p>")[0]
+    assert refused.status_code == 409 and "You may order 1 more of it." in told
+    await buyer.ordered(item)
+    assert "You have ordered as many as one buyer may." in words(await buyer.orders(item))
+    await other.ordered(item, units="2")
+
+
 async def test_without_means_to_pay_items_are_shown_and_not_sold(street: Street, tmp_path: Path) -> None:
     merchant = await street.merchant()
     item = await merchant.sells()
