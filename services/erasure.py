@@ -1,6 +1,7 @@
 """Erases a merchant from a service's database, and the pictures that nobody else holds.
 
 python -m services.erasure --service generation --user ID [--audit FILE]
+python -m services.erasure --service items --buyer-of ORDER [--audit FILE]      and --service studio
 
 It reads the service's own settings (PERFUSION_DATABASE_URL, PERFUSION_OBJECT_STORE_URL); run it for each service that
 keeps records. Groups, candidates, rounds and owed events go; so do picks, what is remembered of groups for them, the
@@ -12,6 +13,10 @@ picture that was written within PERFUSION_SWEEP_GRACE_S stays for the service's 
 round may just be storing the same one; a session that acts for another merchant and could act for this one ends within
 PERFUSION_SESSION_AGE_S. What was done is printed as a line of JSON, and added to FILE: the merchant by SHA-256, the
 time, how many rows of each table, how many pictures.
+
+--buyer-of erases a buyer in a merchant's place: of all orders of whoever placed ORDER, to whom they were sent, who
+placed them, how they were paid and where they met the item. It is refused while one of them is under way; what was
+sold, for how much and when stays in the books. In the studio it goes that these orders were of one browser.
 """
 
 import argparse
@@ -35,7 +40,7 @@ from services.generation.adapters.references import SqlReferences
 from services.generation.pictures import is_object_name, name_in
 from services.generation.settings import Settings as Generation
 from services.items.adapters import tables as items
-from services.items.adapters.erasing import UnderWay
+from services.items.adapters.erasing import NoOrder, UnderWay, erase_buyer
 from services.items.adapters.erasing import erase as erase_items
 from services.migrations import SERVICES
 from services.runtime import migrations
@@ -77,6 +82,7 @@ OWNED: dict[str, tuple[tuple[Table, str], ...]] = {  # tables, and the column th
         (studio.placed_orders, "user_id"),
     ),
 }
+BUYERS = ("items", "studio")  # services that know buyers
 _MOST_AT_ONCE = 500  # values in one query
 
 
@@ -99,6 +105,26 @@ def erase_rows(engine: Engine, service: str, user_id: str) -> tuple[dict[str, in
         with engine.connect() as connection:
             connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
     return rows, uris
+
+
+def erase_buyer_of(engine: Engine, service: str, order_id: str) -> tuple[str, dict[str, int]]:
+    """Erases who placed an order, in one transaction; returns who it was, and how many rows of each table changed."""
+    with engine.begin() as connection:
+        if engine.dialect.name == "sqlite":
+            connection.exec_driver_sql("PRAGMA secure_delete=ON")
+        buyer_id, rows = (erase_buyer if service == "items" else _erase_browser)(connection, order_id)
+    if engine.dialect.name == "sqlite":
+        with engine.connect() as connection:
+            connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+    return buyer_id, rows
+
+
+def _erase_browser(connection: Connection, order_id: str) -> tuple[str, dict[str, int]]:
+    placed = studio.placed_orders
+    found = connection.execute(select(placed.c.buyer_id).where(placed.c.order_id == order_id)).scalar_one_or_none()
+    if found is None:
+        raise NoOrder(f"there is no order {order_id}")
+    return found, {placed.name: connection.execute(delete(placed).where(placed.c.buyer_id == found)).rowcount}
 
 
 def _erase_candidates(connection: Connection, user_id: str) -> tuple[dict[str, int], list[str]]:
@@ -141,10 +167,11 @@ async def erase_pictures(settings: Generation, uris: Sequence[str]) -> dict[str,
     return {"pictures_removed": removed, "pictures_held": len(held), "pictures_left_to_sweep": len(names) - removed}
 
 
-def erase(service: str, user_id: str) -> dict[str, Any]:
-    """Erases a merchant from one service; returns what is to be kept of it.
+def erase(service: str, user_id: str = "", *, buyer_of: str = "") -> dict[str, Any]:
+    """Erases a merchant, or the buyer of an order, from one service; returns what is to be kept of it.
 
     Raises:
+        NoOrder: there is no such order.
         Unavailable: the database is not at the service's newest revision, or it or the object store fails. Rows that
             are gone by then are rightly gone, and the sweep takes their pictures.
     """
@@ -153,12 +180,16 @@ def erase(service: str, user_id: str) -> dict[str, Any]:
     engine = open_engine(settings.database_url, settings.database_timeout_s)
     try:
         migrations.require_head(engine, schema)
-        rows, uris = erase_rows(engine, service, user_id)
+        who, uris = user_id, list[str]()
+        if buyer_of:
+            who, rows = erase_buyer_of(engine, service, buyer_of)
+        else:
+            rows, uris = erase_rows(engine, service, user_id)
     finally:
         engine.dispose()
     done: dict[str, Any] = {
         "time": datetime.now(UTC).isoformat(timespec="seconds"), "service": service,
-        "user_sha256": hashlib.sha256(user_id.encode()).hexdigest(), "rows": rows,
+        "buyer_sha256" if buyer_of else "user_sha256": hashlib.sha256(who.encode()).hexdigest(), "rows": rows,
     }  # fmt: skip
     if isinstance(settings, Generation) and uris:
         done |= asyncio.run(erase_pictures(settings, uris))
@@ -177,14 +208,18 @@ def main(arguments: list[str] | None = None) -> str:
     purpose = (__doc__ or "").partition("\n")[0]
     parser = argparse.ArgumentParser(prog="python -m services.erasure", description=purpose)
     parser.add_argument("--service", choices=tuple(OWNED), required=True)
-    parser.add_argument("--user", metavar="ID", required=True, help="the merchant")
+    who = parser.add_mutually_exclusive_group(required=True)
+    who.add_argument("--user", metavar="ID", default="", help="the merchant")
+    who.add_argument("--buyer-of", metavar="ORDER", default="", help="whoever placed this order (items, studio)")
     parser.add_argument("--audit", type=Path, metavar="FILE", help="add what was done to this file")
     chosen = parser.parse_args(arguments)
+    if chosen.buyer_of and chosen.service not in BUYERS:
+        parser.error(f"--buyer-of is for {' and '.join(BUYERS)}: {chosen.service} knows no buyers")
     try:
-        said = json.dumps(erase(chosen.service, chosen.user))
+        said = json.dumps(erase(chosen.service, chosen.user, buyer_of=chosen.buyer_of))
         if chosen.audit:
             _write_down(chosen.audit, said)
-    except (Unavailable, UnderWay, SQLAlchemyError, OSError) as error:
+    except (Unavailable, UnderWay, NoOrder, SQLAlchemyError, OSError) as error:
         sys.exit(f"{chosen.service}: {error}")
     return said
 

@@ -33,6 +33,7 @@ from services.runtime.leases import Watch
 from services.runtime.outbox import Outbox
 from services.runtime.relay import Relay, RelayMetrics
 from services.runtime.server import Server
+from services.runtime.workers import repeat
 
 _METHODS = {  # beside the database, by what they need
     "groups": ("CreatePresale", "UpdatePresale"),
@@ -43,6 +44,7 @@ _METHODS = {  # beside the database, by what they need
     ),
     "reads": ("GetPresale", "ListPresales", "GetOrder", "ListOrders", "ListChanges"),
 }
+FORGET_S = 3600.0  # between two looks for recipients whose time is over
 
 
 def build(
@@ -70,6 +72,7 @@ def build(
         hold_us=settings.hold_days * DAY_US,
         pay_within_us=round(settings.pay_within_s * 1e6),
     )
+    forget = partial(books.forget_recipients, settings.recipient_days * DAY_US)
     writes = Dependency("database", database.check)
     needs = {
         "groups": [writes, Dependency("generation service", groups.check)],
@@ -86,7 +89,11 @@ def build(
         ),
         needs={method: needs[kind] for kind, methods in _METHODS.items() for method in methods},
         registry=registry,
-        workers=[relay.run, partial(settling.run, settings.settling_interval_s)],
+        workers=[
+            relay.run,
+            partial(settling.run, settings.settling_interval_s),
+            partial(repeat, forget, name="erasing whom orders were sent to", interval_s=FORGET_S),
+        ],
         closers=[events.close, provider.close, database.close],
     )
 

@@ -7,7 +7,7 @@ from perfusion.v1 import events_pb2 as events
 from perfusion.v1 import items_service_pb2 as api
 from perfusion.v1 import presale_pb2 as pb
 
-from services.items.orders import ACTIVE, PAID, Order
+from services.items.orders import ACTIVE, PAID, Order, Recipient
 from services.items.orders import State as OrderState
 from services.items.ports import Change, Listed
 from services.items.presales import Decision, Mode, Presale, State, Terms
@@ -77,8 +77,8 @@ def _settlement(counts: Mapping[OrderState, int], stuck: int) -> pb.Settlement:
     )
 
 
-def order_message(order: Order, *, with_action: bool = True) -> pb.Order:
-    """An order; where its buyer goes on is for its buyer alone."""
+def order_message(order: Order, ship_to: Recipient | None = None, *, with_action: bool = True) -> pb.Order:
+    """An order, with whom it is sent to where that is given; where its buyer goes on is for its buyer alone."""
     return pb.Order(
         order_id=order.order_id,
         presale_id=order.presale_id,
@@ -103,6 +103,7 @@ def order_message(order: Order, *, with_action: bool = True) -> pb.Order:
         create_time=timestamp(order.create_us),
         update_time=timestamp(order.update_us),
         returned=order.returned,
+        ship_to=pb.Recipient(name=ship_to.name, address=ship_to.address, email=ship_to.email) if ship_to else None,
     )
 
 
@@ -154,10 +155,10 @@ def presales_page(scope: tuple[str, ...], found: Listed[Presale]) -> api.ListPre
     )
 
 
-def orders_page(presale_id: str, found: Listed[Order]) -> api.ListOrdersResponse:
-    """A presale's orders."""
+def orders_page(presale_id: str, found: Listed[Order], recipients: Mapping[str, Recipient]) -> api.ListOrdersResponse:
+    """A presale's orders, with whom they are sent to, as far as that is given."""
     return api.ListOrdersResponse(
-        orders=[order_message(order, with_action=False) for order in found.items],
+        orders=[order_message(order, recipients.get(order.order_id), with_action=False) for order in found.items],
         next_page_token=token_of(orders_scope(presale_id), found.last),
     )
 

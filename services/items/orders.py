@@ -50,6 +50,7 @@ class Cause(StrEnum):
 PAID = (State.SECURED, State.COMMITTED)  # and not yet shipped
 ACTIVE = (State.PENDING, *PAID, State.CANCELLING)  # has not ended
 COUNTING = (State.PENDING, *PAID, State.SHIPPED)  # whose units are somebody's
+MADE = (State.COMMITTED, State.SHIPPED)  # whose merchant needs to know whom it is sent to
 OVER = (State.EXPIRED, State.RELEASED, State.REFUNDED)
 _RANK = {PaymentState.PENDING: 1, PaymentState.HELD: 2}  # the others are last
 
@@ -62,6 +63,15 @@ class Encounter:
     position: int
     viewer_hash: str
     arm: str
+
+
+@dataclass(frozen=True, repr=False)
+class Recipient:
+    """Whom an order is sent to. It is no part of the order, so that no event, log or figure has it."""
+
+    name: str
+    address: str
+    email: str
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from services.items.orders import Order
+from services.items.orders import Order, Recipient
 from services.items.orders import State as OrderState
 from services.items.payments import Asked, Charge, Payment
 from services.items.presales import Presale, State, Terms
@@ -116,8 +116,8 @@ class Sale(ABC):
         """The presale as it is from now on."""
 
     @abstractmethod
-    async def place(self, request_id: str, order: Order) -> Order:
-        """A new order."""
+    async def place(self, request_id: str, order: Order, ship_to: Recipient | None = None) -> Order:
+        """A new order, and whom it is sent to."""
 
     @abstractmethod
     async def placed(self, request_id: str) -> Order | None:
@@ -242,6 +242,14 @@ class Books(ABC):
     @abstractmethod
     async def read_order(self, order_id: str) -> Order:
         """An order as it is now; raises NotFound."""
+
+    @abstractmethod
+    async def recipients(self, order_ids: Collection[str]) -> Mapping[str, Recipient]:
+        """Whom these orders are sent to, as far as it is known, by order."""
+
+    @abstractmethod
+    async def forget_recipients(self, after_us: int) -> int:
+        """Erases whom orders were sent to that ended, or could last be given back, so long ago; how many."""
 
     @abstractmethod
     async def order_of_payment(self, payment_id: str) -> str | None:

@@ -13,7 +13,7 @@ from perfusion.v1 import presale_pb2 as pb
 
 from services.items import shop
 from services.items.messages import DECISIONS, STATES
-from services.items.orders import Encounter
+from services.items.orders import Encounter, Recipient
 from services.items.presales import Decision, State, Terms
 from services.items.selling import Wanted
 from services.runtime.fields import Fields
@@ -28,6 +28,8 @@ MOST_PAYLOAD_BYTES = 2**16
 MOST_EVENTS = 1000
 _CURRENCY = re.compile(r"[A-Z]{3}")
 _SURFACE = re.compile(r"[a-z0-9_-]{1,40}")
+_EMAIL = re.compile(r"[^@\s\x00-\x1f\x7f]+@[^@\s\x00-\x1f\x7f]+")
+MOST_EMAIL_CHARS = 254  # RFC 5321
 _LATEST_S = 253_402_300_799  # the last second that a Timestamp can name
 
 
@@ -130,9 +132,18 @@ def wanted(request: api.PlaceOrderRequest) -> Wanted:
         units=request.units,
         payment_method=fields.text(request.payment_method, "payment_method", 200, least=1),
         encounter=_encounter(fields, request.encounter) if request.HasField("encounter") else None,
+        ship_to=_recipient(fields, request.ship_to) if request.HasField("ship_to") else None,
     )
     fields.done()
     return order
+
+
+def _recipient(fields: Fields, told: pb.Recipient) -> Recipient:
+    at = "ship_to."
+    is_address = len(told.email) <= MOST_EMAIL_CHARS and bool(_EMAIL.fullmatch(told.email))
+    fields.require(is_address, f"{at}email", f"must be an e-mail address of at most {MOST_EMAIL_CHARS} characters")
+    name = fields.text(told.name, f"{at}name", 200, least=1)
+    return Recipient(name, fields.text(told.address, f"{at}address", 1000, least=1), told.email)
 
 
 def _encounter(fields: Fields, met: api.Encounter) -> Encounter:

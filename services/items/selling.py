@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 
 from services.items import orders, presales
-from services.items.orders import Encounter, Order
+from services.items.orders import Encounter, Order, Recipient
 from services.items.ports import Books, Groups, Sale
 from services.items.presales import DAY_US, Decision, Presale, State, Terms
 from services.runtime import callers
@@ -27,6 +27,7 @@ class Wanted:
     units: int
     payment_method: str
     encounter: Encounter | None = None
+    ship_to: Recipient | None = None
 
 
 @dataclass(frozen=True)
@@ -129,7 +130,7 @@ class Selling:
         if placed is None:
             placed = await self._place(wanted)
         callers.require(placed.user_id, "presale_id")
-        _check_same(placed, wanted)
+        _check_same(placed, wanted, (await self.books.recipients([placed.order_id])).get(placed.order_id))
         await self.begin(placed.order_id)
         return await self.books.read_order(placed.order_id)
 
@@ -140,7 +141,7 @@ class Selling:
             callers.require(sale.presale.user_id, "presale_id")
             bought = await sale.bought(wanted.buyer_id) if sale.presale.terms.max_units_per_buyer else 0
             presales.check_sells(sale.presale, wanted.units, bought, sale.now_us)
-            return await sale.place(wanted.request_id, self._order(sale, wanted))
+            return await sale.place(wanted.request_id, self._order(sale, wanted), wanted.ship_to)
 
     def _order(self, sale: Sale, wanted: Wanted) -> Order:
         terms, now_us = sale.presale.terms, sale.now_us
@@ -221,7 +222,8 @@ def _of_buyer(order: Order, buyer_id: str) -> Order:
     return order
 
 
-def _check_same(order: Order, wanted: Wanted) -> None:
+def _check_same(order: Order, wanted: Wanted, ship_to: Recipient | None) -> None:
+    """Raises AlreadyExists for another order; whom the first one was sent to may be erased already."""
     stored = replace(
         wanted,
         presale_id=order.presale_id,
@@ -229,6 +231,7 @@ def _check_same(order: Order, wanted: Wanted) -> None:
         units=order.units,
         payment_method=order.payment_method,
         encounter=order.encounter,
+        ship_to=ship_to or wanted.ship_to,
     )
     if stored != wanted:
         raise AlreadyExists("request_id: was used before for another order")

@@ -4,8 +4,10 @@ from dataclasses import dataclass
 
 from perfusion.v1 import items_service_pb2 as api
 from perfusion.v1 import items_service_pb2_grpc as api_grpc
+from perfusion.v1 import presale_pb2 as pb
 
 from services.items import messages, requests
+from services.items.orders import MADE, Order
 from services.items.ports import Provider
 from services.items.recording import ShopEvents
 from services.items.selling import Selling
@@ -69,16 +71,22 @@ class ItemsServicer(api_grpc.ItemsServiceServicer):
 
     async def PlaceOrder(self, request: api.PlaceOrderRequest, context: object) -> api.PlaceOrderResponse:
         order = await self.selling.place(requests.wanted(request))
-        return api.PlaceOrderResponse(order=messages.order_message(order))
+        return api.PlaceOrderResponse(order=await self._of_buyer(order))
 
     async def GetOrder(self, request: api.GetOrderRequest, context: object) -> api.GetOrderResponse:
         order = await self.selling.read_order(*requests.of_order(request.order_id, request.buyer_id, "buyer_id"))
-        return api.GetOrderResponse(order=messages.order_message(order))
+        return api.GetOrderResponse(order=await self._of_buyer(order))
+
+    async def _of_buyer(self, order: Order) -> pb.Order:
+        known = await self.selling.books.recipients([order.order_id])
+        return messages.order_message(order, known.get(order.order_id))
 
     async def ListOrders(self, request: api.ListOrdersRequest, context: object) -> api.ListOrdersResponse:
         scope = messages.orders_scope(request.presale_id)
         presale_id, page = await self._own(request, scope)
-        return messages.orders_page(presale_id, await self.selling.books.orders(presale_id, page))
+        found = await self.selling.books.orders(presale_id, page)
+        made = [order.order_id for order in found.items if order.state in MADE]
+        return messages.orders_page(presale_id, found, await self.selling.books.recipients(made))
 
     async def CancelOrder(self, request: api.CancelOrderRequest, context: object) -> api.CancelOrderResponse:
         order = await self.selling.cancel_order(*requests.of_order(request.order_id, request.buyer_id, "buyer_id"))

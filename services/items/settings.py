@@ -45,6 +45,10 @@ class Settings(RuntimeSettings, KafkaSettings, DatabaseSettings):
         default=6,
         description="How many days the provider of payments holds money; a sale that lasts longer charges at once.",
     )
+    recipient_days: Count = Field(
+        default=30,
+        description="How many days it is known whom an order was sent to, after it ended or could last be given back.",
+    )
     pay_within_s: Seconds = Field(
         default=900.0, description="How long units are kept for an order that is not paid, seconds."
     )

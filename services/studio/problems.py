@@ -32,6 +32,7 @@ FORMS = (
     noted("must be 1 to {most} pictures"),
     noted("must be 1 to 40 of a-z, 0-9, - and _"),
     noted("must be three capital letters"),
+    noted("must be an e-mail address of at most {most} characters"),
     noted("must be a list of strings"),
     noted("must be one string"),
     noted("must be one of the enum's values"),

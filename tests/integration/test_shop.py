@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from perfusion.v1 import events_pb2 as pb
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import Browser, Page, expect
 
 from contract import topics
 from deploy.demo.browsing import PHONE, Person
@@ -60,10 +60,17 @@ def sells(lin: Person, group: str, *, closes_in_s: float = 3600.0, **fields: str
     return page.url.removeprefix(lin.home)
 
 
+def says_where(page: Page) -> None:
+    """Whom an order is sent to."""
+    for name, value in (("name", "Bo Ek"), ("address", "Storgatan 1\nStockholm"), ("email", "bo@ek.example")):
+        page.locator(f"#{name}").fill(value)
+
+
 def orders(buyer: Person, item: str, method: str = "pm_card_visa", units: str = "1") -> str:
     """From the item in the shop to the order's page; returns its path."""
     page = buyer.goes_to(f"/shop{item}")
     page.locator("#units").fill(units)
+    says_where(page)
     page.locator("#payment_method").select_option(method)
     page.get_by_role("button", name="Order, and pay").click()
     page.wait_for_url("**/orders/*")
@@ -129,6 +136,10 @@ def test_enough_order_and_it_is_made_and_shipped(visit: Visit, group: str, clust
     becomes(lin, "In production")
     becomes(buyer, "Is being made")
     becomes(careful, "Is being made")
+    lin.page.reload()
+    expect(lin.page.locator("#orders ~ form")).to_contain_text("Storgatan 1")
+    buyer.page.reload()
+    expect(buyer.page.get_by_role("main")).to_contain_text("bo@ek.example")
 
     lin.page.get_by_text("It comes later").click()
     lin.page.locator("#days").fill("7")
@@ -182,6 +193,7 @@ def test_a_click_more_and_a_page_loaded_again_order_once(visit: Visit, group: st
     lin, buyer = visit("lin"), visit()
     item = sells(lin, group)
     page = buyer.goes_to(f"/shop{item}")
+    says_where(page)
     page.locator("form.order").evaluate("form => { form.submit(); form.requestSubmit(); }")
     page.wait_for_url("**/orders/*")
     page.reload()
@@ -217,10 +229,12 @@ def test_buying_without_javascript(visit: Visit, group: str) -> None:
 def test_buying_by_keyboard_alone(visit: Visit, group: str) -> None:
     lin, buyer = visit("lin"), visit()
     page = buyer.goes_to(f"/shop{sells(lin, group)}")
+    typed = {"name": "Bo Ek", "address": "Storgatan 1, Stockholm", "email": "bo@ek.example"}
     for _ in range(30):
         page.keyboard.press("Tab")
         if page.evaluate("document.activeElement.matches('[data-send]')"):
             break
+        page.keyboard.type(typed.get(page.evaluate("document.activeElement.id"), ""))
     page.keyboard.press("Enter")
     page.wait_for_url("**/orders/*")
     becomes(buyer, "Ordered")
@@ -238,7 +252,7 @@ def test_every_page_can_be_heard_and_fits_a_phone(visit: Visit, group: str, loca
     lin, buyer = visit("lin", locale=locale, viewport=PHONE), visit(locale=locale, viewport=PHONE)
     english.goes_to("/items")
     shop = str(english.page.locator("a.link").get_attribute("href")).removeprefix(english.home)
-    buyer.goes_to(f"/shop{item}")
+    says_where(buyer.goes_to(f"/shop{item}"))
     buyer.page.locator("[data-send]").click()
     buyer.page.wait_for_url("**/orders/*")
     order = buyer.page.url.removeprefix(buyer.home)

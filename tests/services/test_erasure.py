@@ -14,7 +14,7 @@ from sqlalchemy import Engine
 from services.erasure import OWNED, main
 from services.generation.adapters.pictures import FsspecPictures
 from services.generation.adapters.tables import SCHEMA, candidates
-from services.items.adapters.tables import orders, presales
+from services.items.adapters.tables import orders, presales, recipients
 from services.migrations import SERVICES
 from services.runtime.database import open_engine
 from services.runtime.migrations import Schema, upgrade
@@ -168,6 +168,65 @@ def test_a_presale_that_nobody_ordered_goes(url: str) -> None:
     engine = sold(url, "draft", None)
     main(["--service", "items", "--user", GONE])
     assert [row["user_id"] for row in read(engine, SERVICES["items"][0])["presales"]] == [STAYS]
+    engine.dispose()
+
+
+def with_orders(url: str, *states: str) -> tuple[Engine, list[str]]:
+    """Orders of one buyer in these states, and one of another; all of the first merchant's presale."""
+    engine = sold(url, "shipped", None)
+    ids = []
+    with engine.begin() as connection:
+        for n, state in enumerate((*states, "shipped"), 1):
+            values = {c.name: value_for(c.type, c.name, n) for c in orders.columns}
+            presale_id = value_for(presales.c.presale_id.type, "presale_id", 1)
+            named = {"presale_id": presale_id, "user_id": GONE, "state": state, "amount": 1999}
+            values |= named | {"buyer_id": "bo" if n <= len(states) else "al"}
+            connection.execute(orders.insert().values(values))
+            who = {"name": "Ek", "address": "Storgatan 1", "email": f"{values['buyer_id']}@ek.example"}
+            connection.execute(recipients.insert().values(who | {"order_id": values["order_id"]}))
+            ids.append(values["order_id"])
+    return engine, ids
+
+
+def test_a_buyer_goes_from_all_their_orders_and_from_nobody_elses(url: str, tmp_path: Path) -> None:
+    engine, ids = with_orders(url, "shipped", "refunded")
+    done = json.loads(main(["--service", "items", "--buyer-of", ids[1], "--audit", str(tmp_path / "audit")]))
+    assert done["rows"] == {"order_recipients": 2, "orders": 2}
+    assert done["buyer_sha256"] == hashlib.sha256(b"bo").hexdigest() and "user_sha256" not in done
+    kept = read(engine, SERVICES["items"][0])
+    [other] = kept["order_recipients"]
+    assert (other["order_id"], other["email"]) == (ids[2], "al@ek.example")
+    theirs = [row for row in kept["orders"] if row["order_id"] in ids[:2]]
+    assert len({row["buyer_id"] for row in theirs}) == 1 and theirs[0]["buyer_id"].startswith("erased ")
+    assert {(row["payment_method"], row["encounter"], row["amount"]) for row in theirs} == {("", None, 1999)}
+    assert [row["buyer_id"] for row in kept["orders"] if row["order_id"] == ids[2]] == ["al"]
+    engine.dispose()
+
+
+def test_a_buyer_whose_order_is_under_way_and_an_order_that_there_is_not(url: str) -> None:
+    engine, ids = with_orders(url, "shipped", "committed")
+    with pytest.raises(SystemExit, match=f"these orders have to end first: {ids[1]}"):
+        main(["--service", "items", "--buyer-of", ids[0]])
+    assert len(read(engine, SERVICES["items"][0])["order_recipients"]) == 3
+    with pytest.raises(SystemExit, match="there is no order nothing"):
+        main(["--service", "items", "--buyer-of", "nothing"])
+    with pytest.raises(SystemExit, match="2"):
+        main(["--service", "feedback", "--buyer-of", ids[0]])
+    engine.dispose()
+
+
+def test_a_browsers_orders_are_forgotten_in_the_studio(url: str) -> None:
+    engine = filled(url, SERVICES["studio"][0])
+    order_id = read(engine, SERVICES["studio"][0])["studio_orders"][0]["order_id"]
+    assert json.loads(main(["--service", "studio", "--buyer-of", order_id]))["rows"] == {"studio_orders": 1}
+    assert len(read(engine, SERVICES["studio"][0])["studio_orders"]) == 1
+    engine.dispose()
+
+
+def test_a_merchant_who_goes_takes_their_buyers_addresses_along(url: str) -> None:
+    engine, _ = with_orders(url, "shipped")
+    assert json.loads(main(["--service", "items", "--user", GONE]))["rows"]["order_recipients"] == 2
+    assert read(engine, SERVICES["items"][0])["order_recipients"] == []
     engine.dispose()
 
 

@@ -6,14 +6,14 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
-from sqlalchemy import Select, Table, exists, func, insert, select, text, update
+from sqlalchemy import Select, Table, delete, exists, func, insert, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.items import messages
 from services.items.adapters.rows import asked_of, change_of, order_of, presale_of, presale_values, terms_value
 from services.items.adapters.sales import SqlSale, counts_of, here_of, no_order
-from services.items.adapters.tables import changes, ledger, operations, orders, presales
-from services.items.orders import ACTIVE, Order
+from services.items.adapters.tables import changes, ledger, operations, orders, presales, recipients
+from services.items.orders import ACTIVE, OVER, Order, Recipient
 from services.items.orders import State as OrderState
 from services.items.payments import Asked, Operation
 from services.items.ports import Audit, Backlog, Books, Change, Item, Listed, Sale
@@ -94,6 +94,24 @@ class SqlBooks(Books):
         if row is None:
             raise no_order(order_id)
         return order_of(row)
+
+    async def recipients(self, order_ids: Collection[str]) -> Mapping[str, Recipient]:
+        query = select(recipients).where(recipients.c.order_id.in_(order_ids))
+        async with self._database.transaction() as connection:
+            return {
+                row.order_id: Recipient(row.name, row.address, row.email) for row in await connection.execute(query)
+            }
+
+    async def forget_recipients(self, after_us: int) -> int:
+        async with self._database.writing(new=False) as connection:
+            if connection.dialect.name == "sqlite":  # else what is deleted stays in the file until it is written over
+                await connection.exec_driver_sql("PRAGMA secure_delete=ON")
+            before_us = await self._clock.now_us(connection) - after_us
+            o = orders.c
+            has_ended = o.state.in_(OVER) & (o.update_us < before_us)
+            is_kept = (o.state == OrderState.SHIPPED) & (o.return_by_us < before_us)
+            old = exists().where(o.order_id == recipients.c.order_id, has_ended | is_kept)
+            return (await connection.execute(delete(recipients).where(old))).rowcount
 
     async def order_of_payment(self, payment_id: str) -> str | None:
         row = await self._one(select(orders.c.order_id).where(orders.c.payment_id == payment_id).limit(1))

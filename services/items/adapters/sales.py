@@ -4,7 +4,7 @@ It does not know which changes are allowed.
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 from uuid import uuid4
 
@@ -14,13 +14,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.items import messages, shop
 from services.items.adapters.rows import order_of, order_values, presale_values
-from services.items.adapters.tables import changes, delays, ledger, operations, orders, presales
+from services.items.adapters.tables import changes, delays, ledger, operations, orders, presales, recipients
 from services.items.ledger import entries_of
 from services.items.orders import (
     ACTIVE,
     COUNTING,
     PAID,
     Order,
+    Recipient,
     ended,
     next_look_us,
     next_operation,
@@ -60,11 +61,13 @@ class SqlSale(Sale):
             await self.note("", actor, before.state, presale.state, reason)
         await self._tell(messages.presale_event(self.presale, before, actor, reason, self.now_us))
 
-    async def place(self, request_id: str, order: Order) -> Order:
+    async def place(self, request_id: str, order: Order, ship_to: Recipient | None = None) -> Order:
         order = replace(order, number=await self._outbox.next_sequence(self._connection, order.user_id))
         await self._connection.execute(
             insert(orders).values(order_values(order) | {"request_id": request_id, "due_us": next_look_us(order)})
         )
+        if ship_to is not None:
+            await self._connection.execute(insert(recipients).values(asdict(ship_to) | {"order_id": order.order_id}))
         await self._follow(None, order, "buyer", "", order.number)
         await self._schedule(order, (), 0)
         return order

@@ -93,6 +93,16 @@ orders = Table(
     Index("orders_by_due", "due_us"),
 )
 
+# Whom an order is sent to, by itself: it is personal data and goes when nobody needs it any more.
+recipients = Table(
+    "order_recipients",
+    METADATA,
+    Column("order_id", String(36), ForeignKey("orders.order_id"), primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("address", Text, nullable=False),
+    Column("email", Text, nullable=False),
+)
+
 # What the provider is asked: a row before it is asked, with the key by which it does the work once.
 operations = Table(
     "payment_operations",

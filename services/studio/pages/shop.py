@@ -22,6 +22,7 @@ from services.studio.visits import Anybody, to
 router = APIRouter()
 SHOP, ITEM, LINK = "shop", "item", "link"  # surfaces: a merchant's items, an item's own page, a link from elsewhere
 MOST_POSITION = 1_000_000
+RECIPIENT = ("name", "address", "email")  # the form's fields of whom an order is sent to
 _SURFACE = re.compile(r"[a-z0-9_-]{1,40}")
 ShopId = Annotated[str, Path(pattern="^[A-Za-z0-9_-]{1,64}$")]
 
@@ -88,6 +89,7 @@ async def order(presale_id: UUID, form: BuyingForm) -> Response:
     presale = await studio.items.shown(str(presale_id))
     surface, position = _met(sent.text("at"), sent.text("place"))
     typed = {"units": sent.text("units").strip(), "payment_method": sent.text("payment_method")}
+    typed |= {name: sent.text(name).replace("\r\n", "\n").strip() for name in RECIPIENT}
     kept: dict[str, Any] = {"at": surface, "place": position, "typed": typed, "request_id": sent.text("request_id")}
     try:
         fields = Fields()
@@ -104,10 +106,11 @@ async def order(presale_id: UUID, form: BuyingForm) -> Response:
                 units=units,
                 payment_method=typed["payment_method"],
                 encounter=api.Encounter(surface=surface, position=position, viewer_hash=buyer.viewer_hash),
+                ship_to=pb.Recipient(**{name: typed[name] for name in RECIPIENT}),
             ),
         )
     except InvalidArgument as error:
-        found = by_field(error, browsing.visit.language)
+        found = by_field(error, browsing.visit.language, lambda path: path.removeprefix("ship_to."))
         return await _item(browsing, presale, problems=found, status=400, **kept)
     except FailedPrecondition as error:
         now = await studio.items.shown(str(presale_id))
@@ -175,7 +178,7 @@ async def _item(
         shop=shop,
         at=at,
         place=place,
-        typed=typed or {"units": "1", "payment_method": ""},
+        typed={"units": "1", "payment_method": ""} | dict.fromkeys(RECIPIENT, "") | (typed or {}),
         request_id=request_id or str(uuid4()),
         problems=problems or {},
         methods=browsing.visit.studio.payment_methods,

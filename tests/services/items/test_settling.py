@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from unittest.mock import Mock
 from uuid import uuid4
 
@@ -9,9 +10,11 @@ import pytest
 import pytest_asyncio
 from perfusion.v1 import items_service_pb2 as api
 from perfusion.v1 import presale_pb2 as pb
+from sqlalchemy import select
 
 from deploy.local.payments.bank import Fault
-from services.items.orders import Order
+from services.items.adapters.tables import METADATA, recipients
+from services.items.orders import Order, Recipient
 from services.items.payments import Payment
 from services.items.ports import Audit
 from services.items.presales import DAY_US, HOUR_US, Decision, Mode, State
@@ -232,6 +235,47 @@ async def test_what_a_buyer_cancels_or_did_not_pay_counts_no_more_against_their_
     again = await market.order(presale, request_id=request_id)
     assert again.state == "secured" and await market.order(presale, request_id=request_id) == again
     await market.check(presale.presale_id)
+
+
+SHIP_TO = Recipient("Bo Ek", "Storgatan 1\n111 22 Stockholm", "bo@ek.example")
+
+
+async def test_whom_an_order_is_sent_to_is_in_no_event_and_no_other_table_and_goes_when_its_time_is_over(
+    market: Market,
+) -> None:
+    presale = await market.on_sale()
+    request_id = str(uuid4())
+    kept = await market.order(presale, ship_to=SHIP_TO, request_id=request_id)
+    assert await market.order(presale, ship_to=SHIP_TO, request_id=request_id) == kept
+    with pytest.raises(AlreadyExists):
+        await market.order(presale, ship_to=replace(SHIP_TO, name="Al Ek"), request_id=request_id)
+    with pytest.raises(AlreadyExists):
+        await market.order(presale, request_id=request_id)
+    back = await market.order(presale, ship_to=SHIP_TO)
+    unknown = await market.order(presale)
+    ids = [kept.order_id, back.order_id, unknown.order_id]
+    await market.close(presale)
+    await market.selling.ship(kept.order_id, MERCHANT, "")
+    await market.selling.cancel_order(back.order_id, BUYER)
+    await market.settle()
+    assert await market.books.recipients(ids) == {kept.order_id: SHIP_TO, back.order_id: SHIP_TO}
+    async with market.database.transaction() as connection:
+        for table in METADATA.sorted_tables:
+            if table is not recipients:
+                assert "Storgatan" not in str((await connection.execute(select(table))).all()), table.name
+    assert "Storgatan" not in repr(kept) + repr(SHIP_TO)
+
+    days = 5 * DAY_US
+    market.pass_time(days - HOUR_US)
+    assert await market.books.forget_recipients(days) == 0
+    market.pass_time(2 * HOUR_US)
+    assert await market.books.forget_recipients(days) == 1  # of the one that ended
+    market.pass_time(14 * DAY_US - 2 * HOUR_US)
+    assert await market.books.forget_recipients(days) == 0  # it could be given back until just now
+    market.pass_time(4 * HOUR_US)
+    assert await market.books.forget_recipients(days) == 1
+    assert await market.books.recipients(ids) == {}
+    assert await market.order(presale, ship_to=SHIP_TO, request_id=request_id) is not None  # it is not known any more
 
 
 async def test_a_cancel_that_races_the_decision_has_one_outcome(market: Market) -> None:

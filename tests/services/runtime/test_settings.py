@@ -192,6 +192,7 @@ FORMS = {
     "presales_topic": TOPIC,
     "public_url": WEB_URL,
     "ranking_address": ADDRESS,
+    "recipient_days": COUNT,
     "remembered_embeddings": COUNT_OR_NONE,
     "remembered_picture_bytes": (["0", str(2**31 - 1)], [*NO_NUMBER, "-1", str(2**31)]),
     "round_lease_s": SECONDS_FROM_1,

@@ -43,6 +43,7 @@ from tests.services.studio.platforms import LedPlatform
 HOME = "https://studio.example"
 METHODS = ("pm_card_visa", "pm_card_authenticationRequired", "pm_card_visa_chargeDeclined")
 PNG = b"\x89PNG"
+RECIPIENT = {"name": "Bo Ek", "address": "Storgatan 1\r\n111 22 Stockholm\r\nSweden", "email": "bo@ek.example"}
 OWN = {"origin": HOME, "sec-fetch-site": "same-origin"}
 
 
@@ -184,7 +185,8 @@ class At:
         """A buyer's form of an item's page, which the merchant has at `item`."""
         found = hidden((await self.get(sold(item) + query)).text)
         self.form_token = found["form_token"]
-        return await self.post(f"{sold(item)}/orders", found | {"units": "1", "payment_method": METHODS[0]} | fields)
+        form = found | RECIPIENT | {"units": "1", "payment_method": METHODS[0]} | fields
+        return await self.post(f"{sold(item)}/orders", form)
 
     async def ordered(self, item: str, **fields: str) -> str:
         """An order that is taken; returns its path."""

@@ -553,6 +553,7 @@ class PlaceOrderRequest(_message.Message):
     UNITS_FIELD_NUMBER: _builtins.int
     PAYMENT_METHOD_FIELD_NUMBER: _builtins.int
     ENCOUNTER_FIELD_NUMBER: _builtins.int
+    SHIP_TO_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """UUID chosen by the client. The same id with the same payload gives the same order, and pays once."""
     presale_id: _builtins.str
@@ -567,6 +568,10 @@ class PlaceOrderRequest(_message.Message):
     def encounter(self) -> Global___Encounter:
         """Where the buyer met the item, for the shop's figures; may be unset."""
 
+    @_builtins.property
+    def ship_to(self) -> _presale_pb2.Recipient:
+        """Whom it is sent to; unset where the shop keeps that itself."""
+
     def __init__(
         self,
         *,
@@ -576,10 +581,11 @@ class PlaceOrderRequest(_message.Message):
         units: _builtins.int = ...,
         payment_method: _builtins.str = ...,
         encounter: Global___Encounter | None = ...,
+        ship_to: _presale_pb2.Recipient | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["encounter", b"encounter"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["encounter", b"encounter", "ship_to", b"ship_to"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["buyer_id", b"buyer_id", "encounter", b"encounter", "payment_method", b"payment_method", "presale_id", b"presale_id", "request_id", b"request_id", "units", b"units"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["buyer_id", b"buyer_id", "encounter", b"encounter", "payment_method", b"payment_method", "presale_id", b"presale_id", "request_id", b"request_id", "ship_to", b"ship_to", "units", b"units"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -421,6 +421,7 @@ class Order(_message.Message):
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
     RETURNED_FIELD_NUMBER: _builtins.int
+    SHIP_TO_FIELD_NUMBER: _builtins.int
     order_id: _builtins.str
     """UUID."""
     presale_id: _builtins.str
@@ -473,6 +474,12 @@ class Order(_message.Message):
     def update_time(self) -> _timestamp_pb2.Timestamp:
         """When it changed last, UTC."""
 
+    @_builtins.property
+    def ship_to(self) -> Global___Recipient:
+        """Whom it is sent to. Its buyer gets it from PlaceOrder and GetOrder; its merchant from ListOrders, once the item is made
+        for it (COMMITTED, SHIPPED). Unset where the shop gave none, or it is erased. Never on Kafka.
+        """
+
     def __init__(
         self,
         *,
@@ -493,14 +500,45 @@ class Order(_message.Message):
         create_time: _timestamp_pb2.Timestamp | None = ...,
         update_time: _timestamp_pb2.Timestamp | None = ...,
         returned: _builtins.bool = ...,
+        ship_to: Global___Recipient | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "create_time", b"create_time", "delayed_to_time", b"delayed_to_time", "pay_by_time", b"pay_by_time", "payment", b"payment", "return_by_time", b"return_by_time", "ships_by_time", b"ships_by_time", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "create_time", b"create_time", "delayed_to_time", b"delayed_to_time", "pay_by_time", b"pay_by_time", "payment", b"payment", "return_by_time", b"return_by_time", "ship_to", b"ship_to", "ships_by_time", b"ships_by_time", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "buyer_id", b"buyer_id", "cause", b"cause", "create_time", b"create_time", "delay_reason", b"delay_reason", "delayed_to_time", b"delayed_to_time", "order_id", b"order_id", "pay_by_time", b"pay_by_time", "payment", b"payment", "presale_id", b"presale_id", "return_by_time", b"return_by_time", "returned", b"returned", "ships_by_time", b"ships_by_time", "state", b"state", "tracking", b"tracking", "units", b"units", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "buyer_id", b"buyer_id", "cause", b"cause", "create_time", b"create_time", "delay_reason", b"delay_reason", "delayed_to_time", b"delayed_to_time", "order_id", b"order_id", "pay_by_time", b"pay_by_time", "payment", b"payment", "presale_id", b"presale_id", "return_by_time", b"return_by_time", "returned", b"returned", "ship_to", b"ship_to", "ships_by_time", b"ships_by_time", "state", b"state", "tracking", b"tracking", "units", b"units", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Order: _TypeAlias = Order  # noqa: Y015
+
+@_typing.final
+class Recipient(_message.Message):
+    """Whom an order is sent to: personal data, kept until some time after the order has ended."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    ADDRESS_FIELD_NUMBER: _builtins.int
+    EMAIL_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Their name, 1 to 200 characters."""
+    address: _builtins.str
+    """Where they are, as it stands on a parcel, with the country; lines end in \\n; 1 to 1000 characters."""
+    email: _builtins.str
+    """Where the merchant reaches them, 3 to 254 characters with one @."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        address: _builtins.str = ...,
+        email: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "email", b"email", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Recipient: _TypeAlias = Recipient  # noqa: Y015
 
 @_typing.final
 class Payment(_message.Message):

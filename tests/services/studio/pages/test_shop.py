@@ -16,7 +16,7 @@ from services.studio.guard import OPEN_BYTES
 from services.studio.metrics import StudioMetrics
 from services.studio.seeing import Sight, Sightings
 from tests.services.items.market import MERCHANT, MINUTE_US
-from tests.services.studio.selling import METHODS, OWN, PNG, Street, hidden, sold, words
+from tests.services.studio.selling import METHODS, OWN, PNG, RECIPIENT, Street, hidden, sold, words
 
 
 async def orders_of(street: Street, item: str) -> int:
@@ -46,7 +46,7 @@ async def test_a_shop_shows_what_is_on_sale_and_nothing_else(street: Street) -> 
 async def test_a_form_that_is_sent_twice_is_one_order_and_pays_once(street: Street) -> None:
     merchant, buyer = await street.merchant(), street.browser()
     item = await merchant.sells()
-    form = hidden((await buyer.get(sold(item))).text) | {"units": "1", "payment_method": METHODS[0]}
+    form = hidden((await buyer.get(sold(item))).text) | RECIPIENT | {"units": "1", "payment_method": METHODS[0]}
     answers = [await buyer.post(f"{sold(item)}/orders", form) for _ in range(3)]
     assert len({answer.headers["location"] for answer in answers}) == 1
     assert await orders_of(street, item) == 1
@@ -94,7 +94,7 @@ async def test_a_form_of_another_page_or_browser_orders_nothing(street: Street) 
     merchant, buyer = await street.merchant(), street.browser()
     item = await merchant.sells()
     path, form = f"{sold(item)}/orders", hidden((await buyer.get(sold(item))).text)
-    form |= {"units": "1", "payment_method": METHODS[0]}
+    form |= RECIPIENT | {"units": "1", "payment_method": METHODS[0]}
     for token in ("", "x", "é", new_buyer().form_token):
         assert (await buyer.client.post(path, data=form | {"form_token": token}, headers=OWN)).status_code == 403
     for headers in ({}, {"origin": "https://evil.example"}, {"sec-fetch-site": "cross-site"}):
@@ -107,7 +107,8 @@ async def test_a_form_of_another_page_or_browser_orders_nothing(street: Street) 
 @pytest.mark.parametrize(
     ("fields", "field"),
     [({"units": "0"}, "units"), ({"units": "x"}, "units"), ({"units": "1001"}, "units")]
-    + [({"payment_method": ""}, "payment_method"), ({"payment_method": "pm_of_mine"}, "payment_method")],
+    + [({"payment_method": ""}, "payment_method"), ({"payment_method": "pm_of_mine"}, "payment_method")]
+    + [({"name": " "}, "name"), ({"address": ""}, "address"), ({"email": "bo at ek"}, "email")],
 )
 async def test_what_is_wrong_is_told_at_its_field(street: Street, fields: dict[str, str], field: str) -> None:
     merchant, buyer = await street.merchant(), street.browser()
@@ -123,7 +124,7 @@ async def test_too_many_units_and_a_closed_sale_are_told(street: Street) -> None
     assert refused.status_code == 409 and "Only 3 are left." in words(refused)
     await buyer.ordered(item, units="3")
     assert "All are ordered." in words(await buyer.orders(item, units="1"))
-    late = hidden((await buyer.get(sold(item))).text) | {"units": "1", "payment_method": METHODS[0]}
+    late = hidden((await buyer.get(sold(item))).text) | RECIPIENT | {"units": "1", "payment_method": METHODS[0]}
     street.market.pass_time(60 * MINUTE_US)
     refused = await buyer.post(f"{sold(item)}/orders", late)
     assert refused.status_code == 409 and "takes no orders any more" in words(refused)
@@ -141,6 +142,30 @@ async def test_more_than_one_buyer_may_order_is_told_at_its_field_and_another_bu
     await buyer.ordered(item)
     assert "You have ordered as many as one buyer may." in words(await buyer.orders(item))
     await other.ordered(item, units="2")
+
+
+async def test_whom_it_is_sent_to_is_seen_by_the_buyer_and_by_the_merchant_once_it_is_made(street: Street) -> None:
+    merchant, buyer, other = await street.merchant(), street.browser(), street.browser()
+    item = await merchant.sells()
+    order = await buyer.ordered(item)
+    shown = words(await buyer.get(order))
+    for said in ("Bo Ek", "Storgatan 1 111 22 Stockholm Sweden", "bo@ek.example"):
+        assert said in shown
+    for page in (await merchant.get(item), await buyer.get(sold(item)), await buyer.get(f"{order}/live")):
+        assert "Bo Ek" not in page.text and "bo@ek.example" not in page.text
+    assert (await other.get(order)).status_code == 404
+    await other.ordered(item, name="<b>Al</b>")
+    street.market.pass_time(60 * MINUTE_US)
+    await street.market.settle()
+    made = await merchant.get(item)
+    assert "Bo Ek Storgatan 1 111 22 Stockholm Sweden bo@ek.example" in words(made)
+    assert "&lt;b&gt;Al&lt;/b&gt;" in made.text and "<b>Al" not in made.text
+
+
+async def test_a_form_that_is_wrong_keeps_what_was_typed(street: Street) -> None:
+    merchant, buyer = await street.merchant(), street.browser()
+    refused = await buyer.orders(await merchant.sells(), units="x")
+    assert 'value="Bo Ek"' in refused.text and "Storgatan 1\n111 22 Stockholm\nSweden</textarea>" in refused.text
 
 
 async def test_without_means_to_pay_items_are_shown_and_not_sold(street: Street, tmp_path: Path) -> None:
