@@ -5,7 +5,8 @@ python -m services.disclosure --service generation --user ID --out FOLDER
 It reads the service's own settings, as services.erasure does; run it for each service that keeps records, into one
 folder. FOLDER/SERVICE.json has every row that is about the merchant, by table and column, all as they were at one time;
 bytes are base64. FOLDER/pictures/ has the pictures of their groups, named by the ends of the rows' URIs, with "-" for
-"/"; one that the store has lost is named as such. The lake of training data is not a service's (docs/loop.md).
+"/"; one that the store has lost is named as such. The lake of training data is not a service's (docs/loop.md). Whom
+orders were sent to is their buyers' own, and not written down.
 """
 
 import argparse
