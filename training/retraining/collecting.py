@@ -62,7 +62,6 @@ class Collector:
         self._erased = erased(lake)  # after all: it knows every erasure that they have seen
         with reading_files():
             self._known = Seen(raw.column(self.events, "event_id"))
-            self._known_of_shop = Seen(raw.column(self.shop, "event_id"))
             ends = {p: min(end, _at(self.events, p)) for p, end in raw.ends(self.events).items()}
             derived = {p: min(_at(self.groups, p), end) for p, end in ends.items()}
             behind = {p: at for p, at in derived.items() if at < ends[p]}
@@ -133,14 +132,15 @@ class Collector:
                 continue
             dropped["repeated"] += event.event_id in events
             events.setdefault(event.event_id, event)
-        for table, known in ((self.events, self._known), (self.shop, self._known_of_shop)):
-            if maybe := [event_id for event_id in events if event_id in known]:
-                with reading_files():
-                    for event_id in raw.held(table, maybe):
-                        dropped["repeated"] += 1
-                        del events[event_id]
-        of_shop = [event for event in events.values() if event.event_type == OF_SHOP]
-        return [event for event in events.values() if event.event_type != OF_SHOP], of_shop, letters, dropped
+        of_shop = {event_id: event for event_id, event in events.items() if event.event_type == OF_SHOP}
+        others = {event_id: event for event_id, event in events.items() if event.event_type != OF_SHOP}
+        with reading_files():
+            maybe = [event_id for event_id in others if event_id in self._known]
+            again = raw.held(self.events, maybe) if maybe else set[str]()
+            again_of_shop = raw.held_of_shop(self.shop, {e: shop_events.time_of(of_shop[e].of_shop) for e in of_shop})
+        dropped["repeated"] += len(again) + len(again_of_shop)
+        new = [event for event_id, event in others.items() if event_id not in again]
+        return new, [event for event_id, event in of_shop.items() if event_id not in again_of_shop], letters, dropped
 
     def _bury(self, letters: Sequence[Letter]) -> None:
         if letters:
@@ -162,7 +162,6 @@ class Collector:
     def _append_of_shop(self, events: Sequence[Event], moved: Mapping[str, int]) -> None:
         carried = {**moved, TRANSACTION: self._erased.version}
         append(self.shop, [shop_events.row_of(event.of_shop) for event in events], SHOP_SCHEMA, carried)
-        self._known_of_shop.add(event.event_id for event in events)
         self.counts.shop += len(events)
 
     def _derive(

@@ -3,8 +3,8 @@
 Knows the table's columns; nothing about Kafka.
 """
 
-from collections.abc import Callable, Collection, Iterator, Mapping
-from datetime import datetime
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,9 @@ from deltalake import DeltaTable
 from contract.topics import Partition
 from training.retraining.incoming import GROUP, Event, Origin, Record, restored
 
+_TIME = pa.timestamp("us", tz="UTC")
+_APART = timedelta(hours=1)  # times that are further apart may be in files that have none between
+_MOST_SPANS = 100  # more make one question too long: the last one is wider then
 _PLACE = ["cluster_id", "topic", "topic_id", "partition", "offset"]
 _COLUMNS = [*_PLACE, "event_id", "event_type", "user_id", "group_id", "event_time", "value"]
 
@@ -67,6 +70,35 @@ def held(table: DeltaTable, event_ids: Collection[str]) -> set[str]:
     """Which of these events are in the table."""
     wanted = set(event_ids)
     return {event_id for event_id in column(table, "event_id") if event_id in wanted}
+
+
+def held_of_shop(table: DeltaTable, times: Mapping[str, datetime]) -> set[str]:
+    """Which of these events, each with its own time, are in LAKE/shop.
+
+    An event that comes again says the same time again, so only files are read that have rows of such a time.
+    """
+    if not times:
+        return set()
+    wanted, where = pa.array(sorted(times), pa.string()), ds.scalar(False)
+    for first, last in _spans(sorted(times.values())):
+        time = ds.field("create_time")
+        where |= (time >= pa.scalar(first, _TIME)) & (time <= pa.scalar(last, _TIME))
+    found = set[str]()
+    for batch in table.to_pyarrow_dataset().to_batches(columns=["event_id"], filter=where):
+        found.update(batch["event_id"].filter(pc.is_in(batch["event_id"], wanted)).to_pylist())
+    return found
+
+
+def _spans(times: Sequence[datetime]) -> list[tuple[datetime, datetime]]:
+    """The first and last of times that follow each other closely; a second wider, since a table's log rounds times."""
+    spans = [[times[0], times[0]]]
+    for time in times[1:]:
+        if time - spans[-1][1] > _APART and len(spans) < _MOST_SPANS:
+            spans.append([time, time])
+        else:
+            spans[-1][1] = time
+    second = timedelta(seconds=1)
+    return [(first - second, last + second) for first, last in spans]
 
 
 def sequences(groups: DeltaTable, group_ids: Collection[str]) -> dict[str, int]:

@@ -1,6 +1,6 @@
 """What viewers did in the shop as rows of LAKE/shop: what training.measurement.lift reads, and which picture it was.
 
-    event_id           string     UUID; each is there once
+    event_id           string     UUID; each is there once, if whoever sends it again says the same time
     kind               string     impression, click, order or return
     item_id            string     the presale
     user_id            string     its merchant
@@ -15,7 +15,7 @@
 Knows one message; nothing about where its rows are kept.
 """
 
-from datetime import UTC
+from datetime import UTC, datetime
 from typing import Any
 
 import pyarrow as pa
@@ -30,6 +30,11 @@ SHOP_SCHEMA = pa.schema([
 ])  # fmt: skip
 
 
+def time_of(event: ShopEvent) -> datetime:
+    """When it happened, as its row says."""
+    return event.event_time.ToDatetime(UTC)
+
+
 def row_of(event: ShopEvent) -> dict[str, Any]:
     """An event as a row."""
     return {
@@ -37,5 +42,5 @@ def row_of(event: ShopEvent) -> dict[str, Any]:
         "item_id": event.presale_id, "user_id": event.user_id, "group_id": event.group_id, "image_id": event.image_id,
         "arm": event.arm or None, "surface": event.surface or None, "position": event.position or None,
         "viewer_hash": event.viewer_hash or None, "units": event.units or None,
-        "create_time": event.event_time.ToDatetime(UTC), "item_create_time": event.item_create_time.ToDatetime(UTC),
+        "create_time": time_of(event), "item_create_time": event.item_create_time.ToDatetime(UTC),
     }  # fmt: skip

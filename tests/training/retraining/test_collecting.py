@@ -2,17 +2,19 @@
 
 import shutil
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from perfusion.v1.events_pb2 import ShopEvent
 
 from contract import topics
 from contract.topics import Partition
 from tests.s3 import S3
 from tests.training.retraining.events import CLUSTER, Log, group, headers_of, pick, shop, uuid
 from training.measurement.lift.events import read_events
-from training.retraining import collecting, offsets
+from training.retraining import collecting, offsets, upkeep
 from training.retraining.broker import Bounds
 from training.retraining.collecting import Collector, Counts, Letter
 from training.retraining.erasing import erase
@@ -383,6 +385,51 @@ def test_lift_reads_the_table(of: Collecting) -> None:
     events = read_events(Path(of.lake.location("shop")), 1800)
     assert sorted(events.kind.tolist()) == [0, 1, 2, 3] and sorted(events.units.tolist()) == [1, 1, 1, 2]
     assert (events.items, events.stores, events.treated_of.tolist()) == ([uuid("item a-0")], ["store-1"], [True])
+
+
+def at(event: ShopEvent, days: float) -> ShopEvent:
+    """The same so much later."""
+    moved = ShopEvent()
+    moved.CopyFrom(event)
+    moved.event_time.FromDatetime(event.event_time.ToDatetime() + timedelta(days=days))
+    return moved
+
+
+def test_an_event_of_the_shop_that_comes_again_is_dropped_however_late_and_whatever_comes_with_it(
+    of: Collecting,
+) -> None:
+    seen = [at(shop("a", "click", n), 0.123456789 * n) for n in range(12)]  # times finer than a table's log keeps
+    for event in seen:
+        of.log.put(event)
+        of.collect()
+    assert upkeep.compact(of.lake.open("shop"), fewest=2)  # files that are put together, too
+    of.log.put(*seen[::3], at(shop("b", "order", 1, units=1), 400), *seen[::5])
+    collector = of.collect()
+    of.log.put(*seen[1::7], *seen[:1])
+    of.collect(collector)
+    assert len(of.shop()) == len({row["event_id"] for row in of.shop()}) == 13
+    assert of.counts.shop == 13 and of.counts.repeated == len([*seen[::3], *seen[::5], *seen[1::7], *seen[:1]])
+
+
+def test_events_of_the_shop_that_are_new_need_no_row_that_is_there(of: Collecting, tmp_path: Path) -> None:
+    """So what is read and held does not grow with the table. Whatever came before is taken away to see it."""
+    old = [at(shop("a", "click", n), n / 24) for n in range(3)]
+    for event in old:
+        of.log.put(event)
+        of.collect()
+    files = list((tmp_path / "lake" / "shop").glob("*.parquet"))
+    kept = {file: file.read_bytes() for file in files}
+    for file in files:
+        file.unlink()
+    of.log.put(at(shop("b", "click"), 1), at(shop("c", "click"), -1))
+    of.collect()
+    of.log.put(old[1])
+    with pytest.raises(Raced):
+        of.collect()
+    for file, content in kept.items():
+        file.write_bytes(content)
+    of.collect()
+    assert len(of.shop()) == 5 and of.counts.repeated == 1
 
 
 def test_a_lake_from_before_the_shop_goes_on_and_begins_where_kafka_does(of: Collecting, tmp_path: Path) -> None:
