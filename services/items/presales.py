@@ -9,7 +9,7 @@ once: from min_units on the item is made; below, its merchant may decide for a w
 are refunded. It knows no database, provider or clock: `now_us` is given, by the database's clock.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from enum import StrEnum
 
 from services.runtime.errors import FailedPrecondition
@@ -120,6 +120,13 @@ def edited(presale: Presale, terms: Terms) -> Presale:
     """A draft with other terms."""
     _require(presale, (State.DRAFT,), "be changed")
     return replace(presale, terms=terms)
+
+
+def differing(before: Terms, after: Terms) -> list[str]:
+    """The terms that differ, by the API's names."""
+    names = {"close_us": "close_time", "currency": "price"}
+    found = (names.get(f.name, f.name) for f in fields(Terms) if getattr(before, f.name) != getattr(after, f.name))
+    return list(dict.fromkeys(found))
 
 
 def cancelled(presale: Presale) -> Presale:

@@ -52,7 +52,8 @@ class Selling:
         async with self.books.sale(presale_id) as sale:
             _check_merchant(sale.presale, user_id)
             _check_etag(sale.presale, etag)
-            await sale.change(presales.edited(sale.presale, terms), "merchant")
+            told = ", ".join(presales.differing(sale.presale.terms, terms))
+            await sale.change(presales.edited(sale.presale, terms), "merchant", told)
             return sale.presale
 
     async def open(self, presale_id: str, user_id: str, etag: str) -> Presale:

@@ -64,6 +64,18 @@ _METHODS = {
     "pm_card_delayed": noted("Test card: pays after a while"),
     "pm_card_delayedDeclined": noted("Test card: is declined after a while"),
 }
+_DRAFT = "DRAFT"
+_TERMS = {  # as the form calls them
+    "title": noted("What it is called"),
+    "description": noted("What buyers should know: material, sizes, care"),
+    "price": noted("Price of one"),
+    "min_units": noted("Made from so many on"),
+    "max_units": noted("At most so many"),
+    "max_units_per_buyer": noted("At most so many for one buyer"),
+    "close_time": noted("The sale closes (UTC)"),
+    "ships_within_days": noted("Shipped within so many days of the order"),
+    "decide_within_hours": noted("Hours to decide, if too few are ordered"),
+}
 _ACTORS = {
     "merchant": noted("the shop"),
     "buyer": noted("the buyer"),
@@ -97,6 +109,10 @@ def method_name(method: str, language: Language) -> str:
 
 def changed(change: StateChange, language: Language) -> str:
     """What a line of the record says: to what the presale, or an order, has come, who did it, and why."""
+    if change.from_state == change.to_state == _DRAFT:
+        what = language.say("The draft was changed")
+        named = (language.say(_TERMS[name]) if name in _TERMS else name for name in change.reason.split(", "))
+        return f"{what} ({language.say(_ACTORS['merchant'])})" + (f": {'; '.join(named)}" if change.reason else "")
     if change.from_state == change.to_state:
         what = language.say("It comes later")
     elif change.order_id:

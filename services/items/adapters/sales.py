@@ -58,6 +58,7 @@ class SqlSale(Sale):
         before, self.presale = self.presale, replace(presale, version=presale.version + 1, update_us=self.now_us)
         if presale.state is not before.state:
             self._due_us = self.now_us  # its orders follow
+        if presale.state is not before.state or presale.terms != before.terms:
             await self.note("", actor, before.state, presale.state, reason)
         await self._tell(messages.presale_event(self.presale, before, actor, reason, self.now_us))
 

@@ -20,6 +20,7 @@ from services.items.ports import Audit
 from services.items.presales import DAY_US, HOUR_US, Decision, Mode, State
 from services.items.servicer import ItemsServicer
 from services.runtime.errors import AlreadyExists, FailedPrecondition, InvalidArgument, PermissionDenied
+from services.runtime.pages import Page
 from tests.services.items.market import BUYER, MERCHANT, MINUTE_US, PRICE, Market
 from tests.services.running import database_threads_ended
 
@@ -235,6 +236,27 @@ async def test_what_a_buyer_cancels_or_did_not_pay_counts_no_more_against_their_
     again = await market.order(presale, request_id=request_id)
     assert again.state == "secured" and await market.order(presale, request_id=request_id) == again
     await market.check(presale.presale_id)
+
+
+async def test_what_changed_of_a_draft_is_in_the_record_and_what_did_not_is_not(market: Market) -> None:
+    terms = market.terms()
+    draft = await market.selling.create(str(uuid4()), MERCHANT, terms)
+    for changed in (
+        terms,
+        replace(terms, price=5, currency="USD", close_us=terms.close_us + 1),
+        replace(terms, price=5),
+    ):
+        draft = await market.selling.edit(draft.presale_id, MERCHANT, str(draft.version), changed)
+    await market.selling.open(draft.presale_id, MERCHANT, "")
+    with pytest.raises(FailedPrecondition):
+        await market.selling.edit(draft.presale_id, MERCHANT, str(draft.version + 1), terms)
+    record = (await market.books.changes(draft.presale_id, Page(20, None))).items
+    assert [(line.from_state, line.to_state, line.actor, line.reason) for line in record] == [
+        ("draft", "open", "merchant", ""),
+        ("draft", "draft", "merchant", "price, close_time"),
+        ("draft", "draft", "merchant", "price, close_time"),
+        ("", "draft", "merchant", ""),
+    ]
 
 
 SHIP_TO = Recipient("Bo Ek", "Storgatan 1\n111 22 Stockholm", "bo@ek.example")

@@ -1013,11 +1013,13 @@ class StateChange(_message.Message):
     actor: _builtins.str
     """Who: "merchant", "buyer", "provider" or "clock"."""
     from_state: _builtins.str
-    """The state before; empty for what was made, and the same as to_state for a production that was delayed."""
+    """The state before; empty for what was made, and the same as to_state for a production that was delayed, or a draft
+    whose terms were changed.
+    """
     to_state: _builtins.str
     """The state from then on."""
     reason: _builtins.str
-    """Why, in words; may be empty."""
+    """Why, in words; may be empty. Of a draft that was changed, the names of the terms, with ", " between them."""
     @_builtins.property
     def change_time(self) -> _timestamp_pb2.Timestamp:
         """When, UTC, by the database's clock."""

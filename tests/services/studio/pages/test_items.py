@@ -80,6 +80,8 @@ async def test_another_tab_changes_nothing_that_it_has_not_seen(street: Street) 
         assert refused.status_code == 409
         assert "another tab" in words(refused) and "Silk dress" in words(refused)
     assert (await merchant.post(f"{item}/open", etag=hidden(refused.text)["etag"])).status_code == 303
+    record = (await merchant.get(item)).text.partition('<ol class="record">')[2]
+    assert record.count("The draft was changed (the shop): What it is called") == 1
 
 
 async def test_a_draft_that_would_close_in_the_past_says_so_when_it_is_opened(street: Street) -> None:
