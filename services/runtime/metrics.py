@@ -37,6 +37,17 @@ class CertificateMetrics:
         )
 
 
+class KafkaCertificateMetrics:
+    """When the certificate that is shown to Kafka ends, where it is another one."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.expires_s = Gauge(
+            "perfusion_kafka_certificate_expires_timestamp_seconds",
+            "When the certificate for Kafka ends, seconds since 1970.",
+            registry=registry,
+        )
+
+
 class HealthMetrics:
     """What the health checks last saw, and which methods can be served by it."""
 

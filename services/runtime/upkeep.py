@@ -13,8 +13,8 @@ from prometheus_client import CollectorRegistry
 from services.runtime.certificates import Certificates
 from services.runtime.exposition import Exposition
 from services.runtime.health import HealthMonitor, HealthServicer, Needs
-from services.runtime.metrics import CertificateMetrics, HealthMetrics
-from services.runtime.settings import ProcessSettings
+from services.runtime.metrics import CertificateMetrics, HealthMetrics, KafkaCertificateMetrics
+from services.runtime.settings import KafkaAddress, ProcessSettings
 from services.runtime.workers import Worker
 
 CLOSE_S = 4.0  # for all that is closed at the end
@@ -50,6 +50,10 @@ class Upkeep:
         )
         if certificates is not None:
             CertificateMetrics(registry).expires_s.set_function(lambda: certificates.current().expires.timestamp())
+        if isinstance(settings, KafkaAddress) and settings.kafka_certificates is not None:
+            for_kafka = Certificates(settings.kafka_certificates)
+            metrics = KafkaCertificateMetrics(registry)
+            metrics.expires_s.set_function(lambda: for_kafka.current().expires.timestamp())
         self._exposition = Exposition(registry, self.health.is_served)
         self._polling: asyncio.Task[None] | None = None
         self._working: list[asyncio.Task[None]] = []

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from tests.deploy.k8s.manifests import OVERLAYS, Object, Objects, build
-from tests.deploy.k8s.policies.monitoring import METRIC, alerts
+from tests.deploy.k8s.policies.monitoring import METRIC, alerts, measured
 from tests.deploy.k8s.promtool import promtool, write_rules
 
 TESTS = Path(__file__).parent / "alerts.yaml"
@@ -34,15 +34,14 @@ def fires(look: Any) -> bool:
     return bool(look.get("exp_alerts"))
 
 
-def lacking(rule: Object) -> list[str]:
-    """What the unit tests of an alert do not try."""
+def lacking(rule: Object, metrics: set[str]) -> list[str]:
+    """What the unit tests of an alert do not try; it comes from these metrics."""
     name, tests = rule["alert"], looks(rule["alert"])
     without: list[str] = []
     if not any(fires(look) for test in tests for look in test):
         without.append(f"{name}: nothing fires it")
     if "for" in rule and not any(not fires(first) and fires(last) for first, *_, last in (t for t in tests if t[1:])):
         without.append(f"{name}: its `for` is not tried")
-    metrics = {metric for metric, _ in METRIC.findall(rule["expr"])}
     close = [
         group
         for group in GROUPS
@@ -55,7 +54,7 @@ def lacking(rule: Object) -> list[str]:
 
 
 def test_every_alert_is_tried(whole: Objects) -> None:
-    assert [problem for rule in alerts(whole) for problem in lacking(rule)] == []
+    assert [problem for rule in alerts(whole) for problem in lacking(rule, measured(whole, rule["expr"]))] == []
 
 
 def test_no_alert_is_tried_that_is_not_there(whole: Objects) -> None:
@@ -68,7 +67,7 @@ def test_no_alert_is_tried_that_is_not_there(whole: Objects) -> None:
 
 def test_an_alert_that_is_not_tried_is_noticed() -> None:
     new = {"alert": "NewAlert", "expr": 'up{namespace="perfusion"} == 0', "for": "5m"}
-    assert lacking(new) == [
+    assert lacking(new, {"up"}) == [
         "NewAlert: nothing fires it",
         "NewAlert: its `for` is not tried",
         "NewAlert: nothing comes close",
@@ -83,15 +82,23 @@ def test_prometheus_reads_the_rules(overlay: str, tmp_path: Path) -> None:
     assert content, said
 
 
+def recorded_for(asked: str, rule: Object) -> bool:
+    return any(name == rule.get("record") for name, _ in METRIC.findall(asked))
+
+
 def tried(groups: list[Any], folder: Path) -> tuple[bool, str]:
     """Each alert by its own tests and without the others: promtool evaluates every rule that it is given in every test.
 
-    Rules that record are left beside it.
+    Rules that record are left beside those that ask for what they record.
     """
     files = []
     for alert in sorted({each["alertname"] for group in GROUPS for each in group["alert_rule_test"]}):
+        asked = " ".join(rule["expr"] for group in groups for rule in group["rules"] if rule.get("alert") == alert)
         kept = [
-            {**group, "rules": [rule for rule in group["rules"] if rule.get("alert", alert) == alert]}
+            {
+                **group,
+                "rules": [rule for rule in group["rules"] if rule.get("alert") == alert or recorded_for(asked, rule)],
+            }
             for group in groups
         ]
         rules = write_rules(folder / f"{alert}-rules.yaml", [group for group in kept if group["rules"]])
@@ -111,7 +118,8 @@ def changed(objects: Objects, folder: Path, **fields: str | None) -> str:
     groups = deepcopy(groups_of(objects))
     for group in groups:
         group["rules"] = [
-            {key: value for key, value in {**rule, **fields}.items() if value is not None} for rule in group["rules"]
+            {key: value for key, value in {**rule, **fields}.items() if value is not None} if "alert" in rule else rule
+            for rule in group["rules"]
         ]
     content, said = tried(groups, folder)
     assert not content

@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 from perfusion.v1.ranking_service_pb2 import RankRequest
 from perfusion.v1.ranking_service_pb2_grpc import RankingServiceStub
+from prometheus_client import CollectorRegistry
 
 from deploy.local.authority import Authority, _begun, _named, _pem
 from services.runtime import certificates as certificates_module
@@ -24,9 +25,15 @@ from services.runtime.certificates import CertificateError, Certificates
 from services.runtime.clients import open_channel
 from services.runtime.errors import ResourceExhausted
 from services.runtime.identity import IdentityError, identity_of
-from services.runtime.settings import RuntimeSettings
+from services.runtime.settings import KafkaAddress, ProcessSettings, RuntimeSettings
+from services.runtime.upkeep import Upkeep
 from tests.services.running import LOCAL, failing
 from tests.services.runtime.scripted import server_doing
+
+
+class KafkaReader(ProcessSettings, KafkaAddress):
+    """Of a process that reads events."""
+
 
 OWN_POOL = [("grpc.use_local_subchannel_pool", 1)]  # so that each channel makes a connection
 
@@ -325,6 +332,15 @@ async def test_certificates_are_renewed_while_calls_run(authority: Authority) ->
                     done += 1
                     await asyncio.sleep(0.01)
             assert done > 10
+
+
+def test_when_the_certificate_for_kafka_ends_is_shown(authority: Authority) -> None:
+    name, folder = "perfusion_kafka_certificate_expires_timestamp_seconds", authority.folder("ranking")
+    for of, shown in ((None, None), (folder, Certificates(folder).current().expires.timestamp())):
+        registry = CollectorRegistry()
+        settings = KafkaReader(kafka_certificates=of)
+        Upkeep(settings, "perfusion.v1.X", {}, registry, workers=(), closers=(), certificates=None)
+        assert registry.get_sample_value(name) == shown
 
 
 async def test_a_pair_that_does_not_fit_is_not_taken(authority: Authority, monkeypatch: pytest.MonkeyPatch) -> None:

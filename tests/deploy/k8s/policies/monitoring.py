@@ -9,22 +9,24 @@ import re
 from collections.abc import Iterator
 
 import grpc
-from perfusion.v1 import generation_service_pb2
+from perfusion.v1 import feedback_service_pb2, generation_service_pb2, items_service_pb2
 from prometheus_client import CollectorRegistry
 
 from services.feedback.metrics import FeedbackMetrics
 from services.generation.metrics import GenerationMetrics
 from services.items.metrics import ItemsMetrics
-from services.runtime.metrics import CertificateMetrics, HealthMetrics, RpcMetrics
+from services.runtime.metrics import CertificateMetrics, HealthMetrics, KafkaCertificateMetrics, RpcMetrics
 from services.runtime.relay import RelayMetrics
 from services.studio.metrics import StudioMetrics
 from services.user_embedding.metrics import HistoryMetrics, ProfileMetrics
 from tests.deploy.k8s.manifests import ROOT, Object, Objects
 
+APIS = (generation_service_pb2, feedback_service_pb2, items_service_pb2)
 RUNBOOK = ROOT / "docs" / "runbook.md"
 KINDS = (
     RpcMetrics,
     CertificateMetrics,
+    KafkaCertificateMetrics,
     HealthMetrics,
     RelayMetrics,
     GenerationMetrics,
@@ -52,10 +54,14 @@ FOREIGN = TRITON | {  # as their exporters document them
     "kubelet_volume_stats_available_bytes": {"persistentvolumeclaim"},  # kubelet
     "kubelet_volume_stats_capacity_bytes": {"persistentvolumeclaim"},
     "DCGM_FI_DEV_XID_ERRORS": {"gpu", "Hostname"},  # dcgm-exporter
+    "strimzi_certificate_expiration_timestamp_ms": {"cluster", "type", "resource_namespace"},  # Strimzi's operator
 }
 SCRAPED = {"namespace", "pod", "job", "service"}  # Prometheus adds these
-WHOLE_CLUSTER = {"DCGM_FI_DEV_XID_ERRORS"}  # of GPUs, whoever has them
-METRIC = re.compile(r"\b(up(?=\{)|(?:perfusion|nv|kube|kubelet|DCGM)_\w+)(?:\{([^}]*)\})?")
+WHOLE_CLUSTER = {  # of whoever has them
+    "DCGM_FI_DEV_XID_ERRORS",
+    "strimzi_certificate_expiration_timestamp_ms",  # it says the Kafka's namespace by a label of its own
+}
+METRIC = re.compile(r"\b(up(?=\{)|perfusion:[\w:]+|(?:perfusion|nv|kube|kubelet|DCGM|strimzi)_\w+)(?:\{([^}]*)\})?")
 MATCHER = re.compile(r'(\w+)\s*(=~|!~|!=|=)\s*"([^"]*)"')
 GROUPED = re.compile(r"\bby \(([^)]*)\) ?\(")
 JOINED = re.compile(r"\b(?:on|group_left) \(([^)]*)\)")
@@ -74,10 +80,35 @@ def metrics_of_the_code() -> dict[str, set[str]]:
     return names
 
 
-def alerts(objects: Objects) -> list[Object]:
+def rules(objects: Objects) -> list[Object]:
+    """What Prometheus evaluates: alerts, and what it records for them."""
     return [
         rule for each in objects.of("PrometheusRule") for group in each["spec"]["groups"] for rule in group["rules"]
     ]
+
+
+def alerts(objects: Objects) -> list[Object]:
+    return [rule for rule in rules(objects) if "alert" in rule]
+
+
+def recorded(objects: Objects) -> dict[str, set[str]]:
+    """Each metric that rules record → the labels that they give it."""
+    names: dict[str, set[str]] = {}
+    for rule in rules(objects):
+        if "record" in rule:
+            names.setdefault(rule["record"], set()).update(rule.get("labels", {}))
+    return names
+
+
+def measured(objects: Objects, expression: str) -> set[str]:
+    """The metrics that an expression comes from: of a recorded one, those that it is recorded from."""
+    of = [
+        rule["expr"]
+        for rule in rules(objects)
+        if rule.get("record") in {name for name, _ in METRIC.findall(expression)}
+    ]
+    names = {name for name, _ in METRIC.findall(expression)} - recorded(objects).keys()
+    return names.union(*(measured(objects, each) for each in of))
 
 
 def dashboards(objects: Objects) -> list[Object]:
@@ -98,7 +129,7 @@ def targets(objects: Objects) -> list[tuple[str, Object]]:
 
 def expressions(objects: Objects) -> Iterator[tuple[str, str]]:
     """Everything that asks Prometheus, by who asks."""
-    yield from ((rule["alert"], rule["expr"]) for rule in alerts(objects))
+    yield from ((rule.get("alert") or rule["record"], rule["expr"]) for rule in rules(objects))
     yield from ((f"panel {title}", target["expr"]) for title, target in targets(objects))
     for each in objects.of("ScaledObject"):
         for trigger in each["spec"]["triggers"]:
@@ -106,10 +137,10 @@ def expressions(objects: Objects) -> Iterator[tuple[str, str]]:
 
 
 def metrics_exist(objects: Objects) -> Iterator[str]:
-    known = metrics_of_the_code() | FOREIGN
+    known = metrics_of_the_code() | FOREIGN | recorded(objects)
     for who, expression in expressions(objects):
         asked = METRIC.findall(expression)
-        if not asked:
+        if not asked and who not in recorded(objects):  # a number may be recorded
             yield f"{who} asks for no metric"
         for name, matchers in asked:
             if name not in known:
@@ -147,9 +178,9 @@ def bracketed(text: str, opens: int) -> str:
 
 def what_is_named_is_there(objects: Objects) -> Iterator[str]:
     """The values of labels: methods, codes, the cluster's objects. Nothing of another namespace is asked for."""
-    services = generation_service_pb2.DESCRIPTOR.services_by_name
+    services = [of for each in APIS for of in each.DESCRIPTOR.services_by_name.values()]
     there = {
-        "method": {f"/{of.full_name}/{method.name}" for of in services.values() for method in of.methods},
+        "method": {f"/{of.full_name}/{method.name}" for of in services for method in of.methods},
         "code": {code.name for code in grpc.StatusCode},
         "namespace": {each["metadata"]["name"] for each in objects.of("Namespace")},
         "deployment": {each["metadata"]["name"] for each in objects.of("Deployment")},
@@ -159,7 +190,7 @@ def what_is_named_is_there(objects: Objects) -> Iterator[str]:
     for who, expression in expressions(objects):
         for name, matchers in METRIC.findall(expression):
             asked = {label: value for label, _, value in MATCHER.findall(matchers)}
-            if "namespace" not in asked and name not in WHOLE_CLUSTER:
+            if "namespace" not in asked and name not in WHOLE_CLUSTER | recorded(objects).keys():
                 yield f"{who} asks for {name} of every namespace"
             for label, value in asked.items():
                 for each in value.split("|") if label in there else ():
@@ -200,6 +231,7 @@ def panels_are_whole(objects: Objects) -> Iterator[str]:
                 yield f"panel {panel['title']} asks one Grafana's data source alone"
     for title, target in targets(objects):
         grouped = names_in(",".join(GROUPED.findall(target["expr"])))
+        grouped |= {label for name, _ in METRIC.findall(target["expr"]) for label in recorded(objects).get(name, ())}
         if unknown := set(LEGEND.findall(target["legendFormat"])) - grouped:
             yield f"panel {title}: its legend names {', '.join(sorted(unknown))}"
 
