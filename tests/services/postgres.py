@@ -11,6 +11,7 @@ import tempfile
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import psycopg
@@ -31,6 +32,7 @@ class Postgres:
 
     def __init__(self, sockets: Path, user: str) -> None:
         self.user = user
+        self.sockets = sockets
         self._where = f"host={sockets} user={user}"
         self._url = f"postgresql://{user}@/postgres?host={sockets}&options=-csearch_path%3D"
 
@@ -40,6 +42,27 @@ class Postgres:
         with psycopg.connect(f"{self._where} dbname=postgres", autocommit=True) as connection:
             connection.execute(f'CREATE SCHEMA "{name}"')  # type: ignore[call-overload]
         return self._url + name
+
+    def new_server_database(self) -> "PostgresDatabase":
+        """An empty database of its own, for what knows schemas and roles."""
+        name = f"test_{uuid.uuid4().hex}"
+        with psycopg.connect(f"{self._where} dbname=postgres", autocommit=True) as connection:
+            connection.execute(f'CREATE DATABASE "{name}"')  # type: ignore[call-overload]
+        return PostgresDatabase(self.sockets, name, self.user)
+
+
+@dataclass(frozen=True)
+class PostgresDatabase:
+    """A database, and who made it."""
+
+    sockets: Path
+    name: str
+    owner: str
+
+    def url(self, role: str = "", password: str = "") -> str:
+        """As a role sees it, by default who made it."""
+        who = f"{role or self.owner}:{password}" if password else role or self.owner
+        return f"postgresql://{who}@/{self.name}?host={self.sockets}"
 
 
 @contextmanager

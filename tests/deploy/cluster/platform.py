@@ -144,6 +144,7 @@ def running() -> Iterator[Platform]:
             "perfusion-clients-authority": {"tls.crt": authority.clients.read_text()},
             "perfusion-token-keys": {"keys.json": authority.tokens.read_text(), "issuer": ISSUER},
             "perfusion-database": dict.fromkeys(migrations.SERVICES, database),
+            "perfusion-database-owners": dict.fromkeys(migrations.SERVICES, database),
             "perfusion-payments": {
                 "key": authority.payment_key.read_text(),
                 "webhook_secret": authority.webhook_secret.read_text(),

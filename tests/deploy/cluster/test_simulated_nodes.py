@@ -15,6 +15,7 @@ from tests.deploy.k8s.manifests import NAME, OVERLAYS, Object
 
 SECRETS = {
     "perfusion-database": ("user_embedding", "generation", "feedback", "items", "studio"),
+    "perfusion-database-owners": ("user_embedding", "generation", "feedback", "items", "studio"),
     "perfusion-payments": ("key", "webhook_secret"),
     "perfusion-kafka": ("bootstrap",),
     "perfusion-object-store": ("pictures", "releases", "lake", "original"),
