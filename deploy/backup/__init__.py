@@ -1,0 +1,1 @@
+"""Back-up and restore of a whole platform, to one consistent point: taking.py says why it is one."""
