@@ -35,7 +35,7 @@ ifeq ($(REPOSITORY),model_repository)
 STAGED := $(EXPORT)
 endif
 
-.PHONY: help items-histories bench-orders demo studio test test-platform test-others test-slow chromium studio-pictures bench-studio up down restart token renew status logs release-status release-load release-trial release-end-trial release-promote release-rollback release-history restore-drill loop setup export lint licences payments-check k8s-check k8s-e2e tensorrt-check tensorrt-plans protos client-wheel train-tiny eval-reward eval-generation \
+.PHONY: help items-histories bench-orders demo studio test test-platform test-others test-slow chromium studio-pictures bench-studio up down restart token renew status logs release-status release-load release-trial release-end-trial release-promote release-rollback release-history restore-drill fuzz loop setup export lint licences payments-check k8s-check k8s-e2e tensorrt-check tensorrt-plans protos client-wheel train-tiny eval-reward eval-generation \
     eval-samplers eval-suggestions eval-lift eval-orders bench-reward bench-reward-full bench-generator bench-generator-full bench-picks bench-capacity bench-serving race bench-health soak clean prerequisites
 
 help: ## this list
@@ -118,6 +118,9 @@ release-rollback: setup ## put the fallback in service again, end a trial
 
 release-history: setup ## every change of what serves: when, what, why, by whom
 	@$(RELEASES) history $(WHERE)
+
+fuzz: setup $(EXPORT) ## 10,000 malformed requests to every method of a platform of its own: build/fuzz
+	@.venv/bin/python -m deploy.fuzzing
 
 restore-drill: setup $(EXPORT) ## a back-up under traffic, the loss of everything, a restore, and the proof: build/restore-drill
 	@.venv/bin/python -m deploy.backup drill
