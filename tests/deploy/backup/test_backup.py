@@ -16,6 +16,7 @@ from deploy.backup.__main__ import main
 from deploy.backup.databases import LIFT
 from deploy.backup.databases import restore as restore_database
 from deploy.backup.databases import take as take_database
+from deploy.backup.drill import _is_right
 from deploy.backup.places import BackupError, Places
 from deploy.backup.record import Record, now
 from deploy.backup.restoring import restore
@@ -249,3 +250,11 @@ def test_places_come_from_a_file(tmp_path: Path) -> None:
     of = places_in(tmp_path)
     file.write_text(json.dumps({**of.__dict__, "databases": dict(of.databases)}))
     assert Places.of_file(file) == of
+
+
+def test_a_drill_passes_only_where_everything_is_as_it_was_told() -> None:
+    right = {"wrong": {}, "collect names the new Kafka": True, "picks not once in the lake": 0}
+    assert _is_right(right, 6)
+    for change in ({"wrong": {"lost: NOT_FOUND": 1}}, {"collect names the new Kafka": False}, {"events twice": 1}):
+        assert not _is_right(right | change, 6)
+    assert not _is_right(right, 0)
