@@ -87,7 +87,7 @@ class Store:
         with self._asking(f"for object {digest[:12]}…"):
             if self._files.exists(path) and self._files.size(path) == file.stat().st_size:
                 return
-            self._files.makedirs(path.rpartition("/")[0], exist_ok=True)
+            self._make_folder(path)
             if isinstance(self._files, LocalFileSystem):  # an object store has a file whole or not at all
                 partial = f"{path}.{uuid4().hex}"
                 self._files.put_file(str(file), partial)
@@ -221,10 +221,15 @@ class Store:
     def _create(self, path: str, content: bytes) -> None:
         with self._asking(f"to take {path.removeprefix(self._root)}"):
             try:
-                self._files.makedirs(path.rpartition("/")[0], exist_ok=True)
+                self._make_folder(path)
                 self._files.pipe_file(path, content, mode="create")
             except FileExistsError as error:
                 raise TakenError(f"{self.url}{path.removeprefix(self._root)} is there already") from error
+
+    def _make_folder(self, path: str) -> None:
+        """Of a file. S3 has none, and asking for one asks for the bucket, which a part may have no right to."""
+        if "s3" not in self._files.protocol:
+            self._files.makedirs(path.rpartition("/")[0], exist_ok=True)
 
     @contextmanager
     def _asking(self, what: str) -> Iterator[None]:
