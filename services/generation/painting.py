@@ -13,6 +13,7 @@ import numpy as np
 from numpy import float32, uint8
 from numpy.typing import NDArray
 
+from contract import tracing
 from contract.release import Release
 from contract.wishes import with_wishes
 from services.generation.denoising import PredictNoise, denoise
@@ -135,9 +136,10 @@ class Painter:
         return predict
 
     async def _pictures(self, latents: Latents, release: Release) -> tuple[bytes, ...]:
-        with outlasting():
-            images = (await self._models.infer("vae_decoder", {"latents": latents}, release.number))["image"]
-        return await asyncio.to_thread(lambda: tuple(encode_png(image) for image in images))  # image: (H, W, 3)
+        with tracing.span("decode", {"perfusion.rows": len(latents)}):
+            with outlasting():
+                images = (await self._models.infer("vae_decoder", {"latents": latents}, release.number))["image"]
+            return await asyncio.to_thread(lambda: tuple(encode_png(image) for image in images))  # image: (H, W, 3)
 
 
 def _repeated(sample: NDArray[float32], batch: int) -> NDArray[float32]:

@@ -19,6 +19,7 @@ from contextlib import aclosing, asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from uuid import UUID, uuid4, uuid5
 
+from contract import tracing
 from contract.release import Release
 from services.generation.assigning import Assigner, CannotServe, Plan
 from services.generation.messages import event_message
@@ -96,7 +97,9 @@ class Rounds:
         if outcome == "made":
             for candidate in group.candidates:
                 self.metrics.candidates.labels(candidate.release, arm).inc()
-            self.metrics.group_latency_s.labels(group.release, arm).observe(time.monotonic() - started)
+            self.metrics.group_latency_s.labels(group.release, arm).observe(
+                time.monotonic() - started, tracing.exemplar()
+            )
         yield group
 
     async def read(self, group_id: str, *, with_pictures: bool = True) -> Group:
@@ -116,8 +119,11 @@ class Rounds:
 
     async def _claim(self, plan: Plan) -> Claim | Finished:
         """Waits while another call has the round; that call may finish it, or fail and release it."""
-        order, release = plan.order, plan.release.number
-        await self._check_room(order)
+        await self._check_room(plan.order)
+        with tracing.span("claim"):
+            return await self._claimed(plan.order, plan.release.number)
+
+    async def _claimed(self, order: Order, release: int) -> Claim | Finished:
         claim = await self.claims.claim(order.request_id, order.fingerprint, release)
         if isinstance(claim, Busy):
             with self.waiting.taken():
@@ -208,7 +214,8 @@ class Rounds:
         group = await self._group(plan, claim, painted, users)
         history = max(user.history for user in users)  # of a mixed group, no picks later than these were seen
         owed = event_message(group, plan.read.prompt, users[0].features, history)
-        await self.groups.add(claim, group, _event_id(group.group_id), owed)
+        with tracing.span("store group", {"perfusion.group_id": group.group_id}):
+            await self.groups.add(claim, group, _event_id(group.group_id), owed)
         yield group
 
     async def _user(self, plan: Plan, release: Release) -> User:
@@ -242,9 +249,7 @@ class Rounds:
     async def _group(self, plan: Plan, claim: Claim, painted: Painted, users: Sequence[User]) -> Group:
         """Ranks and keeps the pictures."""
         order = plan.order
-        scores, uris = await asyncio.gather(
-            self._rank(plan, painted.pngs, users), asyncio.gather(*(self.pictures.put(png) for png in painted.pngs))
-        )
+        scores, uris = await asyncio.gather(self._rank(plan, painted.pngs, users), self._store(painted.pngs))
         candidates = [
             Candidate(str(uuid4()), uri, seed, score, rank, wishes, release.number, png)
             for seed, wishes, release, png, uri, (score, rank) in zip(
@@ -270,12 +275,18 @@ class Rounds:
         """By the plan's own release, which need not have drawn any of them."""
         by_release = {release.number: user for user, (release, _) in zip(users, plan.parts, strict=True)}
         number = plan.release.number
-        with plan.serving(plan.release), outlasting():
+        with tracing.span("rank"), plan.serving(plan.release), outlasting():
             return await self.ranker.rank(plan.order.user_id, plan.read.prompt, pngs, number, by_release.get(number))
+
+    async def _store(self, pngs: Sequence[bytes]) -> Sequence[str]:
+        """Their addresses."""
+        with tracing.span("store pictures"):
+            return await asyncio.gather(*(self.pictures.put(png) for png in pngs))
 
     async def _announce(self, user_id: str, group_id: str) -> None:
         """Kafka first, clients after: a group that clients can see has always been acknowledged."""
-        await self.relay.deliver(user_id, _event_id(group_id))
+        with tracing.span("announce", {"perfusion.group_id": group_id}):
+            await self.relay.deliver(user_id, _event_id(group_id))
 
 
 def _place(event: Accepted | Queued | Progress | Group) -> float:

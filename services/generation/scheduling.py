@@ -33,6 +33,11 @@ class Job:
     def __post_init__(self) -> None:
         self.left = self.sample_steps
 
+    @property
+    def step(self) -> int:
+        """The denoising step that it is at, from 1."""
+        return 1 + (self.sample_steps - self.left) // self.rows
+
 
 @dataclass(eq=False)
 class Step:

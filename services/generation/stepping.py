@@ -18,12 +18,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from opentelemetry.trace import INVALID_SPAN, Span, SpanKind
 
+from contract import tracing
 from services.generation.metrics import GenerationMetrics
 from services.generation.orders import Queued
 from services.generation.samplers import Latents
 from services.generation.scheduling import UNKNOWN_RATE, Job, Schedule, Step, Taken
-from services.runtime import tracing
 from services.runtime.deadlines import remaining_s
 from services.runtime.errors import DeadlineExceeded, ResourceExhausted, Unavailable
 from services.runtime.patience import asked_again, impatient
@@ -51,7 +52,7 @@ class _Asked(Step):
     """A step with its tensors, and the round that waits for it."""
 
     inputs: Tensors = field(default_factory=dict)
-    trace: str | None = None
+    span: Span = INVALID_SPAN
     answer: "asyncio.Future[Latents]" = field(default_factory=lambda: asyncio.get_running_loop().create_future())
     noise: Latents | None = None  # as far as it is computed
     computed: int = 0  # rows
@@ -165,7 +166,12 @@ class Denoiser:
 
     async def ask(self, job: Job, inputs: Tensors, release: int) -> Latents:
         """One step of some rows of a round; Unavailable where its call fails, DeadlineExceeded when its time is up."""
-        step = _Asked(job, release, len(inputs["latents"]), inputs=inputs, trace=tracing.traceparent())
+        rows = len(inputs["latents"])
+        told = {"perfusion.rows": rows, "perfusion.release": release, "perfusion.step": job.step}
+        with tracing.span("denoise", told) as span:
+            return await self._answer(_Asked(job, release, rows, inputs=inputs, span=span))
+
+    async def _answer(self, step: _Asked) -> Latents:
         self._schedule.add(step)
         self._fill_soon()
         limit_s = remaining_s(math.inf)
@@ -208,10 +214,21 @@ class Denoiser:
         self._fill_soon()
 
     async def _call(self, taken: Sequence[Taken]) -> int:
-        """Computes the rows and hands them out; how many there are, 0 where it fails."""
+        """Computes the rows and hands them out; how many there are, 0 where it fails.
+
+        Its span is in one round's trace. It has links to the others, and their steps have links to it.
+        """
         steps = _steps(taken)
-        if steps[0].trace is not None:
-            tracing.begin([("traceparent", steps[0].trace)])
+        came = [tracing.traceparent(step.span) for step in steps]
+        told = {"perfusion.rounds": len(steps), "perfusion.rows": sum(each.end - each.first for each in taken)}
+        with tracing.entry("denoiser call", came, kind=SpanKind.INTERNAL, attributes=told) as span:
+            own = span.get_span_context()
+            for step in steps:
+                if step.span.get_span_context().trace_id != own.trace_id:
+                    step.span.add_link(own)
+            return await self._compute(taken, steps)
+
+    async def _compute(self, taken: Sequence[Taken], steps: "Sequence[_Asked]") -> int:
         inputs = _joined([(step.inputs, each) for step, each in zip(steps, taken, strict=True)])
         self._metrics.call_rows.observe(len(inputs["latents"]))
         try:

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from perfusion.v1.events_pb2 import ShopEvent
 
+from contract.tracing import traceparent
 from services.runtime.events import Event, Events, Refused
-from services.runtime.tracing import traceparent
 
 
 @dataclass(frozen=True)

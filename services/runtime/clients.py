@@ -6,11 +6,14 @@ It knows gRPC's client side; not which services there are.
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager
 from typing import Any, Protocol, TypeVar
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from opentelemetry.trace import Span, SpanKind
 
+from contract import tracing
 from services.runtime.certificates import Certificates
 from services.runtime.deadlines import remaining_s
 from services.runtime.errors import (
@@ -21,7 +24,6 @@ from services.runtime.errors import (
     Unavailable,
 )
 from services.runtime.statuses import violations_of
-from services.runtime.tracing import traceparent
 
 REACHING = (  # options of a channel to a part that has replicas, and whose replicas come and go
     ("grpc.lb_policy_name", "round_robin"),  # over all addresses of a name; the default stays with the first
@@ -159,11 +161,19 @@ async def call(method: "UnaryMethod[Request, Response]", request: Request, *, na
     callers that forward fields of their own request; a caller must convert errors about values of its own choice.
     """
     limit_s = remaining_s(timeout_s)
-    trace = traceparent()
-    try:
-        return await method(request, timeout=limit_s, metadata=(("traceparent", trace),) if trace else None)
-    except grpc.aio.AioRpcError as error:
-        raise _translated(error, name, out_of_time=limit_s < timeout_s) from error
+    with calling(name, request):
+        try:
+            return await method(request, timeout=limit_s, metadata=tracing.metadata())
+        except grpc.aio.AioRpcError as error:
+            raise _translated(error, name, out_of_time=limit_s < timeout_s) from error
+
+
+def calling(name: str, request: object) -> AbstractContextManager[Span]:
+    """The span of a call of the dependency `name`."""
+    method = type(request).__name__.removesuffix("Request")
+    return tracing.span(
+        f"{name}: {method}", {"rpc.system.name": "grpc", "service.peer.name": name}, kind=SpanKind.CLIENT
+    )
 
 
 async def check_serving(channel: grpc.aio.Channel, method: str, *, name: str, timeout_s: float) -> None:

@@ -9,7 +9,7 @@ import threading
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -26,8 +26,9 @@ from kafka.errors import (
 )
 from kafka.net.compat import KafkaNetClient
 from kafka.record import default_records
+from opentelemetry.trace import Span, SpanKind
 
-from contract import topics
+from contract import topics, tracing
 from contract.kafka_access import KafkaAccess
 from services.runtime.deadlines import remaining_s
 from services.runtime.errors import DeadlineExceeded, Unavailable
@@ -60,6 +61,27 @@ class Refused(Exception):
     """Kafka never takes this event, whose size or form its settings forbid; it takes others."""
 
 
+def _span_of(event: Event) -> Span | None:
+    """Without the key, which is a merchant."""
+    if event.traceparent is None:
+        return None
+    told = {
+        "messaging.system": "kafka",
+        "messaging.destination.name": event.topic,
+        "messaging.operation.type": "send",
+        "messaging.message.id": event.event_id,
+    }
+    return tracing.begun(f"publish {event.topic}", event.traceparent, SpanKind.PRODUCER, told)
+
+
+def _end(spans: Sequence[Span | None], outcomes: Sequence[BaseException | None]) -> None:
+    for span, error in zip(spans, outcomes, strict=True):
+        if span is not None:
+            if error is not None:
+                tracing.failed(span, error)
+            span.end()
+
+
 def headers_of(event: Event) -> list[tuple[str, bytes]]:
     """The event's envelope, sent now."""
     return topics.headers(event.event_id, event.event_type, datetime.now(UTC), event.traceparent)
@@ -78,7 +100,25 @@ class Events(ABC):
         """
 
     async def publish_all(self, events: Sequence[Event]) -> Sequence[Exception | None]:
-        """What `publish` would raise for each; an event whose key had a failure before it is not sent, or fails too."""
+        """What `publish` would raise for each; an event whose key had a failure before it is not sent, or fails too.
+
+        Each has a span in the trace of its call, from which its consumers go on; an event of no call has none.
+        """
+        spans = [_span_of(event) for event in events]
+        sent = [
+            replace(event, traceparent=tracing.traceparent(span)) if span else event
+            for event, span in zip(events, spans, strict=True)
+        ]
+        try:
+            outcomes = await self.send_all(sent)
+        except BaseException as error:
+            _end(spans, [error] * len(events))
+            raise
+        _end(spans, outcomes)
+        return outcomes
+
+    async def send_all(self, events: Sequence[Event]) -> Sequence[Exception | None]:
+        """As `publish_all`, which calls it."""
         by_key: dict[str, list[int]] = {}
         for i, event in enumerate(events):
             by_key.setdefault(event.key, []).append(i)
@@ -133,7 +173,7 @@ class KafkaEvents(Events):
         if error is not None:
             raise error
 
-    async def publish_all(self, events: Sequence[Event]) -> Sequence[Exception | None]:
+    async def send_all(self, events: Sequence[Event]) -> Sequence[Exception | None]:
         limit_s = remaining_s(self._timeout_s)
         sending = _Sending(events)
         late: Exception = Unavailable("kafka")

@@ -16,8 +16,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import grpc
+from opentelemetry.trace import Span, StatusCode
 
-from services.runtime import access, callers, tracing
+from contract import tracing
+from services.runtime import access, callers
 from services.runtime.callers import CLIENT, Callers
 from services.runtime.calls import Calls, Shares, detached
 from services.runtime.deadlines import deadline_in, is_over
@@ -30,6 +32,16 @@ from services.runtime.writing import Writer
 TRACE_KEY = "trace-id"
 UNKNOWN_METHOD = "unknown"  # the metrics' label: a caller must not choose labels
 IDS = ("request_id", "user_id", "group_id")  # fields of requests by which people look for a call in the log
+TRACED_IDS = ("request_id", "group_id")  # of them in spans, which say nothing of persons
+TRACED_CHARACTERS = 64  # of an id
+FAULTS = (  # statuses that no caller is to blame for, as OpenTelemetry's conventions have it
+    grpc.StatusCode.UNKNOWN,
+    grpc.StatusCode.DEADLINE_EXCEEDED,
+    grpc.StatusCode.UNIMPLEMENTED,
+    grpc.StatusCode.INTERNAL,
+    grpc.StatusCode.UNAVAILABLE,
+    grpc.StatusCode.DATA_LOSS,
+)
 LOGGED_FIELDS = 10  # wrong fields named in a log line
 EMPTY_WAIT_S = 0.1  # between the end of a call's messages and its cancellation, if gRPC is to cancel it
 STATUS_WAIT_S = 1.0  # for a status behind an answer that nobody reads
@@ -177,8 +189,15 @@ class ServiceInterceptor(_Interceptor):
 
     @asynccontextmanager
     async def _observed(self, method: str, context: _Context) -> AsyncIterator[_Served]:
-        tracing.begin(context.invocation_metadata())
-        context.set_trailing_metadata(((TRACE_KEY, tracing.trace_id()),))
+        name = method.removeprefix("/")
+        told = {"rpc.system.name": "grpc", "rpc.method": name}
+        with tracing.entry(name, [tracing.of(context.invocation_metadata())], attributes=told) as span:
+            context.set_trailing_metadata(((TRACE_KEY, tracing.trace_id()),))
+            async with self._counted(method, context, span) as call:
+                yield call
+
+    @asynccontextmanager
+    async def _counted(self, method: str, context: _Context, span: Span) -> AsyncIterator[_Served]:
         started, call, left_s = time.monotonic(), _Served(method, context), context.time_remaining()
         limit_s = min(self._limits.default_deadline_s if left_s is None else left_s, self._limits.max_deadline_s)
         self._metrics.in_flight.labels(method).inc()
@@ -193,6 +212,7 @@ class ServiceInterceptor(_Interceptor):
                     raise
         finally:
             self._metrics.in_flight.labels(method).dec()
+            _conclude(span, call)
             self._record(call, time.monotonic() - started)
 
     def _record(self, call: _Served, latency_s: float) -> None:
@@ -200,8 +220,21 @@ class ServiceInterceptor(_Interceptor):
         if call.code == grpc.StatusCode.UNAVAILABLE:
             self._on_unavailable(call.method.removeprefix("/"))
         self._metrics.handled.labels(call.method, code).inc()
-        self._metrics.latency_s.labels(call.method, code).observe(latency_s)
+        self._metrics.latency_s.labels(call.method, code).observe(latency_s, tracing.exemplar())
         _log.info("%s %s", call.method, code, extra={"code": code, "latency_s": round(latency_s, 4), **call.said})
+
+
+def _conclude(span: Span, call: _Served) -> None:
+    """How the call ended, and whose it was."""
+    if not span.is_recording():
+        return
+    span.set_attribute("rpc.response.status_code", call.code.name)
+    for name in TRACED_IDS:
+        if name in call.said:
+            span.set_attribute(f"perfusion.{name}", str(call.said[name])[:TRACED_CHARACTERS])
+    if call.code in FAULTS:
+        span.set_attribute("error.type", call.code.name)
+        span.set_status(StatusCode.ERROR)
 
 
 async def _answers(handler: Any, request: Any, context: _Context) -> AsyncGenerator[Any]:

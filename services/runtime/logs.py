@@ -10,7 +10,7 @@ import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
-from services.runtime.tracing import trace_id
+from contract.tracing import trace_id
 
 LONGEST = 2000  # characters of one text
 LONGEST_EXCEPTION = 20_000

@@ -1,6 +1,12 @@
 """Prometheus metrics of every RPC and of health. Services add their own to the same registry."""
 
+from collections.abc import Iterable
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.core import CounterMetricFamily
+from prometheus_client.registry import Collector
+
+from contract import tracing
 
 LATENCY_BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 
@@ -56,3 +62,19 @@ class HealthMetrics:
         self.ready = Gauge(
             "perfusion_method_ready", "1 when all that the method needs answers.", ["method"], registry=registry
         )
+
+
+class SpanMetrics(Collector):
+    """What became of this process's spans."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        registry.register(self)
+
+    def collect(self) -> Iterable[CounterMetricFamily]:
+        """As they are counted where spans are exported."""
+        found = CounterMetricFamily(
+            "perfusion_spans", "Spans exported, failed to be, or dropped since too many waited.", labels=["outcome"]
+        )
+        for outcome, count in tracing.outcomes().items():
+            found.add_metric([outcome], count)
+        yield found

@@ -28,10 +28,10 @@ from sqlalchemy import (
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from contract.tracing import traceparent
 from services.runtime.clock import Clock
 from services.runtime.database import Database, insert_into
 from services.runtime.leases import Watch
-from services.runtime.tracing import traceparent
 
 _MOST_AT_ONCE = 500  # events that one claim reads, or one of each key
 

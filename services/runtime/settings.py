@@ -11,6 +11,7 @@ from typing import Annotated, Literal, TypeVar
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from contract.tracing import DEFAULT_SHARE
 from services.runtime.values import (
     Address,
     Addresses,
@@ -27,6 +28,7 @@ from services.runtime.values import (
     Size,
     Switch,
     Text,
+    TracesTo,
     TrustDomain,
     at_least,
 )
@@ -57,6 +59,16 @@ class ProcessSettings(BaseSettings):
     )
     log_level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], Text] = Field(
         default="INFO", description="Least severe level logged."
+    )
+    traces_to: TracesTo | None = Field(
+        default=None,
+        description="Where spans go: https://HOST:PORT of an OpenTelemetry collector (OTLP over gRPC), http:// on this "
+        "machine, or file://FOLDER, for development; None: they are not recorded.",
+    )
+    traces_share: Share = Field(
+        default=DEFAULT_SHARE,
+        description="Share of the traces that begin here whose spans are recorded; where the caller says that it "
+        "records its trace, or that it does not, this process does the same.",
     )
     max_message_bytes: Annotated[Size, at_least(2**20)] = Field(
         default=32 * 2**20, description="Largest answer, given or received, bytes."

@@ -16,17 +16,18 @@ from typing import Any
 import grpc
 import numpy as np
 import numpy.typing as npt
+from opentelemetry.trace import SpanKind
 from tritonclient import grpc as triton_messages
 from tritonclient.grpc import aio as triton_aio
 from tritonclient.grpc import service_pb2_grpc
 from tritonclient.utils import InferenceServerException, np_to_triton_dtype, triton_to_np_dtype
 
+from contract import tracing
 from services.runtime.certificates import Certificates
 from services.runtime.clients import open_channel
 from services.runtime.deadlines import remaining_s
 from services.runtime.errors import DeadlineExceeded, Unavailable
 from services.runtime.patience import asked_again
-from services.runtime.tracing import traceparent
 
 Array = npt.NDArray[Any]
 Tensors = Mapping[str, Array]
@@ -139,15 +140,20 @@ class TritonModels(Models):
 
     async def _ask(self, model: str, inputs: Tensors, release: int) -> dict[str, Array]:
         """Asks once. A failure is evidence against the model, but where the caller had too little time."""
+        rows = len(next(iter(inputs.values()), ()))
+        told: tracing.Attributes = {"service.peer.name": "triton", "perfusion.rows": rows, "perfusion.release": release}
+        with tracing.span(f"triton: {model}", told, kind=SpanKind.CLIENT):
+            return await self._answer(model, inputs, release)
+
+    async def _answer(self, model: str, inputs: Tensors, release: int) -> dict[str, Array]:
         limit_s, began = remaining_s(self._timeout_s), time.monotonic()
-        trace = traceparent()
         try:
             result = await self._client.infer(
                 model,
                 [_input(name, array) for name, array in inputs.items()],
                 model_version=str(release),
                 client_timeout=limit_s,
-                headers={"traceparent": trace} if trace else None,
+                headers=dict(tracing.metadata() or ()) or None,
             )
             answer = {output.name: _array(result, model, output.name) for output in result.get_response().outputs}
         except InferenceServerException as error:

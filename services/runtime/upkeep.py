@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry
 from services.runtime.certificates import Certificates
 from services.runtime.exposition import Exposition
 from services.runtime.health import HealthMonitor, HealthServicer, Needs
-from services.runtime.metrics import CertificateMetrics, HealthMetrics, KafkaCertificateMetrics
+from services.runtime.metrics import CertificateMetrics, HealthMetrics, KafkaCertificateMetrics, SpanMetrics
 from services.runtime.settings import KafkaAddress, ProcessSettings
 from services.runtime.workers import Worker
 
@@ -54,6 +54,7 @@ class Upkeep:
             for_kafka = Certificates(settings.kafka_certificates)
             metrics = KafkaCertificateMetrics(registry)
             metrics.expires_s.set_function(lambda: for_kafka.current().expires.timestamp())
+        SpanMetrics(registry)
         self._exposition = Exposition(registry, self.health.is_served)
         self._polling: asyncio.Task[None] | None = None
         self._working: list[asyncio.Task[None]] = []

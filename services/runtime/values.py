@@ -190,6 +190,19 @@ def web_url(value: str) -> str:
     return f"{parts.scheme}://{place}{parts.path.rstrip('/')}"
 
 
+def traces_to(value: str) -> str:
+    """A collector's web address without a path, or file://FOLDER; ValueError if it is neither."""
+    if value.startswith("file://"):
+        if not (named := value.removeprefix("file://").strip()):
+            raise ValueError("must name a folder: file://FOLDER")
+        folder(Path(named))
+        return value
+    address = web_url(value)
+    if urlsplit(address).path:
+        raise ValueError("must have no path: OTLP over gRPC has none")
+    return address
+
+
 def at_least(least: float) -> AfterValidator:
     """A number's own lower bound; a second one among pydantic's would replace the first."""
 
@@ -232,4 +245,5 @@ Folder = Annotated[Path, AfterValidator(folder), Text]
 File = Annotated[Path, AfterValidator(file), Text]
 TrustDomain = Annotated[str, AfterValidator(trust_domain), Text]
 WebUrl = Annotated[str, AfterValidator(web_url), Text]
+TracesTo = Annotated[str, AfterValidator(traces_to), Text]
 Line = Annotated[str, Text]

@@ -17,10 +17,12 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from opentelemetry.trace import SpanKind
 from perfusion.v1.generation_service_pb2 import GenerateRequest, GenerateResponse
 from perfusion.v1.group_pb2 import Group
 
-from services.runtime import leases, tracing
+from contract import tracing
+from services.runtime import leases
 from services.runtime.clock import Clock
 from services.runtime.errors import (
     AlreadyExists,
@@ -330,13 +332,18 @@ class Following:
 
     def _run(self, found: Followed) -> None:
         live = self._live[found.asked.request_id] = _Live(found.asked, found.state)
-        task = asyncio.create_task(self._hold(live), name="round")
+        task = asyncio.create_task(self._traced(live), name="round")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
+    async def _traced(self, live: _Live) -> None:
+        """In the trace of the page that began it; what is taken over begins one."""
+        told = {"perfusion.request_id": live.asked.request_id}
+        with tracing.entry("round", [tracing.traceparent()], kind=SpanKind.INTERNAL, attributes=told):
+            await self._hold(live)
+
     async def _hold(self, live: _Live) -> None:
         """Draws, and stores what the round comes to, until that is stored to its end."""
-        tracing.begin(None)
         drawing = asyncio.create_task(self._draw(live), name="draw")
         try:
             while True:
@@ -379,13 +386,7 @@ class Following:
         ends = time.monotonic() + self._timeout_s
         while not live.state.is_over:
             try:
-                left_s, last = max(0.0, ends - time.monotonic()), None
-                async with aclosing(self._platform.generate(live.asked.request, left_s)) as responses:
-                    async for response in responses:
-                        if response.WhichOneof("event") != "group":
-                            live.become(after(live.state, response))
-                        else:
-                            last = response
+                last = await self._drawn(live, max(0.0, ends - time.monotonic()))
                 if last is None:
                     raise Unavailable("generation service", "ended a round without its group")
                 self._on_group(last.group)  # it counts once its stream has ended
@@ -401,6 +402,18 @@ class Following:
             except Exception:
                 _log.exception("a round failed", extra={"request_id": live.asked.request_id})
                 live.become(replace(live.state, number=live.state.number + 1, stage=FAILED, reason="INTERNAL"))
+
+    async def _drawn(self, live: _Live, left_s: float) -> GenerateResponse | None:
+        """The round's last message, its group; what came before is told at once."""
+        last = None
+        with tracing.span("draw", kind=SpanKind.CLIENT):
+            async with aclosing(self._platform.generate(live.asked.request, left_s)) as responses:
+                async for response in responses:
+                    if response.WhichOneof("event") != "group":
+                        live.become(after(live.state, response))
+                    else:
+                        last = response
+        return last
 
 
 def _there(found: Found | None) -> Found:

@@ -10,11 +10,13 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 from urllib.parse import urlsplit
 
+from opentelemetry.trace import Span, StatusCode
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.responses import PlainTextResponse
 
-from services.runtime import tracing
+from contract import tracing
+from contract.topics import HEADER_TRACEPARENT
 from services.studio.metrics import StudioMetrics
 
 Scope = MutableMapping[str, Any]
@@ -62,7 +64,11 @@ class Guard:
         if scope["type"] != "http":
             return
         headers = Headers(scope=scope)
-        tracing.begin([("traceparent", headers.get("traceparent", ""))])
+        came = headers.get(HEADER_TRACEPARENT)
+        with tracing.entry(scope["method"], [came], attributes={"http.request.method": scope["method"]}) as span:
+            await self._serve(scope, receive, send, headers, span)
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send, headers: Headers, span: Span) -> None:
         started, status, kind = time.monotonic(), GONE, ""
 
         async def answered(message: Message) -> None:
@@ -90,6 +96,7 @@ class Guard:
             raise
         finally:
             took_s, route = time.monotonic() - started, getattr(scope.get("route"), "path", "unknown")
+            _conclude(span, scope["method"], route, status)
             self._metrics.handled.labels(route, str(status)).inc()
             if not kind.startswith(EVENTS):
                 self._metrics.latency_s.labels(route).observe(took_s)
@@ -106,6 +113,15 @@ class Guard:
         if site not in (None, "same-origin") or origin not in (None, self._origin):
             return "another site's page sent this form"
         return None if site or origin else "the browser does not say which page sent this form"
+
+
+def _conclude(span: Span, method: str, route: str, status: int) -> None:
+    """By the route's pattern: a path may hold what is nobody else's business."""
+    span.update_name(f"{method} {route}")
+    span.set_attributes({"http.route": route, "http.response.status_code": status})
+    if status >= FAULT:
+        span.set_attribute("error.type", str(status))
+        span.set_status(StatusCode.ERROR)
 
 
 def _bounded(receive: Receive, most: int, within_s: float) -> Receive:

@@ -14,7 +14,7 @@ from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-from services.runtime import tracing
+from contract import tracing
 from services.runtime.errors import ServiceError
 from services.studio.guard import GONE, OPEN, App, Guard
 from services.studio.languages import noted

@@ -11,6 +11,9 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from opentelemetry.trace import SpanKind
+
+from contract import tracing
 from contract.topics import RETENTION_DAYS, Partition
 from services.runtime.clock import Clock
 from services.runtime.records import Bounds, Offsets, Record, Records
@@ -78,7 +81,7 @@ class Consumer:
         while time.monotonic() < until:
             records, reached = await self.records.read()
             if reached != expected:
-                if not await self.histories.apply(self._events(records), expected, reached):
+                if not await self._keep(records, expected, reached):
                     _log.info("another replica has read on")
                     return
                 expected = reached
@@ -87,6 +90,13 @@ class Consumer:
             if time.monotonic() >= lag_at:
                 await self._measure_lag(reached)
                 lag_at = time.monotonic() + _LAG_EVERY_S
+
+    async def _keep(self, records: Sequence[Record], expected: Offsets, reached: Offsets) -> bool:
+        """As the histories say; in the traces of the calls that the records are of."""
+        came = (tracing.of(record.headers.items()) for record in records)
+        told: tracing.Attributes = {"messaging.system": "kafka", "messaging.batch.message_count": len(records)}
+        with tracing.entry("keep picks", came, kind=SpanKind.CONSUMER, attributes=told):
+            return await self.histories.apply(self._events(records), expected, reached)
 
     def _events(self, records: Sequence[Record]) -> list[Incoming]:
         found = list[Incoming]()

@@ -13,6 +13,9 @@ between two batches; with `--once` it ends where Kafka's topics ended when it be
 started again anywhere, and run twice by mistake: the tables hold the offsets, and each event lands once. One line is
 printed for each batch.
 
+Where the variable PERFUSION_TRACES_TO says where spans go, as it says to the services, each batch has one: in the
+trace of its events, with the tables' versions.
+
 Records that are no events, and picks that do not fit their group, go to Kafka's topic of dead letters, each with its
 origin and the reason. `--replay` takes these again, after the code that could not read them was mended.
 """
@@ -25,6 +28,7 @@ from pathlib import Path
 
 from contract.kafka_access import VARIABLE, KafkaAccess
 from training.common.commands import attempt, parser_of
+from training.common.traces import recorded
 
 LEAST_BATCH = 1
 
@@ -69,7 +73,8 @@ def run(arguments: argparse.Namespace) -> None:
         replay(lake, kafka)
         return
     limits = Limits(arguments.batch, arguments.batch_seconds, arguments.once)
-    follow(lake, kafka, limits, arguments.accept)
+    with recorded("collect"):
+        follow(lake, kafka, limits, arguments.accept)
 
 
 def main() -> int:

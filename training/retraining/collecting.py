@@ -10,12 +10,14 @@ anew. Knows the order of the steps; what they do is in the modules beside it.
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import islice
 
 from deltalake import DeltaTable
+from opentelemetry.trace import SpanKind
 
+from contract import tracing
 from contract.topics import SHOP, Partition
 from training.retraining import offsets, raw, shop_events
 from training.retraining.broker import Bounds, partition_of
@@ -83,7 +85,16 @@ class Collector:
         return found | offsets.starts(self.shop.transaction_version, of_shop, accepted)
 
     def add(self, records: Sequence[Record], reached: Mapping[Partition, int]) -> None:
-        """Takes the records that lie before the offsets `reached`, and after those that were taken last."""
+        """Takes the records that lie before the offsets `reached`, and after those that were taken last.
+
+        In the traces of the calls that the records are of.
+        """
+        came = (tracing.of(record.headers) for record in records)
+        told: tracing.Attributes = {"messaging.system": "kafka", "messaging.batch.message_count": len(records)}
+        with tracing.entry("collect", came, kind=SpanKind.CONSUMER, attributes=told):
+            self._take(records, reached)
+
+    def _take(self, records: Sequence[Record], reached: Mapping[Partition, int]) -> None:
         events, of_shop, letters, dropped = self._events(records)
         self._bury(letters)
         moved = offsets.moved({p: at for p, at in reached.items() if p.topic != SHOP})
@@ -155,13 +166,15 @@ class Collector:
 
     def _append(self, events: Sequence[Event], moved: Mapping[str, int]) -> None:
         carried = {**moved, TRANSACTION: self._erased.version}
-        append(self.events, [raw.row_of(event) for event in events], EVENTS_SCHEMA, carried)
+        with _committing("events", self.events):
+            append(self.events, [raw.row_of(event) for event in events], EVENTS_SCHEMA, carried)
         self._known.add(event.event_id for event in events)
         self.counts.events += len(events)
 
     def _append_of_shop(self, events: Sequence[Event], moved: Mapping[str, int]) -> None:
         carried = {**moved, TRANSACTION: self._erased.version}
-        append(self.shop, [shop_events.row_of(event.of_shop) for event in events], SHOP_SCHEMA, carried)
+        with _committing("shop", self.shop):
+            append(self.shop, [shop_events.row_of(event.of_shop) for event in events], SHOP_SCHEMA, carried)
         self.counts.shop += len(events)
 
     def _derive(
@@ -172,7 +185,8 @@ class Collector:
         self._bury(buried := [letter for letter in letters if buries(letter[0])])
         if derived.rows or letters:
             write = put if derived.corrects else append
-            write(self.groups, derived.rows, GROUPS_SCHEMA, self._carried(moved))
+            with _committing("groups", self.groups):
+                write(self.groups, derived.rows, GROUPS_SCHEMA, self._carried(moved))
         self.joined.settled(derived)
         self._count([], buried, Counter())
         self.counts.groups += len(derived.rows)
@@ -197,6 +211,14 @@ class Collector:
         for chunk in _chunks(raw.beyond(self.events, behind)):
             self._derive(chunk, carried, is_new)
         append(self.groups, [], GROUPS_SCHEMA, self._carried(offsets.moved(ends)))
+
+
+@contextmanager
+def _committing(name: str, table: DeltaTable) -> Iterator[None]:
+    """The span of a commit; a retraining names the version that it read."""
+    with tracing.span(f"commit {name}") as span:
+        yield
+        span.set_attribute("perfusion.table_version", table.version())
 
 
 def _at(table: DeltaTable, what: Partition | str) -> int:

@@ -20,6 +20,7 @@ from pathlib import Path
 
 from training.common.commands import attempt, parser_of
 from training.common.places import TINY
+from training.common.traces import recorded
 from training.generator import distil_recipes
 from training.generator import recipes as generator_recipes
 from training.retraining.due import Due, due
@@ -104,7 +105,8 @@ def run(plan: Plan) -> None:
     from training.retraining.retraining import retrain
 
     hush_libraries()
-    print(f"family written to {retrain(plan).pipeline.parent}")
+    with recorded("retrain"):
+        print(f"family written to {retrain(plan).pipeline.parent}")
 
 
 def main() -> int:

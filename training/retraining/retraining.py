@@ -22,6 +22,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from opentelemetry.trace import SpanKind
+
+from contract import tracing
 from training.common.errors import ModelError, reading
 from training.common.places import CACHE
 from training.common.reports import as_json, write_report
@@ -72,7 +75,8 @@ class Record:
         """Says what is being done, and how long it took."""
         began = time.monotonic()
         self.update(part=name)
-        yield
+        with tracing.span(name):
+            yield
         seconds = self.data.get("seconds", {})
         self.update(seconds=seconds | {name: round(seconds.get(name, 0) + time.monotonic() - began, 1)}, part=None)
 
@@ -89,8 +93,10 @@ def retrain(plan: Plan) -> FamilyPaths:
     with held(plan.out), held(cache):
         record = Record.of(plan.out)
         try:
-            with _stopped_by_signals():
-                return _retrain(plan, record, cache)
+            with _stopped_by_signals(), tracing.entry("retrain", kind=SpanKind.INTERNAL) as span:
+                made = _retrain(plan, record, cache)
+                span.set_attributes({"perfusion.table_version": record.data.get("table_version") or 0})
+                return made
         except BaseException as error:
             failed = isinstance(error, Exception)  # else a signal
             if record.data.get("state") != FINISHED and not isinstance(error, AnotherRun):

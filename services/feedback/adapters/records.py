@@ -13,6 +13,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, FromClause, Select, exists, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from contract.tracing import traceparent
 from services.feedback.adapters.tables import OUTBOX, picks
 from services.feedback.messages import event_message
 from services.feedback.picks import Feedback
@@ -21,7 +22,6 @@ from services.runtime.batches import Batches
 from services.runtime.database import Database, insert_into
 from services.runtime.outbox import Outbox, Owed
 from services.runtime.pages import Page
-from services.runtime.tracing import traceparent
 
 _MOST = 500  # picks that one transaction finds or stores
 

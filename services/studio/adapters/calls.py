@@ -11,9 +11,11 @@ from typing import TypeVar
 import grpc
 from google.rpc.error_details_pb2 import ErrorInfo, RetryInfo
 
-from services.runtime import errors, tracing
+from contract import tracing
+from services.runtime import errors
 from services.runtime.callers import ACTING_FOR
 from services.runtime.certificates import marks
+from services.runtime.clients import calling
 from services.runtime.statuses import details_of, violations_of
 
 _log = logging.getLogger(__name__)
@@ -59,16 +61,15 @@ class Calls:
 
     async def call(self, method: Callable[..., Awaitable[Answer]], request: object, user_id: str) -> Answer:
         """The answer, to a call for one merchant or for NOBODY; raises a ServiceError as the service answered."""
-        try:
-            return await method(request, timeout=self.timeout_s, metadata=self.metadata(user_id))
-        except grpc.aio.AioRpcError as error:
-            raise self.translated(error) from error
+        with calling(self.name, request):
+            try:
+                return await method(request, timeout=self.timeout_s, metadata=self.metadata(user_id))
+            except grpc.aio.AioRpcError as error:
+                raise self.translated(error) from error
 
     def metadata(self, user_id: str) -> tuple[tuple[str, str | bytes], ...]:
         """What a call for a merchant carries."""
-        found: list[tuple[str, str | bytes]] = []
-        if trace := tracing.traceparent():
-            found.append(("traceparent", trace))
+        found: list[tuple[str, str | bytes]] = [*(tracing.metadata() or ())]
         if token := self._token.current():
             found += [("authorization", f"Bearer {token}"), (ACTING_FOR, user_id.encode())]
         return tuple(found)

@@ -7,7 +7,8 @@ import pytest
 from perfusion.v1 import ranking_service_pb2 as pb
 from perfusion.v1.ranking_service_pb2_grpc import RankingServiceStub
 
-from services.runtime import clients, errors, tracing
+from contract import tracing
+from services.runtime import clients, errors
 from services.runtime.clients import RenewedChannel, call, open_channel
 from services.runtime.deadlines import deadline_in, remaining_s
 from tests.services.running import running
@@ -47,12 +48,12 @@ async def test_deadline_and_trace_go_along() -> None:
     async def look() -> None:
         seen.append((remaining_s(60), tracing.trace_id()))
 
-    tracing.begin(None)
-    with deadline_in(3.0):
+    with tracing.entry("a call"), deadline_in(3.0):
         await answer_of(look, timeout_s=50.0)
+        ours = tracing.trace_id()
     [(left_s, trace)] = seen
     assert 0 < left_s < 3.1  # gRPC rounds a timeout up on its way
-    assert trace == tracing.trace_id()
+    assert trace == ours
 
 
 async def test_calls_are_shared_out_among_replicas() -> None:

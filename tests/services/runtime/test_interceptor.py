@@ -13,7 +13,8 @@ from perfusion.v1.generation_service_pb2_grpc import GenerationServiceStub
 from perfusion.v1.ranking_service_pb2_grpc import RankingServiceStub
 from prometheus_client import CollectorRegistry
 
-from services.runtime import errors, tracing
+from contract import tracing
+from services.runtime import errors
 from services.runtime.deadlines import remaining_s
 from services.runtime.logs import JsonFormatter
 from services.runtime.statuses import INTERNAL_MESSAGE, reason_of
@@ -135,10 +136,10 @@ async def test_cancelling_reaches_the_work() -> None:
 
 
 async def test_a_log_line_is_json_with_the_trace_id() -> None:
-    tracing.begin((("traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"),))
     record = logging.makeLogRecord({"msg": "made %s", "args": ("a group",), "levelname": "INFO", "name": "here"})
     record.latency_s = 0.5
-    line = json.loads(JsonFormatter("generation").format(record))
+    with tracing.entry("a call", ["00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"]):
+        line = json.loads(JsonFormatter("generation").format(record))
     assert line["message"] == "made a group" and line["service"] == "generation" and line["latency_s"] == 0.5
     assert line["trace_id"] == "4bf92f3577b34da6a3ce929d0e0e4736"
 

@@ -13,8 +13,8 @@ from perfusion.v1.events_pb2 import FeedbackGiven
 from prometheus_client import CollectorRegistry
 from sqlalchemy import select
 
+from contract import tracing
 from services.feedback.adapters.tables import OUTBOX, SCHEMA
-from services.runtime import tracing
 from services.runtime.database import Database
 from services.runtime.deadlines import deadline_in
 from services.runtime.errors import DeadlineExceeded, Unavailable
@@ -156,15 +156,16 @@ async def test_a_call_publishes_what_its_key_owes_before_its_own_event(replica: 
 async def test_the_relay_publishes_what_no_call_waits_for_with_its_trace_and_bytes(
     replica: Replica, broker: Broker
 ) -> None:
-    tracing.begin([("traceparent", "00-0123456789abcdef0123456789abcdef-0123456789abcdef-01")])
-    event_id = await replica.store("shop ☂")
+    came = "00-0123456789abcdef0123456789abcdef-0123456789abcdef-01"
+    with tracing.entry("a call", [came]):
+        event_id = await replica.store("shop ☂")
     async with replica.running():
         await until(lambda: bool(broker.taken))
     [event] = broker.taken
     assert (event.topic, event.key, event.event_id) == ("topic", "shop ☂", event_id)
     assert FeedbackGiven.FromString(event.value).request_id == event_id
     assert event.event_type == "perfusion.v1.FeedbackGiven"
-    assert event.traceparent and event.traceparent.startswith("00-0123456789abcdef0123456789abcdef-")
+    assert event.traceparent == came
 
 
 async def test_after_an_outage_everything_comes_once_and_in_order(replica: Replica, broker: Broker) -> None:

@@ -121,13 +121,34 @@ WEB_URL = (
     ],
 )
 LEVEL = (["DEBUG", "ERROR", " INFO "], [*NOTHING, "debug", "TRACE", "10"])
+SHARE = (["0.001", "1", "0.5"], [*NO_NUMBER, "0", "-0.1", "1.01"])
+TRACES_TO = (
+    [
+        "https://collector.example.com:4317",
+        "http://localhost:4317",
+        "http://[::1]:4317",
+        "file://build/traces",
+        "file:///tmp/with space",
+    ],
+    [
+        *NOTHING,
+        "collector.example.com:4317",
+        "http://collector.example.com:4317",
+        "https://collector.example.com:4317/v1/traces",
+        "grpc://localhost:4317",
+        "file://",
+        "file:// ",
+        f"file://{__file__}",
+        "build/traces",
+    ],
+)
 SWITCH = (["true", "false", "1", "0"], [*NOTHING, "maybe", "2"])
 
 FORMS = {
     "certificates": FOLDER,
     "clear_text": SWITCH,
     "client_authority": FILE,
-    "client_share": (["0.001", "1", "0.5"], [*NO_NUMBER, "0", "-0.1", "1.01"]),
+    "client_share": SHARE,
     "database_migrate": SWITCH,
     "database_timeout_s": SECONDS,
     "database_url": DATABASE_URL,
@@ -208,6 +229,8 @@ FORMS = {
     "token": FILE,
     "token_issuer": LINE,
     "token_keys": FILE,
+    "traces_share": SHARE,
+    "traces_to": TRACES_TO,
     "triton_address": ADDRESS,
     "triton_max_batch": COUNT,
     "triton_timeout_s": SECONDS,

@@ -13,7 +13,7 @@ import pytest
 import pytest_asyncio
 from tritonclient.grpc import model_config_pb2, service_pb2, service_pb2_grpc
 
-from services.runtime import tracing
+from contract import tracing
 from services.runtime.deadlines import deadline_in
 from services.runtime.errors import DeadlineExceeded, Unavailable
 from services.runtime.patience import impatient, outlasting
@@ -120,11 +120,11 @@ async def models(triton: Doubling) -> AsyncIterator[TritonModels]:
 
 
 async def test_it_computes_on_the_release_named(models: TritonModels, triton: Doubling) -> None:
-    tracing.begin(None)
-    outputs = await models.infer("double", INPUT, 1)
+    with tracing.entry("a call"):
+        outputs = await models.infer("double", INPUT, 1)
+        assert triton.traces == [tracing.traceparent()]
     np.testing.assert_array_equal(outputs["y"], [[2.0, 4.0]])
     assert triton.versions == ["1"]
-    assert tracing.trace_id() in triton.traces[0]
 
 
 async def test_a_release_not_loaded_yet_may_be_asked_for_again(models: TritonModels) -> None:
