@@ -26,6 +26,7 @@ PORTS = {
     "kafka_controller": 9093,
 }
 CLIENT = "client"  # a cluster's folder
+PASSES = ("PERFUSION_LOG_LEVEL", "PERFUSION_TRACES_TO", "PERFUSION_TRACES_SHARE")  # settings that a person gives to all
 METRICS_OFFSET = 1000  # a service's Prometheus port is its gRPC port plus this
 
 
@@ -105,7 +106,7 @@ def site_packages(name: str) -> Path:
 
 
 def clean_environment() -> dict[str, str]:
-    """The caller's environment without variables for another interpreter or cluster; the log level passes."""
+    """The caller's environment without variables for another interpreter or cluster; what PASSES passes."""
     drop = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")
-    own = {k for k in os.environ if k.startswith("PERFUSION_") and k != "PERFUSION_LOG_LEVEL"}
+    own = {k for k in os.environ if k.startswith("PERFUSION_") and k not in PASSES}
     return {k: v for k, v in os.environ.items() if k not in drop and k not in own}

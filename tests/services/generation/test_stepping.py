@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry
 
+from contract import tracing
 from services.generation.metrics import GenerationMetrics
 from services.generation.orders import Queued
 from services.generation.stepping import Denoiser, NoRoom, Turn
@@ -15,6 +16,7 @@ from services.runtime.deadlines import deadline_in
 from services.runtime.errors import DeadlineExceeded, ResourceExhausted, Unavailable
 from services.runtime.patience import outlasting
 from services.runtime.triton import Array, Models, Tensors
+from tests.spans import is_child, linked, recorded, trace_of
 
 
 class Doubling(Models):
@@ -269,3 +271,26 @@ async def test_sample_steps_are_counted_by_whether_their_round_was_delivered(stu
             await failing.aclose()
     assert studio.counted("perfusion_sample_steps_total", outcome="delivered") == 4
     assert studio.counted("perfusion_sample_steps_total", outcome="in vain") == 2
+
+
+async def test_a_call_of_several_rounds_is_in_one_rounds_trace_and_linked_with_the_others(studio: Studio) -> None:
+    def traceparent(number: int) -> str:
+        return f"00-{number:032x}-00f067aa0ba902b7-01"
+
+    async def traced(number: int, turn: Turn) -> Array:
+        with tracing.entry("round", [traceparent(number)]):
+            return await turn.noise(rows(number), 1)
+
+    with recorded() as spans:
+        turns = [await studio.turn(name) for name in ("ada", "bob", "cyd")]
+        asked = [asyncio.create_task(traced(number, turn)) for number, turn in enumerate(turns, 1)]
+        await settled()
+        studio.models.let_through.release()
+        assert [(await each).tolist() for each in asked] == [[[2]], [[4]], [[6]]]
+        call, steps = spans.one("denoiser call"), spans.named("denoise")
+    assert dict(call.attributes or {}) == {"perfusion.rounds": 3, "perfusion.rows": 3}
+    traces = {f"{number:032x}" for number in (1, 2, 3)}
+    assert linked(call) == traces - {trace_of(call)}
+    [own] = [step for step in steps if trace_of(step) == trace_of(call)]
+    assert is_child(call, own) and not own.links
+    assert all(linked(step) == {trace_of(call)} for step in steps if step is not own)

@@ -9,6 +9,7 @@ from uuid import uuid4
 
 import pytest
 import pytest_asyncio
+from opentelemetry.trace import SpanKind, StatusCode
 from perfusion.v1.events_pb2 import FeedbackGiven
 from prometheus_client import CollectorRegistry
 from sqlalchemy import select
@@ -24,6 +25,7 @@ from services.runtime.outbox import Outbox
 from services.runtime.relay import Relay, RelayMetrics
 from services.runtime.settings import KafkaSettings
 from tests.services.running import database_threads_ended, token_of_a_killed_process
+from tests.spans import SAMPLED, TRACE, is_child, recorded, trace_of
 
 HOUR_US = 3_600_000_000
 TOPICS = {FeedbackGiven.DESCRIPTOR.full_name: "topic"}
@@ -166,6 +168,28 @@ async def test_the_relay_publishes_what_no_call_waits_for_with_its_trace_and_byt
     assert FeedbackGiven.FromString(event.value).request_id == event_id
     assert event.event_type == "perfusion.v1.FeedbackGiven"
     assert event.traceparent == came
+
+
+async def test_what_is_published_later_is_in_the_trace_of_the_call_that_stored_it(
+    replica: Replica, broker: Broker
+) -> None:
+    broker.down = True
+    with recorded() as spans:
+        with tracing.entry("a call", [SAMPLED]), tracing.span("store"):
+            event_id = await replica.store("ada")
+        with pytest.raises(Unavailable):
+            await replica.relay.deliver("ada", event_id)
+        broker.down = False
+        async with replica.running():
+            await until(lambda: bool(broker.taken))
+        failed, sent = spans.named("publish topic")
+        stored = spans.one("store")
+    assert is_child(failed, stored) and is_child(sent, stored) and trace_of(sent) == TRACE
+    assert failed.status.status_code is StatusCode.ERROR and sent.status.status_code is StatusCode.UNSET
+    assert sent.kind is SpanKind.PRODUCER and sent.attributes is not None and "ada" not in sent.to_json()
+    assert sent.attributes["messaging.message.id"] == event_id
+    [event] = broker.taken
+    assert sent.context is not None and event.traceparent == f"00-{TRACE}-{sent.context.span_id:016x}-01"
 
 
 async def test_after_an_outage_everything_comes_once_and_in_order(replica: Replica, broker: Broker) -> None:

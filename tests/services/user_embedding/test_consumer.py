@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from opentelemetry.trace import SpanKind
 from perfusion.v1 import user_embedding_service_pb2 as pb
 from perfusion.v1.user_embedding_service_pb2_grpc import UserEmbeddingServiceStub
 from prometheus_client import CollectorRegistry
 
 from services.runtime.clock import now_us
 from services.runtime.database import Database
+from services.runtime.records import Record
 from services.runtime.workers import Worker
 from services.user_embedding import consumer as module
 from services.user_embedding.__main__ import build
@@ -27,6 +29,7 @@ from tests.services.fake_records import FakeRecords
 from tests.services.market import VOCABULARY, population_of, write_release
 from tests.services.running import LOCAL, database_threads_ended, running
 from tests.services.user_embedding.events import OF_GROUPS, OF_PICKS, group_event, pick_event
+from tests.spans import linked, recorded, trace_of
 
 SHOWN = {"a": ["sequins"], "b": ["hand-sewn ruffles"]}
 PATIENCE_S = 60  # of the test
@@ -187,3 +190,22 @@ async def test_without_picks_the_answer_is_that_of_a_release_without_histories(
             await stub.PutUserProfile(pb.PutUserProfileRequest(user_id="u"))
             found.append((await embedding(stub)).SerializeToString())
     assert found[0] == found[1]
+
+
+async def test_a_batch_is_kept_in_the_traces_of_its_calls(tmp_path: Path, records: FakeRecords) -> None:
+    def of_trace(number: int, record: Record) -> Record:
+        return replace(
+            record, headers={**record.headers, "traceparent": f"00-{number:032x}-00f067aa0ba902b7-01".encode()}
+        )
+
+    records.logs[OF_GROUPS].append(of_trace(1, group_event("g1", SHOWN, "ada-of-the-old-mill")))
+    records.logs[OF_PICKS].append(of_trace(2, pick_event("g1", ["a"], 1, "ada-of-the-old-mill")))
+    reading = Reading(tmp_path, records)
+    with recorded() as spans:
+        async with at_work(reading.consumer.run):
+            await reading.until([1], "ada-of-the-old-mill")
+        kept = spans.one("keep picks")
+    assert kept.kind is SpanKind.CONSUMER and (trace_of(kept), linked(kept)) == (f"{1:032x}", {f"{2:032x}"})
+    assert kept.attributes is not None and kept.attributes["messaging.batch.message_count"] == 2
+    assert "ada" not in kept.to_json()
+    await reading.close()

@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from opentelemetry.trace import SpanKind
 from perfusion.v1.events_pb2 import ShopEvent
 
 from contract import topics
 from contract.topics import Partition
 from tests.s3 import S3
-from tests.training.retraining.events import CLUSTER, Log, group, headers_of, pick, shop, uuid
+from tests.spans import is_child, linked, recorded, trace_of
+from tests.training.retraining.events import CLUSTER, TOPIC_OF, Log, group, headers_of, pick, shop, uuid
 from training.measurement.lift.events import read_events
 from training.retraining import collecting, offsets, upkeep
 from training.retraining.broker import Bounds
@@ -517,3 +519,20 @@ def test_of_an_erased_merchant_nothing_of_the_shop_comes(of: Collecting) -> None
         of.collect(before)
     of.collect()
     assert [row["user_id"] for row in of.shop()] == ["store-2"] and of.counts.erased == 1
+
+
+def test_a_batch_is_committed_in_the_traces_of_its_events(of: Collecting) -> None:
+    def put(number: int, message: Any) -> None:
+        headers = [*headers_of(message), ("traceparent", f"00-{number:032x}-00f067aa0ba902b7-01".encode())]
+        of.log.put_raw(TOPIC_OF[type(message)], message.user_id.encode(), message.SerializeToString(), headers)
+
+    put(1, group("a", "ada-of-the-old-mill"))
+    put(2, pick("a", 1, user_id="ada-of-the-old-mill"))
+    with recorded() as spans:
+        collector = of.collect()
+        batch, *commits = spans.one("collect"), spans.one("commit events"), spans.one("commit groups")
+    assert batch.kind is SpanKind.CONSUMER and (trace_of(batch), linked(batch)) == (f"{1:032x}", {f"{2:032x}"})
+    assert all(is_child(commit, batch) for commit in commits)
+    tables = (collector.events, collector.groups)
+    assert [commit.attributes for commit in commits] == [{"perfusion.table_version": t.version()} for t in tables]
+    assert "ada" not in "".join(span.to_json() for span in spans.all())
