@@ -18,7 +18,7 @@ from perfusion.v1.user_embedding_service_pb2 import PutUserProfileRequest
 from perfusion.v1.user_pb2 import FeatureValue, StringList
 from PIL import Image
 
-from contract import topics
+from contract import topics, tracing
 from deploy.local.clients import Clients, read_events
 from deploy.local.layout import Layout
 from lab.market.merchants import Merchant
@@ -44,7 +44,9 @@ class Played:
 def put_profile(clients: Clients, merchant: Merchant) -> None:
     features = {name: _feature(value) for name, value in merchant.features.items()}
     clients.users.PutUserProfile(
-        PutUserProfileRequest(user_id=merchant.user_id, features=features), timeout=CALL_TIMEOUT_S
+        PutUserProfileRequest(user_id=merchant.user_id, features=features),
+        timeout=CALL_TIMEOUT_S,
+        metadata=tracing.metadata(),
     )
 
 
@@ -60,7 +62,7 @@ def play(clients: Clients, merchant: Merchant, prompt: str, seed: int, adapter_s
     )
     begin = time.perf_counter()
     step_ends = []
-    for event in clients.generation.Generate(asked, timeout=CALL_TIMEOUT_S):
+    for event in clients.generation.Generate(asked, timeout=CALL_TIMEOUT_S, metadata=tracing.metadata()):
         if event.WhichOneof("event") == "progress":
             step_ends.append(time.perf_counter())
     latency_s = time.perf_counter() - begin
@@ -85,7 +87,8 @@ def submit_pick(clients: Clients, played: Played, picked: int) -> str:
         user_id=played.group.user_id,
         selected_image_ids=[candidates[picked].image_id],
     )
-    return str(clients.feedback.SubmitFeedback(request, timeout=CALL_TIMEOUT_S).event_id)
+    answer = clients.feedback.SubmitFeedback(request, timeout=CALL_TIMEOUT_S, metadata=tracing.metadata())
+    return str(answer.event_id)
 
 
 def count_read_back(layout: Layout, user_id: str, event_ids: set[str]) -> int:
