@@ -121,6 +121,12 @@ def shared(objects: Objects, container: Object) -> dict[str, str]:
     return {name: value for each in maps for name, value in objects.named("ConfigMap", each)["data"].items()}
 
 
+def of_key(objects: Objects, variable: Object) -> str | None:
+    """The value of a variable that is one key of a ConfigMap."""
+    key = variable.get("valueFrom", {}).get("configMapKeyRef")
+    return None if key is None else objects.named("ConfigMap", key["name"])["data"][key["key"]]
+
+
 def value(container: Object, variable: str) -> str | None:
     return environment(container).get(variable, {}).get("value")
 

@@ -13,7 +13,7 @@ from deploy.releases import tensorrt
 from deploy.releases.arguments import CERTIFICATES_VARIABLE
 from services import migrations
 from services.runtime.settings import PREFIX
-from tests.deploy.k8s.manifests import K8S, SETTINGS, Object, Objects, environment, runs, shared, value
+from tests.deploy.k8s.manifests import K8S, SETTINGS, Object, Objects, environment, of_key, runs, shared, value
 
 SECRETS = {  # what such a variable might be, where a Secret has it
     "database_url": "postgresql://perfusion:secret@database/perfusion",
@@ -107,7 +107,7 @@ def values_are_legal(objects: Objects) -> Iterator[str]:
         of_maps = {variable: {"value": each} for variable, each in shared(objects, container).items()}
         for variable, each in (of_maps | environment(container)).items():
             if (field := variable.removeprefix(PREFIX).lower()) in settings.model_fields:
-                told[field] = each.get("value", SECRETS.get(field, ""))
+                told[field] = each.get("value", of_key(objects, each) or SECRETS.get(field, ""))
         try:
             settings(**told)
         except ValidationError as error:
