@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib
+from matplotlib.patches import Rectangle
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
@@ -83,14 +84,14 @@ def draw(spans: Sequence[Span], picture: Path) -> None:
         begin, end = place.at(span.begin_s), place.at(span.end_s)
         axis.barh(row, max(end - begin, whole / 500), left=begin, height=0.72, color=colours[span.process])
         is_late = begin > 0.55 * whole
-        beside = {"x": begin if is_late else max(end, begin + whole / 500), "ha": "right" if is_late else "left"}
-        axis.text(y=row, s=f" {span.label} ", va="center", fontsize=6.5, color=INK, **beside)
+        x = begin if is_late else max(end, begin + whole / 500)
+        axis.text(x, row, f" {span.label} ", va="center", ha="right" if is_late else "left", fontsize=6.5, color=INK)
     for at, skipped_s in place.cuts:
         axis.axvline(at, color=FAINT, linewidth=1, linestyle=":")
         axis.text(at, -1.2, f"{skipped_s:.1f} s later", fontsize=6.5, color=INK, ha="center")
     axis.set(ylim=(len(spans) - 0.4, -2.0), xlim=(-0.01 * whole, 1.12 * whole), yticks=(), xlabel="seconds")
     axis.spines[["left", "top", "right"]].set_visible(False)
-    handles = [plt.Rectangle((0, 0), 1, 1, color=colours[process]) for process in processes]
+    handles = [Rectangle((0, 0), 1, 1, color=colours[process]) for process in processes]
     axis.legend(handles, processes, loc="upper right", fontsize=8, frameon=False)
     axis.set_title(f"trace {spans[0].trace}", fontsize=9, loc="left")
     picture.parent.mkdir(parents=True, exist_ok=True)

@@ -11,7 +11,7 @@ import pytest
 from deploy.local.__main__ import REPOSITORY, main
 from deploy.local.cluster import Cluster, ClusterError
 from deploy.local.layout import ROOT, Layout
-from deploy.local.parts import PARTS
+from deploy.local.parts import PARTS, service_environment
 from tests.ports import free_offset
 
 
@@ -105,3 +105,13 @@ def test_missing_prerequisites_are_each_named_with_a_remedy(tmp_path: Path) -> N
     missing = [line.split(";")[0] for line in answer.stderr.splitlines()]
     assert missing == ["missing: python3.11", "missing: Java 17", "missing: Maven"]
     assert all("remedy: apt-get install" in line for line in answer.stderr.splitlines())
+
+
+def test_settings_that_a_person_gives_to_all_reach_the_services(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("TRACES_TO", "TRACES_SHARE", "LOG_LEVEL", "TRITON_ADDRESS"):
+        monkeypatch.setenv(f"PERFUSION_{name}", "mine")
+    told = service_environment(cluster.layout, "ranking")
+    assert [told[f"PERFUSION_{name}"] for name in ("TRACES_TO", "TRACES_SHARE", "LOG_LEVEL")] == ["mine"] * 3
+    assert told["PERFUSION_TRITON_ADDRESS"] == cluster.layout.address("triton_grpc")
