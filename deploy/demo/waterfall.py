@@ -19,7 +19,7 @@ from matplotlib import pyplot as plt
 
 ROW_INCHES, WIDTH_INCHES = 0.17, 11.0
 LONGEST_GAP_S, CUT_S = 0.5, 0.15  # a gap that is longer is drawn so long
-INK, FAINT = "#1d1d1f", "#c7c7cc"
+INK, FAINT, PAPER = "#1d1d1f", "#c7c7cc", "#ffffff"
 SHOWN = ("perfusion.step", "perfusion.rows", "perfusion.rounds", "perfusion.table_version")
 _NANOSECONDS = 1e9
 
@@ -83,16 +83,17 @@ def draw(spans: Sequence[Span], picture: Path) -> None:
     for row, span in enumerate(spans):
         begin, end = place.at(span.begin_s), place.at(span.end_s)
         axis.barh(row, max(end - begin, whole / 500), left=begin, height=0.72, color=colours[span.process])
-        is_late = begin > 0.55 * whole
-        x = begin if is_late else max(end, begin + whole / 500)
-        axis.text(x, row, f" {span.label} ", va="center", ha="right" if is_late else "left", fontsize=6.5, color=INK)
+        is_long, is_late = end - begin > 0.4 * whole, begin > 0.55 * whole
+        x = begin if is_long or is_late else max(end, begin + whole / 500)
+        side, ink = ("right", INK) if is_late and not is_long else ("left", PAPER if is_long else INK)
+        axis.text(x, row, f" {span.label} ", va="center", ha=side, fontsize=6.5, color=ink)
     for at, skipped_s in place.cuts:
         axis.axvline(at, color=FAINT, linewidth=1, linestyle=":")
         axis.text(at, -1.2, f"{skipped_s:.1f} s later", fontsize=6.5, color=INK, ha="center")
-    axis.set(ylim=(len(spans) - 0.4, -2.0), xlim=(-0.01 * whole, 1.12 * whole), yticks=(), xlabel="seconds")
+    axis.set(ylim=(len(spans) - 0.4, -2.0), xlim=(-0.01 * whole, 1.06 * whole), yticks=(), xlabel="seconds")
     axis.spines[["left", "top", "right"]].set_visible(False)
     handles = [Rectangle((0, 0), 1, 1, color=colours[process]) for process in processes]
-    axis.legend(handles, processes, loc="upper right", fontsize=8, frameon=False)
+    axis.legend(handles, processes, loc="lower left", fontsize=8, frameon=False)
     axis.set_title(f"trace {spans[0].trace}", fontsize=9, loc="left")
     picture.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(picture, dpi=110)

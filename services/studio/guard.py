@@ -31,6 +31,7 @@ FORM_S = 60.0  # from a form's first byte to its last; a reference image of 10 M
 OPEN = ("/shop/", "/orders", "/payments", "/rate/")  # how these paths begin
 PAYMENTS = "/payments"  # what a program posts, no page: its signature says whose it is
 SAFE = ("GET", "HEAD")
+METHODS = (*SAFE, "POST")
 EVENTS = "text/event-stream"
 GONE, FAULT = 499, 500  # as the metrics have an answer that never began: its browser has gone, or a fault of ours
 # No script, style or picture of another host, none inside the page, and nobody frames it. blob: shows a picture that
@@ -65,7 +66,7 @@ class Guard:
             return
         headers = Headers(scope=scope)
         came = headers.get(HEADER_TRACEPARENT)
-        with tracing.entry(scope["method"], [came], attributes={"http.request.method": scope["method"]}) as span:
+        with tracing.entry(_method(scope), [came], attributes={"http.request.method": _method(scope)}) as span:
             await self._serve(scope, receive, send, headers, span)
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send, headers: Headers, span: Span) -> None:
@@ -96,7 +97,7 @@ class Guard:
             raise
         finally:
             took_s, route = time.monotonic() - started, getattr(scope.get("route"), "path", "unknown")
-            _conclude(span, scope["method"], route, status)
+            _conclude(span, _method(scope), route, status)
             self._metrics.handled.labels(route, str(status)).inc()
             if not kind.startswith(EVENTS):
                 self._metrics.latency_s.labels(route).observe(took_s)
@@ -113,6 +114,11 @@ class Guard:
         if site not in (None, "same-origin") or origin not in (None, self._origin):
             return "another site's page sent this form"
         return None if site or origin else "the browser does not say which page sent this form"
+
+
+def _method(scope: Scope) -> str:
+    """As traces name it, whatever a browser calls it."""
+    return str(scope["method"]) if scope["method"] in METHODS else "_OTHER"
 
 
 def _conclude(span: Span, method: str, route: str, status: int) -> None:

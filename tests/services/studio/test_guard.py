@@ -14,6 +14,7 @@ from starlette.testclient import TestClient
 from services.studio import guard
 from services.studio.guard import FORM_BYTES, Guard, Receive, Send
 from services.studio.metrics import StudioMetrics
+from tests.spans import SAMPLED, TRACE, recorded, trace_of
 
 HOME = "https://studio.example"
 OWN = {"sec-fetch-site": "same-origin", "origin": HOME}
@@ -166,3 +167,19 @@ def test_a_form_that_has_come_may_be_worked_on_for_longer(monkeypatch: pytest.Mo
     sent, read = form_in([(0.01, piece(b"a", more=True)), (0.01, piece(b"b", more=False))])
     assert sent[0]["status"] == 200
     assert read == [b"ab"]
+
+
+def test_a_request_is_a_span_by_its_routes_pattern(browser: TestClient) -> None:
+    with recorded() as spans:
+        answer = browser.get("/things/secretive?who=ada", headers={"traceparent": SAMPLED})
+        browser.request("ADA", "/things/a", headers=OWN)
+        found = spans.all()
+    assert answer.headers["trace-id"] == TRACE == trace_of(found[0])
+    assert [span.name for span in found] == ["GET /things/{name}", "_OTHER /things/{name}"]
+    assert found[0].attributes == {
+        "http.request.method": "GET",
+        "http.route": "/things/{name}",
+        "http.response.status_code": 200,
+    }
+    said = "".join(span.to_json() for span in found)
+    assert "secretive" not in said and "ada" not in said.lower()
