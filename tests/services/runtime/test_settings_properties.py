@@ -55,6 +55,8 @@ LEGAL: dict[int, st.SearchStrategy[str]] = {  # by form
     id(table.LINE): WORDS,
     id(table.WEB_URL): st.builds("https://{}{}{}".format, BRACKETED, WEB_PORTS, WEB_PATHS)
     | st.builds("http://{}{}{}".format, st.sampled_from(["localhost", "127.0.0.1", "[::1]"]), WEB_PORTS, WEB_PATHS),
+    id(table.TRACES_TO): st.builds("https://{}{}".format, BRACKETED, WEB_PORTS)
+    | PATHS.map("file://not/there/{}".format),
     id(table.LEVEL): st.sampled_from(["DEBUG", "INFO", "WARNING", "ERROR"]),
     id(table.SWITCH): st.sampled_from(["true", "false", "1", "0"]),
 }
@@ -174,6 +176,8 @@ def check_taken(name: str, kind: type[ProcessSettings], text: str, taken: Any) -
         assert parts.scheme == "https" or is_loopback(parts.hostname or "")
         given_ = urlsplit(text.strip())
         assert (parts.hostname, parts.path) == (given_.hostname, given_.path.rstrip("/"))
+    elif form is table.TRACES_TO:
+        assert values.traces_to(taken) == taken == taken.strip()
     elif form is table.LINE:
         assert taken == text.strip() != ""
     elif form is table.FOLDER:
