@@ -9,7 +9,7 @@ from services.studio.adapters import keepsakes as adapter
 from services.studio.adapters.keepsakes import SqlKeepsakes
 from services.studio.ports import Kept, KeptPage
 
-GROUP, OTHER = str(uuid4()), str(uuid4())
+GROUP, OTHER = "0b6c1b0a-5c0e-4f5e-9a51-0e9d3c0f2b11", "5d3f8a52-7c1d-4f0e-8d57-6a1f3c9b7e22"
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ async def test_a_star_that_goes_moves_no_page(keepsakes: SqlKeepsakes, monkeypat
     assert {kept.image_id for kept in (*first.kept, *second.kept)} == pictures
 
 
-@pytest.mark.parametrize("page", ["x", "9" * 30 + f"-{uuid4()}", "1000-", "1000-' or 1=1 --", "\0"])
+@pytest.mark.parametrize("page", ["x", "9" * 30 + f"-{GROUP}", "1000-", "1000-' or 1=1 --", "\0"])
 async def test_a_page_that_nobody_named_is_the_first(keepsakes: SqlKeepsakes, page: str) -> None:
     await starred(keepsakes, 1)
     assert await keepsakes.starred("chen", page) == await keepsakes.starred("chen")
