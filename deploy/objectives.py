@@ -8,6 +8,7 @@ used up, over a long window and a short one (Google, The Site Reliability Workbo
 says that it matters, the short one that it still goes on.
 """
 
+import argparse
 from dataclasses import dataclass
 
 from contract.topics import FEEDBACK
@@ -161,5 +162,12 @@ def _alert(burn: Burn) -> str:
 """
 
 
-if __name__ == "__main__":
+def main() -> None:
+    shown = argparse.RawDescriptionHelpFormatter
+    argparse.ArgumentParser(prog="python -m deploy.objectives", description=__doc__, formatter_class=shown).parse_args()
     RULES.write_text(rules())
+    print(f"written: {RULES.relative_to(ROOT)}")
+
+
+if __name__ == "__main__":
+    main()

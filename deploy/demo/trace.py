@@ -22,7 +22,6 @@ from opentelemetry.trace import SpanKind
 from contract import tracing
 from contract.spans import SHARE, TO, Recording, exporter_to
 from deploy.demo.playing import play, put_profile, submit_pick
-from deploy.demo.waterfall import NoTrace, draw, read_spans, trace_of
 from deploy.local.authority import Authority
 from deploy.local.clients import connect
 from deploy.local.kafka_broker import COLLECTOR
@@ -36,6 +35,9 @@ COLLECT_LIMIT_S = 300.0
 
 def main() -> int:
     options = _parse()
+
+    from deploy.demo.waterfall import NoTrace, draw, read_spans, trace_of  # matplotlib takes a second
+
     layout = Layout(options.name, options.port_offset, options.model_repository.resolve())
     folder = layout.home / "traces"
     try:

@@ -65,29 +65,18 @@ def play(
     scale: Scale,
     offline_gate: tuple[str, ...] = (),
     traffic_gate: tuple[str, ...] = (),
-    *,
-    taught: bool = True,
 ) -> int:
     """The whole; returns the exit status. The gates decide by their own limits, unless options change them.
-
-    Args:
-        taught: whether the first release is taught by the original groups; False: it is the project's newest one.
 
     Raises:
         BusyError: another process plays in this folder.
     """
     with held(work):
-        return _play(layout, work, scale, offline_gate, traffic_gate, taught=taught)
+        return _play(layout, work, scale, offline_gate, traffic_gate)
 
 
 def _play(
-    layout: Layout,
-    work: Path,
-    scale: Scale,
-    offline_gate: tuple[str, ...],
-    traffic_gate: tuple[str, ...],
-    *,
-    taught: bool,
+    layout: Layout, work: Path, scale: Scale, offline_gate: tuple[str, ...], traffic_gate: tuple[str, ...]
 ) -> int:
     held_out = min(HOLD_OUT, scale.groups // 3)
     steps = ("--reward-steps", str(scale.reward_steps), "--hold-out", str(held_out))
@@ -97,9 +86,8 @@ def _play(
     offline_gate = ("--judge", str(TINY), *offline_gate)
     plan = Plan(layout, work / "lake", work / "original", work / "base", retrain=steps,
                 offline_gate=offline_gate, traffic_gate=("--most-groups", str(MOST_MIXED), *traffic_gate))  # fmt: skip
-    _originals(plan, scale)
-    first = _first_family(plan, work, scale) if taught else TINY
-    first_release = _first_release(plan, work, first if taught else None)
+    first = _first_family(plan, work, scale)
+    first_release = _first_release(plan, work, first)
     cluster = Cluster(layout, say=say)
     cluster.up()
     try:
@@ -111,23 +99,15 @@ def _play(
     return 0
 
 
-def _originals(plan: Plan, scale: Scale) -> None:
-    """The first table, and the base, without anything personal, which comes last."""
-    if plan.family.exists():
-        return
-    _run("original", "lab.market.table", "--out", plan.original, "--groups", scale.original_groups,
-         "--merchants", FOUNDERS, "--first-merchant", FIRST_MERCHANT)  # fmt: skip
-    unfinished = plan.family.with_name("base.partial")
-    shutil.rmtree(unfinished, ignore_errors=True)
-    shutil.copytree(TINY, unfinished, ignore=shutil.ignore_patterns("preferences", "perfusion_rm"))
-    unfinished.rename(plan.family)
-
-
 def _first_family(plan: Plan, work: Path, scale: Scale) -> Path:
-    """The family of the first release, which the first table taught."""
+    """The base, without anything personal, and the family of the first release, which the first table taught."""
     family = work / "first" / "family"
     if family.exists():
         return family
+    _run("original", "lab.market.table", "--out", plan.original, "--groups", scale.original_groups,
+         "--merchants", FOUNDERS, "--first-merchant", FIRST_MERCHANT)  # fmt: skip
+    shutil.rmtree(plan.family, ignore_errors=True)
+    shutil.copytree(TINY, plan.family, ignore=shutil.ignore_patterns("preferences", "perfusion_rm"))
     given = ["--data", plan.original, "--weights", plan.family]
     _run("first-wishes", "training.wishes.train", *given, "--out", work / "first" / "wishes")
     _run(
@@ -150,12 +130,8 @@ def _first_family(plan: Plan, work: Path, scale: Scale) -> Path:
     return family
 
 
-def _first_release(plan: Plan, work: Path, family: Path | None) -> int:
-    """A repository of the loop's own; models that the project's newest release has already are linked.
-
-    Args:
-        family: exported as the first release; None: the project's newest one is the first.
-    """
+def _first_release(plan: Plan, work: Path, family: Path) -> int:
+    """A repository of the loop's own; models that the project's newest release has already are linked."""
     done, repository, project = work / "first" / "release", plan.repository, Repository(ROOT / "model_repository")
     if done.exists():
         return int(done.read_text())
@@ -166,8 +142,7 @@ def _first_release(plan: Plan, work: Path, family: Path | None) -> int:
         shutil.copytree(folder, into, copy_function=lambda source, target: Path(target).hardlink_to(source))
     for config in project.root.glob("*/config.pbtxt"):
         shutil.copy2(config, repository.root / config.parent.name)
-    if family is not None:
-        _run("export", "training.exporting.export", "--weights", family, "--repository", repository.root)
+    _run("export", "training.exporting.export", "--weights", family, "--repository", repository.root)
     number = repository.numbers()[-1]
     write_durably(done, f"{number}\n")
     return number

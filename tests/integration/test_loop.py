@@ -1,7 +1,6 @@
 """One short turn of the loop as `make loop` plays it, on a cluster of its own: every step is the real command.
 
-The gates' limits are opened, since forty picks say nothing; that they stop a candidate is tested where they live. It
-begins with the project's release: one that few groups taught would have to be trained and exported first.
+The gates' limits are opened, since forty picks say nothing; that they stop a candidate is tested where they live.
 """
 
 import json
@@ -16,7 +15,7 @@ from deploy.loop.playing import Scale, play
 from deploy.loop.records import FAILED, ROUNDS, lines_of
 from tests.ports import free_offset
 
-SCALE = Scale(turns=1, groups=40, original_groups=100, workers=2, poison=0, reward_steps=2, kills=0)
+SCALE = Scale(turns=1, groups=40, original_groups=600, workers=2, poison=0, reward_steps=2, kills=0)
 OPEN_OFFLINE = (
     "--least-groups", "1", "--least-merchants", "1",
     "--held-out", "12", "--drawn", "4",
@@ -27,10 +26,11 @@ OPEN_OFFLINE = (
 OPEN_TRAFFIC = ("--promote-at", "1", "--roll-back-at", "1e9", "--least-merchants", "2", "--most-broken", "1")
 
 
+@pytest.mark.slow  # five minutes: it trains and exports twice
 @pytest.mark.timeout(900)
 def test_picks_become_a_release_that_is_promoted_and_taken_back_and_no_call_fails(tmp_path: Path) -> None:
     layout = Layout("turn", free_offset(), tmp_path / "repository")
-    assert play(layout, tmp_path, SCALE, OPEN_OFFLINE, OPEN_TRAFFIC, taught=False) == 0
+    assert play(layout, tmp_path, SCALE, OPEN_OFFLINE, OPEN_TRAFFIC) == 0
     report = json.loads((tmp_path / "report.json").read_text())
     assert report["failed_requests"] == 0 and not list(lines_of(tmp_path / FAILED))
     [gate] = report["gate"]
