@@ -18,16 +18,19 @@ from deploy.backup import databases, tables
 from deploy.backup.files import give
 from deploy.backup.places import BackupError, Places
 from deploy.backup.record import Record
-from services.erasure import OWNED, erase_pictures, erase_rows
+from services.erasure import OWNED, erase_buyer_of, erase_pictures, erase_rows
 from services.generation.settings import Settings as Generation
+from services.items.adapters import tables as items
 from services.items.adapters.erasing import UnderWay
 from services.migrations import SERVICES
 from services.runtime import migrations
 from services.runtime.database import open_engine
+from services.studio.adapters import tables as studio
 from training.retraining.erasing import erase as erase_from_lake
 from training.retraining.lake import Lake
 
 Say = Callable[[str], None]
+BUYERS = {"items": items.orders, "studio": studio.placed_orders}  # which buyer placed which order
 ORDER = ("generation", "studio", "feedback", "items", "user_embedding")
 
 
@@ -72,14 +75,15 @@ def _services(record: Record) -> list[str]:
 
 def _erase_again(record: Record, places: Places, erasures: Path, say: Say) -> dict[str, Any]:
     """Those whom any service erased after the back-up began: their rows may be in it."""
-    hashes = {
-        line["user_sha256"]
-        for line in map(json.loads, erasures.read_text().splitlines())
-        if _second(line["time"]) >= _second(record.began)
-    }
+    lines = [json.loads(line) for line in erasures.read_text().splitlines()]
+    since = [line for line in lines if _second(line["time"]) >= _second(record.began)]
+    hashes = {line["user_sha256"] for line in since if "user_sha256" in line}
+    buyers = {line["buyer_sha256"] for line in since if "buyer_sha256" in line}
     everybody = _merchants(record, places) | tables.merchants_of(Lake(places.lake))
     gone = [each for each in sorted(everybody) if hashlib.sha256(each.encode()).hexdigest() in hashes]
-    done: dict[str, Any] = {"asked_for": len(hashes), "merchants": len(gone), "rows": 0, "pictures": 0, "kept": []}
+    done: dict[str, Any] = {
+        "asked_for": len(hashes | buyers), "merchants": len(gone), "buyers": 0, "rows": 0, "pictures": 0, "kept": []
+    }  # fmt: skip
     for user_id in gone:
         say(f"erasing again: {hashlib.sha256(user_id.encode()).hexdigest()[:12]}")
         for service in _services(record):
@@ -99,7 +103,28 @@ def _erase_again(record: Record, places: Places, erasures: Path, say: Say) -> di
                 settings = settings.model_copy(update={"sweep_grace_s": 0.0})  # nobody stores pictures now
                 done["pictures"] += asyncio.run(erase_pictures(settings, uris))["pictures_removed"]
         done["rows"] += sum(erase_from_lake(Lake(places.lake), user_id)[name] for name in ("events", "groups", "shop"))
+    _erase_buyers_again(record, places, buyers, done)
     return done
+
+
+def _erase_buyers_again(record: Record, places: Places, hashes: set[str], done: dict[str, Any]) -> None:
+    """Adds what it did to `done`."""
+    found: set[str] = set()
+    for service in (service for service in _services(record) if service in BUYERS):
+        placed, engine = BUYERS[service].c, open_engine(places.databases[service], databases.TIMEOUT_S)
+        with engine.connect() as connection:
+            rows = connection.execute(select(placed.buyer_id, placed.order_id)).all()
+        for buyer_id, order_id in {row.buyer_id: row.order_id for row in rows}.items():
+            if (digest := hashlib.sha256(buyer_id.encode()).hexdigest()) not in hashes:
+                continue
+            try:
+                done["rows"] += sum(erase_buyer_of(engine, service, order_id)[1].values())
+            except UnderWay as error:
+                done["kept"].append(f"{service}: {error}")
+                continue
+            found.add(digest)
+        engine.dispose()
+    done["buyers"] = len(found)
 
 
 def _second(time: str) -> str:

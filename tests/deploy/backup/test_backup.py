@@ -8,7 +8,7 @@ from pathlib import Path
 
 import fsspec
 import pytest
-from sqlalchemy import create_engine, select, text
+from sqlalchemy import create_engine, insert, select, text
 
 from deploy.backup import files as copying
 from deploy.backup import taking
@@ -29,6 +29,7 @@ from services.migrations import SERVICES
 from services.roles import OWNER, schema_of
 from services.runtime.database import open_engine
 from services.runtime.migrations import current, upgrade
+from services.studio.adapters import tables as studio
 from tests.deploy.backup.conftest import GONE, LATER, STAYS, Platform, places_in
 from tests.services.postgres import Postgres
 from tests.services.test_migrations import read, value_for
@@ -112,6 +113,23 @@ def test_an_erased_merchant_does_not_come_back(platform: Platform, tmp_path: Pat
     lake.collect()
     assert lake.rows().keys() == {uuid("a")}  # what Kafka gives again of them is dropped
     assert len(copying.listed(restored.pictures)) == 1
+
+
+def test_an_erased_buyer_does_not_come_back(platform: Platform, tmp_path: Path, store: str) -> None:
+    placed = studio.placed_orders
+    engine = open_engine(platform.places.databases["studio"], 20)
+    of = {"user_id": STAYS, "presale_id": uuid("sale"), "create_time_us": 1}
+    orders = [("one", "bo"), ("two", "bo"), ("three", "li")]
+    with engine.begin() as connection:
+        connection.execute(insert(placed), [of | {"order_id": uuid(n), "buyer_id": buyer} for n, buyer in orders])
+    engine.dispose()
+    take(platform.places, tmp_path / "backup", quiet)
+    line = {"time": now()[:19] + "+00:00", "service": "studio", "buyer_sha256": _hash("bo"), "rows": {}}
+    (tmp_path / "erasures.jsonl").write_text(json.dumps(line) + "\n")
+    restored = target(tmp_path, store)
+    said = restore(tmp_path / "backup", restored, tmp_path / "erasures.jsonl", quiet)["erased_again"]
+    assert (said["asked_for"], said["merchants"], said["buyers"], said["rows"], said["kept"]) == (1, 0, 1, 2, [])
+    assert values(restored, "studio", placed.c.buyer_id) == {"li": 1}
 
 
 def _hash(user_id: str) -> str:
