@@ -3,7 +3,6 @@
 Knows events and a plan; draws and writes nothing.
 """
 
-from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -39,7 +38,7 @@ def analysed(events: Events, plan: Plan, splits: int = 0) -> Report:
         raise MeasurementError(f"all {len(treated)} items are in one arm; a comparison needs two")
     click_through = metrics_of(())[0]
     report: Report = {
-        "plan": {"sha256": plan.sha256, "created": plan.created, "events_before_it": _before(events, plan)},
+        "plan": plan.told(events.time_us),
         "events": _totals(events),
         "randomised": plan.treated_share is not None,
         "sample_ratio": None,
@@ -55,11 +54,6 @@ def analysed(events: Events, plan: Plan, splits: int = 0) -> Report:
         counts = counted(events, click_through)
         report["placebo"] = placebo(counts, plan.least["click_through"], splits, float(treated.mean()))
     return report | {"warnings": _warnings(report)}
-
-
-def _before(events: Events, plan: Plan) -> int:
-    fixed = datetime.fromisoformat(plan.created).astimezone(UTC).timestamp() * 1e6
-    return int((events.time_us < fixed).sum())
 
 
 def _totals(events: Events) -> Report:

@@ -10,11 +10,14 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from contract.errors import reading
 from training.common.reports import write_report
 from training.measurement.errors import MeasurementError
+
+if TYPE_CHECKING:
+    import numpy as np
 
 FORMAT = "perfusion-lift-plan/1"
 UNITS = ("item", "viewer")  # what has an arm
@@ -56,6 +59,11 @@ class Plan:
             raise MeasurementError(f"treated_share must lie between 0 and 1, got {self.treated_share}")
         if datetime.fromisoformat(self.created).tzinfo is None:
             raise MeasurementError(f"the plan's time {self.created!r} lacks its time zone")
+
+    def told(self, time_us: "np.ndarray") -> dict[str, Any]:
+        """What a report says of the plan, on events of these times, in microseconds since 1970."""
+        fixed_us = datetime.fromisoformat(self.created).timestamp() * 1e6
+        return {"sha256": self.sha256, "created": self.created, "events_before_it": int((time_us < fixed_us).sum())}
 
     def write(self, path: Path) -> None:
         """Writes the plan, once.

@@ -1,6 +1,5 @@
 """The report on a shop's events where chance assigned viewers. Knows events and a plan; draws and writes nothing."""
 
-from datetime import UTC, datetime
 from typing import Any
 
 from training.measurement.errors import MeasurementError
@@ -36,14 +35,9 @@ def analysed_by_viewer(events: ViewerEvents, plan: Plan, splits: int = 0) -> Rep
         for metric in metrics
     }
     found[PER_VIEWER] = viewer_lift(events.per_viewer(ORDER), 1, confidence=plan.confidence)
-    fixed_us = datetime.fromisoformat(plan.created).astimezone(UTC).timestamp() * 1e6
     report: Report = {
         "unit": plan.unit,
-        "plan": {
-            "sha256": plan.sha256,
-            "created": plan.created,
-            "events_before_it": int((events.time_us < fixed_us).sum()),
-        },
+        "plan": plan.told(events.time_us),
         "events": _totals(events),
         "randomised": plan.treated_share is not None,
         "sample_ratio": None if plan.treated_share is None else viewer_ratio(treated, plan.treated_share),
